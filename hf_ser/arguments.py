@@ -1,0 +1,153 @@
+"""Recipe arguments: dataclasses filled from `--config FILE.yaml` and `--field value` overrides.
+
+`HfArgumentParser.parse_yaml_file` leaves `3e-5` a string and cannot be combined with the command line; `set_defaults`
+types values but swallows misspelt keys. `parse` does both and refuses unknown keys wherever they stand.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from transformers import HfArgumentParser
+
+from hf_ser.errors import SerError
+
+
+class ConfigError(SerError):
+    """A recipe's YAML file or command line names something unknown or of the wrong type."""
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+def parse(
+    *dataclass_types: type, argv: Sequence[str] | None = None, description: str | None = None
+) -> tuple[Any, ...]:
+    """Fill the dataclasses from `argv` (default: the command line), later sources overriding earlier ones:
+    field defaults, then the YAML file behind `--config`, then `--field value`.
+
+    Returns:
+        One instance per dataclass, in the order given.
+
+    Raises:
+        ConfigError: for an unknown key (close matches are named), a value of the wrong type, or a missing field.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _Parser(dataclass_types, allow_abbrev=False, description=description)  # type: ignore[arg-type]
+    parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
+    known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
+
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config")
+    config_file = finder.parse_known_args(argv)[0].config
+    if config_file is not None:
+        _set_defaults(parser, _read_yaml(Path(config_file)), known, config_file)
+
+    *instances, rest = _parse_into(parser, argv)
+    if rest:
+        flags = [word for word in rest if word.startswith("-")] or rest
+        _refuse_unknown(
+            [flag.lstrip("-").partition("=")[0].replace("-", "_") for flag in flags], known, "command line"
+        )
+    return tuple(instances[: len(dataclass_types)])
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a recipe's `main()` and end the process: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except SerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:
+    try:
+        return parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True, look_for_args_file=False)
+    except SerError:
+        raise
+    except ValueError as error:  # what the dataclasses' own checks raise
+        raise ConfigError(str(error)) from error
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(
+            f"--config {path}: no such file; expected a YAML file such as recipes/configs/quickstart.yaml"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} holds a {type(content).__name__}; expected a mapping of field names to values")
+    return content
+
+
+def _set_defaults(parser: HfArgumentParser, content: dict[str, Any], known: set[str], source: str) -> None:
+    _refuse_unknown([str(key) for key in content], known, source)
+    actions: dict[str, argparse.Action] = {}
+    for action in parser._actions:
+        actions.setdefault(action.dest, action)
+    for key, value in content.items():
+        action = actions[key]
+        parser.set_defaults(**{key: _typed(action, key, value, source)})
+        action.required = False
+
+
+def _typed(action: argparse.Action, key: str, value: Any, source: str) -> Any:
+    """Give a YAML value the type that the command line would give it (so that `3e-5` becomes a float)."""
+    if value is None or action.type is None:
+        return value
+    if isinstance(value, list) and action.nargs == "+":
+        return [_typed_scalar(action, key, item, source) for item in value]
+    if isinstance(value, dict):
+        if action.type in (dict, str):
+            return value
+        raise ConfigError(f"{source}: {key} holds a mapping; expected {_type_name(action)}")
+    if isinstance(value, list):
+        raise ConfigError(f"{source}: {key} holds a list; expected one {_type_name(action)}")
+    typed = _typed_scalar(action, key, value, source)
+    return [typed] if action.nargs == "+" else typed
+
+
+def _typed_scalar(action: argparse.Action, key: str, value: Any, source: str) -> Any:
+    if isinstance(value, bool) and action.type in (int, float):
+        raise ConfigError(f"{source}: {key} is {value}; expected {_type_name(action)}")
+    try:
+        typed = action.type(str(value))  # type: ignore[operator, misc]
+    except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
+        raise ConfigError(f"{source}: {key} is {value!r}; expected {_type_name(action)}") from error
+    if action.choices is not None and typed not in action.choices:
+        raise ConfigError(f"{source}: {key} is {value!r}; expected one of {', '.join(map(str, action.choices))}")
+    return typed
+
+
+def _type_name(action: argparse.Action) -> str:
+    return getattr(action.type, "__name__", str(action.type)).replace("string_to_bool", "true or false")
+
+
+def _refuse_unknown(names: Iterable[str], known: set[str], source: str) -> None:
+    unknown = [name for name in names if name not in known]
+    if not unknown:
+        return
+    hints = []
+    for name in unknown:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        hints.append(
+            f"{name}" + (f" (did you mean {' or '.join(close)}?)" if close else " (no field has a similar name)")
+        )
+    raise ConfigError(f"{source}: unknown field {'; '.join(hints)}")
