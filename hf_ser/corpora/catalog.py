@@ -1,0 +1,79 @@
+"""The four corpora: parser, published counts, licence and source of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_ser.corpora import crema_d, ravdess, savee, tess
+from hf_ser.corpora.utterance import Utterance
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus's parser and facts."""
+
+    name: str
+    title: str
+    parse: Callable[[Path], Utterance]
+    published_counts: Callable[[str], dict[tuple[str, str], int]]  # channel -> {(speaker, emotion): recordings}
+    licence: str
+    licence_url: str
+    homepage: str
+    citation: str
+
+
+CORPORA: dict[str, Corpus] = {
+    "ravdess": Corpus(
+        name="ravdess",
+        title="RAVDESS",
+        parse=ravdess.parse,
+        published_counts=ravdess.published_counts,
+        licence="CC BY-NC-SA 4.0",
+        licence_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
+        homepage="https://zenodo.org/records/1188976",
+        citation=(
+            "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
+            "(RAVDESS). PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391"
+        ),
+    ),
+    "crema_d": Corpus(
+        name="crema_d",
+        title="CREMA-D",
+        parse=crema_d.parse,
+        published_counts=crema_d.published_counts,
+        licence="ODbL 1.0",
+        licence_url="https://opendatacommons.org/licenses/odbl/1-0/",
+        homepage="https://github.com/CheyneyComputerScience/CREMA-D",
+        citation=(
+            "Cao H, Cooper DG, Keutmann MK, Gur RC, Nenkova A, Verma R (2014). CREMA-D: Crowd-sourced Emotional "
+            "Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4). "
+            "https://doi.org/10.1109/TAFFC.2014.2336244"
+        ),
+    ),
+    "tess": Corpus(
+        name="tess",
+        title="TESS",
+        parse=tess.parse,
+        published_counts=tess.published_counts,
+        licence="CC BY-NC-ND 4.0",
+        licence_url="https://creativecommons.org/licenses/by-nc-nd/4.0/",
+        homepage="https://doi.org/10.5683/SP2/E8H2MF",
+        citation=(
+            "Pichora-Fuller MK, Dupuis K (2020). Toronto emotional speech set (TESS). Borealis. "
+            "https://doi.org/10.5683/SP2/E8H2MF"
+        ),
+    ),
+    "savee": Corpus(
+        name="savee",
+        title="SAVEE",
+        parse=savee.parse,
+        published_counts=savee.published_counts,
+        licence="research use after registration; redistribution not permitted",
+        licence_url="http://kahlan.eps.surrey.ac.uk/savee/",
+        homepage="http://kahlan.eps.surrey.ac.uk/savee/",
+        citation=(
+            "Haq S, Jackson PJB (2010). Multimodal Emotion Recognition. In: Machine Audition: Principles, Algorithms "
+            "and Systems, IGI Global, 398-423. https://doi.org/10.4018/978-1-61520-919-4.ch017"
+        ),
+    ),
+}

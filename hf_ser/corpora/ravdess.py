@@ -1,0 +1,70 @@
+"""RAVDESS: `MM-VC-EM-IN-ST-RE-AC.wav` (Livingstone & Russo 2018, doi:10.1371/journal.pone.0196391)."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix, code
+from hf_ser.labels import EMOTIONS
+
+NAME = "ravdess"
+ACTORS = range(1, 25)
+SONG_ACTORS = tuple(actor for actor in ACTORS if actor != 18)
+
+_MODALITIES = {"01": "audio-video", "02": "video", "03": "audio"}
+_CHANNELS: dict[str, str] = {"01": "speech", "02": "song"}
+_EMOTIONS = {f"{index + 1:02d}": emotion for index, emotion in enumerate(EMOTIONS)}
+_INTENSITIES = {"01": "normal", "02": "strong"}
+_STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+_REPETITIONS = {"01": "first", "02": "second"}
+_SUNG = ("neutral", "calm", "happy", "sad", "angry", "fearful")
+
+
+def parse(path: Path) -> Utterance:
+    """Read a RAVDESS file name, whatever folder it lies in.
+
+    Soundtracks taken from the audio-video release (modality 01) are accepted beside the audio release (03).
+
+    Raises:
+        FileNameError: the name does not follow the convention, or names a recording that RAVDESS does not have.
+    """
+    check_suffix(path)
+    if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem):
+        raise FileNameError(path, f"the stem {path.stem!r}", "seven two-digit codes such as 03-01-05-01-02-01-07")
+    modality, channel_code, emotion_code, intensity_code, statement, repetition, actor_code = path.stem.split("-")
+    if code(path, _MODALITIES, modality, "modality") == "video":
+        raise FileNameError(path, "modality 02, video without sound", "03 (audio) or 01 (audio-video)")
+    channel: Literal["speech", "song"] = (
+        "song" if code(path, _CHANNELS, channel_code, "channel") == "song" else "speech"
+    )
+    emotion = code(path, _EMOTIONS, emotion_code, "emotion")
+    intensity = code(path, _INTENSITIES, intensity_code, "intensity")
+    code(path, _REPETITIONS, repetition, "repetition")
+    actor = int(actor_code)
+    if actor not in ACTORS:
+        raise FileNameError(path, f"actor {actor_code}", "an actor from 01 to 24")
+    if emotion == "neutral" and intensity == "strong":
+        raise FileNameError(path, "a strong neutral", "neutral with intensity 01: RAVDESS has no strong neutral")
+    if channel == "song" and (emotion not in _SUNG or actor not in SONG_ACTORS):
+        raise FileNameError(
+            path, f"{emotion} sung by actor {actor_code}", "sung: no disgust, no surprised, no actor 18"
+        )
+    return Utterance(
+        path=path,
+        corpus=NAME,
+        stem=path.stem,
+        emotion=emotion,
+        speaker=f"{NAME}_{actor:02d}",
+        gender="male" if actor % 2 else "female",
+        intensity=intensity,
+        channel=channel,
+        text=code(path, _STATEMENTS, statement, "statement"),
+    )
+
+
+def published_counts(channel: str) -> dict[tuple[str, str], int]:
+    """Recordings per (speaker, emotion) in the published corpus: 1440 of speech, 1012 of song."""
+    actors, emotions = (ACTORS, EMOTIONS) if channel == "speech" else (SONG_ACTORS, _SUNG)
+    return {
+        (f"{NAME}_{actor:02d}", emotion): 4 if emotion == "neutral" else 8 for actor in actors for emotion in emotions
+    }

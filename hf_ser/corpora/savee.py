@@ -1,0 +1,52 @@
+"""SAVEE: `AudioData/DC/a01.wav` or `ALL/DC_a01.wav` (Haq & Jackson 2010, University of Surrey)."""
+
+import re
+from pathlib import Path
+
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix
+
+NAME = "savee"
+SPEAKERS = ("DC", "JE", "JK", "KL")
+
+_EMOTIONS = {
+    "sa": "sad",
+    "su": "surprised",
+    "a": "angry",
+    "d": "disgust",
+    "f": "fearful",
+    "h": "happy",
+    "n": "neutral",
+}
+_NUMBER_OF_NEUTRAL, _NUMBER_OF_OTHERS = 30, 15
+
+
+def parse(path: Path) -> Utterance:
+    """Read a SAVEE file name: the speaker stands before the code, or else names the folder.
+
+    Raises:
+        FileNameError: the name does not follow either layout.
+    """
+    check_suffix(path)
+    match = re.fullmatch(r"(?:([A-Z]{2})_)?(sa|su|[adfhn])(\d\d)", path.stem, flags=re.IGNORECASE)
+    if match is None:
+        raise FileNameError(path, f"the stem {path.stem!r}", "a01 below a speaker's folder, or DC_a01")
+    speaker = (match[1] or path.parent.name).upper()
+    if speaker not in SPEAKERS:
+        raise FileNameError(path, f"speaker {speaker!r}", "one of " + ", ".join(SPEAKERS))
+    emotion_code = match[2].lower()
+    emotion, number = _EMOTIONS[emotion_code], int(match[3])
+    highest = _NUMBER_OF_NEUTRAL if emotion == "neutral" else _NUMBER_OF_OTHERS
+    if not 1 <= number <= highest:
+        raise FileNameError(path, f"number {match[3]} of {emotion}", f"01 to {highest}")
+    return Utterance(path, NAME, f"{speaker}_{emotion_code}{match[3]}", emotion, f"{NAME}_{speaker}", "male")
+
+
+def published_counts(channel: str) -> dict[tuple[str, str], int]:
+    """Recordings per (speaker, emotion) in the published corpus: 480 of speech, none of song."""
+    if channel != "speech":
+        return {}
+    return {
+        (f"{NAME}_{speaker}", emotion): _NUMBER_OF_NEUTRAL if emotion == "neutral" else _NUMBER_OF_OTHERS
+        for speaker in SPEAKERS
+        for emotion in _EMOTIONS.values()
+    }

@@ -1,0 +1,60 @@
+"""One recording's description, as read from its file name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from hf_ser.errors import SerError
+
+
+class FileNameError(SerError):
+    """A file whose name does not follow its corpus's convention; it is reported, never guessed."""
+
+    def __init__(self, path: Path, got: str, expected: str) -> None:
+        self.path, self.got, self.expected = path, got, expected
+        super().__init__(f"{path}: got {got}; expected {expected}. Rename, convert or remove the file.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.got, self.expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What a corpus's file name says about a recording.
+
+    `stem` is the canonical stem: letter case and known misnamings are normalised, so that the copies of one recording
+    share it. Fields that the corpus does not publish are None.
+    """
+
+    path: Path
+    corpus: str
+    stem: str
+    emotion: str  # one of labels.EMOTIONS
+    speaker: str  # namespaced: "ravdess_07"
+    gender: Literal["female", "male"]
+    age: int | None = None  # years
+    intensity: str | None = None
+    channel: Literal["speech", "song"] = "speech"
+    text: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The corpus and the canonical stem: "ravdess/03-01-05-01-02-01-07"."""
+        return f"{self.corpus}/{self.stem}"
+
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+def check_suffix(path: Path) -> None:
+    """Raise `FileNameError` unless the file's suffix, in any letter case, is one that the corpora use."""
+    if path.suffix.lower() not in AUDIO_SUFFIXES:
+        raise FileNameError(path, f"the suffix {path.suffix!r}", "one of " + ", ".join(AUDIO_SUFFIXES))
+
+
+def code(path: Path, table: dict[str, str], key: str, field: str) -> str:
+    """Look one code of a file name up, or raise `FileNameError` naming the field and the codes that exist."""
+    try:
+        return table[key]
+    except KeyError:
+        raise FileNameError(path, f"{field} code {key!r}", "one of " + ", ".join(table)) from None
