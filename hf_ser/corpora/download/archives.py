@@ -1,0 +1,273 @@
+"""Unpacking zip and tar archives that were made elsewhere: checked whole before anything is written."""
+
+import bz2
+import contextlib
+import errno
+import gzip
+import io
+import lzma
+import re
+import shutil
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from hf_ser.errors import SerError
+
+MAX_BYTES = 8 * 1024**3  # the largest of the four corpora unpacks to less than 1 GiB
+MAX_MEMBERS = 100_000  # the largest holds about 7,500 clips
+CHUNK_BYTES = 1024 * 1024
+MAX_READ_BYTES = 16 * CHUNK_BYTES  # more in one read is a tar header that lies about its length
+BY_HAND = "Download it again; if it stays so, unpack it by hand and pass the folder to recipes/prepare.py."
+
+# What zipfile, tarfile and the decompressors raise on damaged input (zlib.error and friends have no common base).
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+_TAR_OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\x00", lzma.open),
+)
+
+
+class ArchiveError(SerError):
+    """An archive is broken, hostile or too large; the message names the archive, the member and what to do."""
+
+
+class _Member(NamedTuple):
+    name: str
+    parts: tuple[str, ...]
+    is_dir: bool
+    size: int
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> Path:
+    """Unpack a zip or tar (plain, gzip, bzip2 or xz) into `folder`, which appears only when everything is there.
+
+    Every member is checked before the first byte is written. Only plain files and folders are accepted, under
+    relative names that stay inside `folder`. What macOS adds (`__MACOSX`, `.DS_Store`, `._name`) is left out. Members
+    go to `folder.incomplete` first, which is removed if anything fails; permissions and times are not restored.
+
+    Args:
+        archive: the file to unpack; it is recognised by its content, not by its name.
+        folder: the folder to make; it must not exist, or be empty.
+        max_bytes: bound on the unpacked size, as declared and as really written.
+        max_members: bound on the number of members.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        ArchiveError: when the archive cannot be read, holds something unsafe, or exceeds a bound; nothing is left.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ArchiveError(f"{folder} exists already; remove it, or unpack {archive.name} into another folder")
+    incomplete = folder.with_name(folder.name + ".incomplete")
+    try:
+        with contextlib.ExitStack() as stack:
+            members = _checked(archive, _members(archive, stack, max_members), max_bytes)
+            remove(incomplete)
+            incomplete.mkdir(parents=True)
+            _write(archive, members, incomplete, max_bytes)
+        if folder.exists():
+            folder.rmdir()
+        incomplete.rename(folder)
+    except ArchiveError:
+        raise
+    except _BROKEN as error:
+        raise ArchiveError(f"{archive} cannot be unpacked: {str(error) or type(error).__name__}. {BY_HAND}") from error
+    except OSError as error:
+        raise _system_error(archive, folder, error) from error
+    finally:
+        remove(incomplete)  # a no-op after success, and Ctrl-C leaves nothing either
+    return folder
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder with all it holds, if it is there (a link's target stays)."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _members(archive: Path, stack: contextlib.ExitStack, max_members: int) -> Iterator[_Member]:
+    """Return the archive's members, opened for as long as `stack` lives."""
+    with open(archive, "rb") as file:
+        start = file.read(8)
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
+        return _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)), max_members)
+    opener = next((opener for magic, opener in _TAR_OPENERS if start.startswith(magic)), None)
+    stream = _BoundedReader(stack.enter_context(opener(archive) if opener else open(archive, "rb")), archive)
+    try:
+        tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
+    except tarfile.ReadError as error:
+        raise ArchiveError(
+            f"{archive} is not a zip or tar archive that can be read ({error}); expected .zip, .tar, .tar.gz, "
+            f".tar.bz2 or .tar.xz. {BY_HAND}"
+        ) from error
+    return _tar_members(archive, tar, stream, max_members)
+
+
+def _zip_members(archive: Path, zipped: zipfile.ZipFile, max_members: int) -> Iterator[_Member]:
+    infos = zipped.infolist()
+    if len(infos) > max_members:
+        raise _too_many(archive, max_members)
+    for info in infos:
+        name = info.orig_filename  # `filename` is already cut at a NUL and has its separators changed
+        if info.flag_bits & 0x41:
+            raise ArchiveError(
+                f"{archive}: member {name!r} is encrypted. Unpack it by hand with its password and pass the folder to "
+                "recipes/prepare.py."
+            )
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise _refused(archive, name, "is a link or device, not a plain file")
+        is_dir = name.endswith("/")
+        if is_dir and info.file_size or not is_dir and kind == stat.S_IFDIR:
+            raise _refused(archive, name, "is a folder and a file at once")
+        parts = _safe_parts(archive, name)
+        yield _Member(name, parts, is_dir, info.file_size, lambda info=info: zipped.open(info))  # type: ignore[misc]
+
+
+def _tar_members(archive: Path, tar: tarfile.TarFile, stream: "_BoundedReader", max_members: int) -> Iterator[_Member]:
+    for count, info in enumerate(tar):
+        if count >= max_members:
+            raise _too_many(archive, max_members)
+        if info.size < 0 or info.issparse() or not (info.isreg() or info.isdir()):
+            raise _refused(archive, info.name, "is a link, device or sparse file, not a plain file")
+        parts = _safe_parts(archive, info.name)
+        tarfile.data_filter(info, "unpacked")  # a second opinion; it raises a TarError
+        yield _Member(info.name, parts, info.isdir(), info.size, lambda info=info: tar.extractfile(info))  # type: ignore
+    # tarfile takes a damaged or missing header for the end; the true end is a block of zeros.
+    if stream.last != bytes(tarfile.BLOCKSIZE):
+        raise ArchiveError(f"{archive} is damaged or cut short: it lacks the mark that ends a tar. {BY_HAND}")
+    # Read on to the end of the stream, where gzip, bzip2 and xz keep the checksums of what was read.
+    padding = 0
+    while chunk := stream.read(CHUNK_BYTES):
+        padding += len(chunk)
+        if padding > MAX_READ_BYTES:
+            raise ArchiveError(f"{archive} goes on for more than {MAX_READ_BYTES:,} bytes after its end; refused")
+
+
+def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
+    """Return the name's parts; refuse a name that could lead outside the folder on any operating system."""
+    if not name or "\0" in name or "\\" in name:
+        raise _refused(archive, name, "has an empty name, a backslash or a NUL in it")
+    if name.startswith("/"):
+        raise _refused(archive, name, "has an absolute name")
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    if ".." in parts:
+        raise _refused(archive, name, "has '..' in its name")
+    if any(re.match("[A-Za-z]:", part) for part in parts):
+        raise _refused(archive, name, "has a drive letter in its name")
+    return parts
+
+
+def _checked(archive: Path, members: Iterator[_Member], max_bytes: int) -> list[_Member]:
+    """Return the members to write, after looking at every one of them and at their sum."""
+    kept: dict[tuple[str, ...], _Member] = {}
+    total = 0
+    for member in members:
+        total += member.size
+        if total > max_bytes:
+            raise _too_large(archive, max_bytes)
+        if not member.parts or "__MACOSX" in member.parts or member.parts[-1] == ".DS_Store":
+            continue
+        if member.parts[-1].startswith("._"):  # AppleDouble: ._clip.wav would pass for a recording
+            continue
+        before = kept.get(member.parts)
+        if before is not None and not (before.is_dir and member.is_dir):
+            raise _refused(archive, member.name, "occurs twice")
+        kept[member.parts] = member
+    if all(member.is_dir for member in kept.values()):
+        raise ArchiveError(f"{archive} holds no files. {BY_HAND}")
+    return list(kept.values())
+
+
+def _write(archive: Path, members: list[_Member], folder: Path, max_bytes: int) -> None:
+    """Write the members below `folder`, counting what really comes out of the archive."""
+    total = 0
+    for member in members:
+        path = folder.joinpath(*member.parts)
+        if member.is_dir:
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        written = 0
+        with member.open() as source, open(path, "xb") as target:
+            while chunk := source.read(CHUNK_BYTES):
+                written += len(chunk)
+                if total + written > max_bytes:
+                    raise _too_large(archive, max_bytes)
+                if written > member.size:
+                    break
+                target.write(chunk)
+        if written != member.size:
+            raise ArchiveError(
+                f"{archive}: member {member.name!r} unpacks to another size than the {member.size:,} bytes that its "
+                f"header declares. {BY_HAND}"
+            )
+        total += written
+
+
+class _BoundedReader(io.RawIOBase):
+    """A stream that refuses huge single reads, as tarfile reads a header's whole declared length into memory."""
+
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+        super().__init__()
+        self._stream, self._archive = stream, archive
+        self.last = b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= MAX_READ_BYTES:
+            raise ArchiveError(f"{self._archive}: a tar header asks for {size:,} bytes of memory; refused")
+        self.last = self._stream.read(size)
+        return self.last
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _refused(archive: Path, name: str, why: str) -> ArchiveError:
+    return ArchiveError(
+        f"{archive}: member {name!r} {why}; nothing was unpacked. A corpus archive has no such member: get it from "
+        "its official page."
+    )
+
+
+def _too_many(archive: Path, max_members: int) -> ArchiveError:
+    return ArchiveError(f"{archive} holds more than {max_members:,} members, more than any corpus here; refused")
+
+
+def _too_large(archive: Path, max_bytes: int) -> ArchiveError:
+    return ArchiveError(f"{archive} unpacks to more than {max_bytes:,} bytes, more than any corpus here; refused")
+
+
+def _system_error(archive: Path, folder: Path, error: OSError) -> ArchiveError:
+    if error.errno is None:  # bz2 reports damaged data as an OSError without a number
+        return ArchiveError(f"{archive} cannot be unpacked: {error}. {BY_HAND}")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ArchiveError(f"the disk is full: {archive} does not fit into {folder.parent}; nothing was unpacked")
+    return ArchiveError(f"{archive} cannot be unpacked into {folder}: {error.strerror} ({error.filename})")
