@@ -1,0 +1,234 @@
+"""From corpora on disk to one dataset folder: scan, protocols, Parquet, card; atomic, and resumable."""
+
+import json
+import os
+import shutil
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+import hf_ser
+from hf_ser.corpora import CORPORA
+from hf_ser.data import report
+from hf_ser.data.builder import EmotionCorpora
+from hf_ser.data.card import cell_name, render_card
+from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign
+from hf_ser.data.scan import Clip, Found, Limits, ScanResult, available_processors, find, fingerprint, scan
+from hf_ser.errors import SerError
+
+MATERIALISED = ("speaker_disjoint", "random")
+SUMMARY = "preparation.json"
+SYNTHETIC_MARK = "SYNTHETIC.json"
+
+
+class PrepareError(SerError):
+    """A dataset that cannot be prepared as asked."""
+
+
+@dataclass
+class PrepareArguments:
+    """What `recipes/prepare.py` takes."""
+
+    output_dir: str = field(metadata={"help": "folder of the dataset; made whole or not at all"})
+    ravdess: str | None = field(default=None, metadata={"help": "folder below which RAVDESS recordings lie"})
+    crema_d: str | None = field(default=None, metadata={"help": "folder below which CREMA-D recordings lie"})
+    tess: str | None = field(default=None, metadata={"help": "folder below which TESS recordings lie"})
+    savee: str | None = field(default=None, metadata={"help": "folder below which SAVEE recordings lie"})
+    seed: int = field(default=0, metadata={"help": "seed of the splits"})
+    ratios: list[float] = field(
+        default_factory=lambda: [0.70, 0.15, 0.15], metadata={"help": "shares of train, validation and test"}
+    )
+    min_duration_s: float = field(default=0.3, metadata={"help": "quarantine shorter clips (seconds)"})
+    silence_dbfs: float = field(default=-60.0, metadata={"help": "quarantine clips whose peak lies below this"})
+    num_proc: int | None = field(default=None, metadata={"help": "worker processes; default: all processors"})
+    max_shard_size: str = field(default="500MB", metadata={"help": "largest Parquet file"})
+    overwrite: bool = field(default=False, metadata={"help": "replace a dataset made from other inputs"})
+
+    def __post_init__(self) -> None:
+        if not self.folders:
+            raise PrepareError("got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
+        if self.num_proc is not None and self.num_proc < 1:
+            raise PrepareError(f"--num_proc {self.num_proc}; expected at least 1.")
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Corpus name -> folder, for the corpora that were given."""
+        given = {name: getattr(self, name) for name in CORPORA}
+        return {name: Path(folder).resolve() for name, folder in given.items() if folder}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome: where the dataset lies, the tables to print, and whether it had been there already."""
+
+    folder: Path
+    report: str
+    already_there: bool
+
+
+def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
+    """Make the dataset folder, or find that it is there already.
+
+    The work lies in `OUTPUT_DIR.incomplete` until all of it is done, and is then renamed; a run that was broken off
+    leaves its finished packs there, and the next run with the same inputs goes on from them.
+
+    Raises:
+        PrepareError: the output folder holds something else, another run is at work, or no clip can be kept.
+        ScanError: a corpus's folder does not exist or holds no recording.
+        ProtocolError: bad ratios.
+    """
+    output = Path(args.output_dir).resolve()
+    limits = Limits(args.min_duration_s, args.silence_dbfs)
+    found = find(args.folders)
+    key = _inputs_key(found, limits, args)
+    if _is_complete(output, key, args.overwrite):
+        return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
+    work = output.with_name(output.name + ".incomplete")
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / "lock", timeout=0):
+            result = scan(found, work / "packs", limits=limits, num_proc=args.num_proc, progress=progress)
+            text = _write_dataset(work, found, result, args, key, progress)
+            _move_into_place(work / "dataset", output)
+            shutil.rmtree(work)
+    except Timeout:
+        raise PrepareError(f"{work} is in use by another run; wait for it, or choose another --output_dir.") from None
+    return Prepared(output, text, False)
+
+
+def _inputs_key(found: Found, limits: Limits, args: PrepareArguments) -> str:
+    settings = [args.seed, *args.ratios, args.max_shard_size, hf_ser.__version__]
+    return fingerprint(found.copies, limits) + ":" + json.dumps(settings)
+
+
+def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
+    """Whether the output already is what would be made; refuse to replace anything else unless told to."""
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return False
+    summary = output / SUMMARY
+    if not summary.is_file():
+        raise PrepareError(
+            f"--output_dir {output} holds something that is no prepared dataset; choose another folder."
+        )
+    if json.loads(summary.read_text(encoding="utf-8"))["inputs"] == key:
+        return True
+    if not overwrite:
+        raise PrepareError(
+            f"--output_dir {output} holds a dataset made from other inputs or settings; choose another folder, or "
+            "pass --overwrite true to replace it."
+        )
+    return False
+
+
+def _write_dataset(
+    work: Path, found: Found, result: ScanResult, args: PrepareArguments, key: str, progress: bool
+) -> str:
+    """Write everything that the finished folder holds into `work/dataset`; return the printed report."""
+    if not result.clips:
+        raise PrepareError(
+            f"all {len(result.quarantined)} recordings were refused; see why with one of them:\n"
+            f"{result.quarantined[0]}"
+        )
+    folder = work / "dataset"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "data").mkdir(parents=True)
+    rows = [clip.row for clip in result.clips]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpeakerLeakWarning)  # the report and the card say it
+        assignments = {name: assign(rows, name, seed=args.seed, ratios=args.ratios) for name in MATERIALISED}
+    _write_parquet(result.clips, assignments, work, folder / "data", args, progress)
+
+    counts = report.count(result)
+    report.write_counts(counts, folder / "counts.csv")
+    report.write_quarantine(result, folder / "quarantine.csv")
+    text = report.format_report(result, counts, found.other_files, assignments)
+    quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
+    synthetic = [name for name, path in found.folders.items() if any(path.rglob(SYNTHETIC_MARK))]
+    card = render_card(result.clips, assignments, quarantined, synthetic)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    summary = {
+        "inputs": key,
+        "hf_ser_version": hf_ser.__version__,
+        "clips": len(result.clips),
+        "corpora": sorted({clip.utterance.corpus for clip in result.clips}),
+        "synthetic": synthetic,
+        "quarantined": quarantined,
+        "protocols": {name: _describe(assignment) for name, assignment in assignments.items()},
+        "limits": asdict(Limits(args.min_duration_s, args.silence_dbfs)),
+        "report": text,
+    }
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    return text
+
+
+def _describe(assignment: Assignment) -> dict[str, Any]:
+    return {
+        "seed": assignment.seed,
+        "ratios": list(assignment.ratios),
+        "hash": assignment.hash,
+        "notes": list(assignment.notes),
+    }
+
+
+def _write_parquet(
+    clips: list[Clip],
+    assignments: Mapping[str, Assignment],
+    work: Path,
+    folder: Path,
+    args: PrepareArguments,
+    progress: bool,
+) -> None:
+    """Cut the clips into cells that no configuration separates, and write each as Parquet in a worker process."""
+    cells: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        splits = {name: assignment.splits[clip.utterance.id] for name, assignment in assignments.items()}
+        cells[cell_name(clip.utterance.corpus, splits)].append(clip)
+    num_proc = min(args.num_proc or available_processors(), len(cells))
+    with (
+        tqdm(total=len(clips), desc="Writing Parquet", unit=" clips", disable=not progress) as bar,
+        ProcessPoolExecutor(num_proc) as pool,
+    ):
+        largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
+        futures = {
+            pool.submit(_write_cell, name, members, work, folder, args.max_shard_size): len(members)
+            for name, members in largest_first
+        }
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.update(futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shard_size: str) -> None:
+    datasets.disable_progress_bars()
+    builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name)
+    written = work / "cells" / name / "parquet"
+    builder.download_and_prepare(
+        str(written), file_format="parquet", max_shard_size=max_shard_size, verification_mode="no_checks"
+    )
+    for path in sorted(written.glob("*.parquet")):
+        shard = path.stem.partition("-cell")[2]  # "" or "-00000-of-00002"
+        os.replace(path, folder / f"{name}{shard}.parquet")
+    shutil.rmtree(work / "cells" / name)
+
+
+def _move_into_place(folder: Path, output: Path) -> None:
+    if output.exists():
+        old = output.with_name(output.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(output, old)
+        os.replace(folder, output)
+        shutil.rmtree(old)
+    else:
+        os.replace(folder, output)

@@ -1,0 +1,323 @@
+"""Protocols: which clip trains, validates and tests. Each is a pure function of the metadata and a seed.
+
+`speaker_disjoint` (the default) and `random` give one split; `leave_one_speaker_out`, `leave_one_corpus_out` and the
+published protocols give numbered folds. Where a protocol fixes only the test side, validation is taken from the rest,
+speaker-disjoint from train wherever a corpus has two speakers left.
+"""
+
+import hashlib
+import random
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from hf_ser.data.published import PUBLISHED
+from hf_ser.errors import SerError
+
+SPLITS = ("train", "validation", "test")
+Ratios = tuple[float, float, float]
+DEFAULT_RATIOS: Ratios = (0.70, 0.15, 0.15)
+LEAK = "clips of one speaker train and test, which adds 7 to 13 points on RAVDESS over new speakers"
+_CANDIDATES = 256
+
+
+class ProtocolError(SerError):
+    """A protocol that does not exist or that the clips at hand cannot fill."""
+
+
+class SpeakerLeakWarning(UserWarning):
+    """The protocol puts clips of one speaker on both sides."""
+
+
+class Row(NamedTuple):
+    """The metadata of one clip that protocols look at."""
+
+    id: str
+    corpus: str
+    speaker: str
+    emotion: str
+    gender: str = ""
+    text: str = ""
+    channel: str = "speech"
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A protocol's outcome: the split of every clip that takes part."""
+
+    protocol: str
+    fold: int | None
+    seed: int
+    ratios: Ratios
+    splits: dict[str, str]  # clip id -> split; clips outside the protocol are absent
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over the sorted (id, split) pairs: equal hashes mean equal splits, whatever made them."""
+        lines = "".join(f"{clip}\t{split}\n" for clip, split in sorted(self.splits.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def ids(self, split: str) -> list[str]:
+        """The sorted ids of a split's clips."""
+        return sorted(clip for clip, its in self.splits.items() if its == split)
+
+
+def assign(
+    rows: Iterable[Row],
+    protocol: str = "speaker_disjoint",
+    *,
+    seed: int = 0,
+    ratios: Sequence[float] = DEFAULT_RATIOS,
+    fold: int | None = None,
+) -> Assignment:
+    """Split clips under a protocol.
+
+    Args:
+        rows: the clips' metadata, in any order.
+        protocol: a name from `PROTOCOLS`.
+        seed: decides every free choice; the order of `rows` decides none.
+        ratios: shares of train, validation and test (published work uses 70/15/15 and 70/20/10).
+        fold: number of the fold, from 1, for protocols with folds.
+
+    Raises:
+        ProtocolError: unknown protocol, bad ratios or fold, or clips that the protocol cannot use.
+    """
+    rows = sorted(rows)
+    parts = _check_ratios(ratios)
+    if not rows:
+        raise ProtocolError("got no clips; expected at least one. Prepare a dataset first.")
+    if protocol in _SINGLE:
+        if fold is not None:
+            raise ProtocolError(f"fold={fold} with protocol {protocol}; expected no fold: it has one split only.")
+        splits, notes = _SINGLE[protocol](rows, seed, parts)
+        return Assignment(protocol, None, seed, parts, splits, tuple(notes))
+    choices = folds(rows, protocol)
+    if fold is None or not 1 <= fold <= len(choices):
+        names = "; ".join(f"{number}: {choice.name}" for number, choice in enumerate(choices, 1))
+        raise ProtocolError(
+            f"fold={fold} with protocol {protocol}; expected a fold from 1 to {len(choices)} ({names})."
+        )
+    splits, notes = _assign_fold(rows, choices[fold - 1], seed, parts)
+    return Assignment(protocol, fold, seed, parts, splits, tuple(notes))
+
+
+class Fold(NamedTuple):
+    """One fold: the clips that take part, those that test and, where a protocol fixes them, those that validate."""
+
+    name: str
+    takes_part: Callable[[Row], bool]
+    tests: Callable[[Row], bool]
+    validates: Callable[[Row], bool] | None = None
+
+
+def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
+    """The folds of a protocol over these clips, in their published or sorted order.
+
+    Raises:
+        ProtocolError: unknown protocol, one without folds, or clips that it cannot use.
+    """
+    rows = sorted(rows)
+    if protocol == "leave_one_speaker_out":
+        return _leave_one_out(rows, lambda row: row.speaker, "speakers")
+    if protocol == "leave_one_corpus_out":
+        return _leave_one_out(rows, lambda row: row.corpus, "corpora")
+    if protocol in PUBLISHED:
+        return _published_folds(rows, protocol)
+    if protocol in _SINGLE:
+        raise ProtocolError(f"protocol {protocol} has no folds; expected one of {', '.join(FOLDED)}.")
+    raise ProtocolError(f"got protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
+
+
+def _check_ratios(ratios: Sequence[float]) -> Ratios:
+    values = tuple(float(ratio) for ratio in ratios)
+    if len(values) != 3 or min(values) <= 0 or abs(sum(values) - 1) > 1e-6:
+        raise ProtocolError(
+            f"got ratios {list(ratios)}; expected three positive shares of train, validation and test that sum to 1, "
+            "such as 0.7 0.15 0.15."
+        )
+    return values[0], values[1], values[2]
+
+
+Splits = tuple[dict[str, str], list[str]]
+
+
+def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return dict(sorted(groups.items()))
+
+
+def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
+    """Per corpus: no speaker in two splits, classes and genders in proportion.
+
+    Rule for few speakers: with two (TESS), one tests and the other is divided by text into train and validation, so
+    that the tested voice is unseen in training and in every choice; with one, everything trains.
+    """
+    splits: dict[str, str] = {}
+    notes = []
+    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+        speakers = sorted({row.speaker for row in clips})
+        if len(speakers) >= 3:
+            chosen = _choose_groups(clips, lambda row: row.speaker, ratios, f"{seed}/{corpus}")
+            splits.update((row.id, SPLITS[chosen[row.speaker]]) for row in clips)
+        elif len(speakers) == 2:
+            tested = random.Random(f"{seed}/{corpus}").choice(speakers)
+            splits.update((row.id, "test") for row in clips if row.speaker == tested)
+            rest = [row for row in clips if row.speaker != tested]
+            divided, more = _divide_rest(rest, seed, ratios)
+            splits.update(divided)
+            notes += more
+        else:
+            splits.update((row.id, "train") for row in clips)
+            notes.append(f"{corpus}: one speaker, {speakers[0]}, so that every clip trains and none tests")
+    return splits, notes + _missing_classes(rows, splits)
+
+
+def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
+    """Stratified by corpus and label; clips with identical audio stay together."""
+    warnings.warn(f"protocol random: {LEAK}; use speaker_disjoint", SpeakerLeakWarning, stacklevel=3)
+    units = _by(rows, lambda row: row.sha256 or row.id)
+    strata: dict[str, list[list[Row]]] = defaultdict(list)
+    for unit in units.values():
+        strata[f"{unit[0].corpus}/{unit[0].emotion}"].append(sorted(unit))
+    splits: dict[str, str] = {}
+    for stratum, members in sorted(strata.items()):
+        members.sort()
+        random.Random(f"{seed}/{stratum}").shuffle(members)
+        quotas = _quotas(len(members), ratios)
+        labels = [split for split, quota in zip(SPLITS, quotas, strict=True) for _ in range(quota)]
+        splits.update((row.id, split) for unit, split in zip(members, labels, strict=True) for row in unit)
+    return splits, [LEAK, *_missing_classes(rows, splits)]
+
+
+def _quotas(total: int, ratios: Sequence[float]) -> list[int]:
+    """Whole numbers in proportion to `ratios`: all but the first are rounded, to 1 at least while there are enough."""
+    others = [max(1, int(total * ratio + 0.5)) for ratio in ratios[1:]]
+    while sum(others) > max(total - 1, 0):
+        others[max(range(len(others)), key=lambda index: (others[index], index))] -= 1
+    return [total - sum(others), *others]
+
+
+def _choose_groups(
+    rows: list[Row], group_of: Callable[[Row], str], ratios: Sequence[float], seed_key: str
+) -> dict[str, int]:
+    """Give whole groups (speakers, texts) to parts so that every class and gender comes near its share of each part.
+
+    The best of a fixed number of seeded shuffles; a class missing from a part outweighs any imbalance.
+    """
+    groups = _by(rows, group_of)
+    names = list(groups)
+    traits = sorted({row.emotion for row in rows}) + sorted({f"gender:{row.gender}" for row in rows})
+    counts = np.zeros((len(names), len(traits)))
+    for index, name in enumerate(names):
+        for trait, count in Counter(row.emotion for row in groups[name]).items():
+            counts[index, traits.index(trait)] = count
+        for gender, count in Counter(row.gender for row in groups[name]).items():
+            counts[index, traits.index(f"gender:{gender}")] = count
+    bounds = np.cumsum([0, *_quotas(len(names), ratios)])
+    totals = counts.sum(axis=0)
+    rng = random.Random(seed_key)
+    best_cost, best_order = np.inf, list(range(len(names)))
+    for _ in range(_CANDIDATES):
+        order = list(range(len(names)))
+        rng.shuffle(order)
+        cost = 0.0
+        for part, ratio in enumerate(ratios):
+            held = counts[order[bounds[part] : bounds[part + 1]]].sum(axis=0)
+            cost += float((((held - ratio * totals) ** 2) / totals).sum()) + 1e9 * float((held == 0).sum())
+        if cost < best_cost:
+            best_cost, best_order = cost, order
+    return {names[index]: part for part in range(len(ratios)) for index in best_order[bounds[part] : bounds[part + 1]]}
+
+
+def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
+    """Divide what is not tested into train and validation, per corpus: by speaker, or by text where one is left."""
+    share = ratios[1] / (ratios[0] + ratios[1])
+    splits: dict[str, str] = {}
+    notes = []
+    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+        by_speaker = len({row.speaker for row in clips}) >= 2
+        group_of: Callable[[Row], str] = (lambda row: row.speaker) if by_speaker else (lambda row: row.text or row.id)
+        chosen = _choose_groups(clips, group_of, (1 - share, share), f"{seed}/{corpus}/rest")
+        splits.update((row.id, SPLITS[chosen[group_of(row)]]) for row in clips)
+        if not by_speaker:
+            notes.append(
+                f"{corpus}: train and validation share the speaker {clips[0].speaker} (different texts); "
+                "the tested speaker is unseen"
+            )
+    return splits, notes
+
+
+def _missing_classes(rows: list[Row], splits: dict[str, str]) -> list[str]:
+    notes = []
+    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+        classes = {row.emotion for row in clips}
+        for split in sorted({splits[row.id] for row in clips if row.id in splits}, key=SPLITS.index):
+            missing = classes - {row.emotion for row in clips if splits.get(row.id) == split}
+            if missing:
+                notes.append(f"{corpus}: {split} has no {', '.join(sorted(missing))}")
+    return notes
+
+
+def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Splits:
+    rows = [row for row in rows if fold.takes_part(row)]
+    splits = {row.id: "test" for row in rows if fold.tests(row)}
+    rest = [row for row in rows if row.id not in splits]
+    if fold.validates is not None:
+        splits.update((row.id, "validation" if fold.validates(row) else "train") for row in rest)
+        return splits, []
+    divided, notes = _divide_rest(rest, seed, ratios)
+    return splits | divided, notes
+
+
+def _leave_one_out(rows: list[Row], key: Callable[[Row], str], what: str) -> list[Fold]:
+    names = sorted({key(row) for row in rows})
+    if len(names) < 2:
+        raise ProtocolError(f"got one of the {what} ({', '.join(names)}); leaving one out needs at least two.")
+    return [Fold(name, lambda row: True, lambda row, name=name: key(row) == name) for name in names]  # type: ignore[misc]
+
+
+def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
+    tables = PUBLISHED[protocol]
+    corpora = sorted({row.corpus for row in rows} & set(tables))
+    if len(corpora) != 1:
+        raise ProtocolError(
+            f"protocol {protocol} is published for {' and '.join(sorted(tables))} and runs on one of them at a time; "
+            f"got clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose one corpus's configuration."
+        )
+    corpus = corpora[0]
+    present = {row.speaker for row in rows if row.corpus == corpus and row.channel == "speech"}
+    result = []
+    for test, validation in tables[corpus]:
+        missing = sorted((set(test) | set(validation)) - present)
+        if missing:
+            raise ProtocolError(
+                f"protocol {protocol} needs speakers of whom no clip is here: {', '.join(missing)}. "
+                f"Prepare the whole of {corpus}."
+            )
+        result.append(_published_fold(corpus, test, validation))
+    return result
+
+
+def _published_fold(corpus: str, test: tuple[str, ...], validation: tuple[str, ...]) -> Fold:
+    return Fold(
+        name=" ".join(speaker.removeprefix(f"{corpus}_") for speaker in test),
+        takes_part=lambda row: row.corpus == corpus and row.channel == "speech",
+        tests=lambda row: row.speaker in test,
+        validates=(lambda row: row.speaker in validation) if validation else None,
+    )
+
+
+_SINGLE: dict[str, Callable[[list[Row], int, Ratios], Splits]] = {
+    "speaker_disjoint": _speaker_disjoint,
+    "random": _random,
+}
+FOLDED = ("leave_one_speaker_out", "leave_one_corpus_out", *PUBLISHED)
+PROTOCOLS = (*_SINGLE, *FOLDED)

@@ -1,0 +1,50 @@
+"""Splits that others publish, by name: protocol -> corpus -> folds of (test speakers, validation speakers).
+
+An empty validation side means that the source fixes the test side only. All cover speech, not song.
+"""
+
+from hf_ser.corpora.savee import SPEAKERS as SAVEE_SPEAKERS
+
+Folds = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+def _folds(corpus: str, *tests: str) -> Folds:
+    return tuple((tuple(f"{corpus}_{speaker}" for speaker in test.split()), ()) for test in tests)
+
+
+def _actors(first: int, last: int) -> tuple[str, ...]:
+    return tuple(f"crema_d_{actor}" for actor in range(first, last + 1))
+
+
+PUBLISHED: dict[str, dict[str, Folds]] = {
+    # EmoBox (Ma et al. 2024), six actor-disjoint folds for RAVDESS, leave one speaker out for SAVEE.
+    "emobox": {
+        "ravdess": _folds(
+            "ravdess",
+            "01 11 20 21",
+            "04 10 12 14",
+            "08 09 19 23",
+            "03 05 07 24",
+            "02 15 16 18",
+            "06 13 17 22",
+        ),
+        "savee": _folds("savee", "JE", "KL", "DC", "JK"),
+    },
+    # MMEmotionRecognition (Luna-Jimenez et al. 2021), five actor-disjoint folds.
+    "mm_emotion_recognition": {
+        "ravdess": _folds(
+            "ravdess",
+            "02 05 14 15 16",
+            "03 06 07 13 18",
+            "10 11 12 19 20",
+            "08 17 21 23 24",
+            "01 04 09 22",
+        ),
+    },
+    # PEFT-SER (Feng & Narayanan 2023), one split by actor number.
+    "peft_ser": {"crema_d": ((_actors(1074, 1091), _actors(1059, 1073)),)},
+    # nkululeko (Burkhardt et al. 2022) tests SAVEE on KL.
+    "nkululeko": {"savee": _folds("savee", SAVEE_SPEAKERS[-1])},
+    # TESS has two speakers: train on one, test on the other, both ways.
+    "cross_speaker": {"tess": _folds("tess", "YAF", "OAF")},
+}

@@ -1,0 +1,162 @@
+"""What a scan found, compared with the published corpora: counts per speaker and class, tables and CSV files."""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from hf_ser.corpora import CORPORA
+from hf_ser.data.protocols import SPLITS, Assignment
+from hf_ser.data.scan import ScanResult
+from hf_ser.labels import EMOTIONS
+
+
+class Count(NamedTuple):
+    """Recordings of one speaker in one class; `published` counts the whole corpus, the others what is here."""
+
+    corpus: str
+    channel: str
+    speaker: str
+    emotion: str
+    published: int
+    found: int
+    kept: int
+    missing: int
+
+
+def count(result: ScanResult) -> list[Count]:
+    """Counts per (corpus, channel, speaker, emotion), those of speakers who are not here included.
+
+    Song is compared with the published song only where a song recording was found.
+    """
+    kept: Counter[tuple[str, str, str, str]] = Counter()
+    for clip in result.clips:
+        its = clip.utterance
+        kept[its.corpus, its.channel, its.speaker, its.emotion] += 1
+    found = kept.copy()
+    for item in {item.id: item for item in result.quarantined if item.id and item.reason != "duplicate_stem"}.values():
+        its = CORPORA[item.corpus].parse(Path(item.path))
+        found[its.corpus, its.channel, its.speaker, its.emotion] += 1
+    published = {
+        (corpus, channel, *key): number
+        for corpus, channel in {key[:2] for key in found}
+        for key, number in CORPORA[corpus].published_counts(channel).items()
+    }
+    return [
+        Count(*key, published.get(key, 0), found[key], kept[key], max(0, published.get(key, 0) - found[key]))
+        for key in sorted(published.keys() | found.keys())
+    ]
+
+
+def write_counts(counts: Iterable[Count], path: Path) -> None:
+    """Write the counts as CSV."""
+    _write_csv(path, Count._fields, counts)
+
+
+def write_quarantine(result: ScanResult, path: Path) -> None:
+    """Write one line per quarantined file: corpus, path, reason, detail, id."""
+    rows = [(its.corpus, its.path, its.reason, its.detail, its.id) for its in result.quarantined]
+    _write_csv(path, ("corpus", "path", "reason", "detail", "id"), rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def reasons(result: ScanResult, corpus: str) -> dict[str, int]:
+    """Quarantined files of a corpus per reason."""
+    return dict(sorted(Counter(item.reason for item in result.quarantined if item.corpus == corpus).items()))
+
+
+def format_report(
+    result: ScanResult,
+    counts: Sequence[Count],
+    other_files: Mapping[str, int],
+    assignments: Mapping[str, Assignment],
+) -> str:
+    """Render the tables that `recipes/prepare.py` prints."""
+    blocks = [_overview(result, counts, other_files), _per_class(counts)]
+    quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
+    if quarantined:
+        shown = quarantined[:20]
+        blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
+        if len(quarantined) > len(shown):
+            blocks.append(f"... and {len(quarantined) - len(shown)} more, all in quarantine.csv")
+    missing = _missing(counts)
+    if missing:
+        blocks.append("Missing beside the published corpora (each speaker and class in counts.csv):\n" + missing)
+    return "\n\n".join([*blocks, _splits(assignments)])
+
+
+def _splits(assignments: Mapping[str, Assignment]) -> str:
+    rows = [
+        (name, *(len(its.ids(split)) for split in SPLITS), its.hash[:16], its.seed)
+        for name, its in assignments.items()
+    ]
+    notes = "".join(f"\n  {name}: {note}" for name, its in assignments.items() for note in its.notes)
+    return _table(("protocol", *SPLITS, "hash", "seed"), rows) + (
+        "\nTo know about the splits:" + notes if notes else ""
+    )
+
+
+def _overview(result: ScanResult, counts: Sequence[Count], other_files: Mapping[str, int]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for corpus, others in other_files.items():
+        own = [item for item in counts if item.corpus == corpus]
+        kept = sum(item.kept for item in own)
+        why = reasons(result, corpus)
+        rows.append(
+            (
+                corpus,
+                kept + sum(why.values()),
+                kept,
+                sum(why.values()),
+                ", ".join(f"{number} {reason}" for reason, number in why.items()) or "-",
+                f"{sum(item.missing for item in own)} of {sum(item.published for item in own)}",
+                others,
+            )
+        )
+    totals = [sum(int(str(row[column])) for row in rows) for column in (1, 2, 3)]
+    rows.append(("all", *totals, "", "", sum(other_files.values())))
+    return _table(("corpus", "found", "kept", "quarantined", "why", "missing", "other files"), rows)
+
+
+def _per_class(counts: Sequence[Count]) -> str:
+    sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for item in counts:
+        sums[item.corpus, item.emotion][0] += item.kept
+        sums[item.corpus, item.emotion][1] += item.published
+    rows = [
+        (corpus, *("-" if (corpus, e) not in sums else "{}/{}".format(*sums[corpus, e]) for e in EMOTIONS))
+        for corpus in sorted({item.corpus for item in counts})
+    ]
+    return _table(("kept/published", *EMOTIONS), rows)
+
+
+def _missing(counts: Sequence[Count]) -> str:
+    lines = []
+    for corpus in sorted({item.corpus for item in counts}):
+        own = [item for item in counts if item.corpus == corpus]
+        here = {item.speaker for item in own if item.found}
+        absent = sorted({item.speaker for item in own} - here)
+        partly = Counter(item.emotion for item in own if item.speaker in here for _ in range(item.missing))
+        if absent:
+            names = [speaker.removeprefix(f"{corpus}_") for speaker in absent]
+            span = ", ".join(names) if len(names) <= 6 else f"{names[0]} ... {names[-1]}"
+            lines.append(f"  {corpus}: no clip of {len(absent)} of {len(absent) + len(here)} speakers ({span})")
+        if partly:
+            classes = ", ".join(f"{number} {emotion}" for emotion, number in sorted(partly.items()))
+            lines.append(f"  {corpus}: of the speakers here, {classes}")
+    return "\n".join(lines)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    cells = [[str(value) for value in row] for row in (header, *rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)

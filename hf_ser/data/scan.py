@@ -1,0 +1,375 @@
+"""The scan: find a corpus's clips, check and encode every one, and quarantine what must not be trained on.
+
+Worker processes decode each clip once, hash it, check it and encode it as 16 kHz mono FLAC into pack files, so that
+memory holds metadata only. A pack and its journal are renamed into place when complete; a later scan of the same files
+takes finished packs over, which is how a broken run goes on.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from hf_ser import audio
+from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
+from hf_ser.data.protocols import Row
+from hf_ser.errors import SerError
+from hf_ser.flac import encode_flac, is_flac16_mono, to_pcm16
+
+# Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
+_OTHER_AUDIO = (
+    ".mp3",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".m4a",
+    ".mp4",
+    ".wma",
+    ".au",
+    ".raw",
+    ".pcm",
+)
+_CLIPS_PER_PACK = 32
+
+
+class ScanError(SerError):
+    """A folder that cannot be scanned."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a clip must satisfy."""
+
+    min_duration_s: float = 0.3
+    silence_dbfs: float = -60.0  # a clip whose largest sample lies below this is silent
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A checked clip: its description and where its FLAC bytes lie."""
+
+    utterance: Utterance
+    duration: float  # seconds
+    sha256: str  # of the mono samples at the recording's own rate, rounded to 16 bit
+    pack: str  # file name of the pack
+    offset: int  # bytes
+    size: int  # bytes
+
+    @property
+    def row(self) -> Row:
+        """The metadata that protocols look at."""
+        its = self.utterance
+        return Row(its.id, its.corpus, its.speaker, its.emotion, its.gender, its.text or "", its.channel, self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A file that is kept out of the dataset, and why."""
+
+    corpus: str
+    path: str
+    reason: str
+    detail: str
+    id: str = ""  # empty where the name could not be read
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies below the corpora's folders, before any recording is opened."""
+
+    folders: dict[str, Path]
+    copies: list[list[Utterance]]  # one inner list per stem, in path order
+    refused: list[Quarantined]  # names that do not parse
+    other_files: dict[str, int]  # corpus -> files that are no recordings (tables, archives, ...)
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Every recording that was found, in exactly one of the two lists."""
+
+    clips: list[Clip]
+    quarantined: list[Quarantined]  # paths relative to the corpus's folder
+
+
+def find(folders: dict[str, Path]) -> Found:
+    """List the recordings of several corpora: corpus name -> folder below which its clips lie, however nested.
+
+    Raises:
+        ScanError: an unknown corpus, or a folder that does not exist or holds no recording.
+    """
+    copies: list[list[Utterance]] = []
+    refused: list[Quarantined] = []
+    other_files: dict[str, int] = {}
+    for name, folder in folders.items():
+        its, bad, others = find_clips(_corpus(name), folder)
+        copies += its
+        refused += bad
+        other_files[name] = others
+    return Found(folders, copies, refused, other_files)
+
+
+def scan(
+    found: Found,
+    packs_dir: Path,
+    *,
+    limits: Limits | None = None,
+    num_proc: int | None = None,
+    progress: bool = True,
+) -> ScanResult:
+    """Check and encode every recording.
+
+    Args:
+        found: the recordings, from `find`.
+        packs_dir: where pack files are written, and finished ones taken over from an earlier scan.
+        limits: what a clip must satisfy.
+        num_proc: worker processes; None takes the processors that this process may use.
+        progress: show a progress bar.
+    """
+    packs_dir.mkdir(parents=True, exist_ok=True)
+    chunks = [found.copies[at : at + _CLIPS_PER_PACK] for at in range(0, len(found.copies), _CLIPS_PER_PACK)]
+    clips: list[Clip] = []
+    quarantined = list(found.refused)
+    for checked, refused in _examine_all(chunks, packs_dir, limits or Limits(), num_proc, progress):
+        clips += checked
+        quarantined += refused
+    clips.sort(key=lambda clip: clip.utterance.id)
+    clips, repeated = _separate_repeated(clips)
+    quarantined = [_relative(item, found.folders[item.corpus]) for item in quarantined + repeated]
+    return ScanResult(clips, sorted(quarantined, key=lambda item: (item.corpus, item.path)))
+
+
+def _relative(item: Quarantined, folder: Path) -> Quarantined:
+    below = f"{folder}{os.sep}"
+    return replace(item, path=item.path.removeprefix(below), detail=item.detail.replace(below, ""))
+
+
+def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
+    """List the recordings below a folder, copies of one stem together.
+
+    Returns:
+        The utterances grouped by stem (copies in path order), the files whose names do not parse, and the number of
+        files that are no recordings.
+
+    Raises:
+        ScanError: the folder does not exist or holds no recording.
+    """
+    if not folder.is_dir():
+        raise ScanError(
+            f"--{corpus.name} {folder}: no such folder; expected one that holds {corpus.title} recordings."
+        )
+    by_stem: dict[str, list[Utterance]] = defaultdict(list)
+    refused: list[Quarantined] = []
+    others = 0
+    for path in map(Path, _files_below(folder)):
+        if path.suffix.lower() not in AUDIO_SUFFIXES + _OTHER_AUDIO:
+            others += 1
+            continue
+        try:
+            utterance = corpus.parse(path)
+        except FileNameError as error:
+            detail = f"got {error.got}; expected {error.expected}"
+            refused.append(Quarantined(corpus.name, str(path), "name", detail))
+        else:
+            by_stem[utterance.stem].append(utterance)
+    if not by_stem and not refused:
+        raise ScanError(
+            f"--{corpus.name} {folder}: found no recording among {others} files; expected "
+            f"{' or '.join(AUDIO_SUFFIXES)} files of {corpus.title}. Unpack archives first."
+        )
+    return list(by_stem.values()), refused, others
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Every file below a folder in path order; hidden folders (half-finished downloads, .git) are passed over."""
+    paths = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [os.path.join(parent, name) for name in names]
+    return sorted(paths)
+
+
+def _corpus(name: str) -> Corpus:
+    if name not in CORPORA:
+        raise ScanError(f"got corpus {name!r}; expected one of {', '.join(CORPORA)}.")
+    return CORPORA[name]
+
+
+def available_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Checked = tuple[list[Clip], list[Quarantined]]
+
+
+def _examine_all(
+    chunks: Sequence[list[list[Utterance]]], packs_dir: Path, limits: Limits, num_proc: int | None, progress: bool
+) -> Iterator[Checked]:
+    total = sum(len(chunk) for chunk in chunks)
+    num_proc = min(num_proc or available_processors(), max(1, len(chunks)))
+    with tqdm(total=total, desc="Checking clips", unit=" clips", disable=not progress) as bar:
+        if num_proc == 1:
+            for chunk in chunks:
+                yield _examine_chunk(chunk, packs_dir, limits)
+                bar.update(len(chunk))
+            return
+        with ProcessPoolExecutor(num_proc, initializer=_ignore_interrupts) as pool:
+            futures: dict[Future[Checked], int] = {
+                pool.submit(_examine_chunk, chunk, packs_dir, limits): len(chunk) for chunk in chunks
+            }
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+                    bar.update(futures.pop(future))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _ignore_interrupts() -> None:
+    # Ctrl-C reaches every process of the terminal; the parent alone decides, so that workers finish their pack.
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked:
+    key = _chunk_key(chunk, limits)
+    pack, journal = packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
+    if journal.is_file() and pack.is_file():
+        return _read_journal(journal, chunk)
+    clips: list[Clip] = []
+    refused: list[Quarantined] = []
+    offset = 0
+    partial = pack.with_suffix(".part")
+    with open(partial, "wb") as file:
+        for copies in chunk:
+            flac, sha256, duration, kept, bad = _first_usable(copies, limits)
+            refused += bad
+            if kept is not None:
+                file.write(flac)
+                clips.append(Clip(kept, duration, sha256, pack.name, offset, len(flac)))
+                offset += len(flac)
+    os.replace(partial, pack)
+    _write_journal(journal, clips, refused)
+    return clips, refused
+
+
+def _first_usable(
+    copies: list[Utterance], limits: Limits
+) -> tuple[bytes, str, float, Utterance | None, list[Quarantined]]:
+    """Take the first copy of a stem that can be used; the others are quarantined with their reasons."""
+    refused: list[Quarantined] = []
+    for index, utterance in enumerate(copies):
+        try:
+            flac, sha256, duration = examine(utterance.path, limits)
+        except audio.AudioError as error:
+            detail = f"got {error.got}; expected {error.expected}"
+            refused.append(_quarantine(utterance, error.reason, detail))
+        except _Silent as error:
+            refused.append(_quarantine(utterance, "silent", str(error)))
+        else:
+            detail = f"same name as {utterance.path}"
+            refused += [_quarantine(copy, "duplicate_stem", detail) for copy in copies[index + 1 :]]
+            return flac, sha256, duration, utterance, refused
+    return b"", "", 0.0, None, refused
+
+
+class _Silent(Exception):  # noqa: N818 - never leaves this module
+    pass
+
+
+def examine(path: Path, limits: Limits) -> tuple[bytes, str, float]:
+    """Check one recording and encode it.
+
+    Returns:
+        16 kHz mono 16-bit FLAC bytes, the SHA-256 of the mono samples at their own rate, and the duration in seconds.
+
+    Raises:
+        AudioError: the recording cannot be decoded, is cut short, or is shorter than the limit.
+    """
+    content = audio.read_bytes(path)
+    decoded = audio.decode({"bytes": content, "path": str(path)})
+    duration = len(decoded.samples) / decoded.sampling_rate
+    if duration < limits.min_duration_s:
+        raise audio.AudioError(
+            "too_short", str(path), f"{duration:.3f} s", f"at least {limits.min_duration_s} s", "Remove it."
+        )
+    waveform = audio.to_mono(decoded.samples)
+    native = decoded.samples if decoded.samples.dtype == np.int16 and decoded.samples.shape[1] == 1 else None
+    pcm = to_pcm16(waveform) if native is None else native
+    peak = max(int(pcm.max()), -int(pcm.min())) / 32768
+    if peak < 10 ** (limits.silence_dbfs / 20):
+        raise _Silent(f"largest sample {peak:.6f} of full scale; expected at least {limits.silence_dbfs:g} dBFS")
+    if is_flac16_mono(content, audio.SAMPLING_RATE):
+        flac = content
+    else:
+        flac = encode_flac(audio.resample(waveform, decoded.sampling_rate), audio.SAMPLING_RATE)
+    return flac, hashlib.sha256(np.ascontiguousarray(pcm).data).hexdigest(), duration
+
+
+def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
+    return Quarantined(utterance.corpus, str(utterance.path), reason, detail, utterance.id)
+
+
+def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
+    """Quarantine identical audio: every member where the labels differ, all but the first where they agree."""
+    by_hash: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        by_hash[clip.sha256].append(clip)
+    out: dict[str, Quarantined] = {}
+    for members in by_hash.values():
+        conflict = len({clip.utterance.emotion for clip in members}) > 1
+        for clip in members if conflict else members[1:]:
+            reason = "conflicting_labels" if conflict else "duplicate_audio"
+            others = ", ".join(f"{its.utterance.id} ({its.utterance.emotion})" for its in members if its is not clip)
+            out[clip.utterance.id] = _quarantine(clip.utterance, reason, f"same samples as {others}")
+    return [clip for clip in clips if clip.utterance.id not in out], list(out.values())
+
+
+def _chunk_key(chunk: Iterable[list[Utterance]], limits: Limits) -> str:
+    """Name a pack by what it is made from, so that a changed file or limit makes a new one."""
+    return fingerprint(chunk, limits)[:32]
+
+
+def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
+    """SHA-256 over the limits and every file's path, size and time of change."""
+    digest = hashlib.sha256(json.dumps(asdict(limits), sort_keys=True).encode())
+    for copies in utterances:
+        for utterance in copies:
+            try:
+                stat = utterance.path.stat()
+                version = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            except OSError:  # a dangling link: reading it will say so
+                version = "unreadable"
+            digest.update(f"{utterance.path}\0{utterance.stem}\0{version}\0".encode())
+    return digest.hexdigest()
+
+
+def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined]) -> None:
+    content = {
+        "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size] for c in clips],
+        "refused": [asdict(item) for item in refused],
+    }
+    partial = journal.with_suffix(".json.part")
+    partial.write_text(json.dumps(content), encoding="utf-8")
+    os.replace(partial, journal)
+
+
+def _read_journal(journal: Path, chunk: list[list[Utterance]]) -> Checked:
+    content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+    by_path = {str(utterance.path): utterance for copies in chunk for utterance in copies}
+    clips = [Clip(by_path[path], *rest) for path, *rest in content["clips"]]
+    return clips, [Quarantined(**item) for item in content["refused"]]

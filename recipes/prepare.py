@@ -1,0 +1,28 @@
+"""Merge RAVDESS, CREMA-D, TESS and SAVEE into one dataset folder for `load_dataset`.
+
+python recipes/prepare.py --ravdess DIR --crema_d DIR --tess DIR --savee DIR --output_dir data/emotions
+
+Any subset of the four; recordings are found below DIR however nested. Nothing is dropped in silence: what is kept out
+stands with its reason in quarantine.csv beside the data.
+"""
+
+import time
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import PrepareArguments, prepare
+
+
+def main() -> None:
+    (args,) = parse(PrepareArguments, description=__doc__)
+    start = time.perf_counter()
+    prepared = prepare(args)
+    print(f"\n{prepared.report}\n")
+    if prepared.already_there:
+        print(f"{prepared.folder} was made from these very inputs before and is unchanged.")
+    else:
+        print(f"Wrote {prepared.folder} in {time.perf_counter() - start:.1f} s.")
+    print(f'Next: load_dataset("{prepared.folder}", "all"), or recipes/finetune.py --dataset {prepared.folder}')
+
+
+if __name__ == "__main__":
+    run(main)
