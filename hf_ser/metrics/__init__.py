@@ -1,0 +1,5 @@
+"""The in-package `evaluate` metric."""
+
+from hf_ser.metrics.speech_emotion import SpeechEmotion
+
+__all__ = ["SpeechEmotion"]

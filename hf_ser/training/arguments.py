@@ -1,0 +1,94 @@
+"""What the training recipes take: model, data and Trainer arguments."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.protocols import PROTOCOLS
+
+
+@dataclass
+class ModelArguments:
+    """Which model to train: a checkpoint, or a configuration to train from scratch."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "wav2vec2-family checkpoint, folder or Hub id"}
+    )
+    revision: str = field(default="main", metadata={"help": "revision of the checkpoint on the Hub"})
+    model_config: dict | str | None = field(
+        default=None, metadata={"help": "configuration (with model_type) trained from scratch; YAML only"}
+    )
+    new_head: bool = field(
+        default=False, metadata={"help": "replace the head of a checkpoint that already is a classifier"}
+    )
+    freeze_feature_encoder: bool = field(
+        default=False, metadata={"help": "keep the convolutional feature encoder as it was pretrained"}
+    )
+
+    def __post_init__(self) -> None:
+        if (self.model_name_or_path is None) == (self.model_config is None):
+            given = "neither" if self.model_config is None else "both"
+            raise ConfigError(
+                f"got {given} of model_name_or_path and model_config; expected one: a checkpoint to fine-tune, or a "
+                "configuration to train from scratch."
+            )
+        if isinstance(self.model_config, str):
+            raise ConfigError("model_config is a string; expected a mapping with model_type, in the YAML file.")
+
+
+@dataclass
+class DataArguments:
+    """Which clips to train and test on, and how they are cut."""
+
+    dataset: str = field(metadata={"help": "prepared dataset: folder or Hub id"})
+    configuration: str = field(default="all", metadata={"help": "configuration: all, ravdess, all-random, ..."})
+    protocol: str | None = field(
+        default=None, metadata={"help": "assign splits anew by this protocol; default: those of the configuration"}
+    )
+    fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
+    protocol_seed: int = field(default=0, metadata={"help": "seed of the protocol"})
+    channel: str | None = field(default=None, metadata={"help": "speech or song; default: both"})
+    merge_calm: bool = field(default=False, metadata={"help": "seven classes, calm counted as neutral"})
+    duration_s: float | None = field(
+        default=None, metadata={"help": "pad or crop every clip to this many seconds; default: whole clips"}
+    )
+    trim_db: float | None = field(
+        default=None, metadata={"help": "cut silence this many dB below the peak, such as 20"}
+    )
+    normalize: bool = field(default=False, metadata={"help": "scale every clip so that its peak is 1"})
+
+    def __post_init__(self) -> None:
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
+        if self.fold is not None and self.protocol is None:
+            raise ConfigError(f"fold is {self.fold} but protocol is not given; name the protocol that has folds.")
+        if self.channel not in (None, "speech", "song"):
+            raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
+
+
+@dataclass
+class SerTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "the model folder"})
+    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when to save a checkpoint"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints to keep"})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "end with the best checkpoint"})
+    metric_for_best_model: str | None = field(
+        default="f1_weighted", metadata={"help": "validation score that decides"}
+    )
+    greater_is_better: bool | None = field(default=True, metadata={"help": "whether a larger score is better"})
+    logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    # The collator reads columns that no model's forward names.
+    remove_unused_columns: bool = field(default=False, metadata={"help": "must stay false"})
+    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "name of the labels"})
+
+    def __post_init__(self) -> None:
+        if self.output_dir is None:
+            raise ConfigError("output_dir is not given; expected the folder that the model is to be written to.")
+        if self.remove_unused_columns:
+            raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
+        super().__post_init__()

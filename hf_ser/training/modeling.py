@@ -1,0 +1,137 @@
+"""The wav2vec2 family: a checkpoint to fine-tune or a configuration to train from scratch, with its extractor."""
+
+import difflib
+import logging
+from typing import Any
+
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
+
+from hf_ser.arguments import ConfigError
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.errors import SerError
+from hf_ser.training.arguments import ModelArguments
+
+logger = logging.getLogger(__name__)
+
+_HEAD = ("classifier.", "projector.", "layer_weights")
+# Made at load time by every wav2vec2: the mask embedding is absent from checkpoints trained without masking, and the
+# positional convolution's weight norm was renamed by torch.
+_HARMLESS = ("masked_spec_embed", "pos_conv_embed")
+
+
+class ModelError(SerError):
+    """A checkpoint or configuration that cannot be trained."""
+
+
+def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrainedModel, Any]:
+    """Build the model and its feature extractor.
+
+    Args:
+        args: a checkpoint or a configuration.
+        labels: class names; their order is the order of the head's outputs.
+
+    Returns:
+        The model, with a head for `labels`, and the feature extractor, which gives an attention mask if and only if
+        the encoder was trained with one (`feat_extract_norm == "layer"`).
+
+    Raises:
+        ModelError: no such checkpoint, another sampling rate, or encoder or head weights that do not match.
+        ConfigError: an unknown key in the configuration.
+    """
+    names: dict[str, Any] = {
+        "num_labels": len(labels),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "id2label": dict(enumerate(labels)),
+    }
+    if args.model_config is not None:
+        assert isinstance(args.model_config, dict)  # ModelArguments refuses strings
+        config = _config_from_scratch(args.model_config, names)
+        model = AutoModelForAudioClassification.from_config(config)
+        extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True)
+    else:
+        model, extractor = _load_checkpoint(args, names)
+    extractor.return_attention_mask = takes_attention_mask(model.config)
+    if args.freeze_feature_encoder:
+        model.freeze_feature_encoder()
+    return model, extractor
+
+
+def takes_attention_mask(config: PretrainedConfig) -> bool:
+    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding."""
+    return getattr(config, "feat_extract_norm", "layer") == "layer"
+
+
+def min_samples(config: PretrainedConfig) -> int:
+    """The fewest samples that the encoder can take: its receptive field, and one whole span of its time masking."""
+    frames = max(1, int(getattr(config, "mask_time_length", 1)) if getattr(config, "mask_time_prob", 0) > 0 else 1)
+    samples = frames
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return samples
+
+
+def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> PretrainedConfig:
+    content = dict(content)
+    model_type = content.pop("model_type", None)
+    if model_type is None:
+        raise ConfigError("model_config has no model_type; expected one such as wav2vec2, hubert or wavlm.")
+    try:
+        known = AutoConfig.for_model(model_type)
+    except ValueError as error:
+        raise ConfigError(f"model_config: model_type {model_type!r} is unknown to transformers.") from error
+    for key in content:
+        if not hasattr(known, key):  # a configuration takes any keyword and would keep a misspelt one in silence
+            close = difflib.get_close_matches(key, known.to_dict(), n=3)
+            hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+            raise ConfigError(f"model_config: {model_type} has no field {key}{hint}")
+    return AutoConfig.for_model(model_type, **content, **names, **_quirks())
+
+
+def _quirks() -> dict[str, Any]:
+    # A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
+    return {"layerdrop": 0.0}
+
+
+def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
+    source: dict[str, Any] = {"revision": args.revision}
+    name = str(args.model_name_or_path)
+    try:
+        config = AutoConfig.from_pretrained(name, **source, **names, **_quirks())
+        extractor = AutoFeatureExtractor.from_pretrained(name, **source)
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **source
+        )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"--model_name_or_path {name}: {error}") from error
+    if extractor.sampling_rate != SAMPLING_RATE:
+        raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
+    _check_keys(args, config, info)
+    return model, extractor
+
+
+def _check_keys(args: ModelArguments, config: PretrainedConfig, info: dict[str, Any]) -> None:
+    """Refuse weights that did not arrive: transformers fills them at random and says so in one log line."""
+    missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
+    missing = {key for key in missing if not any(part in key for part in _HARMLESS)}
+    head = {key for key in missing if key.startswith(_HEAD)}
+    if missing - head:
+        shown = ", ".join(sorted(missing - head)[:5])
+        raise ModelError(
+            f"{args.model_name_or_path} lacks {len(missing - head)} weights of its encoder ({shown}, ...); expected a "
+            "whole checkpoint of this architecture."
+        )
+    is_classifier = any("ForSequenceClassification" in name for name in config.architectures or ())
+    if head and is_classifier and not args.new_head:
+        raise ModelError(
+            f"{args.model_name_or_path} is a classifier whose head does not fit {config.num_labels} labels: "
+            f"{', '.join(sorted(head))}. Pass --new_head true to train a new one."
+        )
+    if head:
+        logger.info("new classification head: %s", ", ".join(sorted(head)))

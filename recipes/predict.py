@@ -1,0 +1,33 @@
+"""Classify one recording with a model folder or Hub id.
+
+python recipes/predict.py --model runs/quickstart --audio recording.wav
+"""
+
+from dataclasses import dataclass, field
+
+from transformers import pipeline
+
+from hf_ser.arguments import parse, run
+from hf_ser.audio import SAMPLING_RATE, load_audio
+
+
+@dataclass
+class PredictArguments:
+    """What this recipe takes."""
+
+    model: str = field(metadata={"help": "model folder or Hub id"})
+    audio: str = field(metadata={"help": "recording: WAV, FLAC, MP3, OGG or AIFF"})
+
+
+def main() -> None:
+    (args,) = parse(PredictArguments, description=__doc__)
+    waveform = load_audio(args.audio)
+    classifier = pipeline("audio-classification", model=args.model)
+    scores = classifier({"raw": waveform, "sampling_rate": SAMPLING_RATE}, top_k=None)
+    print(f"\n{args.audio}")
+    for entry in scores:
+        print(f"  {entry['label']:<10} {entry['score']:.3f} {'#' * round(40 * entry['score'])}")
+
+
+if __name__ == "__main__":
+    run(main)
