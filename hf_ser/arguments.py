@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser
@@ -25,6 +25,22 @@ class ConfigError(SerError):
 class _Parser(HfArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
+
+
+class _Finder(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe loading that refuses a repeated key instead of keeping its last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if repeated:
+            raise yaml.YAMLError(f"the key {repeated[0]} stands twice in one mapping")
+        return super().construct_mapping(node, deep)
 
 
 def parse(
@@ -44,18 +60,19 @@ def parse(
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
 
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder = _Finder(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     config_file = finder.parse_known_args(argv)[0].config
     if config_file is not None:
-        _set_defaults(parser, _read_yaml(Path(config_file)), known, config_file)
+        hints = {name: hint for cls in dataclass_types for name, hint in get_type_hints(cls).items()}
+        _set_defaults(parser, _read_yaml(Path(config_file)), known, config_file, hints)
 
     *instances, rest = _parse_into(parser, argv)
     if rest:
-        flags = [word for word in rest if word.startswith("-")] or rest
-        _refuse_unknown(
-            [flag.lstrip("-").partition("=")[0].replace("-", "_") for flag in flags], known, "command line"
-        )
+        words = [word for word in rest if word.startswith("-")] or rest
+        names = [word.lstrip("-").partition("=")[0].replace("-", "_") for word in words]
+        _refuse_unknown(names, known, "command line")
+        raise ConfigError(f"command line: got {' '.join(rest)}; expected flags with two dashes, such as --{names[0]}")
     return tuple(instances[: len(dataclass_types)])
 
 
@@ -87,9 +104,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
             f"--config {path}: no such file; expected a YAML file such as recipes/configs/quickstart.yaml"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -97,13 +114,19 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _set_defaults(parser: HfArgumentParser, content: dict[str, Any], known: set[str], source: str) -> None:
+def _set_defaults(
+    parser: HfArgumentParser, content: dict[str, Any], known: set[str], source: str, hints: dict[str, Any]
+) -> None:
     _refuse_unknown([str(key) for key in content], known, source)
     actions: dict[str, argparse.Action] = {}
     for action in parser._actions:
         actions.setdefault(action.dest, action)
     for key, value in content.items():
-        action = actions[key]
+        action, allowed = actions[key], {hints[key], *get_args(hints[key])}
+        if value is None and type(None) not in allowed:
+            raise ConfigError(f"{source}: {key} is empty; expected {_type_name(action)}, or leave the key out")
+        if isinstance(value, dict) and not any(dict in (kind, get_origin(kind)) for kind in allowed):
+            raise ConfigError(f"{source}: {key} holds a mapping; expected {_type_name(action)}")
         parser.set_defaults(**{key: _typed(action, key, value, source)})
         action.required = False
 
@@ -115,9 +138,7 @@ def _typed(action: argparse.Action, key: str, value: Any, source: str) -> Any:
     if isinstance(value, list) and action.nargs == "+":
         return [_typed_scalar(action, key, item, source) for item in value]
     if isinstance(value, dict):
-        if action.type in (dict, str):
-            return value
-        raise ConfigError(f"{source}: {key} holds a mapping; expected {_type_name(action)}")
+        return value
     if isinstance(value, list):
         raise ConfigError(f"{source}: {key} holds a list; expected one {_type_name(action)}")
     typed = _typed_scalar(action, key, value, source)

@@ -15,12 +15,17 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from hf_ser.containers import missing_bytes
 from hf_ser.errors import SerError
 from hf_ser.flac import decode_flac16, flac_info
 
 SAMPLING_RATE = 16_000
 RATE_RANGE_HZ = (1_000, 768_000)
 MAX_CHANNELS = 64
+# A damaged header can declare any length, so that reading goes by blocks and not by what the header says.
+_FRAMES_PER_BLOCK = 1 << 22
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a FLAC stream whose encoder did not know it
+_REMOVE = "Remove or replace the recording."
 LFS_POINTER = b"version https://git-lfs"
 
 Reason = Literal[
@@ -76,8 +81,9 @@ def load_audio(
     Raises:
         AudioError: the source cannot be used; its message names the path and the remedy.
     """
-    _check_arguments(source, trim_db, duration_s, target_sampling_rate)
     name = describe(source)
+    _check_rate(target_sampling_rate, name)
+    num_samples = _check_cut(name, trim_db, duration_s, position, min_duration_s, target_sampling_rate)
     decoded = decode(source, sampling_rate)
     waveform = to_mono(decoded.samples)
     if waveform.size < min_duration_s * decoded.sampling_rate:
@@ -89,12 +95,16 @@ def load_audio(
             "Remove the recording or lower min_duration_s.",
         )
     waveform = resample(waveform, decoded.sampling_rate, target_sampling_rate)
+    if waveform.size == 0:
+        raise AudioError(
+            "too_short", name, f"{len(decoded.samples)} samples", "at least one after resampling", _REMOVE
+        )
     if trim_db is not None:
         waveform = trim_silence(waveform, trim_db)
     if normalize:
         waveform = normalize_peak(waveform)
-    if duration_s is not None:
-        waveform = fix_length(waveform, round(duration_s * target_sampling_rate), position)
+    if num_samples is not None:
+        waveform = fix_length(waveform, num_samples, position)
     return waveform
 
 
@@ -118,7 +128,7 @@ def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
             )
         decoded = _decode_bytes(bytes(source), name)
     elif hasattr(source, "__array__") or isinstance(source, list | tuple):
-        decoded = _from_array(np.asarray(source), sampling_rate, name)
+        decoded = _from_array(source, sampling_rate, name)
     else:
         raise _argument_error(
             name,
@@ -143,11 +153,11 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     except FileNotFoundError:
         remedy = "Download it first." if str(path).startswith(("http://", "https://")) else "Check the path."
         raise AudioError("not_found", name, "no such file", "an audio file", remedy) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise AudioError(
             "not_found",
             name,
-            error.strerror or str(error),
+            getattr(error, "strerror", None) or str(error),
             "a readable audio file",
             "Check the path and its permissions.",
         ) from error
@@ -179,10 +189,8 @@ def trim_silence(waveform: np.ndarray, trim_db: float, frame_length: int = 2048,
     last = waveform.size
     starts, ends = (centres - frame_length // 2).clip(0, last), (centres + frame_length // 2).clip(0, last)
     mean_square = np.maximum(energy[ends] - energy[starts], 0.0) / frame_length
-    peak = mean_square.max()
-    if peak <= 1e-10:
-        return waveform
-    loud = np.flatnonzero(mean_square > peak * 10 ** (-trim_db / 10))
+    mean_square = np.maximum(mean_square, 1e-10)  # librosa's floor of 1e-5 on the amplitude
+    loud = np.flatnonzero(mean_square > mean_square.max() * 10 ** (-trim_db / 10))
     return waveform[loud[0] * hop_length : min(last, (loud[-1] + 1) * hop_length)]
 
 
@@ -212,18 +220,28 @@ def describe(source: Any) -> str:
         path = source.get("path")
         return str(path) if path else f"audio dict with keys {', '.join(map(str, source))}"
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source) if not isinstance(source, bytes) else repr(source)
+        return os.fspath(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return f"{len(source)} bytes of audio"
-    return str(getattr(source, "name", f"{type(source).__name__} object"))
+    name = getattr(source, "name", None)  # files have one; tensors have None
+    return str(name) if name is not None else f"{type(source).__name__} object"
 
 
-def _check_arguments(source: Any, trim_db: float | None, duration_s: float | None, rate: int) -> None:
-    if trim_db is not None and not trim_db > 0:
-        raise _argument_error(describe(source), f"trim_db={trim_db}", "a positive number of dB", "Use 20, say.")
-    if duration_s is not None and not duration_s > 0:
-        raise _argument_error(describe(source), f"duration_s={duration_s}", "a positive number of seconds", "Use 3.0.")
-    _check_rate(rate, describe(source))
+def _check_cut(
+    name: str, trim_db: float | None, duration_s: float | None, position: Any, min_duration_s: float, rate: int
+) -> int | None:
+    """Check what `load_audio` was asked to cut; return the fixed length in samples, or None for the clip's own."""
+    if trim_db is not None and not 0 < trim_db < np.inf:
+        raise _argument_error(name, f"trim_db={trim_db}", "a positive number of dB", "Use 20, say.")
+    if not 0 <= min_duration_s < np.inf:
+        raise _argument_error(name, f"min_duration_s={min_duration_s}", "0 s or more", "Use 0.3, say.")
+    if not isinstance(position, np.random.Generator) and position not in ("start", "center"):
+        raise _argument_error(name, f"position={position!r}", "start, center or a numpy Generator", "Use start.")
+    if duration_s is None:
+        return None
+    if not 1 <= duration_s * rate < 2**40:
+        raise _argument_error(name, f"duration_s={duration_s}", "a positive number of seconds", "Use 3.0, say.")
+    return round(duration_s * rate)
 
 
 def _argument_error(name: str, got: str, expected: str, remedy: str) -> AudioError:
@@ -243,7 +261,11 @@ def _open_mapping(source: Mapping[str, Any], sampling_rate: int | None, name: st
         return source["bytes"], sampling_rate
     for key in ("array", "raw"):
         if source.get(key) is not None:
-            return np.asarray(source[key]), source.get("sampling_rate", sampling_rate)
+            if sampling_rate is not None and "sampling_rate" in source:
+                raise _argument_error(
+                    name, "sampling_rate beside a dict that has one", "one rate", "Leave sampling_rate out."
+                )
+            return source[key], source.get("sampling_rate", sampling_rate)
     if source.get("path"):
         return source["path"], sampling_rate
     raise _argument_error(
@@ -255,7 +277,11 @@ def _open_mapping(source: Mapping[str, Any], sampling_rate: int | None, name: st
 
 
 def _read_object(file: Any, name: str) -> bytes:
-    content = file.read()
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:  # closed, or opened as text that the recording is not
+        got = f"a file object that cannot be read ({error})"
+        raise _argument_error(name, got, "bytes", 'Open it with "rb".') from error
     if not isinstance(content, bytes):
         raise _argument_error(
             name, f"a file object that reads {type(content).__name__}", "bytes", 'Open it with "rb".'
@@ -276,40 +302,18 @@ def _decode_bytes(content: bytes, name: str) -> Decoded:
         )
     flac = decode_flac16(content)
     if flac is not None:
+        _check_header(flac[1], flac[0].shape[1], name)
         return Decoded(*flac)
     try:
         # A name ending in .raw would switch soundfile to headerless data, so it only ever sees the content.
         with sf.SoundFile(io.BytesIO(content)) as file:
-            declared, rate, channels = file.frames, file.samplerate, file.channels
-            if not RATE_RANGE_HZ[0] <= rate <= RATE_RANGE_HZ[1] or channels > MAX_CHANNELS:
-                raise AudioError(
-                    "undecodable",
-                    name,
-                    f"{channels} channels at {rate} Hz",
-                    f"at most {MAX_CHANNELS} channels at {RATE_RANGE_HZ[0]} to {RATE_RANGE_HZ[1]} Hz",
-                    "The header is damaged: replace the file.",
-                )
-            samples = file.read(dtype="int16" if file.subtype == "PCM_16" else "float32", always_2d=True)
+            declared, rate = file.frames, file.samplerate
+            _check_header(rate, file.channels, name)
+            samples = _read_blocks(file)
     except (sf.LibsndfileError, RuntimeError) as error:
-        info = flac_info(content)
-        if info is not None:  # FLAC frames carry checksums, so damage shows as an error instead of a short read
-            raise AudioError(
-                "truncated",
-                name,
-                f"FLAC of {info.frames} frames that breaks off or is damaged",
-                "the whole recording",
-                "Download or copy the file again.",
-            ) from error
-        cause = getattr(error, "error_string", error)
-        raise AudioError(
-            "undecodable",
-            name,
-            f"{len(content)} bytes starting {content[:12]!r} that libsndfile cannot read ({cause})",
-            "WAV, FLAC, MP3, OGG or AIFF",
-            "Replace the file or convert it to WAV.",
-        ) from error
-    missing = _missing_bytes(content)
-    if missing or len(samples) < declared:
+        raise _decoding_error(content, name, error) from error
+    missing = missing_bytes(content)
+    if missing or len(samples) < declared < _UNKNOWN_FRAMES:
         got = f"{len(samples)} frames, cut short" + (
             f" ({missing} bytes are missing)" if missing else f" of {declared}"
         )
@@ -317,27 +321,50 @@ def _decode_bytes(content: bytes, name: str) -> Decoded:
     return Decoded(samples, rate)
 
 
-def _missing_bytes(content: bytes) -> int:
-    """Bytes that a WAV's or AIFF's sound chunk declares beyond the end of the file; libsndfile does not mind them."""
-    magic, kind = content[:4], content[8:12]
-    order: Literal["little", "big"]
-    if magic == b"RIFF" and kind == b"WAVE":
-        order, sound = "little", b"data"
-    elif magic == b"FORM" and kind in (b"AIFF", b"AIFC"):
-        order, sound = "big", b"SSND"
-    else:
-        return 0
-    offset = 12
-    while offset + 8 <= len(content):
-        size = int.from_bytes(content[offset + 4 : offset + 8], order)
-        if content[offset : offset + 4] == sound:
-            # Programs that stream a WAV into a pipe cannot know its size and write a value near the 32-bit maximum.
-            return 0 if size >= 0x7FFFF000 else max(0, offset + 8 + size - len(content))
-        offset += 8 + size + size % 2
-    return 0
+def _check_header(rate: int, channels: int, name: str) -> None:
+    if not RATE_RANGE_HZ[0] <= rate <= RATE_RANGE_HZ[1] or channels > MAX_CHANNELS:
+        raise AudioError(
+            "undecodable",
+            name,
+            f"{channels} channels at {rate} Hz",
+            f"at most {MAX_CHANNELS} channels at {RATE_RANGE_HZ[0]} to {RATE_RANGE_HZ[1]} Hz",
+            "The header is damaged: replace the file.",
+        )
 
 
-def _from_array(array: np.ndarray, sampling_rate: int | None, name: str) -> Decoded:
+def _read_blocks(file: sf.SoundFile) -> np.ndarray:
+    """Read to the end, (frames, channels): int16 from 16-bit files, else float32."""
+    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    block = min(_FRAMES_PER_BLOCK, file.frames)
+    blocks: list[np.ndarray] = []
+    while not blocks or len(blocks[-1]) == block > 0:
+        blocks.append(file.read(block, dtype=dtype, always_2d=True))
+    return np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+
+
+def _decoding_error(content: bytes, name: str, error: Exception) -> AudioError:
+    info = flac_info(content)
+    if info is not None:  # FLAC frames carry checksums, so damage shows as an error instead of a short read
+        got = f"FLAC of {info.frames} frames that breaks off or is damaged"
+        return AudioError("truncated", name, got, "the whole recording", "Download or copy the file again.")
+    cause = getattr(error, "error_string", error)
+    return AudioError(
+        "undecodable",
+        name,
+        f"{len(content)} bytes starting {content[:12]!r} that libsndfile cannot read ({cause})",
+        "WAV, FLAC, MP3, OGG or AIFF",
+        "Replace the file or convert it to WAV.",
+    )
+
+
+def _from_array(source: Any, sampling_rate: int | None, name: str) -> Decoded:
+    try:
+        array = np.asarray(source)
+    except (RuntimeError, TypeError, ValueError) as error:  # ragged lists, tensors that numpy cannot hold
+        got = f"what numpy cannot hold ({error})"
+        raise _argument_error(
+            name, got, "float32 samples", "Pass tensor.detach().float(), or a plain array."
+        ) from error
     if sampling_rate is None:
         raise _argument_error(
             name, "an array without its sampling rate", "sampling_rate in Hz", "Pass sampling_rate=..."
@@ -358,6 +385,7 @@ def _from_array(array: np.ndarray, sampling_rate: int | None, name: str) -> Deco
 
 
 def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.int16:
         return array
     if array.dtype == np.int32:
@@ -371,7 +399,7 @@ def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
     peak = np.abs(array).max(initial=0.0)
     if np.isfinite(peak) and peak > 16:
         warnings.warn(
-            f"{name}: float samples reach {peak:.0f}; expected about [-1, 1]. Integer samples cast to float must be "
+            f"{name}: float samples reach {peak:.6g}; expected about [-1, 1]. Integer samples cast to float must be "
             "divided by their range (32768 for 16 bit).",
             stacklevel=4,
         )
@@ -380,7 +408,7 @@ def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
 
 def _check_samples(samples: np.ndarray, name: str) -> None:
     if samples.size == 0:
-        raise AudioError("empty", name, "0 samples", "at least 1 sample", "Remove or replace the recording.")
+        raise AudioError("empty", name, "0 samples", "at least 1 sample", _REMOVE)
     if samples.dtype != np.int16 and not np.isfinite(samples).all():
         bad = int(samples.size - np.isfinite(samples).sum())
         raise AudioError(

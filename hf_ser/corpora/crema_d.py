@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix, code
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_name, code
 
 NAME = "crema_d"
 ACTORS = range(1001, 1092)
@@ -45,7 +45,7 @@ def parse(path: Path) -> Utterance:
     Raises:
         FileNameError: the name does not follow the convention, or names a recording that CREMA-D does not have.
     """
-    check_suffix(path)
+    check_name(path)
     stem = path.stem.upper()
     if stem == "1040_ITH_SAD_X":
         stem = "1040_ITH_SAD_XX"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix, code
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_name, code
 from hf_ser.labels import EMOTIONS
 
 NAME = "ravdess"
@@ -28,7 +28,7 @@ def parse(path: Path) -> Utterance:
     Raises:
         FileNameError: the name does not follow the convention, or names a recording that RAVDESS does not have.
     """
-    check_suffix(path)
+    check_name(path)
     if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem):
         raise FileNameError(path, f"the stem {path.stem!r}", "seven two-digit codes such as 03-01-05-01-02-01-07")
     modality, channel_code, emotion_code, intensity_code, statement, repetition, actor_code = path.stem.split("-")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_name
 
 NAME = "savee"
 SPEAKERS = ("DC", "JE", "JK", "KL")
@@ -26,7 +26,7 @@ def parse(path: Path) -> Utterance:
     Raises:
         FileNameError: the name does not follow either layout.
     """
-    check_suffix(path)
+    check_name(path)
     match = re.fullmatch(r"(?:([A-Z]{2})_)?(sa|su|[adfhn])(\d\d)", path.stem, flags=re.IGNORECASE)
     if match is None:
         raise FileNameError(path, f"the stem {path.stem!r}", "a01 below a speaker's folder, or DC_a01")

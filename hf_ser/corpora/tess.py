@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hf_ser.corpora.utterance import FileNameError, Utterance, check_suffix, code
+from hf_ser.corpora.utterance import FileNameError, Utterance, check_name, code
 
 NAME = "tess"
 AGES = {"OAF": 64, "YAF": 26}  # years; both speakers are women
@@ -17,8 +17,7 @@ _EMOTIONS = {
     "ps": "surprised",  # "pleasant surprise"
     "sad": "sad",
 }
-# OA_bite_neutral is a misnamed recording of OAF.
-_SPEAKERS = {"OAF": "OAF", "YAF": "YAF", "OA": "OAF"}
+_MISNAMED = {"oa_bite_neutral": "OAF_bite_neutral"}
 
 
 def parse(path: Path) -> Utterance:
@@ -27,11 +26,11 @@ def parse(path: Path) -> Utterance:
     Raises:
         FileNameError: the name does not follow the convention.
     """
-    check_suffix(path)
-    tokens = path.stem.split("_")
+    check_name(path)
+    tokens = _MISNAMED.get(path.stem.lower(), path.stem).split("_")
     if len(tokens) != 3 or not re.fullmatch(r"[A-Za-z]+", tokens[1]):
         raise FileNameError(path, f"the stem {path.stem!r}", "SPEAKER_word_emotion such as OAF_back_angry")
-    speaker = code(path, _SPEAKERS, tokens[0].upper(), "speaker")
+    speaker = code(path, {name: name for name in AGES}, tokens[0].upper(), "speaker")
     word, emotion_code = tokens[1].lower(), tokens[2].lower()
     return Utterance(
         path=path,

@@ -46,8 +46,10 @@ class Utterance:
 AUDIO_SUFFIXES = (".wav", ".flac")
 
 
-def check_suffix(path: Path) -> None:
-    """Raise `FileNameError` unless the file's suffix, in any letter case, is one that the corpora use."""
+def check_name(path: Path) -> None:
+    """Raise `FileNameError` unless the stem is ASCII and the suffix, in any letter case, one that the corpora use."""
+    if not path.stem.isascii():  # other scripts have digits and letters that pass for the codes'
+        raise FileNameError(path, f"the stem {path.stem!r}", "ASCII characters only")
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise FileNameError(path, f"the suffix {path.suffix!r}", "one of " + ", ".join(AUDIO_SUFFIXES))
 

@@ -92,3 +92,5 @@ class SerTrainingArguments(TrainingArguments):
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
         super().__post_init__()
+        # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
+        self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"

@@ -1,7 +1,6 @@
 """From a prepared dataset to batches: splits under a protocol, decoding on access, dynamic padding."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from hf_ser.audio import SAMPLING_RATE, load_audio
 from hf_ser.data.prepare import SUMMARY
-from hf_ser.data.protocols import SPLITS, Assignment, Row, SpeakerLeakWarning, assign
+from hf_ser.data.protocols import SPLITS, Assignment, Row, assign
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.training.arguments import DataArguments
@@ -44,6 +43,7 @@ def load_splits(args: DataArguments) -> SplitData:
         ProtocolError: the protocol cannot be applied to these clips.
     """
     loaded = _load(args)
+    summary = _summary(args.dataset)
     for split, dataset in loaded.items():
         _check_columns(dataset, split, args)
     whole = datasets.concatenate_datasets([loaded[split] for split in loaded])
@@ -56,11 +56,11 @@ def load_splits(args: DataArguments) -> SplitData:
         name = suffix or "speaker_disjoint"
         kept = set(whole["id"])
         given = {clip: split for split, part in loaded.items() for clip in part["id"] if clip in kept}
-        assignment = Assignment(name, None, args.protocol_seed, (0.0, 0.0, 0.0), given)
+        made = summary.get("protocols", {}).get(name, {})
+        seed, notes = made.get("seed", args.protocol_seed), tuple(made.get("notes", ()))
+        assignment = Assignment(name, None, seed, made.get("ratios", ()), given, notes)
     else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", SpeakerLeakWarning)
-            assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
+        assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
         name = args.protocol
     ids = np.asarray(whole["id"])
     of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
@@ -74,7 +74,7 @@ def load_splits(args: DataArguments) -> SplitData:
     if args.merge_calm:
         labels = EMOTIONS_WITHOUT_CALM
         parts = {split: _merge_calm(part) for split, part in parts.items()}
-    return SplitData(parts, labels, name, assignment, _synthetic(args.dataset))
+    return SplitData(parts, labels, name, assignment, tuple(summary.get("synthetic", ())))
 
 
 def rows(dataset: datasets.Dataset) -> list[Row]:
@@ -118,11 +118,10 @@ def _merge_calm(dataset: datasets.Dataset) -> datasets.Dataset:
     return dataset.remove_columns("label").add_column("label", ids, feature=feature)
 
 
-def _synthetic(dataset: str) -> tuple[str, ...]:
+def _summary(dataset: str) -> dict[str, Any]:
+    """What preparation wrote beside the data; empty for datasets of other origin."""
     summary = Path(dataset) / SUMMARY
-    if not summary.is_file():
-        return ()
-    return tuple(json.loads(summary.read_text(encoding="utf-8")).get("synthetic", ()))
+    return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
 
 
 def decoded(dataset: datasets.Dataset, args: DataArguments) -> datasets.Dataset:

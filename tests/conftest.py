@@ -1,0 +1,109 @@
+"""Shared by all tests: nothing from the network or the person's caches, generated sound, and the real recordings."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+# Before anything imports Hugging Face's libraries, which read these once. A worker of pytest-xdist inherits the
+# controller's folder and makes its own below it.
+_worker = os.environ.get("PYTEST_XDIST_WORKER")
+if _worker:
+    _home = os.path.join(os.environ["HF_HOME"], _worker)
+else:
+    _home = tempfile.mkdtemp(prefix="hf_ser_tests_")
+    atexit.register(shutil.rmtree, _home, ignore_errors=True)
+for _name, _folder in (("HF_HOME", ""), ("HF_HUB_CACHE", "hub"), ("HF_DATASETS_CACHE", "datasets")):
+    os.environ[_name] = os.path.join(_home, _folder)
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import collections  # noqa: E402
+import io  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile as sf  # noqa: E402
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def corpora_dir() -> Path:
+    """The folder of real recordings; tests that ask for it are marked `corpora`."""
+    default = Path(__file__).parents[2] / "shared" / "corpora"
+    folder = Path(os.environ.get("HF_SER_CORPORA") or default).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings: {folder} is not a folder")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tone():
+    """Make a tone in noise on a grid of 2**-(bits - 1), which integer formats of so many bits store exactly."""
+
+    def make(duration_s=0.3, sampling_rate=16_000, channels=1, *, frequency_hz=440.0, noise=0.05, bits=16):
+        """Return float32 of shape (samples,), or (samples, channels) for several: each channel an octave higher."""
+        num_samples = round(duration_s * sampling_rate)
+        time_s = np.arange(num_samples)[:, None] / sampling_rate
+        samples = 0.5 * np.sin(2 * np.pi * frequency_hz * 2.0 ** np.arange(channels) * time_s)
+        samples += noise * np.random.default_rng(num_samples).uniform(-1, 1, samples.shape)
+        samples = (np.rint(samples * 2 ** (bits - 1)) / 2 ** (bits - 1)).astype(np.float32)
+        return samples[:, 0] if channels == 1 else samples
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """Encode (samples,) or (samples, channels) as libsndfile writes it."""
+
+    def make(samples, sampling_rate=16_000, format="WAV", subtype="PCM_16"):
+        buffer = io.BytesIO()
+        sf.write(buffer, samples, sampling_rate, format=format, subtype=subtype)
+        return buffer.getvalue()
+
+    return make
+
+
+class CorporaGuard:
+    """With HF_SER_REQUIRE_CORPORA=1, fails the session unless tests marked `corpora` ran and none was skipped."""
+
+    def __init__(self):
+        self.outcomes = collections.Counter()
+
+    def fault(self):
+        if self.outcomes["skipped"]:
+            return f"{self.outcomes['skipped']} tests marked corpora were skipped"
+        return None if self.outcomes["passed"] else "no test marked corpora passed"
+
+    def pytest_runtest_logreport(self, report):
+        if not report.marked_corpora or hasattr(report, "wasxfail"):
+            return
+        if report.skipped or (report.passed and report.when == "call"):
+            self.outcomes[report.outcome] += 1
+
+    def pytest_sessionfinish(self, session, exitstatus):
+        if self.fault() and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.fault():
+            terminalreporter.write_line(f"FAILED: HF_SER_REQUIRE_CORPORA=1, but {self.fault()}", red=True)
+
+
+def pytest_configure(config):
+    # Under pytest-xdist only the controller sees every report.
+    if os.environ.get("HF_SER_REQUIRE_CORPORA") == "1" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(CorporaGuard(), "corpora_guard")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    # report.keywords cannot tell: it names the folder tests/corpora as it names the marker.
+    report = yield
+    report.marked_corpora = item.get_closest_marker("corpora") is not None
+    return report
