@@ -43,7 +43,7 @@ def main() -> None:
 
     if finished:
         folders = " ".join(f"--{corpus} {shlex.quote(str(folder))}" for corpus, folder in finished.items())
-        print(f"Next: python recipes/prepare.py {folders} --output_dir data/prepared", flush=True)
+        print(f"Next: python recipes/prepare.py {folders} --output_dir data/emotions", flush=True)
     if failed:
         raise DownloadError(f"{len(failed)} of {len(args.corpora)} corpora failed (see above): {', '.join(failed)}")
 

@@ -1,0 +1,80 @@
+import re
+
+import yaml
+
+from hf_ser.hub import render_model_card
+
+SCORES = {"accuracy": 0.5, "f1_weighted": 0.4321, "f1_macro": 0.25, "uar": 0.375}
+RESULTS = {
+    "name": "tiny",
+    "model_type": "wav2vec2",
+    "parameters": 1234,
+    "dataset": {
+        "name": "emotions",
+        "configuration": "all",
+        "synthetic": [],
+        "train_clips": 70,
+        "train_speakers": 7,
+    },
+    "protocol": {
+        "name": "speaker_disjoint",
+        "fold": None,
+        "seed": 0,
+        "hash": "0123456789abcdef" * 4,
+        "notes": ["tess: odd"],
+    },
+    "preprocessing": {"duration_s": None, "trim_db": 20.0},
+    "training": {
+        "seed": 3,
+        "epochs": 2.0,
+        "steps": 10,
+        "learning_rate": 0.001,
+        "batch_size": 16,
+        "best_metric": "f1_weighted",
+        "best_step": 5,
+    },
+    "versions": {"hf_ser": "0.1.0", "torch": "2.11.0"},
+    "splits": {
+        "validation": {"clips": 15, "labels": ["sad", "happy"], "scores": SCORES, "per_corpus": {}},
+        "test": {
+            "clips": 16,
+            "labels": ["sad", "happy"],
+            "scores": SCORES,
+            "per_corpus": {"tess": {"clips": 16, "scores": SCORES}},
+        },
+    },
+}
+
+
+def _metadata(card):
+    return yaml.safe_load(re.match(r"---\n(.*?)\n---", card, re.DOTALL)[1])
+
+
+def test_the_card_says_what_stands_in_the_results():
+    card = render_model_card(RESULTS)
+    metadata = _metadata(card)
+    assert metadata["pipeline_tag"] == "audio-classification"
+    metrics = metadata["model-index"][0]["results"][0]["metrics"]
+    assert {entry["name"]: entry["value"] for entry in metrics} == {
+        "accuracy": 0.5,
+        "weighted F1": 0.4321,
+        "macro F1": 0.25,
+        "UAR": 0.375,
+    }
+    assert "| test | tess | 16 | 0.500 | 0.432 | 0.250 | 0.375 |" in card
+    assert "70 of 7 speakers" in card and "`0123456789abcdef`" in card and "tess: odd" in card
+    assert "top_k=2" in card
+    assert "ynthetic" not in card
+    assert "{{" not in card and "{%" not in card
+
+
+def test_synthetic_recordings_are_named_first():
+    card = render_model_card({**RESULTS, "dataset": {**RESULTS["dataset"], "synthetic": ["tess"]}})
+    assert "synthetic" in _metadata(card)["tags"]
+    assert card.index("synthetic recordings") < card.index("## Use")
+
+
+def test_every_score_in_the_card_stands_in_the_results():
+    body = render_model_card(RESULTS).split("## Scores")[1]
+    allowed = {f"{value:.3f}" for value in SCORES.values()}
+    assert set(re.findall(r"\b0\.\d{3}\b", body)) <= allowed

@@ -1,0 +1,112 @@
+"""Batch 8 x 1 equals 2 x 4, and one process equals two: the same losses, the same weights."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from hf_ser.corpora import synthetic
+from hf_ser.data import PrepareArguments, prepare
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    root = tmp_path_factory.mktemp("layout")
+    folders = synthetic.generate(
+        root / "corpora", corpora=("ravdess",), clips_per_class=2, speakers_per_corpus=4, duration_s=(0.5, 0.6)
+    )
+    prepare(
+        PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1), progress=False
+    )
+    config = yaml.safe_load((ROOT / "recipes/configs/quickstart.yaml").read_text())
+    config["model_config"] |= {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "conv_dim": [16] * 5,
+        "classifier_proj_size": 16,
+        "hidden_dropout": 0.0,
+        "attention_dropout": 0.0,
+    }
+    config |= {
+        "dataset": str(root / "dataset"),
+        "duration_s": 0.4,  # equal lengths: padding would differ between layouts, and wav2vec2-base sees it
+        "num_train_epochs": 2,
+        "learning_rate": 1e-3,
+        "warmup_steps": 0,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "per_device_eval_batch_size": 4,
+    }
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    return root
+
+
+def _train(root, name, launcher, *overrides):
+    folder = root / name
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [*launcher, str(ROOT / "recipes/finetune.py"), "--config", str(root / "config.yaml")]
+    done = subprocess.run(
+        [*command, "--output_dir", str(folder), *overrides], capture_output=True, text=True, env=environment, cwd=root
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    history = json.loads((folder / "training_history.json").read_text())
+    return {
+        "loss": [entry["loss"] for entry in history if "loss" in entry],
+        "eval_loss": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
+        "f1": [entry["eval_f1_weighted"] for entry in history if "eval_f1_weighted" in entry],
+        "weights": load_file(folder / "model.safetensors"),
+        "results": json.loads((folder / "results.json").read_text()),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole_batch(setting):
+    return _train(setting, "8x1", [sys.executable], "--per_device_train_batch_size", "8")
+
+
+def _assert_same_run(run, expected):
+    assert len(expected["loss"]) == 8  # 32 training clips, two epochs
+    np.testing.assert_allclose(run["loss"], expected["loss"], rtol=1e-3)
+    np.testing.assert_allclose(run["eval_loss"], expected["eval_loss"], rtol=1e-3)
+    assert run["f1"] == pytest.approx(expected["f1"])
+    for name, tensor in expected["weights"].items():
+        torch.testing.assert_close(run["weights"][name], tensor, rtol=5e-3, atol=5e-4, msg=name)
+
+
+@pytest.mark.slow
+def test_accumulation_does_not_change_the_run(setting, whole_batch):
+    layout = ("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4")
+    _assert_same_run(_train(setting, "2x4", [sys.executable], *layout), whole_batch)
+
+
+@pytest.mark.slow
+def test_two_processes_do_not_change_the_run(setting, whole_batch):
+    # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    ]
+    run = _train(setting, "two", launcher, "--per_device_train_batch_size", "4")
+    assert run["results"]["training"]["batch_size"] == 8
+    _assert_same_run(run, whole_batch)
+    assert run["results"]["splits"]["test"]["clips"] == whole_batch["results"]["splits"]["test"]["clips"]

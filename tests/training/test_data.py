@@ -1,0 +1,111 @@
+import json
+
+import datasets
+import numpy as np
+import pytest
+
+from hf_ser.audio import load_audio
+from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
+from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
+from hf_ser.training.arguments import DataArguments
+from hf_ser.training.data import AudioCollator, DatasetError, decoded, load_splits
+from hf_ser.training.modeling import ModelArguments, build_model, min_samples
+
+
+def test_splits_of_a_configuration(dataset_dir):
+    data = load_splits(DataArguments(dataset=str(dataset_dir)))
+    made = json.loads((dataset_dir / "preparation.json").read_text())["protocols"]["speaker_disjoint"]
+    assert data.protocol == "speaker_disjoint"
+    assert data.assignment.hash == made["hash"]
+    assert data.labels == EMOTIONS
+    assert set(data.synthetic) == {"ravdess", "crema_d"}
+    speakers = {split: set(part["speaker"]) for split, part in data.splits.items()}
+    assert (
+        speakers["train"]
+        and not speakers["train"] & speakers["test"]
+        and not speakers["train"] & speakers["validation"]
+    )
+
+
+def test_a_protocol_assigns_anew(dataset_dir):
+    with pytest.warns(SpeakerLeakWarning):
+        random = load_splits(DataArguments(dataset=str(dataset_dir), protocol="random"))
+    given = load_splits(DataArguments(dataset=str(dataset_dir), configuration="all-random"))
+    assert random.assignment.hash == given.assignment.hash
+    assert given.protocol == "random"
+    fold = load_splits(DataArguments(dataset=str(dataset_dir), protocol="leave_one_speaker_out", fold=2))
+    assert len(set(fold.splits["test"]["speaker"])) == 1
+    with pytest.raises(ProtocolError, match="emobox"):
+        load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess", protocol="emobox", fold=1))
+
+
+def test_calm_counts_as_neutral_when_merged(dataset_dir):
+    args = {"dataset": str(dataset_dir), "configuration": "ravdess"}
+    eight, seven = load_splits(DataArguments(**args)), load_splits(DataArguments(**args, merge_calm=True))
+    assert seven.labels == EMOTIONS_WITHOUT_CALM
+    for before, after in zip(eight.splits["train"], seven.splits["train"], strict=True):
+        emotion = EMOTIONS[before["label"]]
+        assert seven.labels[after["label"]] == ("neutral" if emotion == "calm" else emotion)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"configuration": "tess"}, "tess"),
+        ({"dataset": "no/such/folder"}, "no such folder"),
+        ({"channel": "song"}, "no clip in train"),
+    ],
+)
+def test_unusable_datasets_are_refused(dataset_dir, changes, message):
+    with pytest.raises(DatasetError, match=message):
+        load_splits(DataArguments(**{"dataset": str(dataset_dir), **changes}))
+
+
+def test_a_folder_without_a_card_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="no dataset card"):
+        load_splits(DataArguments(dataset=str(tmp_path)))
+
+
+def test_other_labels_are_refused(tmp_path, dataset_dir):
+    part = datasets.load_dataset(str(dataset_dir), "ravdess", split="train")
+    names = list(reversed(EMOTIONS))
+    part = part.cast_column("label", datasets.ClassLabel(names=names))
+    for split in ("train", "validation", "test"):
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    (tmp_path / "README.md").write_text("# other\n")
+    with pytest.raises(DatasetError, match="labels are"):
+        load_splits(DataArguments(dataset=str(tmp_path), configuration="default"))
+
+
+def test_items_are_the_stored_recordings(dataset_dir):
+    args = DataArguments(dataset=str(dataset_dir))
+    clips = load_splits(args).splits["validation"]
+    for item, row in zip(decoded(clips, args), clips, strict=True):
+        np.testing.assert_array_equal(item["waveform"], load_audio(row["audio"]))
+        assert item["label"] == row["label"]
+    fixed = DataArguments(dataset=str(dataset_dir), duration_s=0.25, normalize=True)
+    for item in decoded(clips, fixed):
+        assert len(item["waveform"]) == 4000 and np.abs(item["waveform"]).max() <= 1
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+def test_the_batch_has_a_mask_only_for_encoders_trained_with_one(tiny_config, norm):
+    model, extractor = build_model(ModelArguments(model_config={**tiny_config, "feat_extract_norm": norm}), EMOTIONS)
+    collate = AudioCollator(extractor, min_samples(model.config))
+    examples = [{"waveform": np.ones(length, np.float32), "label": 1} for length in (10, 5000)]
+    batch = collate(examples)
+    assert batch["input_values"].shape == (2, 5000)
+    assert batch["labels"].tolist() == [1, 1]
+    assert ("attention_mask" in batch) == (norm == "layer")
+    if norm == "layer":
+        assert batch["attention_mask"].sum(dim=1).tolist() == [min_samples(model.config), 5000]
+
+
+def test_bad_arguments():
+    for changes, message in (
+        ({"protocol": "randon"}, "randon"),
+        ({"fold": 1}, "protocol is not given"),
+        ({"channel": "sung"}, "speech or song"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            DataArguments(dataset="x", **changes)

@@ -1,0 +1,159 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from hf_ser.arguments import ConfigError
+from hf_ser.evaluation import score, softmax
+from hf_ser.labels import EMOTIONS
+from hf_ser.training import (
+    DataArguments,
+    ModelArguments,
+    SerTrainingArguments,
+    build_model,
+    claim_output_dir,
+    finish,
+    load_splits,
+    make_trainer,
+)
+
+
+def _arguments(folder, **changes):
+    settings = {
+        "output_dir": str(folder),
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 8,
+        "learning_rate": 3e-3,
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    return SerTrainingArguments(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(dataset_dir, tiny_config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "tiny"
+    torch.manual_seed(0)
+    data_args = DataArguments(dataset=str(dataset_dir))
+    data = load_splits(data_args)
+    model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    trainer = make_trainer(model, extractor, data, _arguments(folder), data_args)
+    trainer.train()
+    results = finish(trainer, data, data_args, "tiny")
+    return folder, results, data, before, trainer
+
+
+def test_every_weight_moved_and_the_loss_fell(finished):
+    _, _, _, before, trainer = finished
+    still = [name for name, tensor in trainer.model.named_parameters() if torch.equal(tensor, before[name])]
+    assert still in ([], ["wav2vec2.masked_spec_embed"])
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert len(losses) == 3 and losses[-1] < losses[0]
+
+
+def test_the_best_checkpoint_is_the_one_kept(finished):
+    folder, results, _, _, trainer = finished
+    scores = {
+        entry["step"]: entry["eval_f1_weighted"] for entry in trainer.state.log_history if "eval_f1_weighted" in entry
+    }
+    assert results["training"]["best_value"] == max(scores.values())
+    assert scores[results["training"]["best_step"]] == max(scores.values())
+    assert results["splits"]["validation"]["scores"]["f1_weighted"] == pytest.approx(max(scores.values()))
+
+
+def test_the_folder_is_complete_and_free_of_pickles(finished):
+    folder = finished[0]
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    assert names == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "results.json",
+        "training_history.json",
+        "predictions_validation.parquet",
+        "predictions_test.parquet",
+    }
+    figures = {path.name for path in (folder / "figures").iterdir()}
+    assert figures == {"training_curves.png", "confusion_validation.png", "confusion_test.png"}
+
+
+def test_predictions_carry_ids_and_agree_with_the_results(finished):
+    folder, results, data, _, _ = finished
+    table = pq.read_table(folder / "predictions_test.parquet").to_pylist()
+    assert [row["id"] for row in table] == list(data.splits["test"]["id"])
+    probabilities = np.array([[row[f"p_{emotion}"] for emotion in EMOTIONS] for row in table])
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    truth = [EMOTIONS.index(row["label"]) for row in table]
+    assert results["splits"]["test"]["scores"] == score(truth, probabilities.argmax(axis=1).tolist())
+    assert json.loads((folder / "results.json").read_text()) == results
+
+
+def test_the_stock_pipeline_loads_it_without_this_package(finished, tmp_path):
+    folder, _, data, _, _ = finished
+    code = f"""
+import io, sys, json, soundfile, pyarrow.parquet as pq
+from transformers import pipeline
+from datasets import load_dataset
+classifier = pipeline("audio-classification", model={str(folder)!r}, device="cpu")
+row = pq.read_table({str(folder / "predictions_test.parquet")!r}).to_pylist()[0]
+flac = sys.stdin.buffer.read()
+samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
+scores = classifier({{"raw": samples, "sampling_rate": rate}}, top_k=8)
+assert "hf_ser" not in sys.modules
+print(json.dumps({{"clip": row["id"], "scores": {{entry["label"]: entry["score"] for entry in scores}}}}))
+"""
+    clip = data.splits["test"][0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=clip["audio"]["bytes"], capture_output=True, check=True, cwd=tmp_path
+    )
+    answer = json.loads(done.stdout)
+    assert answer["clip"] == clip["id"]
+    assert set(answer["scores"]) == set(EMOTIONS) and sum(answer["scores"].values()) == pytest.approx(1)
+
+
+def test_one_batch_overfits(dataset_dir, tiny_config, tmp_path):
+    torch.manual_seed(0)
+    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
+    data = load_splits(data_args)
+    model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
+    trainer = make_trainer(model, extractor, data, _arguments(tmp_path), data_args)
+    batch = next(iter(trainer.get_train_dataloader()))
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = trainer.compute_loss(model, dict(batch))
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
+    assert claim_output_dir(_arguments(tmp_path)) is None
+    (tmp_path / "checkpoint-7").mkdir()
+    with pytest.raises(ConfigError, match="unfinished run"):
+        claim_output_dir(_arguments(tmp_path))
+    assert claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true")) == str(tmp_path / "checkpoint-7")
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ConfigError, match="finished run"):
+        claim_output_dir(_arguments(tmp_path))
+    assert claim_output_dir(_arguments(tmp_path, overwrite=True)) is None
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true"))
+
+
+def test_arguments_name_what_is_wrong(tmp_path):
+    with pytest.raises(ConfigError, match="output_dir"):
+        SerTrainingArguments()
+    with pytest.raises(ConfigError, match="remove_unused_columns"):
+        _arguments(tmp_path, remove_unused_columns=True)
+
+
+def test_softmax():
+    rows = softmax(np.array([[0.0, 0.0], [1000.0, 0.0]]))
+    np.testing.assert_allclose(rows, [[0.5, 0.5], [1.0, 0.0]], atol=1e-12)
