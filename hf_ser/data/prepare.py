@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.utils.py_utils import convert_file_size_to_int
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -57,6 +59,10 @@ class PrepareArguments:
             raise PrepareError("got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
         if self.num_proc is not None and self.num_proc < 1:
             raise PrepareError(f"--num_proc {self.num_proc}; expected at least 1.")
+        try:
+            convert_file_size_to_int(self.max_shard_size)
+        except ValueError:
+            raise PrepareError(f"--max_shard_size {self.max_shard_size}; expected a size such as 500MB.") from None
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -138,7 +144,8 @@ def _write_dataset(
             f"{result.quarantined[0]}"
         )
     folder = work / "dataset"
-    shutil.rmtree(folder, ignore_errors=True)
+    for leftover in (folder, work / "cells"):  # of a killed run: datasets would take its cells for built
+        shutil.rmtree(leftover, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     rows = [clip.row for clip in result.clips]
     with warnings.catch_warnings():
@@ -206,7 +213,7 @@ def _write_parquet(
                 future.result()
                 bar.update(futures[future])
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # waits for the cells at work, so that nobody writes after this
             raise
 
 
@@ -225,9 +232,8 @@ def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shar
 
 def _move_into_place(folder: Path, output: Path) -> None:
     if output.exists():
-        old = output.with_name(output.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(output, old)
+        old = Path(tempfile.mkdtemp(prefix=f"{output.name}.old-", dir=output.parent))
+        os.replace(output, old / "dataset")
         os.replace(folder, output)
         shutil.rmtree(old)
     else:

@@ -136,7 +136,7 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
 
 def _check_ratios(ratios: Sequence[float]) -> Ratios:
     values = tuple(float(ratio) for ratio in ratios)
-    if len(values) != 3 or min(values) <= 0 or abs(sum(values) - 1) > 1e-6:
+    if len(values) != 3 or not min(values) > 0 or not abs(sum(values) - 1) <= 1e-6:
         raise ProtocolError(
             f"got ratios {list(ratios)}; expected three positive shares of train, validation and test that sum to 1, "
             "such as 0.7 0.15 0.15."

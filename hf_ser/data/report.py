@@ -11,6 +11,8 @@ from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import ScanResult
 from hf_ser.labels import EMOTIONS
 
+_Key = tuple[str, str, str, str]  # corpus, channel, speaker, emotion
+
 
 class Count(NamedTuple):
     """Recordings of one speaker in one class; `published` counts the whole corpus, the others what is here."""
@@ -30,14 +32,20 @@ def count(result: ScanResult) -> list[Count]:
 
     Song is compared with the published song only where a song recording was found.
     """
-    kept: Counter[tuple[str, str, str, str]] = Counter()
-    for clip in result.clips:
-        its = clip.utterance
-        kept[its.corpus, its.channel, its.speaker, its.emotion] += 1
-    found = kept.copy()
-    for item in {item.id: item for item in result.quarantined if item.id and item.reason != "duplicate_stem"}.values():
-        its = CORPORA[item.corpus].parse(Path(item.path))
-        found[its.corpus, its.channel, its.speaker, its.emotion] += 1
+    of_id: dict[str, _Key] = {
+        clip.utterance.id: (
+            clip.utterance.corpus,
+            clip.utterance.channel,
+            clip.utterance.speaker,
+            clip.utterance.emotion,
+        )
+        for clip in result.clips
+    }
+    kept = Counter(of_id.values())
+    refused: dict[str, _Key] = {
+        item.id: (item.corpus, item.channel, item.speaker, item.emotion) for item in result.quarantined if item.id
+    }
+    found = Counter((refused | of_id).values())  # copies of one recording count once
     published = {
         (corpus, channel, *key): number
         for corpus, channel in {key[:2] for key in found}
@@ -61,7 +69,7 @@ def write_quarantine(result: ScanResult, path: Path) -> None:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with open(path, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

@@ -83,7 +83,11 @@ class Quarantined:
     path: str
     reason: str
     detail: str
-    id: str = ""  # empty where the name could not be read
+    # What the name says; empty where it could not be read.
+    id: str = ""
+    channel: str = ""
+    speaker: str = ""
+    emotion: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,13 @@ def scan(
 
 def _relative(item: Quarantined, folder: Path) -> Quarantined:
     below = f"{folder}{os.sep}"
-    return replace(item, path=item.path.removeprefix(below), detail=item.detail.replace(below, ""))
+    path, detail = item.path.removeprefix(below), item.detail.replace(below, "")
+    return replace(item, path=_printable(path), detail=_printable(detail))
+
+
+def _printable(text: str) -> str:
+    """Show the bytes of a file name that is not UTF-8, which could be neither printed nor written."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
@@ -235,7 +245,7 @@ def _examine_all(
                     yield future.result()
                     bar.update(futures.pop(future))
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)  # waits for the packs at work, so that nobody writes after this
                 raise
 
 
@@ -320,8 +330,8 @@ def examine(path: Path, limits: Limits) -> tuple[bytes, str, float]:
     return flac, hashlib.sha256(np.ascontiguousarray(pcm).data).hexdigest(), duration
 
 
-def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
-    return Quarantined(utterance.corpus, str(utterance.path), reason, detail, utterance.id)
+def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
+    return Quarantined(its.corpus, str(its.path), reason, detail, its.id, its.channel, its.speaker, its.emotion)
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
@@ -354,7 +364,7 @@ def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
                 version = f"{stat.st_size}\0{stat.st_mtime_ns}"
             except OSError:  # a dangling link: reading it will say so
                 version = "unreadable"
-            digest.update(f"{utterance.path}\0{utterance.stem}\0{version}\0".encode())
+            digest.update(f"{utterance.path}\0{utterance.stem}\0{version}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -31,7 +31,7 @@ def tiny_config():
 
 @pytest.fixture(scope="session")
 def dataset_dir(tmp_path_factory):
-    """A prepared dataset in the layouts of RAVDESS and CREMA-D: four speakers each, 64 and 48 clips of half a second."""
+    """A prepared dataset in the layouts of RAVDESS and CREMA-D: four speakers each, 112 clips of half a second."""
     root = tmp_path_factory.mktemp("training")
     folders = synthetic.generate(
         root / "corpora",

@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from hf_ser.arguments import ConfigError, parse
+from hf_ser.training import DataArguments, ModelArguments, SerTrainingArguments
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
+TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
+
+
+def test_every_configuration_is_known():
+    assert [path.stem for path in CONFIGS] == ["quickstart", "wav2vec2_base", "wav2vec2_xlsr"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_configuration_parses_and_keeps_the_best_weighted_f1(path):
+    model, _, training = parse(*TYPES, argv=["--config", str(path), "--use_cpu", "true"])
+    assert (model.model_name_or_path is None) != (model.model_config is None)
+    assert training.metric_for_best_model == "f1_weighted" and training.load_best_model_at_end
+    assert isinstance(training.learning_rate, float)
+
+
+def test_the_published_settings_of_wav2vec2_base():
+    _, _, training = parse(*TYPES, argv=["--config", str(ROOT / "recipes/configs/wav2vec2_base.yaml"), "--use_cpu"])
+    published = (training.num_train_epochs, training.learning_rate, training.per_device_train_batch_size)
+    assert published == (12, 1e-5, 1)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_command_line_overrides_and_refuses(path):
+    argv = ["--config", str(path), "--use_cpu", "true"]
+    _, data, training = parse(*TYPES, argv=[*argv, "--learning_rate", "2e-4", "--configuration", "tess"])
+    assert training.learning_rate == 2e-4 and data.configuration == "tess"
+    with pytest.raises(ConfigError, match="learning_rate"):
+        parse(*TYPES, argv=[*argv, "--learning_rte", "2e-4"])

@@ -1,0 +1,122 @@
+"""The README's commands are known to the programs they call, and its examples run."""
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from hf_ser.arguments import parse
+from hf_ser.corpora import synthetic
+from hf_ser.corpora.download import DownloadArguments
+from hf_ser.data import PrepareArguments
+from hf_ser.training import DataArguments, ModelArguments, SerTrainingArguments
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.strip()
+]
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def _predict_arguments():
+    spec = importlib.util.spec_from_file_location("predict", ROOT / "recipes/predict.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return (module.PredictArguments,)
+
+
+TYPES = {
+    "recipes/download.py": (DownloadArguments,),
+    "recipes/prepare.py": (PrepareArguments,),
+    "recipes/finetune.py": (ModelArguments, DataArguments, SerTrainingArguments),
+    "recipes/predict.py": _predict_arguments(),
+}
+
+
+def test_the_readme_has_been_read():
+    assert len(COMMANDS) == 9 and len(PYTHON) == 2
+    assert re.search(r"_(OUTPUT|RESULTS|TIME)\b", README) is None, "a placeholder was left"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_known(command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    script = next(word for word in words if word.startswith("recipes/") and word.endswith(".py"))
+    assert (ROOT / script).is_file()
+    argv = words[words.index(script) + 1 :]
+    if "--config" in argv:
+        assert (ROOT / argv[argv.index("--config") + 1]).is_file()
+        argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
+    parse(*TYPES[script], argv=[*argv, *(["--use_cpu", "true"] if script == "recipes/finetune.py" else [])])
+
+
+def test_every_flag_named_in_the_text_exists():
+    known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
+    known |= {"config_file"}  # accelerate launch's own
+    flags = set(re.findall(r"--([a-z0-9_]+)", README))
+    assert flags - known == set()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder in which the README's relative paths lead to a small dataset and a recording."""
+    root = tmp_path_factory.mktemp("readme")
+    corpora = synthetic.generate(root / "corpora", clips_per_class=1, speakers_per_corpus=3, duration_s=(0.5, 0.6))
+    for name in ("recipes", "accelerate_config.yaml"):
+        (root / name).symlink_to(ROOT / name)
+    folders = [word for name, folder in corpora.items() for word in (f"--{name}", str(folder))]
+    _run([sys.executable, "recipes/prepare.py", *folders, "--output_dir", "data/emotions"], root)
+    return root
+
+
+def _run(command, root):
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_loading_example_runs(workplace):
+    code = PYTHON[0] + "\nimport sys\nassert 'hf_ser' not in sys.modules\nprint(next(iter(stream['train']))['id'])"
+    assert "/" in _run([sys.executable, "-c", code], workplace)
+
+
+@pytest.mark.slow
+def test_the_training_command_and_the_pipeline_example_run(workplace):
+    command = next(line for line in COMMANDS if "quickstart.yaml" in line and "finetune.py" in line)
+    small = [
+        "--num_train_epochs",
+        "1",
+        "--output_dir",
+        "runs/quickstart",
+        "--use_cpu",
+        "true",
+        "--save_total_limit",
+        "1",
+    ]
+    assert "weighted F1" in _run([*shlex.split(command), *small], workplace)
+    recording = next((workplace / "corpora").rglob("*.wav"))
+    (workplace / "recording.wav").symlink_to(recording)
+    code = PYTHON[1].replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
+    assert _run([sys.executable, "-c", code], workplace).strip() == "8"
+    shown = _run(
+        [sys.executable, "recipes/predict.py", "--model", "runs/quickstart", "--audio", "recording.wav"], workplace
+    )
+    assert shown.count("\n  ") == 8
