@@ -76,12 +76,17 @@ def parse(
     return tuple(instances[: len(dataclass_types)])
 
 
-def run(main: Callable[[], None]) -> NoReturn:
-    """Run a recipe's `main()` and end the process: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+def run(main: Callable[[], None], *, after_interrupt: str = "the same command goes on from there") -> NoReturn:
+    """Run a recipe's `main()` and end the process: bad input ends in one line and exit code 2, Ctrl-C in 130.
+
+    Args:
+        main: the recipe.
+        after_interrupt: what a person who pressed Ctrl-C can do next.
+    """
     try:
         main()
     except KeyboardInterrupt:
-        print("\ninterrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        print(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except SerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, after_interrupt="add --resume_from_checkpoint true to go on from the last checkpoint")

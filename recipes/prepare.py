@@ -18,10 +18,10 @@ def main() -> None:
     prepared = prepare(args)
     print(f"\n{prepared.report}\n")
     if prepared.already_there:
-        print(f"{prepared.folder} was made from these very inputs before and is unchanged.")
+        print(f"{args.output_dir} was made from these very inputs before and is unchanged.")
     else:
-        print(f"Wrote {prepared.folder} in {time.perf_counter() - start:.1f} s.")
-    print(f'Next: load_dataset("{prepared.folder}", "all"), or recipes/finetune.py --dataset {prepared.folder}')
+        print(f"Wrote {args.output_dir} in {time.perf_counter() - start:.1f} s.")
+    print(f'Next: load_dataset("{args.output_dir}", "all"), or recipes/finetune.py --dataset {args.output_dir}')
 
 
 if __name__ == "__main__":

@@ -317,16 +317,16 @@ def examine(path: Path, limits: Limits) -> tuple[bytes, str, float]:
         raise audio.AudioError(
             "too_short", str(path), f"{duration:.3f} s", f"at least {limits.min_duration_s} s", "Remove it."
         )
-    waveform = audio.to_mono(decoded.samples)
-    native = decoded.samples if decoded.samples.dtype == np.int16 and decoded.samples.shape[1] == 1 else None
-    pcm = to_pcm16(waveform) if native is None else native
+    is_pcm16_mono = decoded.samples.dtype == np.int16 and decoded.samples.shape[1] == 1
+    pcm = decoded.samples if is_pcm16_mono else to_pcm16(audio.to_mono(decoded.samples))
     peak = max(int(pcm.max()), -int(pcm.min())) / 32768
     if peak < 10 ** (limits.silence_dbfs / 20):
         raise _Silent(f"largest sample {peak:.6f} of full scale; expected at least {limits.silence_dbfs:g} dBFS")
     if is_flac16_mono(content, audio.SAMPLING_RATE):
         flac = content
     else:
-        flac = encode_flac(audio.resample(waveform, decoded.sampling_rate), audio.SAMPLING_RATE)
+        waveform = audio.resample(audio.to_mono(decoded.samples), decoded.sampling_rate)
+        flac = encode_flac(waveform, audio.SAMPLING_RATE)
     return flac, hashlib.sha256(np.ascontiguousarray(pcm).data).hexdigest(), duration
 
 

@@ -316,6 +316,8 @@ def test_the_order_of_rows_decides_nothing(protocol, rows, seed, shuffling):
         field = "corpus" if "corpus" in protocol else "speaker"
         if len({getattr(row, field) for row in rows}) < 2:
             return
+    if protocol == "random":  # identical audio, across classes and corpora too
+        rows = [row._replace(sha256=row.sha256[:1]) for row in rows]
     fold = None if protocol in ("speaker_disjoint", "random") else 2
     first = split(rows, protocol, seed=seed, fold=fold)
     random.Random(shuffling).shuffle(rows)
