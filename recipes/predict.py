@@ -9,6 +9,7 @@ from transformers import pipeline
 
 from hf_ser.arguments import parse, run
 from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.evaluation import load_classifier
 
 
 @dataclass
@@ -22,7 +23,8 @@ class PredictArguments:
 def main() -> None:
     (args,) = parse(PredictArguments, description=__doc__)
     waveform = load_audio(args.audio)
-    classifier = pipeline("audio-classification", model=args.model)
+    model, extractor = load_classifier(args.model)
+    classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
     scores = classifier({"raw": waveform, "sampling_rate": SAMPLING_RATE}, top_k=None)
     print(f"\n{args.audio}")
     for entry in scores:

@@ -16,14 +16,12 @@ from transformers import (
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
+from hf_ser.evaluation import missing_weights
 from hf_ser.training.arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 
 _HEAD = ("classifier.", "projector.", "layer_weights")
-# Made at load time by every wav2vec2: the mask embedding is absent from checkpoints trained without masking, and the
-# positional convolution's weight norm was renamed by torch.
-_HARMLESS = ("masked_spec_embed", "pos_conv_embed")
 
 
 class ModelError(SerError):
@@ -118,8 +116,7 @@ def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTr
 
 def _check_keys(args: ModelArguments, config: PretrainedConfig, info: dict[str, Any]) -> None:
     """Refuse weights that did not arrive: transformers fills them at random and says so in one log line."""
-    missing = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
-    missing = {key for key in missing if not any(part in key for part in _HARMLESS)}
+    missing = missing_weights(info)
     head = {key for key in missing if key.startswith(_HEAD)}
     if missing - head:
         shown = ", ".join(sorted(missing - head)[:5])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2ForSequenceClassification, Wav2Vec2Model
 
 from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS, LABEL2ID
@@ -126,3 +126,26 @@ def test_the_shortest_clip_runs_through_the_real_geometry(spec_augment):
     model(torch.zeros(2, floor))
     with pytest.raises((RuntimeError, ValueError)):
         model(torch.zeros(2, floor - 1))
+
+
+def test_a_checkpoint_in_the_layout_of_facebook_wav2vec2_base_arrives_whole(tmp_path, tiny_config):
+    """Pretraining architecture, weights below `wav2vec2.`, the positional convolution under torch's old names."""
+    config = {key: value for key, value in tiny_config.items() if key != "model_type"}
+    torch.manual_seed(0)
+    pretrained = Wav2Vec2ForPreTraining(
+        Wav2Vec2Config(**config, num_codevectors_per_group=4, codevector_dim=8, proj_codevector_dim=8)
+    )
+    pretrained.save_pretrained(tmp_path)
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    weights = load_file(tmp_path / "model.safetensors")
+    for new_name, old_name in old.items():
+        weights = {key.replace(new_name, old_name): value for key, value in weights.items()}
+    assert any(key.endswith("pos_conv_embed.conv.weight_g") for key in weights)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    _, extractor = build_model(ModelArguments(model_config=tiny_config), EMOTIONS)
+    extractor.save_pretrained(tmp_path)
+
+    model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path)), EMOTIONS)
+    loaded = model.wav2vec2.state_dict()
+    for name, tensor in pretrained.wav2vec2.state_dict().items():
+        torch.testing.assert_close(loaded[name], tensor, msg=name)

@@ -1,0 +1,44 @@
+"""Loading a trained classifier without being fooled: transformers fills missing weights at random and only logs it."""
+
+from typing import Any
+
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+
+from hf_ser.errors import SerError
+
+# Made at load time by every wav2vec2: the mask embedding is absent from checkpoints trained without masking, and the
+# positional convolution's weight norm was renamed by torch.
+_HARMLESS = ("masked_spec_embed", "pos_conv_embed")
+
+
+class CheckpointError(SerError):
+    """A checkpoint that cannot be used as asked."""
+
+
+def missing_weights(loading_info: dict[str, Any]) -> set[str]:
+    """Names of the weights that a checkpoint did not bring, from `from_pretrained(output_loading_info=True)`."""
+    names = set(loading_info["missing_keys"]) | {entry[0] for entry in loading_info["mismatched_keys"]}
+    return {name for name in names if not any(part in name for part in _HARMLESS)}
+
+
+def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel, Any]:
+    """Load a trained classifier and its feature extractor from a folder or the Hub.
+
+    Raises:
+        CheckpointError: there is no such model, or weights are missing, so that its answers would be random.
+    """
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+        model, info = AutoModelForAudioClassification.from_pretrained(
+            name, revision=revision, output_loading_info=True
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
+    missing = missing_weights(info)
+    if missing:
+        shown = ", ".join(sorted(missing)[:5])
+        raise CheckpointError(
+            f"--model {name} lacks {len(missing)} weights ({shown}), which would be random; expected a whole trained "
+            "classifier. Train its head with recipes/finetune.py first."
+        )
+    return model, extractor
