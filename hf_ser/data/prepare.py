@@ -1,5 +1,6 @@
 """From corpora on disk to one dataset folder: scan, protocols, Parquet, card; atomic, and resumable."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.builder import EmotionCorpora
 from hf_ser.data.card import cell_name, render_card
-from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign
+from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, available_processors, find, fingerprint, scan
 from hf_ser.errors import SerError
 
@@ -59,6 +60,8 @@ class PrepareArguments:
             raise PrepareError("got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
         if self.num_proc is not None and self.num_proc < 1:
             raise PrepareError(f"--num_proc {self.num_proc}; expected at least 1.")
+        check_ratios(self.ratios)
+        Limits(self.min_duration_s, self.silence_dbfs)
         try:
             convert_file_size_to_int(self.max_shard_size)
         except ValueError:
@@ -98,6 +101,8 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
     if _is_complete(output, key, args.overwrite):
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
     work = output.with_name(output.name + ".incomplete")
+    if work.exists() and not (work / "lock").exists():
+        raise PrepareError(f"{work} is where the work would go, but was not made by this program; move it away.")
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
@@ -111,8 +116,9 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
 
 
 def _inputs_key(found: Found, limits: Limits, args: PrepareArguments) -> str:
-    settings = [args.seed, *args.ratios, args.max_shard_size, hf_ser.__version__]
-    return fingerprint(found.copies, limits) + ":" + json.dumps(settings)
+    refused = [item.path for item in found.refused]
+    settings = [args.seed, *args.ratios, args.max_shard_size, refused, found.other_files]
+    return fingerprint(found.copies, limits) + ":" + hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
@@ -124,14 +130,21 @@ def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
         raise PrepareError(
             f"--output_dir {output} holds something that is no prepared dataset; choose another folder."
         )
-    if json.loads(summary.read_text(encoding="utf-8"))["inputs"] == key:
+    made = json.loads(summary.read_text(encoding="utf-8"))
+    whole = made.get("files") == _file_sizes(output)
+    if made["inputs"] == key and whole:
         return True
     if not overwrite:
+        state = "made from other inputs or settings" if whole else "that lacks files it was written with"
         raise PrepareError(
-            f"--output_dir {output} holds a dataset made from other inputs or settings; choose another folder, or "
-            "pass --overwrite true to replace it."
+            f"--output_dir {output} holds a dataset {state}; choose another folder, or pass --overwrite true to "
+            "replace it."
         )
     return False
+
+
+def _file_sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted((folder / "data").glob("*.parquet"))}
 
 
 def _write_dataset(
@@ -139,9 +152,10 @@ def _write_dataset(
 ) -> str:
     """Write everything that the finished folder holds into `work/dataset`; return the printed report."""
     if not result.clips:
+        first = result.quarantined[0]
         raise PrepareError(
-            f"all {len(result.quarantined)} recordings were refused; see why with one of them:\n"
-            f"{result.quarantined[0]}"
+            f"all {len(result.quarantined)} recordings were refused; the first, {first.path}, is {first.reason}: "
+            f"{first.detail}."
         )
     folder = work / "dataset"
     for leftover in (folder, work / "cells"):  # of a killed run: datasets would take its cells for built
@@ -158,13 +172,14 @@ def _write_dataset(
     report.write_quarantine(result, folder / "quarantine.csv")
     text = report.format_report(result, counts, found.other_files, assignments)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
-    synthetic = [name for name, path in found.folders.items() if any(path.rglob(SYNTHETIC_MARK))]
+    synthetic = [name for name, path in found.folders.items() if _is_synthetic(path)]
     card = render_card(result.clips, assignments, quarantined, synthetic)
     (folder / "README.md").write_text(card, encoding="utf-8")
     summary = {
         "inputs": key,
         "hf_ser_version": hf_ser.__version__,
         "clips": len(result.clips),
+        "files": _file_sizes(folder),
         "corpora": sorted({clip.utterance.corpus for clip in result.clips}),
         "synthetic": synthetic,
         "quarantined": quarantined,
@@ -174,6 +189,12 @@ def _write_dataset(
     }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
     return text
+
+
+def _is_synthetic(folder: Path) -> bool:
+    """Whether the generator's mark lies in the folder, above it (one speaker was given) or right below it."""
+    above = any((parent / SYNTHETIC_MARK).is_file() for parent in (folder, *folder.parents))
+    return above or any(folder.glob(f"*/{SYNTHETIC_MARK}"))
 
 
 def _describe(assignment: Assignment) -> dict[str, Any]:

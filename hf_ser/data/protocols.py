@@ -89,7 +89,7 @@ def assign(
         ProtocolError: unknown protocol, bad ratios or fold, or clips that the protocol cannot use.
     """
     rows = sorted(rows)
-    parts = _check_ratios(ratios)
+    parts = check_ratios(ratios)
     if not rows:
         raise ProtocolError("got no clips; expected at least one. Prepare a dataset first.")
     if protocol in _SINGLE:
@@ -134,7 +134,8 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
     raise ProtocolError(f"got protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
 
 
-def _check_ratios(ratios: Sequence[float]) -> Ratios:
+def check_ratios(ratios: Sequence[float]) -> Ratios:
+    """Return the shares as a tuple, or raise `ProtocolError` unless they are three positive numbers that sum to 1."""
     values = tuple(float(ratio) for ratio in ratios)
     if len(values) != 3 or not min(values) > 0 or not abs(sum(values) - 1) <= 1e-6:
         raise ProtocolError(
@@ -270,6 +271,8 @@ def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Spli
     rows = [row for row in rows if fold.takes_part(row)]
     splits = {row.id: "test" for row in rows if fold.tests(row)}
     rest = [row for row in rows if row.id not in splits]
+    if all(fold.validates is not None and fold.validates(row) for row in rest):
+        raise ProtocolError(f"fold {fold.name} leaves no clip to train on; prepare the other speakers too.")
     if fold.validates is not None:
         splits.update((row.id, "validation" if fold.validates(row) else "train") for row in rest)
         return splits, []

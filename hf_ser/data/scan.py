@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+import hf_ser
 from hf_ser import audio
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.protocols import Row
@@ -55,6 +56,12 @@ class Limits:
 
     min_duration_s: float = 0.3
     silence_dbfs: float = -60.0  # a clip whose largest sample lies below this is silent
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_duration_s < 3600:
+            raise ScanError(f"--min_duration_s {self.min_duration_s}; expected 0 s or more.")
+        if not -120 <= self.silence_dbfs <= 0:
+            raise ScanError(f"--silence_dbfs {self.silence_dbfs}; expected a level from -120 to 0 dBFS.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +210,17 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
 
 
 def _files_below(folder: Path) -> list[str]:
-    """Every file below a folder in path order; hidden folders (half-finished downloads, .git) are passed over."""
+    """Every file below a folder in path order, through linked folders too (each once).
+
+    Hidden folders (half-finished downloads, .git) are passed over.
+    """
     paths = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [os.path.join(parent, name) for name in names]
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        paths += [] if real in seen else [os.path.join(parent, name) for name in names]
+        seen.add(real)
     return sorted(paths)
 
 
@@ -258,12 +271,13 @@ def _ignore_interrupts() -> None:
 def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked:
     key = _chunk_key(chunk, limits)
     pack, journal = packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
-    if journal.is_file() and pack.is_file():
-        return _read_journal(journal, chunk)
+    finished = _read_journal(journal, pack, chunk)
+    if finished is not None:
+        return finished
     clips: list[Clip] = []
     refused: list[Quarantined] = []
     offset = 0
-    partial = pack.with_suffix(".part")
+    partial = pack.with_suffix(f".{os.getpid()}.part")  # a killed parent's workers may still be at theirs
     with open(partial, "wb") as file:
         for copies in chunk:
             flac, sha256, duration, kept, bad = _first_usable(copies, limits)
@@ -355,8 +369,8 @@ def _chunk_key(chunk: Iterable[list[Utterance]], limits: Limits) -> str:
 
 
 def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
-    """SHA-256 over the limits and every file's path, size and time of change."""
-    digest = hashlib.sha256(json.dumps(asdict(limits), sort_keys=True).encode())
+    """SHA-256 over this package's version, the limits and every file's path, size and time of change."""
+    digest = hashlib.sha256(json.dumps([hf_ser.__version__, asdict(limits)], sort_keys=True).encode())
     for copies in utterances:
         for utterance in copies:
             try:
@@ -373,13 +387,19 @@ def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined])
         "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size] for c in clips],
         "refused": [asdict(item) for item in refused],
     }
-    partial = journal.with_suffix(".json.part")
+    partial = journal.with_suffix(f".{os.getpid()}.json.part")
     partial.write_text(json.dumps(content), encoding="utf-8")
     os.replace(partial, journal)
 
 
-def _read_journal(journal: Path, chunk: list[list[Utterance]]) -> Checked:
-    content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Checked | None:
+    """What an earlier run finished, or None where journal or pack is missing or damaged."""
     by_path = {str(utterance.path): utterance for copies in chunk for utterance in copies}
-    clips = [Clip(by_path[path], *rest) for path, *rest in content["clips"]]
-    return clips, [Quarantined(**item) for item in content["refused"]]
+    try:
+        content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
+        clips = [Clip(by_path[path], *rest) for path, *rest in content["clips"]]
+        refused = [Quarantined(**item) for item in content["refused"]]
+        whole = pack.stat().st_size == sum(clip.size for clip in clips)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (clips, refused) if whole else None

@@ -418,6 +418,7 @@ def leave_a_cell_behind(folders: dict[str, Path], work: Path, *, moved: bool, cl
 def test_a_cell_that_was_moved_before_the_kill_is_written_again(corpora, arguments, read_rows, tmp_path):
     folders = {"ravdess": corpora["ravdess"]}
     leave_a_cell_behind(folders, tmp_path / "out.incomplete", moved=True)
+    (tmp_path / "out.incomplete" / "lock").touch()
     rows = read_rows(make(arguments(folders, tmp_path / "out")))
     assert len(rows) == 48
 
@@ -425,8 +426,30 @@ def test_a_cell_that_was_moved_before_the_kill_is_written_again(corpora, argumen
 def test_a_cell_that_a_killed_run_built_from_other_inputs_is_not_taken_over(corpora, arguments, read_rows, tmp_path):
     folders = {"ravdess": corpora["ravdess"]}
     leave_a_cell_behind(folders, tmp_path / "out.incomplete", moved=False, clips=2)
+    (tmp_path / "out.incomplete" / "lock").touch()
     rows = read_rows(make(arguments(folders, tmp_path / "out")))
     assert len(rows) == 48
+
+
+def test_a_foreign_folder_where_the_work_would_go_is_refused(corpora, arguments, put, tmp_path):
+    put(tmp_path / "out.incomplete" / "thesis.txt", b"mine")
+    with pytest.raises(PrepareError, match="not made by this program"):
+        make(arguments({"savee": corpora["savee"]}, tmp_path / "out"))
+    assert (tmp_path / "out.incomplete" / "thesis.txt").read_bytes() == b"mine"
+
+
+def test_a_finished_dataset_that_lost_a_file_is_not_taken_for_whole(corpora, arguments, read_rows, tmp_path):
+    folders = {"savee": corpora["savee"]}
+    make(arguments(folders, tmp_path / "out"))
+    next((tmp_path / "out" / "data").glob("*.parquet")).unlink()
+    with pytest.raises(PrepareError, match="lacks files"):
+        make(arguments(folders, tmp_path / "out"))
+    assert len(read_rows(make(arguments(folders, tmp_path / "out", overwrite=True)))) > 0
+
+
+def test_one_speakers_folder_of_a_synthetic_corpus_is_synthetic(corpora, arguments, tmp_path):
+    make(arguments({"ravdess": corpora["ravdess"] / "Actor_01"}, tmp_path / "out"))
+    assert json.loads((tmp_path / "out" / "preparation.json").read_text())["synthetic"] == ["ravdess"]
 
 
 def test_all_recordings_refused_is_an_error(arguments, put, tmp_path):

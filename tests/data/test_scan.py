@@ -548,7 +548,30 @@ def test_half_written_files_of_a_killed_scan_do_no_harm(tmp_path, noise, encode,
         put(packs / Path(clip.pack).with_suffix(".part"), b"half")
         put(packs / Path(clip.pack).with_suffix(".json.part"), b'{"clips": [[')
     assert scan_ravdess(tmp_path / "in", packs) == first
-    assert files_of(packs) == files_of(tmp_path / "fresh")
+    whole = {name: content for name, content in files_of(packs).items() if not str(name).endswith(".part")}
+    assert whole == files_of(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("damage", ["pack cut short", "journal cut short"])
+def test_damaged_packs_and_journals_are_made_again(tmp_path, noise, encode, put, damage):
+    many(tmp_path / "in", noise, encode, put)
+    packs = tmp_path / "packs"
+    first = scan_ravdess(tmp_path / "in", packs)
+    before = files_of(packs)
+    for path in packs.glob("*.pack" if damage == "pack cut short" else "*.json"):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert scan_ravdess(tmp_path / "in", packs) == first
+    assert files_of(packs) == before
+
+
+def test_linked_folders_are_followed_once(tmp_path, noise, encode, put):
+    put(tmp_path / "elsewhere" / f"{take(1)}.wav", encode(noise(1)))
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "in")
+    result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
+    assert kept(result) == [f"ravdess/{take(1)}"] and result.quarantined == []
 
 
 def test_journals_hold_paths_and_numbers_only(tmp_path, noise, encode, put):
