@@ -1,6 +1,7 @@
 """The README's commands are known to the programs they call, and its examples run."""
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -61,6 +62,23 @@ def test_a_command_is_known(command):
         assert (ROOT / argv[argv.index("--config") + 1]).is_file()
         argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
     parse(*TYPES[script], argv=[*argv, *(["--use_cpu", "true"] if script == "recipes/finetune.py" else [])])
+
+
+def test_the_figures_of_the_real_run_stand_in_its_results():
+    folder = ROOT / "results" / "quickstart_real"
+    history = json.loads((folder / "training_history.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
+    validations = [entry for entry in history if "eval_loss" in entry]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    for loss, entry in zip(losses, validations, strict=True):
+        values = [loss, entry["eval_loss"], entry["eval_f1_weighted"], entry["eval_uar"]]
+        assert f"| {entry['epoch']:.0f} | " + " | ".join(f"{value:.3f}" for value in values) + " |" in README
+    test = results["splits"]["test"]["scores"]
+    assert (
+        f"accuracy {test['accuracy']:.3f}, weighted F1 {test['f1_weighted']:.3f}, UAR {test['uar']:.3f}; always"
+        in README
+    )
+    assert results["protocol"]["hash"][:16] in README
 
 
 def test_every_flag_named_in_the_text_exists():

@@ -1,0 +1,113 @@
+"""Preparation speed and memory on real recordings, beside a plain librosa loop over the same files, in one run.
+
+python benchmarks/prepare.py [--corpora ../shared/corpora] [--rounds 5]
+
+The peer decodes, downmixes and resamples (librosa does so with soxr, too) in one process and keeps nothing.
+Preparation also hashes, checks for silence and damage, encodes FLAC, assigns splits and writes Parquet and the card,
+in as many processes as there are processors. Both run in turn, and the ratio is taken pair by pair. The second table
+repeats this on the same recordings as WAV files, the form in which the corpora are published: decoding is nearly free
+there, so that the peer has less to do while every clip must be encoded. The third shows peak memory at 1, 2 and 4
+times the clips.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import librosa
+import soundfile
+
+from hf_ser.data import PrepareArguments, prepare
+
+CORPORA = ("ravdess", "crema_d", "tess")
+_CHILD = """
+import resource, sys
+from hf_ser.data import PrepareArguments, prepare
+prepare(PrepareArguments(output_dir=sys.argv[1], **dict(item.split("=", 1) for item in sys.argv[2:])), progress=False)
+own, child = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+print(f"{own:.0f} {child:.0f}")
+"""
+
+
+def recordings(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
+
+
+def librosa_loop(files: list[Path]) -> float:
+    start = time.perf_counter()
+    for path in files:
+        librosa.load(path, sr=16_000)
+    return time.perf_counter() - start
+
+
+def preparation(folders: dict[str, str], work: Path) -> float:
+    shutil.rmtree(work / "dataset", ignore_errors=True)
+    start = time.perf_counter()
+    prepare(PrepareArguments(output_dir=str(work / "dataset"), **folders), progress=False)
+    return time.perf_counter() - start
+
+
+def compare(title: str, folders: dict[str, str], work: Path, rounds: int) -> None:
+    files = [path for folder in folders.values() for path in recordings(Path(folder))]
+    librosa_loop(files[:50])
+    preparation(folders, work)  # warm: files cached, libraries imported
+    pairs = [(librosa_loop(files), preparation(folders, work)) for _ in range(rounds)]
+    ratios = [peer / own for peer, own in pairs]
+    peer, own = (len(files) / statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+    print(f"\n{title}: {len(files)} clips, {rounds} rounds, medians, {os.cpu_count()} processors")
+    print("| what | processes | clips/s |\n|---|---|---|")
+    print(f"| librosa.load(sr=16000) loop | 1 | {peer:.0f} |")
+    print(f"| preparation, whole | {os.cpu_count()} | {own:.0f} |")
+    print(f"ratio per round: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+def as_wav(source: Path, target: Path) -> None:
+    for path in recordings(source):
+        out = target / path.relative_to(source).with_suffix(".wav")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        samples, sampling_rate = soundfile.read(path, dtype="int16")
+        soundfile.write(out, samples, sampling_rate, subtype="PCM_16")
+
+
+def memory(corpora: Path, work: Path) -> None:
+    print("\nPeak memory (MiB; the largest worker beside the main process)")
+    print("| clips | main process | largest worker |\n|---|---|---|")
+    for step in (4, 2, 1):
+        subset = work / f"every_{step}"
+        number = 0
+        for corpus in CORPORA:
+            for path in recordings(corpora / corpus)[::step]:
+                link = subset / path.relative_to(corpora)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path.resolve())
+                number += 1
+        folders = [f"{corpus}={subset / corpus}" for corpus in CORPORA]
+        command = [sys.executable, "-c", _CHILD, str(work / f"dataset_{step}"), *folders]
+        own, child = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        print(f"| {number} | {own} | {child} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("HF_SER_CORPORA", str(Path(__file__).parents[2] / "shared" / "corpora"))
+    parser.add_argument("--corpora", type=Path, default=default, help="folder with ravdess, crema_d and tess")
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hf_ser_benchmark_") as name:
+        work = Path(name)
+        compare("FLAC", {corpus: str(args.corpora / corpus) for corpus in CORPORA}, work, args.rounds)
+        for corpus in CORPORA:
+            as_wav(args.corpora / corpus, work / "wav" / corpus)
+        compare("WAV", {corpus: str(work / "wav" / corpus) for corpus in CORPORA}, work, args.rounds)
+        shutil.rmtree(work / "wav")
+        memory(args.corpora, work)
+
+
+if __name__ == "__main__":
+    main()
