@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 import hf_ser
+from hf_ser.evaluation.intervals import intervals
 from hf_ser.metrics import SpeechEmotion
 
 _PACKAGES = ("accelerate", "datasets", "evaluate", "scikit-learn", "torch", "transformers")
 
 
-def score(references: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Score class ids with the package's metric."""
+def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Score probabilities (clips, classes) with the package's metric."""
     # In memory: the default goes through files that several processes would share.
-    result = SpeechEmotion(keep_in_memory=True).compute(predictions=predictions, references=references)
+    metric = SpeechEmotion(keep_in_memory=True)
+    result = metric.compute(predictions=probabilities, references=references, labels=list(labels))
     assert result is not None  # None is what evaluate's other processes get, and this metric runs on one
     return result
 
@@ -27,32 +29,38 @@ def score(references: Sequence[int], predictions: Sequence[int]) -> dict[str, fl
 def score_split(
     clips: Mapping[str, Sequence[Any]], probabilities: np.ndarray, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Score a split as a whole and per corpus.
+    """Score a split as a whole, with intervals, and per corpus.
 
     Args:
-        clips: the columns corpus and label (class ids).
+        clips: the columns corpus, speaker and label (class ids).
         probabilities: (clips, classes), in the clips' order.
         labels: class names.
     """
     truth, guess = np.asarray(clips["label"]), probabilities.argmax(axis=1)
     corpora = np.asarray(clips["corpus"])
-    confusion = np.zeros((len(labels), len(labels)), dtype=int)
-    np.add.at(confusion, (truth, guess), 1)
+    whole = score(truth, probabilities, labels)
     return {
         "clips": len(truth),
         "speakers": len(set(clips["speaker"])),
-        "scores": score(truth.tolist(), guess.tolist()),
+        "scores": _scalars(whole),
+        "intervals": [intervals(truth, guess, by, len(labels)) for by in (clips["speaker"], None)],
+        "per_class": whole["per_class"],
+        "absent": whole["absent"],
         "per_corpus": {
             str(name): {
                 "clips": int((corpora == name).sum()),
-                "scores": score(truth[corpora == name].tolist(), guess[corpora == name].tolist()),
+                "scores": _scalars(score(truth[corpora == name], probabilities[corpora == name], labels)),
             }
             for name in np.unique(corpora)
         },
         "chance": {"accuracy_of_the_largest_class": float(np.bincount(truth).max() / len(truth))},
-        "confusion": confusion.tolist(),
+        "confusion": whole["confusion"],
         "labels": list(labels),
     }
+
+
+def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
 
 
 def versions() -> dict[str, str]:

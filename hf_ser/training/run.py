@@ -65,7 +65,9 @@ def claim_output_dir(args: SerTrainingArguments) -> str | None:
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Scores of a validation pass, under the names that `metric_for_best_model` takes."""
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    return score(np.asarray(prediction.label_ids).tolist(), np.asarray(logits).argmax(axis=1).tolist())
+    probabilities = softmax(np.asarray(logits))
+    scores = score(np.asarray(prediction.label_ids), probabilities, [str(i) for i in range(probabilities.shape[1])])
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
 
 
 def make_trainer(
@@ -178,10 +180,15 @@ def summary(results: dict[str, Any]) -> str:
         values = scored["scores"]
         lines.append(
             f"{split}: {scored['clips']} clips of {scored['speakers']} speakers, accuracy {values['accuracy']:.3f}, "
-            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f} "
+            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{_interval(scored)} "
             f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"
         )
     return "\n".join(lines)
+
+
+def _interval(scored: dict[str, Any]) -> str:
+    low, high = scored["intervals"][0]["uar"]
+    return "" if low is None else f" [{low:.3f}, {high:.3f}]"
 
 
 def load_results(folder: Path) -> dict[str, Any]:

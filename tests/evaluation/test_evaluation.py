@@ -54,6 +54,9 @@ def test_scores_of_a_split():
     assert scored["clips"] == 4 and scored["speakers"] == 3
     assert scored["scores"]["accuracy"] == 0.75
     assert scored["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert scored["per_class"]["angry"]["recall"] == 0.5 and scored["absent"] == []
+    assert [its["method"] for its in scored["intervals"]] == ["clustered on speakers", "plain"]
+    assert [its["clusters"] for its in scored["intervals"]] == [3, 4]
     assert scored["per_corpus"]["a"]["scores"]["accuracy"] == 1.0
     assert scored["per_corpus"]["b"] == {"clips": 2, "scores": scored["per_corpus"]["b"]["scores"]}
     assert scored["per_corpus"]["b"]["scores"]["accuracy"] == 0.5

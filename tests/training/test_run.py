@@ -88,8 +88,12 @@ def test_predictions_carry_ids_and_agree_with_the_results(finished):
     assert [row["id"] for row in table] == list(data.splits["test"]["id"])
     probabilities = np.array([[row[f"p_{emotion}"] for emotion in EMOTIONS] for row in table])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    truth = [EMOTIONS.index(row["label"]) for row in table]
-    assert results["splits"]["test"]["scores"] == score(truth, probabilities.argmax(axis=1).tolist())
+    truth = np.array([EMOTIONS.index(row["label"]) for row in table])
+    scores, scored = score(truth, probabilities, EMOTIONS), results["splits"]["test"]
+    assert {name: scores[name] for name in scored["scores"]} == scored["scores"]
+    assert scored["per_class"] == scores["per_class"] and scored["confusion"] == scores["confusion"]
+    low, high = scored["intervals"][0]["uar"]
+    assert low <= scored["scores"]["uar"] <= high
     assert json.loads((folder / "results.json").read_text()) == results
 
 

@@ -1,0 +1,124 @@
+"""Confidence intervals and paired tests by bootstrap, clustered on speakers.
+
+Clips of one speaker are alike, so that an interval over single clips is too narrow for the question that matters: how
+the model does on the next speaker. Resampling whole speakers answers it (Davison & Hinkley 1997, section 3.8); where
+they are few it is still somewhat narrow. All scores here follow from confusion matrices: a bootstrap is one product.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_ser.errors import SerError
+
+SCORES = ("accuracy", "uar", "f1_weighted", "f1_macro")
+_REPLICATES = 2000
+_LEVEL = 0.95
+
+
+class IntervalError(SerError):
+    """Clips that no interval can be computed from."""
+
+
+def intervals(
+    truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | None, num_classes: int, seed: int = 0
+) -> dict[str, Any]:
+    """95 % percentile intervals of accuracy, UAR, weighted and macro F1.
+
+    Args:
+        truth: true class ids (clips,).
+        guess: predicted class ids (clips,).
+        clusters: each clip's speaker; None resamples single clips ("plain").
+        num_classes: number of classes.
+        seed: of the resampling.
+
+    Returns:
+        `{"method", "clusters", "replicates", score: [low, high]}`; with a single cluster the bounds are None.
+    """
+    parts = _confusions(truth, guess, clusters, num_classes)
+    described: dict[str, Any] = {
+        "method": "plain" if clusters is None else "clustered on speakers",
+        "clusters": len(parts),
+        "replicates": _REPLICATES,
+    }
+    if len(parts) < 2:
+        return described | {name: [None, None] for name in SCORES}
+    samples = _scores(_resample(parts, seed))
+    return described | {name: _bounds(values) for name, values in samples.items()}
+
+
+def compare(
+    truth: np.ndarray,
+    guess_a: np.ndarray,
+    guess_b: np.ndarray,
+    clusters: Sequence[Any] | None,
+    num_classes: int,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Paired bootstrap: does model A beat model B on the same clips?
+
+    Returns:
+        For each score, the difference A - B, its 95 % interval and a two-sided p value. The difference is called
+        significant where the interval leaves out 0.
+
+    Raises:
+        IntervalError: fewer than two clusters.
+    """
+    parts = np.stack([_confusions(truth, guess, clusters, num_classes) for guess in (guess_a, guess_b)], axis=1)
+    if len(parts) < 2:
+        raise IntervalError("got one speaker; a paired test needs clips of at least two.")
+    resampled = _resample(parts, seed)
+    a, b = _scores(resampled[:, 0]), _scores(resampled[:, 1])
+    whole_a, whole_b = (_scores(parts[:, side].sum(axis=0, keepdims=True)) for side in (0, 1))
+    result = {}
+    for name in SCORES:
+        difference = a[name] - b[name]
+        low, high = _bounds(difference)
+        tail = min((difference <= 0).mean(), (difference >= 0).mean())
+        result[name] = {
+            "difference": float(whole_a[name][0] - whole_b[name][0]),
+            "interval": [low, high],
+            "p_value": float(min(1.0, 2 * max(tail, 1 / _REPLICATES))),
+            "significant": bool(low > 0 or high < 0),
+        }
+    return result
+
+
+def _confusions(truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | None, num_classes: int) -> np.ndarray:
+    """One confusion matrix per cluster: (clusters, true, predicted)."""
+    truth, guess = np.asarray(truth), np.asarray(guess)
+    if len(truth) == 0 or len(truth) != len(guess):
+        raise IntervalError(f"got {len(truth)} labels and {len(guess)} predictions; expected as many, at least one.")
+    groups = np.arange(len(truth)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    parts = np.zeros((groups.max() + 1, num_classes, num_classes))
+    np.add.at(parts, (groups, truth, guess), 1)
+    return parts
+
+
+def _resample(parts: np.ndarray, seed: int) -> np.ndarray:
+    """Sums over clusters drawn with replacement: (replicates, ...)."""
+    number = len(parts)
+    draws = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=_REPLICATES)
+    return np.tensordot(draws.astype(float), parts, axes=1)
+
+
+def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of many confusion matrices (n, true, predicted) -> (n,); classes without clips take no part in means."""
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    support, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
+    f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
+    present = support > 0
+    total = support.sum(axis=1)
+    return {
+        "accuracy": hits.sum(axis=1) / total,
+        "uar": (recall * present).sum(axis=1) / present.sum(axis=1),
+        "f1_weighted": (f1 * support).sum(axis=1) / total,
+        "f1_macro": (f1 * present).sum(axis=1) / present.sum(axis=1),
+    }
+
+
+def _bounds(values: np.ndarray) -> list[float]:
+    tail = 50 * (1 - _LEVEL)
+    return [float(bound) for bound in np.percentile(values, [tail, 100 - tail])]
