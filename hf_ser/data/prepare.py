@@ -101,7 +101,7 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
     if _is_complete(output, key, args.overwrite):
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
     work = output.with_name(output.name + ".incomplete")
-    if work.exists() and not (work / "lock").exists():
+    if work.exists() and any(work.iterdir()) and not (work / "lock").exists():
         raise PrepareError(f"{work} is where the work would go, but was not made by this program; move it away.")
     work.mkdir(parents=True, exist_ok=True)
     try:
