@@ -594,6 +594,8 @@ def test_an_empty_output_folder_is_filled(corpora, arguments, tmp_path):
 # Every clip takes 5 ms longer, so that a run is surely in the middle when it is stopped.
 SLOW_RECIPE = """
 import runpy, sys, time
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with Ctrl-C ignored
 import hf_ser.data.scan as scans
 real = scans.examine
 def examine(path, limits):
