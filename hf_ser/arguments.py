@@ -166,14 +166,14 @@ def _type_name(action: argparse.Action) -> str:
     return getattr(action.type, "__name__", str(action.type)).replace("string_to_bool", "true or false")
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that names the close matches of a misspelt name, or nothing where there are none."""
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
 def _refuse_unknown(names: Iterable[str], known: set[str], source: str) -> None:
     unknown = [name for name in names if name not in known]
-    if not unknown:
-        return
-    hints = []
-    for name in unknown:
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-        hints.append(
-            f"{name}" + (f" (did you mean {' or '.join(close)}?)" if close else " (no field has a similar name)")
-        )
-    raise ConfigError(f"{source}: unknown field {'; '.join(hints)}")
+    if unknown:
+        hints = [name + (did_you_mean(name, known) or " (no field has a similar name)") for name in unknown]
+        raise ConfigError(f"{source}: unknown field {'; '.join(hints)}")

@@ -22,12 +22,12 @@ import hf_ser
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.builder import EmotionCorpora
-from hf_ser.data.card import cell_name, render_card
+from hf_ser.data.card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, available_processors, find, fingerprint, scan
 from hf_ser.errors import SerError
 
-MATERIALISED = ("speaker_disjoint", "random")
+MATERIALISED = (DEFAULT_PROTOCOL, "random")
 SUMMARY = "preparation.json"
 SYNTHETIC_MARK = "SYNTHETIC.json"
 
@@ -61,11 +61,16 @@ class PrepareArguments:
         if self.num_proc is not None and self.num_proc < 1:
             raise PrepareError(f"--num_proc {self.num_proc}; expected at least 1.")
         check_ratios(self.ratios)
-        Limits(self.min_duration_s, self.silence_dbfs)
+        self.limits  # noqa: B018 - checks the two fields
         try:
             convert_file_size_to_int(self.max_shard_size)
         except ValueError:
             raise PrepareError(f"--max_shard_size {self.max_shard_size}; expected a size such as 500MB.") from None
+
+    @property
+    def limits(self) -> Limits:
+        """What a clip must satisfy."""
+        return Limits(self.min_duration_s, self.silence_dbfs)
 
     @property
     def folders(self) -> dict[str, Path]:
@@ -95,9 +100,8 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
         ProtocolError: bad ratios.
     """
     output = Path(args.output_dir).resolve()
-    limits = Limits(args.min_duration_s, args.silence_dbfs)
     found = find(args.folders)
-    key = _inputs_key(found, limits, args)
+    key = _inputs_key(found, args)
     if _is_complete(output, key, args.overwrite):
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
     work = output.with_name(output.name + ".incomplete")
@@ -106,7 +110,7 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
-            result = scan(found, work / "packs", limits=limits, num_proc=args.num_proc, progress=progress)
+            result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
             text = _write_dataset(work, found, result, args, key, progress)
             _move_into_place(work / "dataset", output)
             shutil.rmtree(work)
@@ -115,10 +119,10 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
     return Prepared(output, text, False)
 
 
-def _inputs_key(found: Found, limits: Limits, args: PrepareArguments) -> str:
+def _inputs_key(found: Found, args: PrepareArguments) -> str:
     refused = [item.path for item in found.refused]
     settings = [args.seed, *args.ratios, args.max_shard_size, refused, found.other_files]
-    return fingerprint(found.copies, limits) + ":" + hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    return fingerprint(found.copies, args.limits) + ":" + hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
@@ -184,7 +188,7 @@ def _write_dataset(
         "synthetic": synthetic,
         "quarantined": quarantined,
         "protocols": {name: _describe(assignment) for name, assignment in assignments.items()},
-        "limits": asdict(Limits(args.min_duration_s, args.silence_dbfs)),
+        "limits": asdict(args.limits),
         "report": text,
     }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.data.card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import SPLITS, Assignment, Row, assign
 from hf_ser.errors import SerError
@@ -30,9 +31,13 @@ class SplitData:
 
     splits: dict[str, datasets.Dataset]
     labels: tuple[str, ...]
-    protocol: str
     assignment: Assignment
     synthetic: tuple[str, ...]  # corpora whose recordings are generated
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol that made the splits."""
+        return self.assignment.protocol
 
 
 def load_splits(args: DataArguments) -> SplitData:
@@ -46,14 +51,13 @@ def load_splits(args: DataArguments) -> SplitData:
     summary = _summary(args.dataset)
     for split, dataset in loaded.items():
         _check_columns(dataset, split, args)
-    whole = datasets.concatenate_datasets([loaded[split] for split in loaded])
+    whole = datasets.concatenate_datasets(list(loaded.values()))
     if args.channel is not None:
         whole = whole.filter(
             lambda channel: channel == args.channel, input_columns="channel", desc="Choosing a channel"
         )
     if args.protocol is None:
-        suffix = args.configuration.partition("-")[2]
-        name = suffix or "speaker_disjoint"
+        name = args.configuration.partition("-")[2] or DEFAULT_PROTOCOL  # the reverse of card.config_name
         kept = set(whole["id"])
         given = {clip: split for split, part in loaded.items() for clip in part["id"] if clip in kept}
         made = summary.get("protocols", {}).get(name, {})
@@ -61,20 +65,20 @@ def load_splits(args: DataArguments) -> SplitData:
         assignment = Assignment(name, None, seed, made.get("ratios", ()), given, notes)
     else:
         assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
-        name = args.protocol
     ids = np.asarray(whole["id"])
     of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
     parts = {split: whole.select(np.flatnonzero(of_clip == split)) for split in SPLITS}
     for split in ("train", "validation"):
         if len(parts[split]) == 0:
             raise DatasetError(
-                f"{args.dataset} ({args.configuration}, {name}) has no clip in {split}; training needs it."
+                f"{args.dataset} ({args.configuration}, {assignment.protocol}) has no clip in {split}; training needs "
+                "it."
             )
     labels: tuple[str, ...] = EMOTIONS
     if args.merge_calm:
         labels = EMOTIONS_WITHOUT_CALM
         parts = {split: _merge_calm(part) for split, part in parts.items()}
-    return SplitData(parts, labels, name, assignment, tuple(summary.get("synthetic", ())))
+    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())))
 
 
 def rows(dataset: datasets.Dataset) -> list[Row]:

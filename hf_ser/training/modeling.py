@@ -1,6 +1,5 @@
 """The wav2vec2 family: a checkpoint to fine-tune or a configuration to train from scratch, with its extractor."""
 
-import difflib
 import logging
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from hf_ser.arguments import ConfigError
+from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 from hf_ser.evaluation import missing_weights
@@ -22,6 +21,8 @@ from hf_ser.training.arguments import ModelArguments
 logger = logging.getLogger(__name__)
 
 _HEAD = ("classifier.", "projector.", "layer_weights")
+# A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
+_FIXED: dict[str, Any] = {"layerdrop": 0.0}
 
 
 class ModelError(SerError):
@@ -86,22 +87,16 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         raise ConfigError(f"model_config: model_type {model_type!r} is unknown to transformers.") from error
     for key in content:
         if not hasattr(known, key):  # a configuration takes any keyword and would keep a misspelt one in silence
-            close = difflib.get_close_matches(key, known.to_dict(), n=3)
-            hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+            hint = did_you_mean(key, known.to_dict())
             raise ConfigError(f"model_config: {model_type} has no field {key}{hint}")
-    return AutoConfig.for_model(model_type, **content, **names, **_quirks())
-
-
-def _quirks() -> dict[str, Any]:
-    # A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
-    return {"layerdrop": 0.0}
+    return AutoConfig.for_model(model_type, **content, **names, **_FIXED)
 
 
 def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
     try:
-        config = AutoConfig.from_pretrained(name, **source, **names, **_quirks())
+        config = AutoConfig.from_pretrained(name, **source, **names, **_FIXED)
         extractor = AutoFeatureExtractor.from_pretrained(name, **source)
         model, info = AutoModelForAudioClassification.from_pretrained(
             name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **source

@@ -1,7 +1,5 @@
 """A training run: Trainer, best checkpoint, and the model folder that it leaves."""
 
-import json
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,8 +23,6 @@ from hf_ser.training.arguments import DataArguments, SerTrainingArguments
 from hf_ser.training.data import AudioCollator, SplitData, decoded
 from hf_ser.training.losses import cross_entropy
 from hf_ser.training.modeling import min_samples
-
-logger = logging.getLogger(__name__)
 
 RESULTS = "results.json"
 
@@ -189,8 +185,3 @@ def summary(results: dict[str, Any]) -> str:
 def _interval(scored: dict[str, Any]) -> str:
     low, high = scored["intervals"][0]["uar"]
     return "" if low is None else f" [{low:.3f}, {high:.3f}]"
-
-
-def load_results(folder: Path) -> dict[str, Any]:
-    """Read a model folder's results.json."""
-    return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
