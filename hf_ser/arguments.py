@@ -44,10 +44,19 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def parse(
-    *dataclass_types: type, argv: Sequence[str] | None = None, description: str | None = None
+    *dataclass_types: type,
+    argv: Sequence[str] | None = None,
+    description: str | None = None,
+    positional: str | None = None,
 ) -> tuple[Any, ...]:
     """Fill the dataclasses from `argv` (default: the command line), later sources overriding earlier ones:
     field defaults, then the YAML file behind `--config`, then `--field value`.
+
+    Args:
+        dataclass_types: whose fields may be given.
+        argv: the words of the command line.
+        description: what `--help` says first.
+        positional: a field that also takes the words before the first flag: `A B --x 1` means `--field A B --x 1`.
 
     Returns:
         One instance per dataclass, in the order given.
@@ -56,6 +65,8 @@ def parse(
         ConfigError: for an unknown key (close matches are named), a value of the wrong type, or a missing field.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    if positional is not None:
+        argv = _name_leading_words(argv, positional)
     parser = _Parser(dataclass_types, allow_abbrev=False, description=description)  # type: ignore[arg-type]
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
@@ -92,6 +103,16 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
+
+
+def _name_leading_words(argv: list[str], field_name: str) -> list[str]:
+    """Put the field's flag before the words that no flag precedes."""
+    if not argv or argv[0].startswith("-"):
+        return argv
+    flags = {f"--{field_name}", f"--{field_name.replace('_', '-')}"}
+    if any(word.partition("=")[0] in flags for word in argv):
+        raise ConfigError(f"command line: got --{field_name} beside the leading {argv[0]}; expected one of them.")
+    return [f"--{field_name}", *argv]
 
 
 def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:

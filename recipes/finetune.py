@@ -12,17 +12,16 @@ from pathlib import Path
 from transformers import set_seed
 
 from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import summary
 from hf_ser.hub import write_model_card
 from hf_ser.training import (
-    DataArguments,
     ModelArguments,
     SerTrainingArguments,
     build_model,
     claim_output_dir,
     finish,
-    load_splits,
     make_trainer,
-    summary,
 )
 
 
@@ -47,7 +46,7 @@ def main() -> None:
     trainer.train(resume_from_checkpoint=checkpoint)
 
     # Save and evaluate
-    results = finish(trainer, data, data_args, Path(str(args.output_dir)).name)
+    results = finish(trainer, data, args, data_args, Path(str(args.output_dir)).name)
     if trainer.is_world_process_zero():
         write_model_card(Path(str(args.output_dir)), results)
         print(f"\n{summary(results)}\nWrote {args.output_dir}")

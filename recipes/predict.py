@@ -9,7 +9,8 @@ from transformers import pipeline
 
 from hf_ser.arguments import parse, run
 from hf_ser.audio import SAMPLING_RATE, load_audio
-from hf_ser.evaluation import load_classifier
+from hf_ser.data.splits import AUDIO_OPTIONS
+from hf_ser.evaluation import load_classifier, model_results
 
 
 @dataclass
@@ -22,8 +23,10 @@ class PredictArguments:
 
 def main() -> None:
     (args,) = parse(PredictArguments, description=__doc__)
-    waveform = load_audio(args.audio)
     model, extractor = load_classifier(args.model)
+    trained = (model_results(args.model) or {}).get("preprocessing", {})
+    # Cut as in the model's training.
+    waveform = load_audio(args.audio, **{key: trained[key] for key in AUDIO_OPTIONS if key in trained})
     classifier = pipeline("audio-classification", model=model, feature_extractor=extractor)
     scores = classifier({"raw": waveform, "sampling_rate": SAMPLING_RATE}, top_k=None)
     print(f"\n{args.audio}")

@@ -318,3 +318,31 @@ def test_help_names_every_field_and_the_config(capsys):
     assert "Train a model." in out
     for name in ("--name", "--epochs", "--learning_rate", "--corpora", "--config FILE.yaml", "{speech,song}"):
         assert name in out
+
+
+# --- leading words ------------------------------------------------------------------------------------------------
+
+
+def test_leading_words_fill_the_positional_field(config):
+    argv = ["tess", "savee", "--name", "a"]
+    assert parse(Training, argv=argv, positional="corpora") == (Training("a", corpora=["tess", "savee"]),)
+    named = ["--name", "a", "--corpora", "tess"]
+    assert parse(Training, argv=named, positional="corpora") == (Training("a", corpora=["tess"]),)
+    words = ["crema_d", *config("name: yaml\ncorpora: [tess, savee]")]
+    assert parse(Training, argv=words, positional="corpora") == (Training("yaml", corpora=["crema_d"]),)
+    assert parse(Output, argv=["there"], positional="output_dir") == (Output("there"),)
+
+
+@pytest.mark.parametrize(
+    ("argv", "positional", "says"),
+    [
+        (["tess", "--name", "a"], None, "unknown field tess"),
+        (["tess", "--name", "a", "--corpora", "savee"], "corpora", "got --corpora beside the leading tess"),
+        (["tess", "--name", "a", "--corpora=savee"], "corpora", "got --corpora beside the leading tess"),
+        (["--name", "a", "tess"], "corpora", "unknown field tess"),
+        (["three", "--name", "a"], "seeds", "--seeds: invalid int value: 'three'"),
+    ],
+)
+def test_words_that_have_no_field_are_refused(argv, positional, says):
+    with pytest.raises(ConfigError, match=says):
+        parse(Training, argv=argv, positional=positional)

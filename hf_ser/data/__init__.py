@@ -2,15 +2,22 @@
 
 from hf_ser.data.prepare import PrepareArguments, Prepared, prepare
 from hf_ser.data.protocols import PROTOCOLS, Assignment, Row, SpeakerLeakWarning, assign, folds
+from hf_ser.data.splits import DataArguments, DatasetError, SplitData, decoded, load_rows, load_splits
 
 __all__ = [
     "PROTOCOLS",
     "Assignment",
+    "DataArguments",
+    "DatasetError",
     "PrepareArguments",
     "Prepared",
     "Row",
     "SpeakerLeakWarning",
+    "SplitData",
     "assign",
+    "decoded",
     "folds",
+    "load_rows",
+    "load_splits",
     "prepare",
 ]

@@ -176,7 +176,7 @@ def _write_dataset(
     report.write_quarantine(result, folder / "quarantine.csv")
     text = report.format_report(result, counts, found.other_files, assignments)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
-    synthetic = [name for name, path in found.folders.items() if _is_synthetic(path)]
+    synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
     card = render_card(result.clips, assignments, quarantined, synthetic)
     (folder / "README.md").write_text(card, encoding="utf-8")
     summary = {
@@ -195,7 +195,7 @@ def _write_dataset(
     return text
 
 
-def _is_synthetic(folder: Path) -> bool:
+def is_synthetic(folder: Path) -> bool:
     """Whether the generator's mark lies in the folder, above it (one speaker was given) or right below it."""
     above = any((parent / SYNTHETIC_MARK).is_file() for parent in (folder, *folder.parents))
     return above or any(folder.glob(f"*/{SYNTHETIC_MARK}"))

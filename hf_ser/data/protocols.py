@@ -1,8 +1,8 @@
 """Protocols: which clip trains, validates and tests. Each is a pure function of the metadata and a seed.
 
-`speaker_disjoint` (the default) and `random` give one split; `leave_one_speaker_out`, `leave_one_corpus_out` and the
-published protocols give numbered folds. Where a protocol fixes only the test side, validation is taken from the rest,
-speaker-disjoint from train wherever a corpus has two speakers left.
+`speaker_disjoint` (the default) and `random` give one split; `leave_one_speaker_out`, `leave_one_corpus_out`,
+`cross_corpus` (one corpus trains, all test) and the published protocols give numbered folds. Where one fixes only
+the test side, validation is taken from the rest, speaker-disjoint from train wherever a corpus has two speakers left.
 """
 
 import hashlib
@@ -114,6 +114,7 @@ class Fold(NamedTuple):
     takes_part: Callable[[Row], bool]
     tests: Callable[[Row], bool]
     validates: Callable[[Row], bool] | None = None
+    own_test: bool = False  # of the clips that do not test, some speakers do all the same
 
 
 def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
@@ -127,6 +128,8 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
         return _leave_one_out(rows, lambda row: row.speaker, "speakers")
     if protocol == "leave_one_corpus_out":
         return _leave_one_out(rows, lambda row: row.corpus, "corpora")
+    if protocol == "cross_corpus":
+        return _one_corpus_trains(rows)
     if protocol in PUBLISHED:
         return _published_folds(rows, protocol)
     if protocol in _SINGLE:
@@ -276,7 +279,10 @@ def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Spli
     if fold.validates is not None:
         splits.update((row.id, "validation" if fold.validates(row) else "train") for row in rest)
         return splits, []
-    divided, notes = _divide_rest(rest, seed, ratios)
+    if fold.own_test:
+        divided, notes = _speaker_disjoint(rest, seed, ratios)
+    else:
+        divided, notes = _divide_rest(rest, seed, ratios)
     return splits | divided, notes
 
 
@@ -285,6 +291,16 @@ def _leave_one_out(rows: list[Row], key: Callable[[Row], str], what: str) -> lis
     if len(names) < 2:
         raise ProtocolError(f"got one of the {what} ({', '.join(names)}); leaving one out needs at least two.")
     return [Fold(name, lambda row: True, lambda row, name=name: key(row) == name) for name in names]  # type: ignore[misc]
+
+
+def _one_corpus_trains(rows: list[Row]) -> list[Fold]:
+    """One fold per corpus: it trains, and every other corpus tests, as do some of its own speakers."""
+    corpora = [fold.name for fold in _leave_one_out(rows, lambda row: row.corpus, "corpora")]
+    with_two = [corpus for corpus in corpora if len({row.speaker for row in rows if row.corpus == corpus}) > 1]
+    return [
+        Fold(name, lambda row: True, lambda row, name=name: row.corpus != name, own_test=True)  # type: ignore[misc]
+        for name in with_two
+    ]
 
 
 def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
@@ -322,5 +338,6 @@ _SINGLE: dict[str, Callable[[list[Row], int, Ratios], Splits]] = {
     "speaker_disjoint": _speaker_disjoint,
     "random": _random,
 }
-FOLDED = ("leave_one_speaker_out", "leave_one_corpus_out", *PUBLISHED)
+CROSS_CORPUS = ("leave_one_corpus_out", "cross_corpus")
+FOLDED = ("leave_one_speaker_out", *CROSS_CORPUS, *PUBLISHED)
 PROTOCOLS = (*_SINGLE, *FOLDED)

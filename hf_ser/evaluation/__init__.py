@@ -1,23 +1,54 @@
-"""Predictions, results and figures of a run."""
+"""The evaluation stage: predictions, scores with intervals, groups, calibration, reports and figures of a run."""
 
+from hf_ser.evaluation.calibration import (
+    CalibrationError,
+    apply_temperature,
+    fit_temperature,
+    store_temperature,
+    stored_temperature,
+)
 from hf_ser.evaluation.classifier import CheckpointError, load_classifier, missing_weights
+from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
+from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, model_results
+from hf_ser.evaluation.inputs import min_samples, model_inputs, takes_attention_mask
 from hf_ser.evaluation.intervals import compare, intervals
-from hf_ser.evaluation.plots import plot_confusion, plot_training_curves
-from hf_ser.evaluation.predictions import softmax, write_predictions
-from hf_ser.evaluation.results import score, score_split, versions, write_json
+from hf_ser.evaluation.predict import predict_logits
+from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
+from hf_ser.evaluation.report import summary, write_run
+from hf_ser.evaluation.results import ResultsError, read_results, score, score_split, versions, write_json
 
 __all__ = [
+    "CalibrationError",
     "CheckpointError",
+    "CrossValidationArguments",
+    "CrossValidationError",
+    "EvaluateArguments",
+    "Predictions",
+    "PredictionsError",
+    "ResultsError",
+    "apply_temperature",
     "compare",
+    "cross_validate",
+    "evaluate",
+    "fit_temperature",
     "intervals",
     "load_classifier",
+    "min_samples",
     "missing_weights",
-    "plot_confusion",
-    "plot_training_curves",
+    "model_inputs",
+    "model_results",
+    "predict_logits",
+    "read_predictions",
+    "read_results",
+    "restrict",
     "score",
     "score_split",
     "softmax",
+    "store_temperature",
+    "stored_temperature",
+    "summary",
+    "takes_attention_mask",
     "versions",
     "write_json",
-    "write_predictions",
+    "write_run",
 ]

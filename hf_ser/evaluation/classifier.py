@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
+from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 
 # Made at load time by every wav2vec2: the mask embedding is absent from checkpoints trained without masking, and the
@@ -34,6 +35,8 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
         )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
+    if extractor.sampling_rate != SAMPLING_RATE:
+        raise CheckpointError(f"--model {name} takes {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     missing = missing_weights(info)
     if missing:
         shown = ", ".join(sorted(missing)[:5])

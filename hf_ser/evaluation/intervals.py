@@ -21,6 +21,9 @@ class IntervalError(SerError):
     """Clips that no interval can be computed from."""
 
 
+Run = tuple[np.ndarray, np.ndarray, Sequence[Any] | None]  # true ids, predicted ids, clusters
+
+
 def intervals(
     truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | None, num_classes: int, seed: int = 0
 ) -> dict[str, Any]:
@@ -36,16 +39,36 @@ def intervals(
     Returns:
         `{"method", "clusters", "replicates", score: [low, high]}`; with a single cluster the bounds are None.
     """
-    parts = _confusions(truth, guess, clusters, num_classes)
-    described: dict[str, Any] = {
-        "method": "plain" if clusters is None else "clustered on speakers",
-        "clusters": len(parts),
-        "replicates": _REPLICATES,
-    }
+    method = "plain" if clusters is None else "clustered on speakers"
+    return intervals_over_seeds([(truth, guess, clusters)], num_classes, method, seed)
+
+
+def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, seed: int = 0) -> dict[str, Any]:
+    """95 % intervals of the mean over runs with several seeds, every draw of clusters serving all runs.
+
+    Args:
+        runs: of each run the true ids, predicted ids and clusters; clusters that bear one name are drawn together.
+        num_classes: number of classes.
+        method: its name, for the reader.
+        seed: of the resampling.
+
+    Returns:
+        As `intervals`.
+    """
+    parts = _aligned(runs, num_classes)
+    described: dict[str, Any] = {"method": method, "clusters": len(parts), "replicates": _REPLICATES}
     if len(parts) < 2:
         return described | {name: [None, None] for name in SCORES}
-    samples = _scores(_resample(parts, seed))
-    return described | {name: _bounds(values) for name, values in samples.items()}
+    drawn = _resample(parts, seed)
+    samples = [_scores(drawn[:, run]) for run in range(len(runs))]
+    # A draw can hold no clip of a run whose test speakers are others; that run takes no part in it.
+    return described | {name: _bounds(np.nanmean([its[name] for its in samples], axis=0)) for name in SCORES}
+
+
+def point_scores(truth: np.ndarray, guess: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Accuracy, UAR, weighted and macro F1 of clips; classes without clips take no part in means."""
+    confusion = _confusions(truth, guess, [0] * len(truth), num_classes)
+    return {name: float(values[0]) for name, values in _scores(confusion).items()}
 
 
 def compare(
@@ -96,6 +119,16 @@ def _confusions(truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | 
     return parts
 
 
+def _aligned(runs: Sequence[Run], num_classes: int) -> np.ndarray:
+    """Confusion matrices of all runs over the union of their clusters: (clusters, runs, true, predicted)."""
+    names = [np.arange(len(run[0])) if run[2] is None else np.unique(np.asarray(run[2])) for run in runs]
+    every = np.unique(np.concatenate(names))
+    parts = np.zeros((len(every), len(runs), num_classes, num_classes))
+    for index, (run, its) in enumerate(zip(runs, names, strict=True)):
+        parts[np.searchsorted(every, its), index] = _confusions(*run, num_classes)
+    return parts
+
+
 def _resample(parts: np.ndarray, seed: int) -> np.ndarray:
     """Sums over clusters drawn with replacement: (replicates, ...)."""
     number = len(parts)
@@ -110,12 +143,12 @@ def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
     recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
     f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
     present = support > 0
-    total = support.sum(axis=1)
+    total, classes = (np.where(count > 0, count, np.nan) for count in (support.sum(axis=1), present.sum(axis=1)))
     return {
         "accuracy": hits.sum(axis=1) / total,
-        "uar": (recall * present).sum(axis=1) / present.sum(axis=1),
+        "uar": (recall * present).sum(axis=1) / classes,
         "f1_weighted": (f1 * support).sum(axis=1) / total,
-        "f1_macro": (f1 * present).sum(axis=1) / present.sum(axis=1),
+        "f1_macro": (f1 * present).sum(axis=1) / classes,
     }
 
 

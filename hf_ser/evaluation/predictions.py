@@ -1,7 +1,9 @@
 """The predictions table: one row per clip, joined on its id and never on position."""
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,76 @@ import pyarrow.parquet as pq
 
 from hf_ser.errors import SerError
 
+CLIP_COLUMNS = ("id", "corpus", "speaker", "gender", "intensity", "label")
+_PREFIX = "p_"
+_ROUNDING = 1e-3
+
 
 class PredictionsError(SerError):
     """Predictions that do not fit their clips."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Clips and what a model says of them.
+
+    Args:
+        clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None.
+        probabilities: (clips, classes), rows that sum to 1.
+        labels: class names, in the order of the columns of `probabilities`.
+
+    Raises:
+        PredictionsError: no clip, repeated ids, other sizes, or rows that are no probabilities; names the clips.
+    """
+
+    clips: Mapping[str, Sequence[Any]]
+    probabilities: np.ndarray
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        ids = list(self.clips["id"])
+        if not ids:
+            raise PredictionsError("got no clip; expected at least one. Choose another split, corpus or channel.")
+        if self.probabilities.shape != (len(ids), len(self.labels)):
+            raise PredictionsError(
+                f"got probabilities of shape {self.probabilities.shape}; expected {(len(ids), len(self.labels))}: a "
+                "row per clip and a column per class."
+            )
+        repeated = sorted({clip for clip, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1})
+        _refuse("repeated clip ids", repeated, "each clip once")
+        values = self.probabilities
+        for problem, bad in (
+            ("clips with NaN or infinite probabilities", ~np.isfinite(values).all(axis=1)),
+            ("clips with negative probabilities", (values < 0).any(axis=1)),
+            ("clips whose probabilities do not sum to 1", ~(np.abs(values.sum(axis=1) - 1) < _ROUNDING)),
+            ("clips of an unknown class", ~np.isin(self.truth, range(len(self.labels)))),
+        ):
+            _refuse(problem, [ids[row] for row in np.flatnonzero(bad)], f"probabilities of {', '.join(self.labels)}")
+
+    @property
+    def truth(self) -> np.ndarray:
+        """True class ids (clips,)."""
+        return np.asarray(self.clips["label"])
+
+    @property
+    def guess(self) -> np.ndarray:
+        """Predicted class ids (clips,)."""
+        return self.probabilities.argmax(axis=1)
+
+    def select(self, rows: np.ndarray) -> "Predictions":
+        """The clips at these positions."""
+        clips = {name: [column[row] for row in rows] for name, column in self.clips.items()}
+        return dataclasses.replace(self, clips=clips, probabilities=self.probabilities[rows])
+
+    def where(self, column: str, value: Any) -> "Predictions":
+        """The clips that have this value."""
+        return self.select(np.flatnonzero(np.asarray(self.clips[column], dtype=object) == value))
+
+
+def _refuse(problem: str, ids: Sequence[str], expected: str) -> None:
+    if len(ids):
+        more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+        raise PredictionsError(f"got {len(ids)} {problem} ({', '.join(ids[:5])}{more}); expected {expected}.")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -23,33 +92,117 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=1, keepdims=True)
 
 
-def write_predictions(
-    path: Path, clips: Mapping[str, Sequence[Any]], probabilities: np.ndarray, labels: Sequence[str]
-) -> None:
-    """Write id, corpus, speaker, gender, label and one probability column `p_EMOTION` per class as Parquet.
-
-    Args:
-        path: where to write; an existing file is replaced in one step.
-        clips: the columns id, corpus, speaker, gender and label (class ids), in the order of `probabilities`.
-        probabilities: (clips, classes).
-        labels: class names in the order of the columns.
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Join predictions for different clips over the same classes.
 
     Raises:
-        PredictionsError: sizes differ, ids repeat, or probabilities are not finite.
+        PredictionsError: a clip stands in several parts, or their classes differ.
     """
-    ids = list(clips["id"])
-    if len(ids) != len(probabilities) or probabilities.shape[1] != len(labels):
-        raise PredictionsError(
-            f"got probabilities of shape {probabilities.shape}; expected ({len(ids)}, {len(labels)}), a row per clip."
-        )
-    if len(set(ids)) != len(ids):
-        raise PredictionsError(f"got {len(ids) - len(set(ids))} repeated clip ids; expected each clip once.")
-    if not np.isfinite(probabilities).all():
-        bad = [ids[row] for row in np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[:5]]
-        raise PredictionsError(f"got NaN or infinite probabilities, first for {', '.join(bad)}; the model diverged.")
-    columns: dict[str, Any] = {name: list(clips[name]) for name in ("id", "corpus", "speaker", "gender")}
-    columns["label"] = [labels[index] for index in clips["label"]]
-    columns |= {f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)}
+    if len({part.labels for part in parts}) != 1:
+        raise PredictionsError(f"got classes {[list(part.labels) for part in parts]}; expected the same everywhere.")
+    clips = {name: [value for part in parts for value in part.clips[name]] for name in CLIP_COLUMNS}
+    return Predictions(clips, np.concatenate([part.probabilities for part in parts]), parts[0].labels)
+
+
+def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predictions, dict[str, int]]:
+    """Keep the clips and the probabilities of these classes only; what is left of each row is scaled to sum to 1.
+
+    Returns:
+        The predictions over `classes`, and how many clips of which class were left out.
+
+    Raises:
+        PredictionsError: no clip is left.
+    """
+    labels = tuple(label for label in predictions.labels if label in set(classes))
+    if labels == predictions.labels:
+        return predictions, {}
+    columns = [predictions.labels.index(label) for label in labels]
+    names = np.asarray(predictions.labels, dtype=object)[predictions.truth]
+    rows = np.flatnonzero(np.isin(names, labels))
+    out = {label: int((names == label).sum()) for label in predictions.labels if label not in labels}
+    if len(rows) == 0:
+        raise PredictionsError(f"got no clip of {', '.join(labels) or 'any shared class'}; expected at least one.")
+    # Logarithms, so that a row whose kept classes are all but impossible does not divide 0 by 0.
+    kept = softmax(np.log(np.maximum(predictions.probabilities[rows][:, columns], 1e-300)))
+    clips = {name: [column[row] for row in rows.tolist()] for name, column in predictions.clips.items()}
+    clips["label"] = [labels.index(names[row]) for row in rows]
+    return Predictions(clips, kept, labels), {label: count for label, count in out.items() if count}
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write the clips' columns, label as name, and a column `p_EMOTION` per class as Parquet, in one step."""
+    columns: dict[str, Any] = {name: list(predictions.clips[name]) for name in CLIP_COLUMNS}
+    columns["label"] = [predictions.labels[index] for index in predictions.clips["label"]]
+    columns["intensity"] = pa.array(columns["intensity"], pa.string())
+    columns |= {f"{_PREFIX}{label}": predictions.probabilities[:, i] for i, label in enumerate(predictions.labels)}
     partial = path.with_suffix(".part")
     pq.write_table(pa.table(columns), partial)
     os.replace(partial, path)
+
+
+def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = None) -> Predictions:
+    """Read a predictions table, this package's or anybody's.
+
+    Args:
+        path: Parquet file with id and a column `p_EMOTION` per class, and, unless `clips` are given, the other columns
+            that `write_predictions` writes.
+        clips: the clips that were to be predicted: the columns of `CLIP_COLUMNS` with label names. The table is joined
+            to them on id.
+
+    Raises:
+        PredictionsError: no such table, missing columns, ids that are missing or unknown, labels that differ from
+            those of the clips, or rows that are no probabilities.
+    """
+    try:
+        table = pq.read_table(path).to_pydict()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PredictionsError(f"{path}: {error}; expected a Parquet file of predictions.") from error
+    labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
+    needed = ("id",) if clips is not None else tuple(name for name in CLIP_COLUMNS if name != "intensity")
+    missing = [name for name in needed if name not in table]
+    if missing or not labels:
+        raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_EMOTION.")
+    probabilities = _numbers(table, labels, path)
+    table["id"] = [str(clip) for clip in table["id"]]
+    if clips is None:
+        clips = {name: table.get(name, [None] * len(table["id"])) for name in CLIP_COLUMNS}
+        clips |= {name: [value or "" for value in clips[name]] for name in ("corpus", "speaker", "gender")}
+    else:
+        probabilities = _join(table, probabilities, clips)
+    unknown = [clip for clip, label in zip(clips["id"], clips["label"], strict=True) if label not in labels]
+    _refuse("clips of an unknown class", unknown, f"one of {', '.join(labels)}, the classes of {path}")
+    return Predictions({**clips, "label": [labels.index(label) for label in clips["label"]]}, probabilities, labels)
+
+
+def _numbers(table: Mapping[str, list[Any]], labels: Sequence[str], path: Path) -> np.ndarray:
+    """(clips, classes); rows that were rounded are scaled to sum to 1, others stay for `Predictions` to refuse."""
+    columns = []
+    for label in labels:
+        try:
+            columns.append(np.asarray(table[_PREFIX + label], dtype=np.float64))
+        except (TypeError, ValueError) as error:
+            raise PredictionsError(f"{path}: the column {_PREFIX}{label} holds no numbers ({error}).") from error
+    values = np.column_stack(columns)
+    sums = values.sum(axis=1, keepdims=True)
+    deviation = np.abs(sums - 1)
+    return np.divide(values, sums, out=values, where=(deviation > 1e-9) & (deviation < _ROUNDING))
+
+
+def _join(table: Mapping[str, list[Any]], probabilities: np.ndarray, clips: Mapping[str, Sequence[Any]]) -> np.ndarray:
+    """Rows of `probabilities` in the order of the clips."""
+    row_of = {clip: row for row, clip in enumerate(table["id"])}
+    seen, repeated = set(), []
+    for clip in table["id"]:
+        if clip in seen:
+            repeated.append(clip)
+        seen.add(clip)
+    _refuse("repeated clip ids", repeated, "each clip once")
+    _refuse("clips without a prediction", [clip for clip in clips["id"] if clip not in row_of], "one for every clip")
+    wanted = set(clips["id"])
+    _refuse("predictions of clips that are not here", [clip for clip in row_of if clip not in wanted], "this split's")
+    rows = [row_of[clip] for clip in clips["id"]]
+    if "label" in table:
+        pairs = zip(clips["id"], clips["label"], rows, strict=True)
+        differ = [clip for clip, label, row in pairs if table["label"][row] != label]
+        _refuse("clips under another label than the dataset's", differ, "the dataset's labels")
+    return probabilities[rows]

@@ -1,5 +1,6 @@
 """results.json: every figure that cards, tables and plots may show, written once by the run that measured it."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -8,13 +9,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 
 import hf_ser
-from hf_ser.evaluation.intervals import intervals
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.errors import SerError
+from hf_ser.evaluation.calibration import describe_calibration
+from hf_ser.evaluation.groups import score_groups
+from hf_ser.evaluation.intervals import intervals_over_seeds
+from hf_ser.evaluation.predictions import Predictions
 from hf_ser.metrics import SpeechEmotion
 
+RESULTS = "results.json"
+SCHEMA_VERSION = 1
+_SCHEMA = Path(__file__).with_name("results.schema.json")
 _PACKAGES = ("accelerate", "datasets", "evaluate", "scikit-learn", "torch", "transformers")
+
+
+class ResultsError(SerError):
+    """A results.json that is missing or does not follow the schema."""
 
 
 def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -27,32 +41,46 @@ def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[st
 
 
 def score_split(
-    clips: Mapping[str, Sequence[Any]], probabilities: np.ndarray, labels: Sequence[str]
+    predictions: Predictions | Sequence[Predictions],
+    *,
+    files: Sequence[str],
+    temperature: float | None = None,
+    left_out: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """Score a split as a whole, with intervals, and per corpus.
+    """Score a split: as a whole with intervals, per class, per group, and its calibration.
 
     Args:
-        clips: the columns corpus, speaker and label (class ids).
-        probabilities: (clips, classes), in the clips' order.
-        labels: class names.
+        predictions: of one run, or of several with different seeds: then scores are means over the seeds, with their
+            standard deviation; confusion matrix, classes, groups and calibration pool the seeds.
+        files: names of the predictions files, one per run.
+        temperature: what the model was calibrated by; None where it was not, or differs between the pooled models.
+        left_out: clips per class that were not scored because the model does not know their class.
     """
-    truth, guess = np.asarray(clips["label"]), probabilities.argmax(axis=1)
-    corpora = np.asarray(clips["corpus"])
+    runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
+    labels = runs[0].labels
+    truth = np.concatenate([run.truth for run in runs])
+    probabilities = np.concatenate([run.probabilities for run in runs])
     whole = score(truth, probabilities, labels)
+    each = [_scalars(score(run.truth, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
+    ids = sorted({clip for run in runs for clip in run.clips["id"]})
     return {
-        "clips": len(truth),
-        "speakers": len(set(clips["speaker"])),
-        "scores": _scalars(whole),
-        "intervals": [intervals(truth, guess, by, len(labels)) for by in (clips["speaker"], None)],
+        "clips": len(ids),
+        "speakers": len({speaker for run in runs for speaker in run.clips["speaker"]}),
+        "clips_hash": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        "predictions": list(files),
+        "left_out": dict(left_out or {}),
+        "scores": _over(each, np.mean) if each else _scalars(whole),
+        "std": _over(each, lambda values: np.std(values, ddof=1)) if each else None,
+        "intervals": [
+            intervals_over_seeds(
+                [(run.truth, run.guess, run.clips[column]) for run in runs], len(labels), method, seed=0
+            )
+            for method, column in (("clustered on speakers", "speaker"), ("plain", "id"))
+        ],
         "per_class": whole["per_class"],
         "absent": whole["absent"],
-        "per_corpus": {
-            str(name): {
-                "clips": int((corpora == name).sum()),
-                "scores": _scalars(score(truth[corpora == name], probabilities[corpora == name], labels)),
-            }
-            for name in np.unique(corpora)
-        },
+        "groups": score_groups(runs),
+        "calibration": describe_calibration(probabilities, truth, temperature or 1.0) | {"temperature": temperature},
         "chance": {"accuracy_of_the_largest_class": float(np.bincount(truth).max() / len(truth))},
         "confusion": whole["confusion"],
         "labels": list(labels),
@@ -63,6 +91,35 @@ def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
 
 
+def _over(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
+    """A function of every score over runs; None where a run has none."""
+    columns = {name: [scores[name] for scores in each] for name in each[0]}
+    return {name: None if None in values else float(function(values)) for name, values in columns.items()}
+
+
+def describe_dataset(data: SplitData, args: DataArguments) -> dict[str, Any]:
+    """Which dataset a run used, for results.json."""
+    name = str(args.dataset)
+    return {
+        "name": Path(name).name if Path(name).exists() else name,
+        "configuration": args.configuration,
+        "synthetic": list(data.synthetic),
+    }
+
+
+def describe_protocol(data: SplitData) -> dict[str, Any]:
+    """How a run's clips were split, for results.json."""
+    its = data.assignment
+    return {
+        "name": its.protocol,
+        "fold": its.fold,
+        "folds": None,
+        "seed": its.seed,
+        "hash": its.hash,
+        "notes": list(its.notes),
+    }
+
+
 def versions() -> dict[str, str]:
     """Versions of this package, Python and the libraries that decide results."""
     return {
@@ -70,6 +127,42 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
     }
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write results.json into a run's folder.
+
+    Raises:
+        ResultsError: the results do not follow `results.schema.json`.
+    """
+    check_results(results, str(folder / RESULTS))
+    write_json(folder / RESULTS, results)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read the results.json of a run's folder.
+
+    Raises:
+        ResultsError: there is none, it is no JSON, or it does not follow `results.schema.json`.
+    """
+    path = folder / RESULTS
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{folder} holds no {RESULTS}; expected the folder of a finished run.") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is no JSON ({error}); expected a file written by a recipe.") from error
+    check_results(results, str(path))
+    return results
+
+
+def check_results(results: Any, name: str) -> None:
+    """Raise `ResultsError`, naming the place, unless the results follow `results.schema.json`."""
+    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(results))
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise ResultsError(f"{name} does not follow its schema at {place}: {error.message[:300]}")
 
 
 def write_json(path: Path, content: Any) -> None:

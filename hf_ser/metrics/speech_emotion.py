@@ -107,9 +107,16 @@ def _roc_auc(positive: np.ndarray, scores: np.ndarray) -> float | None:
     return None if positive.all() or not positive.any() else float(roc_auc_score(positive, scores))
 
 
-def _expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float:
-    """Mean distance of confidence and accuracy over equal-width bins (Guo et al. 2017), weighted by their clips."""
+def confidence_bins(probabilities: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Clips, mean confidence and accuracy in equal-width bins of the largest probability; 0 in bins without clips."""
     confidence = probabilities.max(axis=1)
     bins = np.minimum((confidence * _ECE_BINS).astype(int), _ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=correct - confidence, minlength=_ECE_BINS)
-    return float(np.abs(gaps).sum() / len(correct))
+    clips = np.bincount(bins, minlength=_ECE_BINS)
+    sums = [np.bincount(bins, weights=values, minlength=_ECE_BINS) for values in (confidence, correct)]
+    return clips, sums[0] / np.maximum(clips, 1), sums[1] / np.maximum(clips, 1)
+
+
+def _expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float:
+    """Mean distance of confidence and accuracy over the bins (Guo et al. 2017), weighted by their clips."""
+    clips, confidence, accuracy = confidence_bins(probabilities, correct)
+    return float((clips * np.abs(accuracy - confidence)).sum() / len(correct))

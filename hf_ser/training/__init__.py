@@ -1,18 +1,17 @@
 """Training through `Trainer` and `accelerate`."""
 
-from hf_ser.training.arguments import DataArguments, ModelArguments, SerTrainingArguments
-from hf_ser.training.data import load_splits
+from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
+from hf_ser.training.baseline import BaselineArguments, fit_baseline
 from hf_ser.training.modeling import build_model
-from hf_ser.training.run import claim_output_dir, finish, make_trainer, summary
+from hf_ser.training.run import claim_output_dir, finish, make_trainer
 
 __all__ = [
-    "DataArguments",
+    "BaselineArguments",
     "ModelArguments",
     "SerTrainingArguments",
     "build_model",
     "claim_output_dir",
     "finish",
-    "load_splits",
+    "fit_baseline",
     "make_trainer",
-    "summary",
 ]

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data.protocols import PROTOCOLS
 
 
 @dataclass
@@ -38,36 +37,6 @@ class ModelArguments:
 
 
 @dataclass
-class DataArguments:
-    """Which clips to train and test on, and how they are cut."""
-
-    dataset: str = field(metadata={"help": "prepared dataset: folder or Hub id"})
-    configuration: str = field(default="all", metadata={"help": "configuration: all, ravdess, all-random, ..."})
-    protocol: str | None = field(
-        default=None, metadata={"help": "assign splits anew by this protocol; default: those of the configuration"}
-    )
-    fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
-    protocol_seed: int = field(default=0, metadata={"help": "seed of the protocol"})
-    channel: str | None = field(default=None, metadata={"help": "speech or song; default: both"})
-    merge_calm: bool = field(default=False, metadata={"help": "seven classes, calm counted as neutral"})
-    duration_s: float | None = field(
-        default=None, metadata={"help": "pad or crop every clip to this many seconds; default: whole clips"}
-    )
-    trim_db: float | None = field(
-        default=None, metadata={"help": "cut silence this many dB below the peak, such as 20"}
-    )
-    normalize: bool = field(default=False, metadata={"help": "scale every clip so that its peak is 1"})
-
-    def __post_init__(self) -> None:
-        if self.protocol is not None and self.protocol not in PROTOCOLS:
-            raise ConfigError(f"protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
-        if self.fold is not None and self.protocol is None:
-            raise ConfigError(f"fold is {self.fold} but protocol is not given; name the protocol that has folds.")
-        if self.channel not in (None, "speech", "song"):
-            raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
-
-
-@dataclass
 class SerTrainingArguments(TrainingArguments):
     """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept."""
 
@@ -82,6 +51,9 @@ class SerTrainingArguments(TrainingArguments):
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "whether a larger score is better"})
     logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    calibrate: bool = field(
+        default=True, metadata={"help": "divide the logits by a temperature fitted on validation, in the saved model"}
+    )
     # The collator reads columns that no model's forward names.
     remove_unused_columns: bool = field(default=False, metadata={"help": "must stay false"})
     label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "name of the labels"})

@@ -15,7 +15,7 @@ from transformers import (
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
-from hf_ser.evaluation import missing_weights
+from hf_ser.evaluation import missing_weights, takes_attention_mask
 from hf_ser.training.arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
@@ -60,20 +60,6 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.freeze_feature_encoder:
         model.freeze_feature_encoder()
     return model, extractor
-
-
-def takes_attention_mask(config: PretrainedConfig) -> bool:
-    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding."""
-    return getattr(config, "feat_extract_norm", "layer") == "layer"
-
-
-def min_samples(config: PretrainedConfig) -> int:
-    """The fewest samples that the encoder can take: its receptive field, and one whole span of its time masking."""
-    frames = max(1, int(getattr(config, "mask_time_length", 1)) if getattr(config, "mask_time_prob", 0) > 0 else 1)
-    samples = frames
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
 
 
 def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> PretrainedConfig:

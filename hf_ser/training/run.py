@@ -5,26 +5,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accelerate.utils import gather_object
 from transformers import EvalPrediction, PreTrainedModel, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, write_assignment
 from hf_ser.evaluation import (
-    plot_confusion,
-    plot_training_curves,
+    Predictions,
+    apply_temperature,
+    fit_temperature,
+    load_classifier,
+    min_samples,
+    predict_logits,
+    restrict,
     score,
     score_split,
     softmax,
+    store_temperature,
     versions,
     write_json,
-    write_predictions,
+    write_run,
 )
-from hf_ser.training.arguments import DataArguments, SerTrainingArguments
-from hf_ser.training.data import AudioCollator, SplitData, decoded
+from hf_ser.evaluation.results import RESULTS, SCHEMA_VERSION, describe_dataset, describe_protocol
+from hf_ser.evaluation.sources import clip_columns
+from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.collator import AudioCollator
 from hf_ser.training.losses import cross_entropy
-from hf_ser.training.modeling import min_samples
-
-RESULTS = "results.json"
+from hf_ser.training.trainer import SerTrainer
 
 
 def claim_output_dir(args: SerTrainingArguments) -> str | None:
@@ -69,12 +77,16 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 def make_trainer(
     model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments, data_args: DataArguments
 ) -> Trainer:
-    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes."""
-    return Trainer(
+    """Make the Trainer: clips decoded on access, batches of similar length, a loss that no batch layout changes."""
+    validation = data.splits["validation"]
+    by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
+    return SerTrainer(
         model=model,
         args=args,
+        lengths=lengths(data.splits["train"], data_args),
         train_dataset=decoded(data.splits["train"], data_args),
-        eval_dataset=decoded(data.splits["validation"], data_args),
+        # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
+        eval_dataset=decoded(validation.select(by_length), data_args),
         processing_class=extractor,
         data_collator=AudioCollator(extractor, min_samples(model.config)),
         compute_loss_func=cross_entropy,
@@ -82,106 +94,113 @@ def make_trainer(
     )
 
 
-def finish(trainer: Trainer, data: SplitData, data_args: DataArguments, config_name: str) -> dict[str, Any]:
-    """Write the model folder: weights, extractor, predictions, results, history and figures.
+def finish(
+    trainer: Trainer, data: SplitData, args: SerTrainingArguments, data_args: DataArguments, name: str
+) -> dict[str, Any]:
+    """Write the model folder: weights, extractor, predictions, results, report, history and figures.
 
+    What is scored is the folder itself, loaded anew: validation gives the temperature, which goes into the weights.
     All processes take part in predicting; only the first writes.
 
     Returns:
         What stands in results.json.
     """
-    folder = Path(str(trainer.args.output_dir))
+    folder = Path(str(args.output_dir))
     trainer.save_model(str(folder))
-    results = describe_run(trainer, data, data_args, config_name)
+    trainer.accelerator.wait_for_everyone()
+    model, extractor = load_classifier(str(folder))
+    results = describe_run(trainer, data, data_args, name)
+    temperature = None
+    predictions: dict[str, list[Predictions]] = {}
     for split in ("validation", "test"):
-        clips = data.splits[split]
-        if len(clips) == 0:
+        if len(data.splits[split]) == 0:
             continue
-        output = trainer.predict(decoded(clips, data_args), metric_key_prefix=split)
-        logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
-        probabilities = softmax(np.asarray(logits))
-        columns = {name: list(clips[name]) for name in ("id", "corpus", "speaker", "gender", "label")}
-        results["splits"][split] = score_split(columns, probabilities, data.labels)
-        if trainer.is_world_process_zero():
-            write_predictions(folder / f"predictions_{split}.parquet", columns, probabilities, data.labels)
+        probabilities = softmax(_predict(trainer, model, extractor, data.splits[split], data_args))
+        if split == "validation" and args.calibrate:
+            temperature = fit_temperature(probabilities, np.asarray(data.splits[split]["label"]))
+        if temperature is not None:
+            probabilities = apply_temperature(probabilities, temperature)
+        whole = Predictions(clip_columns(data.splits[split]), probabilities, data.labels)
+        scored, left_out = restrict(whole, data.scored_classes(split))
+        results["splits"][split] = score_split(
+            scored, files=[f"predictions_{split}.parquet"], temperature=temperature, left_out=left_out
+        )
+        predictions[split] = [scored]
     if trainer.is_world_process_zero():
+        if temperature is not None:
+            store_temperature(model, temperature)
+            model.cpu().save_pretrained(folder)
         # The Trainer pickles its arguments; the folder stays free of pickles, and results.json holds them.
         (folder / "training_args.bin").unlink(missing_ok=True)
-        _write_figures(trainer, results, folder / "figures")
         write_json(folder / "training_history.json", trainer.state.log_history)
-        write_json(folder / RESULTS, results)
+        write_assignment(folder / SPLITS_FILE, data.assignment)
+        write_run(folder, results, predictions, history=trainer.state.log_history)
     return results
 
 
-def describe_run(trainer: Trainer, data: SplitData, data_args: DataArguments, config_name: str) -> dict[str, Any]:
+def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: Any, args: DataArguments) -> np.ndarray:
+    """Logits of a split's clips (clips, classes), each process computing its share."""
+    items = decoded(split, args)
+    rows, logits = predict_logits(
+        model,
+        extractor,
+        split["duration"],
+        lambda numbers: items[numbers]["waveform"],
+        batch_size=trainer.args.per_device_eval_batch_size,
+        device=trainer.args.device,
+        share=(trainer.args.process_index, trainer.args.world_size),
+        progress=not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
+    )
+    parts = gather_object([(rows, logits)])
+    together = np.concatenate([part[1] for part in parts])
+    return together[np.argsort(np.concatenate([part[0] for part in parts]))]
+
+
+def describe_run(trainer: Trainer, data: SplitData, data_args: DataArguments, name: str) -> dict[str, Any]:
     """What a reader needs to judge and repeat the run, before any score."""
     args, state, model = trainer.args, trainer.state, trainer.model
-    assert model is not None and trainer.train_dataset is not None
+    assert model is not None
+    training = {
+        "seed": args.seed,
+        "epochs": state.epoch,
+        "steps": state.global_step,
+        "learning_rate": args.learning_rate,
+        "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "best_metric": args.metric_for_best_model,
+        "best_value": state.best_metric,
+        "best_step": state.best_global_step,
+        "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
+    }
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return describe(data, data_args, name, str(model.config.model_type), parameters, training)  # type: ignore[union-attr]
+
+
+def describe(
+    data: SplitData,
+    data_args: DataArguments,
+    name: str,
+    model_type: str,
+    parameters: int,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The head of results.json for a model trained on `data`, whatever trained it; `training` has its seed."""
+    train = data.splits["train"]
     return {
-        "name": config_name,
-        "model_type": model.config.model_type,  # type: ignore[union-attr]
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "schema_version": SCHEMA_VERSION,
+        "kind": "training",
+        "name": name,
+        "model_type": model_type,
+        "parameters": parameters,
         "dataset": {
-            "name": Path(data_args.dataset).name if Path(data_args.dataset).exists() else data_args.dataset,
-            "configuration": data_args.configuration,
-            "synthetic": list(data.synthetic),
-            "train_clips": len(data.splits["train"]),
-            "train_speakers": len(set(data.splits["train"]["speaker"])),
+            **describe_dataset(data, data_args),
+            "train_clips": len(train),
+            "train_speakers": len(set(train["speaker"])),
+            "train_classes": [data.labels[label] for label in sorted(set(train["label"]))],
         },
-        "protocol": {
-            "name": data.protocol,
-            "fold": data.assignment.fold,
-            "seed": data.assignment.seed,
-            "hash": data.assignment.hash,
-            "notes": list(data.assignment.notes),
-        },
-        "preprocessing": {
-            "duration_s": data_args.duration_s,
-            "trim_db": data_args.trim_db,
-            "normalize": data_args.normalize,
-            "merge_calm": data_args.merge_calm,
-            "channel": data_args.channel,
-        },
-        "training": {
-            "seed": args.seed,
-            "epochs": state.epoch,
-            "steps": state.global_step,
-            "learning_rate": args.learning_rate,
-            "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-            "best_metric": args.metric_for_best_model,
-            "best_value": state.best_metric,
-            "best_step": state.best_global_step,
-            "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
-        },
+        "protocol": describe_protocol(data),
+        "preprocessing": data_args.preprocessing,
+        "training": training,
+        "seeds": [training["seed"]],
         "versions": versions(),
         "splits": {},
     }
-
-
-def _write_figures(trainer: Trainer, results: dict[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_training_curves(trainer.state.log_history, folder / "training_curves.png")
-    for split, scored in results["splits"].items():
-        uar = scored["scores"]["uar"]
-        title = f"{split}, {scored['clips']} clips, {results['protocol']['name']}, UAR {uar:.3f}"
-        plot_confusion(scored["confusion"], scored["labels"], title, folder / f"confusion_{split}.png")
-
-
-def summary(results: dict[str, Any]) -> str:
-    """A few lines for the terminal."""
-    lines = []
-    if results["dataset"]["synthetic"]:
-        lines.append("Synthetic recordings: these scores say nothing about real speech.")
-    for split, scored in results["splits"].items():
-        values = scored["scores"]
-        lines.append(
-            f"{split}: {scored['clips']} clips of {scored['speakers']} speakers, accuracy {values['accuracy']:.3f}, "
-            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{_interval(scored)} "
-            f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"
-        )
-    return "\n".join(lines)
-
-
-def _interval(scored: dict[str, Any]) -> str:
-    low, high = scored["intervals"][0]["uar"]
-    return "" if low is None else f" [{low:.3f}, {high:.3f}]"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hf_ser.corpora import CORPORA
 from hf_ser.data import PROTOCOLS, Assignment, Row, SpeakerLeakWarning, assign, folds
-from hf_ser.data.protocols import ProtocolError
+from hf_ser.data.protocols import CROSS_CORPUS, ProtocolError
 from hf_ser.errors import SerError
 
 SPLITS = ("train", "validation", "test")
@@ -108,7 +108,7 @@ def test_the_metadata_here_is_that_of_the_published_corpora():
 
 def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
-        *("speaker_disjoint", "random", "leave_one_speaker_out", "leave_one_corpus_out"),
+        *("speaker_disjoint", "random", "leave_one_speaker_out", "leave_one_corpus_out", "cross_corpus"),
         *("emobox", "mm_emotion_recognition", "peft_ser", "nkululeko", "cross_speaker"),
     )
 
@@ -299,7 +299,7 @@ def test_random_warns_that_speakers_leak():
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "random"])
 def test_no_other_protocol_warns(protocol):
     corpus = {"peft_ser": "crema_d", "nkululeko": "savee", "cross_speaker": "tess"}.get(protocol, "ravdess")
-    rows = MERGED if protocol == "leave_one_corpus_out" else WHOLE[corpus]
+    rows = MERGED if protocol in CROSS_CORPUS else WHOLE[corpus]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assign(rows, protocol, fold=None if protocol == "speaker_disjoint" else 1)
@@ -418,6 +418,17 @@ def test_leave_one_speaker_out_on_merged_corpora():
         # The two voices of TESS: while another corpus is tested, one trains and the other validates.
         assert its["train"] & its["validation"] == (TESS_SPEAKERS - {name} if name in TESS_SPEAKERS else set())
         assert of(rows, assignment, "corpus")["validation"] == set(CORPORA)
+
+
+def test_cross_corpus_trains_on_one_and_tests_on_all():
+    choices = folds(MERGED, "cross_corpus")
+    assert [fold.name for fold in choices] == sorted(CORPORA)
+    for number, fold in enumerate(choices, 1):
+        assignment = split(MERGED, "cross_corpus", fold=number)
+        corpora, speakers = of(MERGED, assignment, "corpus"), of(MERGED, assignment, "speaker")
+        assert corpora["train"] == corpora["validation"] == {fold.name} and corpora["test"] == set(CORPORA)
+        assert not (speakers["train"] | speakers["validation"]) & speakers["test"]
+        assert len(assignment.splits) == len(MERGED)
 
 
 def test_leave_one_corpus_out_tests_every_corpus_once():

@@ -41,7 +41,8 @@ RESULTS = {
             "labels": ["sad", "happy"],
             "scores": SCORES,
             "intervals": [{"uar": [None, None]}],
-            "per_corpus": {},
+            "groups": {"corpus": {"groups": {}}},
+            "calibration": {"temperature": None},
         },
         "test": {
             "clips": 16,
@@ -49,7 +50,10 @@ RESULTS = {
             "labels": ["sad", "happy"],
             "scores": SCORES,
             "intervals": [{"uar": [0.125, 0.625]}],
-            "per_corpus": {"tess": {"clips": 16, "scores": SCORES}},
+            "groups": {
+                "corpus": {"groups": {"tess": {"clips": 16, "speakers": 4, "scores": SCORES, "interval": [0.2, 0.6]}}}
+            },
+            "calibration": {"temperature": 1.25, "before": {"ece": 0.3}, "after": {"ece": 0.0625}},
         },
     },
 }
@@ -70,11 +74,12 @@ def test_the_card_says_what_stands_in_the_results():
         "macro F1": 0.25,
         "UAR": 0.375,
     }
-    assert "| test | tess | 16 | 0.500 | 0.432 | 0.250 | 0.375 | - |" in card
+    assert "| test | tess | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.200 to 0.600 (4 speakers) |" in card
     assert "| test | all | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.125 to 0.625 (4 speakers) |" in card
     assert "| validation | all | 15 | 0.500 | 0.432 | 0.250 | 0.375 | - |" in card
     assert "70 of 7 speakers" in card and "`0123456789abcdef`" in card and "tess: odd" in card
     assert "top_k=2" in card
+    assert "error on test: 0.300 before and 0.062 after" in card and "error on validation" not in card
     assert "ynthetic" not in card
     assert "{{" not in card and "{%" not in card
 
@@ -87,5 +92,5 @@ def test_synthetic_recordings_are_named_first():
 
 def test_every_score_in_the_card_stands_in_the_results():
     body = render_model_card(RESULTS).split("## Scores")[1]
-    allowed = {f"{value:.3f}" for value in [*SCORES.values(), 0.125, 0.625]}
+    allowed = {f"{value:.3f}" for value in [*SCORES.values(), 0.125, 0.625, 0.2, 0.6, 0.3, 0.0625]}
     assert set(re.findall(r"\b0\.\d{3}\b", body)) <= allowed

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from hf_ser.arguments import ConfigError, parse
-from hf_ser.training import DataArguments, ModelArguments, SerTrainingArguments
+from hf_ser.data import DataArguments
+from hf_ser.training import ModelArguments, SerTrainingArguments
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))

@@ -15,8 +15,11 @@ import pytest
 from hf_ser.arguments import parse
 from hf_ser.corpora import synthetic
 from hf_ser.corpora.download import DownloadArguments
-from hf_ser.data import PrepareArguments
-from hf_ser.training import DataArguments, ModelArguments, SerTrainingArguments
+from hf_ser.data import DataArguments, PrepareArguments
+from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
+from hf_ser.evaluation.comparison import BEGIN, END, CompareArguments
+from hf_ser.evaluation.comparison_report import compare_runs
+from hf_ser.training import BaselineArguments, ModelArguments, SerTrainingArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,28 +32,34 @@ COMMANDS = [
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def _predict_arguments():
-    spec = importlib.util.spec_from_file_location("predict", ROOT / "recipes/predict.py")
+def _own_arguments(name, cls):
+    """The arguments that a recipe declares itself."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"recipes/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return (module.PredictArguments,)
+    return getattr(module, cls)
 
 
 TYPES = {
     "recipes/download.py": (DownloadArguments,),
     "recipes/prepare.py": (PrepareArguments,),
     "recipes/finetune.py": (ModelArguments, DataArguments, SerTrainingArguments),
-    "recipes/predict.py": _predict_arguments(),
+    "recipes/predict.py": (_own_arguments("predict", "PredictArguments"),),
+    "recipes/explore.py": (DataArguments, _own_arguments("explore", "ExploreArguments")),
+    "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
+    "recipes/baseline.py": (DataArguments, BaselineArguments),
+    "recipes/compare.py": (CompareArguments,),
 }
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 9 and len(PYTHON) == 2
-    assert re.search(r"_(OUTPUT|RESULTS|TIME)\b", README) is None, "a placeholder was left"
+    assert len(COMMANDS) == 17 and len(PYTHON) == 2
+    assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", README) is None, "a placeholder was left"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_is_known(command):
+def test_a_command_is_known(command, monkeypatch):
+    monkeypatch.chdir(ROOT)
     words = shlex.split(command)
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -61,26 +70,20 @@ def test_a_command_is_known(command):
     if "--config" in argv:
         assert (ROOT / argv[argv.index("--config") + 1]).is_file()
         argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
-    parse(*TYPES[script], argv=[*argv, *(["--use_cpu", "true"] if script == "recipes/finetune.py" else [])])
+    argv += ["--use_cpu", "true"] if script == "recipes/finetune.py" else []
+    parse(*TYPES[script], argv=argv, positional="runs" if script == "recipes/compare.py" else None)
 
 
-def test_the_figures_of_the_real_run_stand_in_its_results():
-    folder = ROOT / "results" / "quickstart_real"
-    history = json.loads((folder / "training_history.json").read_text())
-    results = json.loads((folder / "results.json").read_text())
-    validations = [entry for entry in history if "eval_loss" in entry]
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    for loss, entry in zip(losses, validations, strict=True):
-        values = [loss, entry["eval_loss"], entry["eval_f1_weighted"], entry["eval_uar"]]
-        assert f"| {entry['epoch']:.0f} | " + " | ".join(f"{value:.3f}" for value in values) + " |" in README
-    test = results["splits"]["test"]["scores"]
-    low, high = results["splits"]["test"]["intervals"][0]["uar"]
-    text = " ".join(README.split())
-    assert (
-        f"accuracy {test['accuracy']:.3f}, weighted F1 {test['f1_weighted']:.3f}, UAR {test['uar']:.3f} (95 %" in text
-    )
-    assert f"clustered on speakers: {low:.3f} to {high:.3f})" in text
-    assert results["protocol"]["hash"][:16] in README
+def test_the_tables_are_what_compare_makes_of_the_committed_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    command = next(line for line in COMMANDS if "recipes/compare.py" in line)
+    argv = shlex.split(command)[2:]
+    copy = tmp_path / "README.md"
+    begin, end = README.index(BEGIN), README.index(END)
+    copy.write_text(README[: begin + len(BEGIN)] + "\n" + README[end:], encoding="utf-8")
+    (args,) = parse(CompareArguments, argv=[*argv[:-1], str(copy)], positional="runs")
+    compare_runs(args)
+    assert copy.read_text(encoding="utf-8") == README
 
 
 def test_every_flag_named_in_the_text_exists():
@@ -123,7 +126,8 @@ def test_the_loading_example_runs(workplace):
 
 @pytest.mark.slow
 def test_the_training_command_and_the_pipeline_example_run(workplace):
-    command = next(line for line in COMMANDS if "quickstart.yaml" in line and "finetune.py" in line)
+    command = next(line for line in COMMANDS if line.startswith("accelerate launch"))
+    command = command.replace("wav2vec2_base.yaml", "quickstart.yaml")  # whose model needs no weights
     small = [
         "--num_train_epochs",
         "1",
@@ -143,3 +147,10 @@ def test_the_training_command_and_the_pipeline_example_run(workplace):
         [sys.executable, "recipes/predict.py", "--model", "runs/quickstart", "--audio", "recording.wav"], workplace
     )
     assert shown.count("\n  ") == 8
+
+
+def test_the_matrix_stands_in_its_results():
+    matrix = json.loads((ROOT / "results/baseline_cross_corpus/results.json").read_text())["matrix"]
+    for train, *columns in zip(matrix["train"], matrix["uar"], matrix["clips"], matrix["classes"], strict=True):
+        cells = [f"{uar:.3f} ({clips} clips, {size} classes)" for uar, clips, size in zip(*columns, strict=True)]
+        assert f"| {train} | {' | '.join(cells)} |" in README

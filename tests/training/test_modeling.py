@@ -4,9 +4,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav2Vec2ForSequenceClassification, Wav2Vec2Model
 
 from hf_ser.arguments import ConfigError
+from hf_ser.evaluation import min_samples, takes_attention_mask
 from hf_ser.labels import EMOTIONS, LABEL2ID
 from hf_ser.training.arguments import ModelArguments
-from hf_ser.training.modeling import ModelError, build_model, min_samples, takes_attention_mask
+from hf_ser.training.modeling import ModelError, build_model
 
 
 @pytest.fixture

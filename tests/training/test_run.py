@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from hf_ser.arguments import ConfigError
-from hf_ser.evaluation import score, softmax
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import read_results, score, softmax
 from hf_ser.labels import EMOTIONS
 from hf_ser.training import (
-    DataArguments,
     ModelArguments,
     SerTrainingArguments,
     build_model,
     claim_output_dir,
     finish,
-    load_splits,
     make_trainer,
 )
 
@@ -38,13 +37,15 @@ def _arguments(folder, **changes):
 def finished(dataset_dir, tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "tiny"
     torch.manual_seed(0)
-    data_args = DataArguments(dataset=str(dataset_dir))
+    # Equal lengths: then the padded batches of the Trainer's own evaluation give what single clips give.
+    data_args = DataArguments(dataset=str(dataset_dir), duration_s=0.5)
     data = load_splits(data_args)
     model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    trainer = make_trainer(model, extractor, data, _arguments(folder), data_args)
+    args = _arguments(folder)
+    trainer = make_trainer(model, extractor, data, args, data_args)
     trainer.train()
-    results = finish(trainer, data, data_args, "tiny")
+    results = finish(trainer, data, args, data_args, "tiny")
     return folder, results, data, before, trainer
 
 
@@ -73,13 +74,20 @@ def test_the_folder_is_complete_and_free_of_pickles(finished):
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
+        "report.md",
         "results.json",
+        "splits.csv",
         "training_history.json",
         "predictions_validation.parquet",
         "predictions_test.parquet",
     }
+    drawn = ["training_curves"]
+    for split in ("validation", "test"):
+        drawn += [f"{kind}_{split}" for kind in ("confusion", "confusion_counts", "roc", "reliability")]
     figures = {path.name for path in (folder / "figures").iterdir()}
-    assert figures == {"training_curves.png", "confusion_validation.png", "confusion_test.png"}
+    assert figures == {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")}
+    report = (folder / "report.md").read_text()
+    assert all(f"figures/{name}.png" in report for name in drawn)
 
 
 def test_predictions_carry_ids_and_agree_with_the_results(finished):
@@ -94,7 +102,21 @@ def test_predictions_carry_ids_and_agree_with_the_results(finished):
     assert scored["per_class"] == scores["per_class"] and scored["confusion"] == scores["confusion"]
     low, high = scored["intervals"][0]["uar"]
     assert low <= scored["scores"]["uar"] <= high
-    assert json.loads((folder / "results.json").read_text()) == results
+    assert read_results(folder) == results
+
+
+def test_the_temperature_stands_in_the_config_and_lowers_the_loss_on_validation(finished):
+    folder, results, _, _, _ = finished
+    scored = results["splits"]["validation"]
+    temperature = scored["calibration"]["temperature"]
+    assert json.loads((folder / "config.json").read_text())["calibration_temperature"] == pytest.approx(temperature)
+    assert results["splits"]["test"]["calibration"]["temperature"] == temperature
+    before = next(
+        entry["eval_log_loss"]
+        for entry in finished[4].state.log_history
+        if entry.get("step") == results["training"]["best_step"] and "eval_log_loss" in entry
+    )
+    assert scored["scores"]["log_loss"] < before
 
 
 def test_the_stock_pipeline_loads_it_without_this_package(finished, tmp_path):
@@ -105,11 +127,13 @@ from transformers import pipeline
 from datasets import load_dataset
 classifier = pipeline("audio-classification", model={str(folder)!r}, device="cpu")
 row = pq.read_table({str(folder / "predictions_test.parquet")!r}).to_pylist()[0]
+stored = {{name[2:]: value for name, value in row.items() if name.startswith("p_")}}
 flac = sys.stdin.buffer.read()
 samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
-scores = classifier({{"raw": samples, "sampling_rate": rate}}, top_k=8)
+scores = classifier({{"raw": samples[:8000], "sampling_rate": rate}}, top_k=8)
 assert "hf_ser" not in sys.modules
-print(json.dumps({{"clip": row["id"], "scores": {{entry["label"]: entry["score"] for entry in scores}}}}))
+scores = {{entry["label"]: entry["score"] for entry in scores}}
+print(json.dumps({{"clip": row["id"], "scores": scores, "stored": stored}}))
 """
     clip = data.splits["test"][0]
     done = subprocess.run(
@@ -118,6 +142,7 @@ print(json.dumps({{"clip": row["id"], "scores": {{entry["label"]: entry["score"]
     answer = json.loads(done.stdout)
     assert answer["clip"] == clip["id"]
     assert set(answer["scores"]) == set(EMOTIONS) and sum(answer["scores"].values()) == pytest.approx(1)
+    assert answer["scores"] == pytest.approx(answer["stored"], abs=1e-5)  # calibrated, as all who load it are
 
 
 def test_one_batch_overfits(dataset_dir, tiny_config, tmp_path):

@@ -4,12 +4,19 @@ import datasets
 import numpy as np
 import pytest
 
+from hf_ser.arguments import ConfigError
 from hf_ser.audio import load_audio
 from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
+from hf_ser.data.splits import (
+    DataArguments,
+    DatasetError,
+    decoded,
+    lengths,
+    load_splits,
+    read_assignment,
+    write_assignment,
+)
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
-from hf_ser.training.arguments import DataArguments
-from hf_ser.training.data import AudioCollator, DatasetError, decoded, load_splits
-from hf_ser.training.modeling import ModelArguments, build_model, min_samples
 
 
 def test_splits_of_a_configuration(dataset_dir):
@@ -88,17 +95,30 @@ def test_items_are_the_stored_recordings(dataset_dir):
         assert len(item["waveform"]) == 4000 and np.abs(item["waveform"]).max() <= 1
 
 
-@pytest.mark.parametrize("norm", ["group", "layer"])
-def test_the_batch_has_a_mask_only_for_encoders_trained_with_one(tiny_config, norm):
-    model, extractor = build_model(ModelArguments(model_config={**tiny_config, "feat_extract_norm": norm}), EMOTIONS)
-    collate = AudioCollator(extractor, min_samples(model.config))
-    examples = [{"waveform": np.ones(length, np.float32), "label": 1} for length in (10, 5000)]
-    batch = collate(examples)
-    assert batch["input_values"].shape == (2, 5000)
-    assert batch["labels"].tolist() == [1, 1]
-    assert ("attention_mask" in batch) == (norm == "layer")
-    if norm == "layer":
-        assert batch["attention_mask"].sum(dim=1).tolist() == [min_samples(model.config), 5000]
+def test_lengths_are_those_of_the_waveforms(dataset_dir):
+    clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["test"]
+    for changes in ({}, {"trim_db": 20.0}, {"duration_s": 0.25}):
+        args = DataArguments(dataset=str(dataset_dir), **changes)
+        assert lengths(clips, args) == [len(item["waveform"]) for item in decoded(clips, args)]
+
+
+def test_an_assignment_is_read_back(dataset_dir, tmp_path):
+    its = load_splits(DataArguments(dataset=str(dataset_dir))).assignment
+    write_assignment(tmp_path / "splits.csv", its)
+    assert read_assignment(tmp_path / "splits.csv") == its.splits
+
+
+def test_across_corpora_only_shared_classes_are_scored(dataset_dir):
+    args = {"dataset": str(dataset_dir), "protocol": "leave_one_corpus_out"}
+    on_crema_d, on_ravdess = (load_splits(DataArguments(**args, fold=fold)) for fold in (1, 2))
+    shared = tuple(emotion for emotion in EMOTIONS if emotion not in ("calm", "surprised"))
+    assert on_crema_d.scored_classes("test") == on_ravdess.scored_classes("test") == shared
+    assert load_splits(DataArguments(dataset=str(dataset_dir))).scored_classes("test") == EMOTIONS
+
+
+def test_a_dataset_must_be_named():
+    with pytest.raises(ConfigError, match="dataset is not given"):
+        load_splits(DataArguments())
 
 
 def test_bad_arguments():

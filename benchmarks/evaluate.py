@@ -1,0 +1,82 @@
+"""What the evaluation stage costs beyond the model's forward passes, on real recordings, in one run.
+
+python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217]
+
+The model has wav2vec2-base's size and random weights. The peer is the bare forward pass over the very batches that
+the stage makes, already decoded and padded in memory; the stage reads Parquet, decodes, sorts, batches, predicts and
+writes predictions.parquet. Both run in turn, and the overhead is taken pair by pair. Scoring, the bootstrap and the
+figures, which do not depend on the model, are timed apart.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import Predictions, predict_logits, score_split, softmax
+from hf_ser.evaluation.predictions import write_predictions
+from hf_ser.evaluation.report import _draw
+from hf_ser.evaluation.sources import clips_of_split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", default="data/ravdess")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=217)
+    args = parser.parse_args()
+
+    data_args = DataArguments(dataset=args.dataset, protocol="random")
+    data = load_splits(data_args)
+    test = data.splits["test"].select(range(min(args.clips, len(data.splits["test"]))))
+    torch.manual_seed(0)
+    model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(num_labels=8, layerdrop=0.0)).eval()
+    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    batches: list[torch.Tensor] = []
+    hook = model.register_forward_pre_hook(lambda _, __, its: batches.append(its["input_values"]), with_kwargs=True)
+    predictions = stage(model, extractor, test, data_args, data.labels)[1]
+    hook.remove()
+
+    pairs = []
+    for _ in range(args.rounds):
+        bare = forward_passes(model, batches)
+        pairs.append((bare, stage(model, extractor, test, data_args, data.labels)[0]))
+        print(f"forward passes {pairs[-1][0]:.1f} s, stage {pairs[-1][1]:.1f} s", flush=True)
+    overheads = [100 * (whole / bare - 1) for bare, whole in pairs]
+    seconds = sum(test["duration"])
+    print(f"\n{len(test)} clips, {seconds:.0f} s of audio, {len(batches)} batches, {torch.get_num_threads()} threads")
+    print(f"overhead {statistics.median(overheads):.1f} % (from {min(overheads):.1f} to {max(overheads):.1f} %)")
+    start = time.perf_counter()
+    scored = score_split(predictions, files=["p.parquet"])
+    middle = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        _draw(Path(folder), {"splits": {"test": scored}}, {"test": [predictions]}, (), {})
+    print(f"scores and intervals {middle - start:.1f} s, figures {time.perf_counter() - middle:.1f} s")
+
+
+def forward_passes(model: Wav2Vec2ForSequenceClassification, batches: list[torch.Tensor]) -> float:
+    start = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            model(input_values=batch)
+    return time.perf_counter() - start
+
+
+def stage(model, extractor, test, data_args: DataArguments, labels: tuple[str, ...]) -> tuple[float, Predictions]:
+    start = time.perf_counter()
+    clips = clips_of_split(test, data_args)
+    rows, logits = predict_logits(model, extractor, clips.durations, clips.decode, batch_size=8, progress=False)
+    columns = clips.columns | {"label": [labels.index(label) for label in clips.columns["label"]]}
+    predictions = Predictions(columns, softmax(logits[rows.argsort()]), labels)
+    with tempfile.TemporaryDirectory() as folder:
+        write_predictions(Path(folder) / "predictions.parquet", predictions)
+    return time.perf_counter() - start, predictions
+
+
+if __name__ == "__main__":
+    main()

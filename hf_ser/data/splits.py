@@ -1,0 +1,232 @@
+"""A prepared dataset's clips under a protocol, decoded on access."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from tqdm import tqdm
+
+from hf_ser.arguments import ConfigError
+from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.data.card import DEFAULT_PROTOCOL
+from hf_ser.data.prepare import SUMMARY
+from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
+from hf_ser.errors import SerError
+from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+
+_COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
+
+
+SPLITS_FILE = "splits.csv"
+AUDIO_OPTIONS = ("trim_db", "normalize", "duration_s")  # of `load_audio`
+
+
+class DatasetError(SerError):
+    """A dataset that cannot be loaded or lacks what training needs."""
+
+
+@dataclass
+class DataArguments:
+    """Which clips to train and test on, and how they are cut."""
+
+    dataset: str | None = field(default=None, metadata={"help": "prepared dataset: folder or Hub id"})
+    configuration: str = field(default="all", metadata={"help": "configuration: all, ravdess, all-random, ..."})
+    protocol: str | None = field(
+        default=None, metadata={"help": "assign splits anew by this protocol; default: those of the configuration"}
+    )
+    fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
+    protocol_seed: int = field(default=0, metadata={"help": "seed of the protocol"})
+    channel: str | None = field(default=None, metadata={"help": "speech or song; default: both"})
+    merge_calm: bool = field(default=False, metadata={"help": "seven classes, calm counted as neutral"})
+    duration_s: float | None = field(
+        default=None, metadata={"help": "pad or crop every clip to this many seconds; default: whole clips"}
+    )
+    trim_db: float | None = field(
+        default=None, metadata={"help": "cut silence this many dB below the peak, such as 20"}
+    )
+    normalize: bool = field(default=False, metadata={"help": "scale every clip so that its peak is 1"})
+
+    def __post_init__(self) -> None:
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            raise ConfigError(f"protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
+        if self.fold is not None and self.protocol is None:
+            raise ConfigError(f"fold is {self.fold} but protocol is not given; name the protocol that has folds.")
+        if self.channel not in (None, "speech", "song"):
+            raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What is done to clips and classes before a model sees them, for results.json."""
+        return self.audio_options | {"merge_calm": self.merge_calm, "channel": self.channel}
+
+    @property
+    def audio_options(self) -> dict[str, Any]:
+        """How a clip is cut, for `load_audio`."""
+        return {name: getattr(self, name) for name in AUDIO_OPTIONS}
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """The splits that a run trains, validates and tests on, and what identifies them."""
+
+    splits: dict[str, datasets.Dataset]
+    labels: tuple[str, ...]
+    assignment: Assignment
+    synthetic: tuple[str, ...]  # corpora whose recordings are generated
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol that made the splits."""
+        return self.assignment.protocol
+
+    def scored_classes(self, split: str) -> tuple[str, ...]:
+        """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
+        taught, asked = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
+        scored = taught & asked if self.protocol in CROSS_CORPUS else taught | asked
+        return tuple(label for index, label in enumerate(self.labels) if index in scored)
+
+
+def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validation")) -> SplitData:
+    """Load a prepared dataset's configuration and assign its clips to splits.
+
+    Args:
+        args: which dataset, and how it is split.
+        needed: splits that must not be empty.
+
+    Raises:
+        DatasetError: no such dataset or configuration, missing columns, other labels, or an empty split.
+        ProtocolError: the protocol cannot be applied to these clips.
+    """
+    loaded, whole = _load_whole(args)
+    summary = _summary(str(args.dataset))
+    if args.protocol is None:
+        name = args.configuration.partition("-")[2] or DEFAULT_PROTOCOL  # the reverse of card.config_name
+        kept = set(whole["id"])
+        given = {clip: split for split, part in loaded.items() for clip in part["id"] if clip in kept}
+        made = summary.get("protocols", {}).get(name, {})
+        seed, notes = made.get("seed", args.protocol_seed), tuple(made.get("notes", ()))
+        assignment = Assignment(name, None, seed, made.get("ratios", ()), given, notes)
+    else:
+        assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
+    ids = np.asarray(whole["id"])
+    of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
+    parts = {split: whole.select(np.flatnonzero(of_clip == split)) for split in SPLITS}
+    for split in needed:
+        if len(parts[split]) == 0:
+            raise DatasetError(
+                f"{args.dataset} ({args.configuration}, {assignment.protocol}) has no clip in {split}; expected at "
+                "least one. Choose another configuration or protocol."
+            )
+    labels: tuple[str, ...] = EMOTIONS
+    if args.merge_calm:
+        labels = EMOTIONS_WITHOUT_CALM
+        parts = {split: _merge_calm(part) for split, part in parts.items()}
+    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())))
+
+
+def write_assignment(path: Path, assignment: Assignment) -> None:
+    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on what it was taught."""
+    lines = [f"{clip},{split}" for clip, split in sorted(assignment.splits.items())]
+    path.write_text("\n".join(["id,split", *lines, ""]), encoding="utf-8")
+
+
+def read_assignment(path: Path) -> dict[str, str]:
+    """What `write_assignment` wrote: clip id -> split."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    return dict(line.rsplit(",", 1) for line in lines)
+
+
+def rows(dataset: datasets.Dataset) -> list[Row]:
+    """The metadata of a prepared dataset's clips, for protocols."""
+    names = dataset.features["label"].names
+    columns = [dataset[name] for name in ("id", "corpus", "speaker", "label", "gender", "text", "channel", "sha256")]
+    return [
+        Row(clip, corpus, speaker, names[label], gender or "", text or "", channel, sha256)
+        for clip, corpus, speaker, label, gender, text, channel, sha256 in zip(*columns, strict=True)
+    ]
+
+
+def load_rows(args: DataArguments) -> list[Row]:
+    """The metadata of the clips of a prepared dataset's configuration and channel.
+
+    Raises:
+        DatasetError: no such dataset or configuration, missing columns, or other labels.
+    """
+    return rows(_load_whole(args)[1])
+
+
+def _load_whole(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.Dataset]:
+    """The configuration's splits as stored, and all their clips of the channel asked for together."""
+    loaded = _load(args)
+    for split, dataset in loaded.items():
+        _check_columns(dataset, split, args)
+    whole = datasets.concatenate_datasets(list(loaded.values()))
+    if args.channel is not None:
+        whole = whole.filter(
+            lambda channel: channel == args.channel, input_columns="channel", desc="Choosing a channel"
+        )
+    return loaded, whole
+
+
+def _load(args: DataArguments) -> datasets.DatasetDict:
+    if args.dataset is None:
+        raise ConfigError("dataset is not given; expected a folder made by recipes/prepare.py, or a Hub id.")
+    path = Path(args.dataset)
+    if path.exists() and not (path / "README.md").is_file():
+        raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
+    try:
+        return datasets.load_dataset(args.dataset, args.configuration)
+    except (FileNotFoundError, ConnectionError) as error:
+        raise DatasetError(
+            f"--dataset {args.dataset}: no such folder, and the Hub does not give it ({error}); make it with "
+            "recipes/prepare.py."
+        ) from error
+    except ValueError as error:  # datasets names the configurations that there are
+        raise DatasetError(f"--configuration {args.configuration} of {args.dataset}: {error}") from error
+
+
+def _check_columns(dataset: datasets.Dataset, split: str, args: DataArguments) -> None:
+    missing = [name for name in _COLUMNS if name not in dataset.column_names]
+    if missing:
+        raise DatasetError(f"{args.dataset}, {split}: no column {', '.join(missing)}; expected a prepared dataset.")
+    feature = dataset.features["label"]
+    names = getattr(feature, "names", None)
+    if names != list(EMOTIONS):
+        raise DatasetError(f"{args.dataset}: labels are {names}; expected {list(EMOTIONS)} in this order.")
+
+
+def _merge_calm(dataset: datasets.Dataset) -> datasets.Dataset:
+    ids = [EMOTIONS_WITHOUT_CALM.index(merge_calm(EMOTIONS[label])) for label in dataset["label"]]
+    feature = datasets.ClassLabel(names=list(EMOTIONS_WITHOUT_CALM))
+    return dataset.remove_columns("label").add_column("label", ids, feature=feature)
+
+
+def _summary(dataset: str) -> dict[str, Any]:
+    """What preparation wrote beside the data; empty for datasets of other origin."""
+    summary = Path(dataset) / SUMMARY
+    return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+
+
+def decoded(dataset: datasets.Dataset, args: DataArguments) -> datasets.Dataset:
+    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+
+    def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        waveforms = [load_audio(audio, **args.audio_options) for audio in batch["audio"]]
+        return {"waveform": waveforms, "label": batch["label"]}
+
+    return dataset.select_columns(["audio", "label"]).with_transform(decode)
+
+
+def lengths(dataset: datasets.Dataset, args: DataArguments) -> list[int]:
+    """Samples of every clip as a model gets it; where silence is cut, clips are decoded once to know."""
+    if args.duration_s is not None:
+        return [round(args.duration_s * SAMPLING_RATE)] * len(dataset)
+    if args.trim_db is None:
+        return [round(duration * SAMPLING_RATE) for duration in dataset["duration"]]
+    clips = decoded(dataset, args)
+    starts = tqdm(range(0, len(clips), 64), desc="Measuring clips", leave=False)
+    return [len(waveform) for start in starts for waveform in clips[start : start + 64]["waveform"]]

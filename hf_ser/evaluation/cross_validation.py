@@ -1,0 +1,274 @@
+"""Cross-validation: every fold and seed trained and scored by one recipe, resumable, the predictions pooled."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, assign, folds
+from hf_ser.data.splits import DataArguments
+from hf_ser.errors import SerError
+from hf_ser.evaluation.predictions import Predictions, concatenate, read_predictions, restrict
+from hf_ser.evaluation.report import write_run
+from hf_ser.evaluation.results import RESULTS, read_results, score, score_split, versions, write_json
+
+PLAN = "cross_validation.json"
+
+
+class CrossValidationError(SerError):
+    """A cross-validation that cannot start or go on."""
+
+
+@dataclass
+class CrossValidationArguments:
+    """Which recipe trains every fold, with which seeds."""
+
+    model_recipe: str | None = field(
+        default=None, metadata={"help": "recipe that trains and scores each fold, such as recipes/finetune.py"}
+    )
+    recipe_config: str | None = field(default=None, metadata={"help": "YAML file for that recipe"})
+    recipe_overrides: list[str] = field(
+        default_factory=list, metadata={"help": "fields of that recipe, such as num_train_epochs=8"}
+    )
+    seeds: list[int] = field(
+        default_factory=lambda: [0], metadata={"help": "each trains every fold and is the seed of the split too"}
+    )
+    launch_config: str | None = field(
+        default=None, metadata={"help": "accelerate configuration that each training is launched with"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.model_recipe is None and (self.recipe_config or self.recipe_overrides):
+            raise ConfigError("recipe_config or recipe_overrides is given without model_recipe; name the recipe too.")
+        for name in (self.model_recipe, self.recipe_config, self.launch_config):
+            if name is not None and not Path(name).is_file():
+                raise ConfigError(f"{name}: no such file; expected a recipe (.py) or its configuration (.yaml).")
+        bad = [override for override in self.recipe_overrides if not override.partition("=")[0].isidentifier()]
+        if bad:
+            raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ConfigError(f"seeds are {self.seeds}; expected at least one, each once.")
+
+
+class Run(NamedTuple):
+    """One training: a fold (None for protocols with one split) with a seed."""
+
+    folder: Path
+    fold: int | None
+    fold_name: str | None
+    seed: int
+
+
+def cross_validate(
+    rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, overwrite: bool
+) -> dict[str, Any]:
+    """Train and score every fold with every seed, then pool the test predictions and write the folder's results.
+
+    Folds that were finished by an earlier call are kept; one that was broken off goes on from its last checkpoint.
+
+    Args:
+        rows: metadata of the dataset's clips.
+        args: recipe and seeds.
+        data_args: dataset, configuration and protocol; its fold and seed are set for each run.
+        output_dir: `seed_N/fold_K` below it are the runs.
+        overwrite: replace what a cross-validation with other settings left there.
+
+    Returns:
+        What stands in the folder's results.json.
+
+    Raises:
+        CrossValidationError: a run failed, or the folder belongs to other settings.
+    """
+    if data_args.protocol is None or data_args.fold is not None:
+        raise ConfigError("cross-validation runs every fold of a protocol: name the protocol and no fold.")
+    protocol = data_args.protocol
+    _claim(output_dir, _plan(rows, args, data_args), overwrite)
+    runs = list(_runs(rows, args, protocol, output_dir))
+    for number, run in enumerate(runs, 1):
+        wanted = assign(rows, protocol, seed=run.seed, fold=run.fold).hash
+        if (run.folder / RESULTS).is_file() and read_results(run.folder)["protocol"]["hash"] == wanted:
+            continue
+        where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
+        print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - this is the program's progress
+        _train(run, args, data_args)
+    return _pool(runs, args, data_args, output_dir)
+
+
+def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:
+    """What must be the same for finished folds to be kept; seeds may be added."""
+    config = Path(args.recipe_config).read_text(encoding="utf-8") if args.recipe_config else None
+    protocol = str(data_args.protocol)
+    first = 1 if protocol in FOLDED else None
+    return {
+        "recipe": Path(str(args.model_recipe)).name,
+        "config": config,
+        "overrides": sorted(args.recipe_overrides),
+        "protocol": protocol,
+        "configuration": data_args.configuration,
+        "preprocessing": data_args.preprocessing,
+        "first_assignment": assign(rows, protocol, seed=0, fold=first).hash,
+    }
+
+
+def _claim(output_dir: Path, plan: dict[str, Any], overwrite: bool) -> None:
+    path = output_dir / PLAN
+    if path.is_file():
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        differ = [key for key in plan if earlier.get(key) != plan[key]]
+        if not differ and not overwrite:
+            return
+        if not overwrite:
+            raise CrossValidationError(
+                f"--output_dir {output_dir} holds a cross-validation with another {', '.join(differ)}; choose another "
+                "folder, or pass --overwrite true to replace it."
+            )
+        shutil.rmtree(output_dir)
+    elif output_dir.is_dir() and any(output_dir.iterdir()):
+        raise CrossValidationError(f"--output_dir {output_dir} holds something else; choose another folder.")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_json(path, plan)
+
+
+def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, output_dir: Path) -> Iterator[Run]:
+    for seed in args.seeds:
+        folder = output_dir / f"seed_{seed}"
+        if protocol not in FOLDED:
+            yield Run(folder, None, None, seed)
+            continue
+        for number, fold in enumerate(folds(rows, protocol), 1):
+            yield Run(folder / f"fold_{number}", number, fold.name, seed)
+
+
+def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -> None:
+    launcher = [sys.executable]
+    if args.launch_config is not None:
+        launcher += ["-m", "accelerate.commands.launch", "--config_file", args.launch_config]
+    fields: dict[str, Any] = {
+        "dataset": data_args.dataset,
+        "configuration": data_args.configuration,
+        "protocol": data_args.protocol,
+        "fold": run.fold,
+        "protocol_seed": run.seed,
+        "seed": run.seed,
+        "output_dir": run.folder,
+        **data_args.preprocessing,
+    }
+    if any(run.folder.glob("checkpoint-*")):
+        fields["resume_from_checkpoint"] = "true"
+    words = [f"--{key}={value}" for key, value in fields.items() if value not in (None, False)]
+    config = ["--config", args.recipe_config] if args.recipe_config else []
+    overrides = [f"--{override}" for override in args.recipe_overrides]
+    process = subprocess.Popen([*launcher, str(args.model_recipe), *config, *words, *overrides])
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # the same Ctrl-C reached it: let it end its writing
+        raise
+    if code != 0 or not (run.folder / RESULTS).is_file():
+        raise CrossValidationError(
+            f"{args.model_recipe} ended with exit code {code} in {run.folder}; its message stands above. What is "
+            "finished is kept: the same command goes on from there."
+        )
+
+
+def _pool(
+    runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path
+) -> dict[str, Any]:
+    each = [read_results(run.folder) for run in runs]
+    files = [its["splits"]["test"]["predictions"][0] for its in each]
+    tests = [read_predictions(run.folder / file) for run, file in zip(runs, files, strict=True)]
+    protocol = str(data_args.protocol)
+    results = _head(each, runs, args, data_args, output_dir.name)
+    predictions: dict[str, list[Predictions]] = {}
+    if protocol == "cross_corpus":
+        results["matrix"] = _matrix(runs, each, tests)
+    elif protocol not in CROSS_CORPUS:  # there, folds have different classes, and no pooled score means anything
+        by_seed = [[test for run, test in zip(runs, tests, strict=True) if run.seed == seed] for seed in args.seeds]
+        pooled = [concatenate(parts) for parts in by_seed]
+        single = len(pooled) == 1
+        files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in args.seeds]
+        results["splits"]["test"] = score_split(pooled, files=files)
+        predictions["test"] = pooled
+    write_run(output_dir, results, predictions)
+    return results
+
+
+def _head(
+    each: Sequence[dict[str, Any]],
+    runs: Sequence[Run],
+    args: CrossValidationArguments,
+    data_args: DataArguments,
+    name: str,
+) -> dict[str, Any]:
+    first = each[0]
+    protocol = dict(first["protocol"]) | {"fold": None, "hash": None, "seed": None}
+    protocol["folds"] = len({run.fold for run in runs}) if runs[0].fold else None
+    protocol["notes"] = sorted({note for its in each for note in its["protocol"]["notes"]})
+    tested = [its["splits"]["test"] for its in each]
+    return {
+        **first,
+        "kind": "cross_validation",
+        "name": name,
+        "dataset": first["dataset"] | {"train_clips": None, "train_speakers": None, "train_classes": None},
+        "protocol": protocol,
+        "training": {"recipe": Path(str(args.model_recipe)).name, "overrides": args.recipe_overrides},
+        "seeds": list(args.seeds),
+        "versions": versions(),
+        "splits": {},
+        "runs": [
+            {
+                "folder": str(Path(*run.folder.parts[-2 if run.fold else -1 :])),
+                "fold": run.fold,
+                "fold_name": run.fold_name,
+                "seed": run.seed,
+                "protocol_hash": its["protocol"]["hash"],
+                "clips": its["splits"]["test"]["clips"],
+                "temperature": its["splits"]["test"]["calibration"]["temperature"],
+                "left_out": its["splits"]["test"]["left_out"],
+                "validation": its["splits"].get("validation", {}).get("scores"),
+                "test": its["splits"]["test"]["scores"],
+            }
+            for run, its in zip(runs, each, strict=True)
+        ],
+        "over_folds": _spread([split["scores"] for split in tested]) if len(tested) > 1 else None,
+    }
+
+
+def _spread(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation of every score over runs; None where a run has none."""
+    columns = {name: [its[name] for its in scores] for name in scores[0]}
+    full = {name: [value for value in values if value is not None] for name, values in columns.items()}
+    whole = {name: values for name, values in full.items() if len(values) == len(scores)}
+    return {
+        "mean": {name: float(np.mean(whole[name])) if name in whole else None for name in columns},
+        "std": {name: float(np.std(whole[name], ddof=1)) if name in whole else None for name in columns},
+    }
+
+
+def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence[Predictions]) -> dict[str, Any]:
+    """UAR of each training corpus (rows) on each corpus (columns) over the classes that both have, mean over seeds."""
+    trained = list(dict.fromkeys(str(run.fold_name) for run in runs))
+    tested = sorted({corpus for test in tests for corpus in test.clips["corpus"]})
+    cells: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
+    for run, its, test in zip(runs, each, tests, strict=True):
+        for corpus in sorted(set(test.clips["corpus"])):
+            part = test.where("corpus", corpus)
+            here = {part.labels[label] for label in set(part.clips["label"])}
+            part, _ = restrict(part, sorted(here & set(its["dataset"]["train_classes"])))
+            uar = score(part.truth, part.probabilities, part.labels)["uar"]
+            cells.setdefault((str(run.fold_name), corpus), []).append((uar, len(part.truth), len(part.labels)))
+    table = [[cells.get((row, column)) for column in tested] for row in trained]
+    return {
+        "train": trained,
+        "test": tested,
+        "uar": [[float(np.mean([uar for uar, _, _ in cell])) if cell else None for cell in row] for row in table],
+        "clips": [[cell[0][1] if cell else 0 for cell in row] for row in table],
+        "classes": [[cell[0][2] if cell else 0 for cell in row] for row in table],
+    }

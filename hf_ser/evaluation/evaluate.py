@@ -1,0 +1,351 @@
+"""Scoring a finished model, this package's or anybody's, or a table of predictions."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.protocols import SPLITS
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
+from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
+from hf_ser.evaluation.classifier import load_classifier
+from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
+from hf_ser.evaluation.predict import predict_logits
+from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict
+from hf_ser.evaluation.report import write_run
+from hf_ser.evaluation.results import (
+    RESULTS,
+    SCHEMA_VERSION,
+    check_results,
+    describe_dataset,
+    describe_protocol,
+    score_split,
+    versions,
+)
+from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
+from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+
+PREDICTIONS = "predictions.parquet"
+MODEL = "model"  # folder of the calibrated model below output_dir
+_FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
+
+
+@dataclass
+class EvaluateArguments:
+    """What is scored, and on which clips."""
+
+    output_dir: str = field(metadata={"help": "folder for predictions, results, report and figures"})
+    model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
+    revision: str = field(default="main", metadata={"help": "revision of the model on the Hub"})
+    label_mapping: dict | str | None = field(
+        default=None, metadata={"help": "the model's labels to emotions, or to null; YAML only"}
+    )
+    predictions: str | None = field(default=None, metadata={"help": "score this table instead of a model"})
+    split: str = field(default="test", metadata={"help": "split of the dataset that is scored"})
+    recordings: str | None = field(
+        default=None, metadata={"help": "score a folder of recordings named as in any of the four corpora"}
+    )
+    csv: str | None = field(
+        default=None, metadata={"help": "score the recordings of a CSV file: path, label, and what else is known"}
+    )
+    batch_size: int = field(default=8, metadata={"help": "clips per forward pass"})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
+    calibrate: bool = field(
+        default=False,
+        metadata={"help": "fit a temperature on validation; the calibrated model is written to output_dir/model"},
+    )
+    embeddings: bool = field(default=False, metadata={"help": "draw a projection of the last layer's inputs"})
+    allow_seen: bool = field(default=False, metadata={"help": "score clips that the model was trained on"})
+    name: str | None = field(default=None, metadata={"help": "name in reports; default: the model's"})
+    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}; expected at least 1.")
+        if isinstance(self.label_mapping, str):
+            raise ConfigError("label_mapping is a string; expected a mapping of labels to emotions, in the YAML file.")
+        if self.recordings is not None and self.csv is not None:
+            raise ConfigError("got both recordings and csv; expected one of them.")
+        if self.calibrate and self.label_mapping is not None:
+            raise ConfigError("calibrate needs the model's own classes; leave out label_mapping.")
+        if self.predictions is not None:
+            self._refuse(_FOR_MODELS, "predictions, which is a table")
+        try:
+            torch.device(self.device or "cpu")
+        except RuntimeError as error:
+            raise ConfigError(f"device is {self.device!r}; expected one such as cpu, cuda or cuda:1.") from error
+        output = Path(self.output_dir)
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
+        if self.model is not None and output.exists() and Path(self.model).exists() and output.samefile(self.model):
+            raise ConfigError(f"--output_dir {output} is the model's own folder; choose another.")
+
+    def refuse_model_options(self) -> None:
+        """Refuse what only a finished model or a table takes; cross-validation calls this."""
+        self._refuse(("model", "predictions", "recordings", "csv", "name", "allow_seen", *_FOR_MODELS), "model_recipe")
+        if self.split != "test":
+            raise ConfigError("got split beside model_recipe, which scores the tests of its folds; leave it out.")
+
+    def _refuse(self, names: tuple[str, ...], beside: str) -> None:
+        for name in names:
+            if getattr(self, name):
+                raise ConfigError(f"got {name} beside {beside}; leave one out.")
+
+
+def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any]:
+    """Predict, score, and write predictions.parquet, results.json, report.md and figures.
+
+    Returns:
+        What stands in results.json.
+
+    Raises:
+        ConfigError: arguments that do not go together.
+        PredictionsError: predictions that do not fit the clips, or clips that the model was trained on.
+        CheckpointError, DatasetError, SourceError: what cannot be loaded.
+    """
+    if (args.model is None) == (args.predictions is None):
+        raise ConfigError("expected one of model and predictions (or model_recipe, to train and score every fold).")
+    output = Path(args.output_dir)
+    if (output / RESULTS).is_file() and not args.overwrite:
+        raise ConfigError(f"--output_dir {output} holds a finished run; pass --overwrite true to replace it.")
+    _check_source(args, data_args)
+    with tempfile.TemporaryDirectory() as packs:
+        if args.predictions is not None:
+            data, clips = _source(args, data_args, packs)
+            table = read_predictions(Path(args.predictions), clips.columns if clips is not None else None)
+            outcome = _Outcome(table, {}, "predictions of unknown origin", None, None)
+            return _write(args, data_args, data, clips, None, outcome)
+        assert args.model is not None
+        model, extractor = load_classifier(args.model, args.revision)
+        own = model_results(args.model, args.revision)
+        if own is not None:
+            data_args = _with_preprocessing(data_args, own["preprocessing"])
+        data, clips = _source(args, data_args, packs)
+        assert clips is not None  # _check_source refuses a model without a source
+        its = _Scorer(args, data_args, data, own, model, extractor)
+        return _write(args, data_args, data, clips, own, its.score(clips))
+
+
+@dataclass
+class _Outcome:
+    predictions: Predictions
+    left_out: dict[str, int]
+    model_type: str
+    parameters: int | None
+    temperature: float | None
+    embeddings: np.ndarray | None = None
+
+
+def _file_of(name: str, file: str, revision: str) -> Path | None:
+    """A file beside a model in a folder or on the Hub; None where there is none."""
+    path = cached_file(
+        name,
+        file,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(path) if path else None
+
+
+def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
+    """The results.json beside a model in a folder or on the Hub; None where there is none of ours."""
+    path = _file_of(name, RESULTS, revision)
+    try:
+        results = json.loads(path.read_text(encoding="utf-8")) if path else None
+    except ValueError:
+        return None
+    if not isinstance(results, dict) or "schema_version" not in results:
+        return None
+    check_results(results, f"{RESULTS} of {name}")
+    return results
+
+
+def _with_preprocessing(args: DataArguments, trained: Mapping[str, Any]) -> DataArguments:
+    """Clips are cut as in the model's training where the person says nothing else; the channel stays theirs."""
+    changes = {
+        key: value for key, value in trained.items() if key != "channel" and getattr(args, key) in (None, False)
+    }
+    return replace(args, **changes)
+
+
+def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
+    """Refuse, before anything is loaded, what does not say which clips are scored, or says it twice."""
+    beside = "recordings" if args.recordings else "csv" if args.csv else None
+    if beside is None:
+        if args.model is not None and data_args.dataset is None:
+            raise ConfigError("got a model but no clips; expected dataset, recordings or csv.")
+        return
+    for name, given in (("dataset", data_args.dataset), ("protocol", data_args.protocol)):
+        if given is not None:
+            raise ConfigError(f"got {name} beside {beside}; leave one out.")
+    if args.calibrate:
+        raise ConfigError(f"got calibrate beside {beside}; it needs a dataset's validation split.")
+
+
+def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tuple[SplitData | None, Clips | None]:
+    if args.csv is not None:
+        return None, clips_of_csv(Path(args.csv), data_args)
+    if args.recordings is not None:
+        return None, clips_of_folder(Path(args.recordings), data_args, Path(packs))
+    if data_args.dataset is None:
+        return None, None
+    data = load_splits(data_args, needed=(args.split, "validation") if args.calibrate else (args.split,))
+    return data, clips_of_split(data.splits[args.split], data_args)
+
+
+@dataclass
+class _Scorer:
+    """A loaded model and what decides how its answers are read."""
+
+    args: EvaluateArguments
+    data_args: DataArguments
+    data: SplitData | None
+    own: dict[str, Any] | None
+    model: PreTrainedModel
+    extractor: Any
+
+    def score(self, clips: Clips) -> _Outcome:
+        """Calibrate where asked, and predict."""
+        self._refuse_seen(clips)
+        temperature = stored_temperature(self.model.config)
+        if self.args.calibrate:
+            temperature *= self._calibrate()
+        calibrated = self.args.calibrate or hasattr(self.model.config, "calibration_temperature")
+        embeddings: list[np.ndarray] | None = [] if self.args.embeddings else None
+        predictions, left_out = self._predict(clips, embeddings)
+        kept = set(predictions.clips["id"])
+        rows = [row for row, clip in enumerate(clips.columns["id"]) if clip in kept]
+        return _Outcome(
+            predictions,
+            left_out,
+            str(self.model.config.model_type),
+            sum(parameter.numel() for parameter in self.model.parameters()),
+            temperature if calibrated else None,
+            None if embeddings is None else np.stack(embeddings)[rows],
+        )
+
+    def _calibrate(self) -> float:
+        """Fit a temperature on validation and write the calibrated model with what tells of its training."""
+        assert self.data is not None  # _source refuses to calibrate without a dataset
+        validation = clips_of_split(self.data.splits["validation"], self.data_args)
+        self._refuse_seen(validation)
+        fitted, _ = self._predict(validation, None)
+        factor = fit_temperature(fitted.probabilities, fitted.truth)
+        store_temperature(self.model, factor)
+        folder = Path(self.args.output_dir) / MODEL
+        shutil.rmtree(folder, ignore_errors=True)
+        self.model.cpu().save_pretrained(folder)
+        self.extractor.save_pretrained(folder)
+        for name in (SPLITS_FILE, RESULTS):
+            path = _file_of(str(self.args.model), name, self.args.revision)
+            if path is not None:
+                shutil.copyfile(path, folder / name)
+        return factor
+
+    def _refuse_seen(self, clips: Clips) -> None:
+        """Refuse clips that the model was trained on, where its folder tells which those were."""
+        path = _file_of(str(self.args.model), SPLITS_FILE, self.args.revision)
+        if path is None or self.args.allow_seen:
+            return
+        its = read_assignment(path)
+        seen = [clip for clip in clips.columns["id"] if its.get(clip) == "train"]
+        if seen:
+            shown = ", ".join(seen[:3]) + (", ..." if len(seen) > 3 else "")
+            raise PredictionsError(
+                f"{self.args.model} was trained on {len(seen)} of these {len(clips.columns['id'])} clips ({shown}); "
+                "expected clips that it has not heard. Pass the protocol, fold and seed of its training, which stand "
+                "in its results.json, or --allow_seen true."
+            )
+
+    def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
+        id2label: Any = self.model.config.id2label
+        names = [str(id2label[index]) for index in sorted(id2label)]
+        mapping = resolve_mapping(names, self.args.label_mapping)  # type: ignore[arg-type]
+        if self.data_args.merge_calm:
+            mapping = {label: emotion and merge_calm(emotion) for label, emotion in mapping.items()}
+        rows, logits = predict_logits(
+            self.model,
+            self.extractor,
+            clips.durations,
+            clips.decode,
+            batch_size=self.args.batch_size,
+            device=self.args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            embeddings=embeddings,
+        )
+        order = np.argsort(rows)
+        if embeddings is not None:
+            embeddings[:] = [embeddings[index] for index in order]
+        probabilities, known = map_probabilities(logits[order], names, mapping)
+        labels = EMOTIONS_WITHOUT_CALM if self.data_args.merge_calm else EMOTIONS
+        every = tuple(label for label in EMOTIONS if label in {*known, *labels})
+        whole = np.zeros((len(probabilities), len(every)))
+        whole[:, [every.index(label) for label in known]] = probabilities
+        columns = clips.columns | {"label": [every.index(label) for label in clips.columns["label"]]}
+        return restrict(Predictions(columns, whole, every), self._scored_classes(known))
+
+    def _scored_classes(self, known: tuple[str, ...]) -> tuple[str, ...]:
+        """The classes that the model can know: those of its labels that it was taught, where that is told."""
+        if self.own is None or self.own["dataset"]["train_classes"] is None:
+            return known
+        if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
+            return self.data.scored_classes(self.args.split)  # as when it was trained
+        return tuple(label for label in known if label in self.own["dataset"]["train_classes"])
+
+
+def _write(
+    args: EvaluateArguments,
+    data_args: DataArguments,
+    data: SplitData | None,
+    clips: Clips | None,
+    own: dict[str, Any] | None,
+    outcome: _Outcome,
+) -> dict[str, Any]:
+    split = args.split if data is not None else "all"
+    source = Path(str(args.recordings or args.csv or args.predictions))
+    notes: list[str] = []
+    if data is not None:
+        dataset, protocol = describe_dataset(data, data_args), describe_protocol(data)
+    else:
+        synthetic = list(clips.synthetic) if clips else []
+        dataset = {"name": source.name, "configuration": None, "synthetic": synthetic}
+        protocol = {"name": "all_clips", "fold": None, "folds": None, "seed": None, "hash": None, "notes": notes}
+        notes += clips.notes if clips else ()
+    if args.model and own is None:
+        protocol["notes"].append("which clips the model was trained on is not known: it may have heard some of these")
+    known = ("train_clips", "train_speakers", "train_classes")
+    results = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "evaluation",
+        "name": args.name or (own["name"] if own else Path(str(args.model or args.predictions)).name),
+        "model_type": outcome.model_type,
+        "parameters": outcome.parameters,
+        "dataset": dataset | {key: own["dataset"][key] if own else None for key in known},
+        "protocol": protocol,
+        "preprocessing": data_args.preprocessing,
+        "training": own["training"] if own else None,
+        "seeds": own["seeds"] if own else [],
+        "versions": versions(),
+        "splits": {
+            split: score_split(
+                outcome.predictions, files=[PREDICTIONS], temperature=outcome.temperature, left_out=outcome.left_out
+            )
+        },
+    }
+    output = Path(args.output_dir)
+    if not args.calibrate:
+        shutil.rmtree(output / MODEL, ignore_errors=True)  # of an earlier run that is replaced
+    embeddings = {} if outcome.embeddings is None else {split: outcome.embeddings}
+    write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings)
+    return results

@@ -1,0 +1,27 @@
+"""Figures: one look, readable in greyscale, each as PNG and SVG."""
+
+from hf_ser.evaluation.plots.calibration import plot_reliability
+from hf_ser.evaluation.plots.clips import plot_clip, plot_emotions
+from hf_ser.evaluation.plots.distributions import plot_class_distribution, plot_gender_distribution
+from hf_ser.evaluation.plots.embeddings import plot_embeddings, project
+from hf_ser.evaluation.plots.roc import plot_macro_roc, plot_roc
+from hf_ser.evaluation.plots.scores import ScoreRow, plot_scores
+from hf_ser.evaluation.plots.tables import plot_confusions, plot_matrix
+from hf_ser.evaluation.plots.training import plot_training_curves
+
+__all__ = [
+    "ScoreRow",
+    "plot_class_distribution",
+    "plot_clip",
+    "plot_confusions",
+    "plot_embeddings",
+    "plot_emotions",
+    "plot_gender_distribution",
+    "plot_macro_roc",
+    "plot_matrix",
+    "plot_reliability",
+    "plot_roc",
+    "plot_scores",
+    "plot_training_curves",
+    "project",
+]

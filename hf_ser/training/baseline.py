@@ -1,0 +1,125 @@
+"""The plain baseline that every model must beat: logistic regression on mean and standard deviation of log-mels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tqdm import tqdm
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
+from hf_ser.evaluation import (
+    Predictions,
+    apply_temperature,
+    fit_temperature,
+    restrict,
+    score,
+    score_split,
+    write_run,
+)
+from hf_ser.evaluation.results import RESULTS
+from hf_ser.evaluation.sources import clip_columns
+from hf_ser.models import LogMel
+from hf_ser.training.run import describe
+
+MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
+
+
+@dataclass
+class BaselineArguments:
+    """How the baseline is fitted."""
+
+    output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
+    penalties: list[float] = field(
+        default_factory=lambda: [0.001, 0.01, 0.1, 1.0],
+        metadata={"help": "inverse penalties C; the one with the best weighted F1 on validation is taken"},
+    )
+    seed: int = field(default=0, metadata={"help": "named in the results; the fit itself is deterministic"})
+    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+
+    def __post_init__(self) -> None:
+        if not self.penalties or min(self.penalties) <= 0:
+            raise ConfigError(f"penalties are {self.penalties}; expected positive numbers, at least one.")
+        if (Path(self.output_dir) / RESULTS).is_file() and not self.overwrite:
+            raise ConfigError(f"--output_dir {self.output_dir} holds a finished run; pass --overwrite true.")
+
+
+def log_mel_statistics(waveforms: Sequence[np.ndarray], frontend: LogMel) -> np.ndarray:
+    """Mean and standard deviation over time of each band: waveforms (samples,) -> (clips, 2 * n_mels)."""
+    rows = []
+    for waveform in waveforms:
+        bands = frontend(torch.from_numpy(waveform)[None])[0]
+        rows.append(torch.cat([bands.mean(dim=1), bands.std(dim=1)]).double().numpy())
+    return np.stack(rows)
+
+
+def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArguments, name: str) -> dict[str, Any]:
+    """Fit on train, choose the penalty and the temperature on validation, score both other splits, write the folder.
+
+    The folder holds predictions, results and report; the fitted model is not kept.
+
+    Returns:
+        What stands in results.json.
+    """
+    features = {split: _features(part, data_args, split) for split, part in data.splits.items() if len(part)}
+    truth = {split: np.asarray(data.splits[split]["label"]) for split in features}
+    models = [_fit(features["train"], truth["train"], penalty) for penalty in args.penalties]
+    validated = [
+        score(truth["validation"], _probabilities(model, features["validation"], data.labels), data.labels)
+        for model in models
+    ]
+    best = int(np.argmax([scores["f1_weighted"] for scores in validated]))
+    model, temperature = models[best], None
+    training = {
+        "seed": args.seed,
+        "penalty": args.penalties[best],
+        "best_metric": "f1_weighted",
+        "best_value": validated[best]["f1_weighted"],
+    }
+    classifier = model[-1]
+    size = int(classifier.coef_.size + classifier.intercept_.size)
+    results = describe(data, data_args, name, MODEL_TYPE, size, training)
+    predictions: dict[str, list[Predictions]] = {}
+    for split in ("validation", "test"):
+        if split not in features:
+            continue
+        probabilities = _probabilities(model, features[split], data.labels)
+        if split == "validation":
+            temperature = fit_temperature(probabilities, truth[split])
+        whole = Predictions(
+            clip_columns(data.splits[split]), apply_temperature(probabilities, temperature or 1.0), data.labels
+        )
+        scored, left_out = restrict(whole, data.scored_classes(split))
+        results["splits"][split] = score_split(
+            scored, files=[f"predictions_{split}.parquet"], temperature=temperature, left_out=left_out
+        )
+        predictions[split] = [scored]
+    folder = Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_assignment(folder / SPLITS_FILE, data.assignment)
+    write_run(folder, results, predictions)
+    return results
+
+
+def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
+    items, frontend = decoded(split, args), LogMel()
+    starts = tqdm(range(0, len(split), 64), desc=f"Log-mels of {name}")
+    return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
+
+
+def _fit(features: np.ndarray, truth: np.ndarray, penalty: float) -> Pipeline:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight="balanced"))
+    return model.fit(features, truth)
+
+
+def _probabilities(model: Pipeline, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """(clips, classes) over all labels; a class that no training clip has gets 0."""
+    probabilities = np.zeros((len(features), len(labels)))
+    probabilities[:, model.classes_] = model.predict_proba(features)
+    return probabilities

@@ -1,0 +1,26 @@
+"""Waveforms to padded batches."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from hf_ser.evaluation import model_inputs
+
+
+class AudioCollator:
+    """Waveforms -> padded batch with labels.
+
+    Args:
+        feature_extractor: the model's own.
+        min_samples: shorter clips are padded with zeros to this length (see `evaluation.min_samples`).
+    """
+
+    def __init__(self, feature_extractor: Any, min_samples: int) -> None:
+        self.feature_extractor, self.min_samples = feature_extractor, min_samples
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_values (batch, samples), attention_mask where the model takes one, and labels (batch,)."""
+        waveforms = [example["waveform"] for example in examples]
+        labels = torch.tensor([example["label"] for example in examples], dtype=torch.long)
+        return {**model_inputs(self.feature_extractor, waveforms, self.min_samples), "labels": labels}

@@ -1,0 +1,22 @@
+"""Fit the plain baseline, a logistic regression on mean and standard deviation of log-mels, and score it.
+
+python recipes/baseline.py --dataset data/emotions --configuration ravdess --output_dir runs/baseline
+"""
+
+from pathlib import Path
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import summary
+from hf_ser.training import BaselineArguments, fit_baseline
+
+
+def main() -> None:
+    data_args, args = parse(DataArguments, BaselineArguments, description=__doc__)
+    data = load_splits(data_args)
+    results = fit_baseline(data, data_args, args, Path(args.output_dir).name)
+    print(f"\n{summary(results)}\nWrote {args.output_dir}")
+
+
+if __name__ == "__main__":
+    run(main, after_interrupt="start again")

@@ -1,0 +1,26 @@
+"""Score a finished model, or train and score every fold of a protocol.
+
+python recipes/evaluate.py --model runs/quickstart --dataset data/quickstart/dataset --output_dir runs/quickstart_test
+python recipes/evaluate.py --model_recipe recipes/finetune.py --recipe_config recipes/configs/wav2vec2_base.yaml \
+    --dataset data/emotions --configuration ravdess --protocol emobox --seeds 0 1 2 --output_dir runs/emobox
+"""
+
+from pathlib import Path
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments, load_rows
+from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, cross_validate, evaluate, summary
+
+
+def main() -> None:
+    data_args, folds, args = parse(DataArguments, CrossValidationArguments, EvaluateArguments, description=__doc__)
+    if folds.model_recipe is None:
+        results = evaluate(args, data_args)
+    else:
+        args.refuse_model_options()
+        results = cross_validate(load_rows(data_args), folds, data_args, Path(args.output_dir), args.overwrite)
+    print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
+
+
+if __name__ == "__main__":
+    run(main)

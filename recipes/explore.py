@@ -1,0 +1,33 @@
+"""Draw what a prepared dataset holds: clips, classes, splits, genders, corpora.
+
+python recipes/explore.py --dataset data/emotions --output_dir runs/explore
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_ser.arguments import ConfigError, parse, run
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation.explore import explore
+
+
+@dataclass
+class ExploreArguments:
+    """What this recipe takes beside the dataset."""
+
+    output_dir: str = field(default="figures", metadata={"help": "folder for the figures and explore.md"})
+
+    def __post_init__(self) -> None:
+        if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
+            raise ConfigError(f"output_dir is {self.output_dir}, which is a file; expected a folder or a new name.")
+
+
+def main() -> None:
+    data_args, args = parse(DataArguments, ExploreArguments, description=__doc__)
+    dataset = load_splits(data_args, needed=("train",))
+    *figures, report = explore(dataset, data_args, Path(args.output_dir))
+    print(f"Wrote {len(figures)} figures, each as PNG and SVG, and {report}.")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,194 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_ser.arguments import ConfigError, parse
+from hf_ser.data import DataArguments, load_rows, load_splits
+from hf_ser.evaluation import (
+    CrossValidationArguments,
+    CrossValidationError,
+    cross_validate,
+    cross_validation,
+    read_predictions,
+    read_results,
+    report,
+)
+from hf_ser.training import BaselineArguments, fit_baseline
+
+ROOT = Path(__file__).parents[2]
+BASELINE = str(ROOT / "recipes/baseline.py")
+
+
+class InProcess:
+    """Stands for the recipe's process: runs the baseline here, as the command line asks."""
+
+    commands: list[list[str]] = []
+    interrupt_at: int | None = None
+    fail_at: int | None = None
+
+    def __init__(self, command):
+        self.commands.append(command)
+        self.command, self.waited = command, False
+
+    def wait(self):
+        if len(self.commands) == self.interrupt_at and not self.waited:
+            self.waited = True
+            raise KeyboardInterrupt
+        if len(self.commands) in (self.interrupt_at, self.fail_at):
+            return 1
+        assert self.command[:2] == [sys.executable, BASELINE]
+        data_args, args = parse(DataArguments, BaselineArguments, argv=self.command[2:])
+        fit_baseline(load_splits(data_args), data_args, args, Path(args.output_dir).name)
+        return 0
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    InProcess.commands, InProcess.interrupt_at, InProcess.fail_at = [], None, None
+    monkeypatch.setattr(cross_validation.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(report, "_draw", lambda *_: {})  # figures are tested elsewhere, and take most of the time
+    return InProcess
+
+
+def _run(dataset_dir, folder, protocol, seeds=(0,), overwrite=False, overrides=(), **data):
+    data_args = DataArguments(dataset=str(dataset_dir), protocol=protocol, **data)
+    args = CrossValidationArguments(model_recipe=BASELINE, seeds=list(seeds), recipe_overrides=list(overrides))
+    return cross_validate(load_rows(data_args), args, data_args, folder, overwrite)
+
+
+def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, tmp_path, recipe):
+    folder = tmp_path / "cv"
+    results = _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess", trim_db=30.0)
+    assert read_results(folder) == results
+    assert [run["fold"] for run in results["runs"]] == [1, 2, 3, 4] and results["protocol"]["folds"] == 4
+    pooled = read_predictions(folder / "predictions.parquet")
+    rows = load_rows(DataArguments(dataset=str(dataset_dir), configuration="ravdess"))
+    assert sorted(pooled.clips["id"]) == sorted(row.id for row in rows)
+    folds = [read_predictions(folder / f"seed_0/fold_{fold}/predictions_test.parquet") for fold in (1, 2, 3, 4)]
+    np.testing.assert_array_equal(pooled.probabilities, np.concatenate([fold.probabilities for fold in folds]))
+    assert results["splits"]["test"]["scores"]["accuracy"] == (pooled.truth == pooled.guess).mean()
+    uars = [run["test"]["uar"] for run in results["runs"]]
+    assert results["over_folds"]["mean"]["uar"] == pytest.approx(np.mean(uars))
+    assert results["over_folds"]["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))
+    assert results["preprocessing"]["trim_db"] == 30.0
+    assert all("--trim_db=30.0" in command for command in recipe.commands)
+    assert "fold" in (folder / "report.md").read_text()
+
+
+def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
+    folder = tmp_path / "cv"
+    recipe.interrupt_at = 3
+    with pytest.raises(KeyboardInterrupt):
+        _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
+    first = (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns
+    assert not (folder / "results.json").exists()
+    recipe.interrupt_at, recipe.fail_at = None, 5
+    with pytest.raises(CrossValidationError, match="exit code 1 in .*fold_4; its message stands above"):
+        _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
+    recipe.fail_at = None
+    results = _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
+    assert len(recipe.commands) == 6 and len(results["runs"]) == 4
+    assert (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns == first
+
+
+def test_a_fold_with_a_checkpoint_is_resumed(dataset_dir, tmp_path, recipe):
+    recipe.fail_at = 1
+    (tmp_path / "cv").mkdir()
+    with pytest.raises(CrossValidationError):
+        _run(dataset_dir, tmp_path / "cv", "random")
+    assert "--resume_from_checkpoint=true" not in recipe.commands[0]
+    (tmp_path / "cv/seed_0/checkpoint-7").mkdir(parents=True)
+    recipe.fail_at = 2
+    with pytest.raises(CrossValidationError):
+        _run(dataset_dir, tmp_path / "cv", "random")
+    assert "--resume_from_checkpoint=true" in recipe.commands[1]
+
+
+def test_seeds_give_mean_and_deviation_and_can_be_added(dataset_dir, tmp_path, recipe):
+    folder = tmp_path / "cv"
+    _run(dataset_dir, folder, "random", seeds=[0])
+    results = _run(dataset_dir, folder, "random", seeds=[0, 1])
+    assert len(recipe.commands) == 2 and results["seeds"] == [0, 1] and results["protocol"]["folds"] is None
+    test, runs = results["splits"]["test"], results["runs"]
+    assert test["predictions"] == ["predictions_seed_0.parquet", "predictions_seed_1.parquet"]
+    assert runs[0]["protocol_hash"] != runs[1]["protocol_hash"]  # the seed is the split's, too
+    uars = [run["test"]["uar"] for run in runs]
+    assert test["scores"]["uar"] == pytest.approx(np.mean(uars))
+    assert test["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))
+    low, high = test["intervals"][0]["uar"]
+    assert low < test["scores"]["uar"] < high
+
+
+def test_other_settings_do_not_mix(dataset_dir, tmp_path, recipe):
+    folder = tmp_path / "cv"
+    _run(dataset_dir, folder, "random")
+    with pytest.raises(CrossValidationError, match="another overrides"):
+        _run(dataset_dir, folder, "random", overrides=["penalties=0.5"])
+    with pytest.raises(CrossValidationError, match="another preprocessing"):
+        _run(dataset_dir, folder, "random", trim_db=20.0)
+    results = _run(dataset_dir, folder, "random", overrides=["penalties=0.5"], overwrite=True)
+    assert results["training"]["overrides"] == ["penalties=0.5"]
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/notes.txt").write_text("mine")
+    with pytest.raises(CrossValidationError, match="something else"):
+        _run(dataset_dir, tmp_path / "full", "random", overwrite=True)
+    assert (tmp_path / "full/notes.txt").read_text() == "mine"
+
+
+def test_across_corpora(dataset_dir, tmp_path, recipe):
+    left_out = _run(dataset_dir, tmp_path / "loco", "leave_one_corpus_out")
+    assert left_out["splits"] == {} and left_out["over_folds"] is not None
+    on_crema_d, on_ravdess = left_out["runs"]
+    assert on_crema_d["fold_name"] == "crema_d" and on_crema_d["left_out"] == {}
+    assert set(on_ravdess["left_out"]) == {"calm", "surprised"}  # of which CREMA-D has none
+    results = _run(dataset_dir, tmp_path / "cross", "cross_corpus")
+    matrix = results["matrix"]
+    assert matrix["train"] == matrix["test"] == ["crema_d", "ravdess"]
+    assert matrix["classes"] == [[6, 6], [6, 8]]
+    whole = {
+        corpus: len(load_rows(DataArguments(dataset=str(dataset_dir), configuration=corpus)))
+        for corpus in matrix["test"]
+    }
+    assert matrix["clips"][0][1] == whole["ravdess"] - 2 * 4 * 2  # calm and surprised: 2 clips of 4 speakers each
+    assert matrix["clips"][1][0] == whole["crema_d"]
+    assert matrix["clips"][0][0] < whole["crema_d"]  # its own speakers who were not heard
+    report_text = (tmp_path / "cross/report.md").read_text()
+    assert (
+        "## Across corpora" in report_text
+        and f"{matrix['uar'][0][1]:.3f} ({matrix['clips'][0][1]} clips" in report_text
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_recipe": "none.py"}, "none.py: no such file"),
+        ({"model_recipe": None, "recipe_overrides": ["a=1"]}, "without model_recipe"),
+        ({"recipe_overrides": ["--epochs 8"]}, "expected field=value"),
+        ({"seeds": []}, "at least one"),
+        ({"seeds": [1, 1]}, "each once"),
+    ],
+)
+def test_bad_arguments(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        CrossValidationArguments(**{"model_recipe": BASELINE, **changes})
+
+
+def test_a_protocol_and_no_fold(dataset_dir, tmp_path):
+    for data in ({"protocol": None}, {"protocol": "leave_one_corpus_out", "fold": 1}):
+        with pytest.raises(ConfigError, match="name the protocol and no fold"):
+            _run(dataset_dir, tmp_path / "cv", **data)
+
+
+@pytest.mark.slow
+def test_from_the_command_line(dataset_dir, tmp_path):
+    command = [sys.executable, str(ROOT / "recipes/evaluate.py"), "--model_recipe", BASELINE, "--dataset"]
+    command += [str(dataset_dir), "--protocol", "random", "--output_dir", str(tmp_path / "cv")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Run 1 of 1: seed 0" in done.stdout and "UAR" in done.stdout.splitlines()[-2]
+    assert json.loads((tmp_path / "cv/results.json").read_text())["kind"] == "cross_validation"

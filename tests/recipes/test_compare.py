@@ -1,0 +1,98 @@
+"""`recipes/compare.py` from the command line, on folders as `write_run` leaves them."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hf_ser.arguments import parse
+from hf_ser.evaluation import Predictions, report, score_split, versions, write_run
+from hf_ser.evaluation.comparison import BEGIN, END
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "compare.py"
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Write a run's folder, but for its figures, which take long."""
+    monkeypatch.setattr(report, "_draw", lambda *args: {})
+
+    def write(name, protocol):
+        clips = {
+            "id": [f"ravdess/{number}" for number in range(12)],
+            "corpus": ["ravdess"] * 12,
+            "speaker": [f"ravdess_{number % 3}" for number in range(12)],
+            "gender": ["male"] * 12,
+            "intensity": [None] * 12,
+            "label": [0, 1] * 6,
+        }
+        right = np.random.default_rng(len(name)).dirichlet([1, 1], 12)
+        predictions = Predictions(clips, right, ("happy", "sad"))
+        results = {
+            "schema_version": 1,
+            "kind": "evaluation",
+            "name": name,
+            "model_type": "wav2vec2",
+            "parameters": None,
+            "dataset": {"name": "ravdess", "configuration": "all", "synthetic": []}
+            | {"train_clips": None, "train_speakers": None, "train_classes": None},
+            "protocol": {"name": protocol, "fold": None, "folds": None, "seed": None, "hash": None, "notes": []},
+            "preprocessing": {
+                "duration_s": None,
+                "trim_db": None,
+                "normalize": False,
+                "merge_calm": False,
+                "channel": None,
+            },
+            "training": None,
+            "seeds": [],
+            "versions": versions(),
+            "splits": {"test": score_split(predictions, files=["predictions.parquet"])},
+        }
+        write_run(tmp_path / name, results, {"test": [predictions]})
+        return str(tmp_path / name)
+
+    return write
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("compare_recipe", RECIPE)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_the_recipe_prints_the_tables_and_fills_the_readme(make, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    done = subprocess.run(
+        [sys.executable, str(RECIPE), make("a", "emobox"), make("longer", "random"), "--readme", str(readme)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "### Scores: emobox on ravdess (all)" in done.stdout and "### Scores: random" in done.stdout
+    assert done.stdout.endswith(f"Wrote {readme}\n") and "### Scores: emobox" in readme.read_text()
+
+
+def test_runs_of_another_protocol_end_in_one_line(make, recipe, monkeypatch, capsys):
+    a, b = make("a", "emobox"), make("longer", "random")
+    monkeypatch.setattr(sys, "argv", ["compare.py", a, b, "--protocol", "emobox"])
+    with pytest.raises(SystemExit) as caught:
+        recipe.run(recipe.main)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"error: got {b} (random); expected runs under emobox only (--protocol).\n"
+
+
+def test_the_docstring_opens_with_a_command_that_parses(recipe):
+    words = recipe.__doc__.splitlines()[2].split()
+    assert words[:2] == ["python", "recipes/compare.py"]
+    (args,) = parse(recipe.CompareArguments, argv=words[2:], positional="runs")
+    assert (args.runs, args.output_dir) == (["runs/quickstart", "runs/baseline"], "runs/comparison")

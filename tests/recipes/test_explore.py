@@ -1,0 +1,115 @@
+"""`recipes/explore.py`, and what it draws, on generated recordings."""
+
+import importlib.util
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from matplotlib import image
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import explore as module
+from hf_ser.evaluation.explore import explore
+from hf_ser.labels import EMOTIONS
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "explore.py"
+NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender", "classes_by_corpus", "genders"]
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("explore_recipe", RECIPE)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What explore would draw, by figure, and the clips that it read."""
+    seen = {"read": []}
+    for name in ("plot_clip", "plot_emotions", "plot_class_distribution", "plot_gender_distribution"):
+
+        def spy(*args):
+            seen[next(arg for arg in args if isinstance(arg, Path)).name] = args
+
+        monkeypatch.setattr(module, name, spy)
+    load_audio = module.load_audio
+    monkeypatch.setattr(module, "load_audio", lambda *a, **k: seen["read"].append(k) or load_audio(*a, **k))
+    return seen
+
+
+def test_the_recipe_writes_every_figure_and_lists_it(recipe, dataset_dir, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "new" / "figures"
+    monkeypatch.setattr(sys, "argv", ["explore.py", "--dataset", str(dataset_dir), "--output_dir", str(folder)])
+    recipe.main()
+    assert f"Wrote 7 figures, each as PNG and SVG, and {folder / 'explore.md'}." in capsys.readouterr().out
+    names = [f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "explore.md"])
+    assert all(image.imread(folder / f"{name}.png").std() > 0 for name in NAMES)
+    report = (folder / "explore.md").read_text()
+    assert re.findall(r"\]\((.+?)\.png\)", report) == NAMES
+    assert "synthetic" in report and "Clips per emotion, 112 in all." in report
+
+
+def test_the_docstring_opens_with_a_command_that_parses(recipe):
+    words = recipe.__doc__.splitlines()[2].split()
+    assert words[:2] == ["python", "recipes/explore.py"]
+    data_args, args = recipe.parse(DataArguments, recipe.ExploreArguments, argv=words[2:])
+    assert (data_args.dataset, args.output_dir) == ("data/emotions", "runs/explore")
+
+
+def test_a_file_in_the_way_is_refused(recipe, tmp_path):
+    (tmp_path / "figures").write_text("")
+    with pytest.raises(ConfigError, match="output_dir is .*figures, which is a file"):
+        recipe.ExploreArguments(str(tmp_path / "figures"))
+
+
+def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
+    data_args = DataArguments(str(dataset_dir), duration_s=0.25)
+    dataset = load_splits(data_args)
+    *figures, report = explore(dataset, data_args, tmp_path)
+    assert [path.name for path in figures] == [f"{name}.png" for name in NAMES] and report.name == "explore.md"
+    assert len(calls["read"]) == 8 and calls["read"][0]["duration_s"] == 0.25
+    waveforms = calls["emotions"][0]
+    assert list(waveforms) == list(EMOTIONS) and {wave.shape for wave in waveforms.values()} == {(4000,)}
+    assert "by speaker ravdess_" in report.read_text()  # the corpus that has all eight
+
+    by_split = calls["classes_by_split"][0]
+    assert list(by_split) == ["train", "validation", "test"]
+    assert {split: sum(counts.values()) for split, counts in by_split.items()} == {
+        split: len(part) for split, part in dataset.splits.items()
+    }
+    assert sum(calls["classes"][0]["all"].values()) == 112
+    assert list(calls["classes_by_corpus"][0]) == ["crema_d", "ravdess"]
+    clips, speakers, _ = calls["genders"]
+    assert sum(sum(by_gender.values()) for by_gender in clips.values()) == 112
+    assert {corpus: sum(by_gender.values()) for corpus, by_gender in speakers.items()} == {"crema_d": 4, "ravdess": 4}
+
+
+def test_what_one_speaker_lacks_comes_from_others(dataset_dir, tmp_path, calls):
+    data_args = DataArguments(str(dataset_dir), merge_calm=True)
+    dataset = load_splits(data_args)
+    train = dataset.splits["train"]
+    surprised = dataset.labels.index("surprised")
+    keep = [
+        index
+        for index, (corpus, label) in enumerate(zip(train["corpus"], train["label"], strict=True))
+        if corpus == "crema_d" or label == surprised
+    ]
+    small = replace(dataset, splits=dataset.splits | {"train": train.select(keep)})
+    report = explore(small, data_args, tmp_path)[-1].read_text()
+    assert list(calls["emotions"][0]) == list(dataset.labels)
+    assert re.search(r"by 2 speakers \(crema_d_\w+, ravdess_\w+\)", report)
+
+
+def test_one_clip_and_empty_splits(dataset_dir, tmp_path):
+    data_args = DataArguments(str(dataset_dir))
+    dataset = load_splits(data_args)
+    empty = {split: part.select([]) for split, part in dataset.splits.items()}
+    one = replace(dataset, splits=empty | {"train": dataset.splits["train"].select([0])})
+    report = explore(one, data_args, tmp_path)[-1].read_text()
+    assert "Clips per emotion, 1 in all." in report and "of 1 emotion " in report

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import torch
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import read_predictions, read_results
+from hf_ser.models import LogMel
+from hf_ser.training import BaselineArguments, fit_baseline
+from hf_ser.training.baseline import log_mel_statistics
+
+
+def test_statistics_are_mean_and_deviation_of_the_bands(tone):
+    waveforms = [tone(0.3), tone(0.5, frequency_hz=900.0)]
+    rows = log_mel_statistics(waveforms, LogMel())
+    bands = LogMel()(torch.from_numpy(waveforms[1])[None])[0].double().numpy()
+    np.testing.assert_allclose(rows[1], np.concatenate([bands.mean(axis=1), bands.std(axis=1, ddof=1)]), rtol=1e-4)
+
+
+def test_it_learns_and_writes_a_whole_run(dataset_dir, tmp_path):
+    data_args = DataArguments(dataset=str(dataset_dir), protocol="random")
+    data = load_splits(data_args)
+    folder = tmp_path / "baseline"
+    results = fit_baseline(data, data_args, BaselineArguments(output_dir=str(folder)), "baseline")
+    assert read_results(folder) == results
+    test = results["splits"]["test"]
+    assert test["scores"]["uar"] > 0.4  # of eight classes; the voices are synthetic and easy
+    stored = read_predictions(folder / "predictions_test.parquet")
+    assert stored.clips["id"] == list(data.splits["test"]["id"])
+    assert results["training"]["penalty"] in (0.001, 0.01, 0.1, 1.0)
+    assert results["parameters"] == 8 * 160 + 8
+    with pytest.raises(ConfigError, match="finished run"):
+        BaselineArguments(output_dir=str(folder))
+
+
+def test_the_penalty_is_chosen_on_validation(dataset_dir, tmp_path):
+    data_args = DataArguments(dataset=str(dataset_dir), protocol="random")
+    data = load_splits(data_args)
+    scores = {
+        penalty: fit_baseline(
+            data, data_args, BaselineArguments(output_dir=str(tmp_path / str(penalty)), penalties=[penalty]), "b"
+        )["splits"]["validation"]["scores"]["f1_weighted"]
+        for penalty in (1e-6, 0.1)
+    }
+    args = BaselineArguments(output_dir=str(tmp_path / "both"), penalties=[1e-6, 0.1])
+    both = fit_baseline(data, data_args, args, "b")
+    assert both["training"]["penalty"] == max(scores, key=scores.get)
+
+
+@pytest.mark.parametrize("penalties", [[], [0.0], [1.0, -1.0]])
+def test_bad_penalties(tmp_path, penalties):
+    with pytest.raises(ConfigError, match="positive numbers"):
+        BaselineArguments(output_dir=str(tmp_path), penalties=penalties)
