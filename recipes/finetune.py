@@ -9,44 +9,17 @@ Any field of the YAML file can be overridden on the command line; unknown fields
 import logging
 from pathlib import Path
 
-from transformers import set_seed
-
 from hf_ser.arguments import parse, run
-from hf_ser.data import DataArguments, load_splits
+from hf_ser.data import DataArguments
 from hf_ser.evaluation import summary
 from hf_ser.hub import write_model_card
-from hf_ser.training import (
-    ModelArguments,
-    SerTrainingArguments,
-    build_model,
-    claim_output_dir,
-    finish,
-    make_trainer,
-)
+from hf_ser.training import ModelArguments, SerTrainingArguments, train
 
 
 def main() -> None:
-    # Arguments and logging
     model_args, data_args, args = parse(ModelArguments, DataArguments, SerTrainingArguments, description=__doc__)
     logging.basicConfig(level=logging.INFO if args.should_log else logging.WARNING, format="%(message)s")
-    checkpoint = claim_output_dir(args)
-    set_seed(args.seed)
-
-    # Dataset
-    with args.main_process_first(desc="loading the dataset"):
-        data = load_splits(data_args)
-
-    # Model
-    model, extractor = build_model(model_args, data.labels)
-
-    # Trainer
-    trainer = make_trainer(model, extractor, data, args, data_args)
-
-    # Train: ends with the best checkpoint loaded
-    trainer.train(resume_from_checkpoint=checkpoint)
-
-    # Save and evaluate
-    results = finish(trainer, data, args, data_args, Path(str(args.output_dir)).name)
+    trainer, results = train(model_args, data_args, args)
     if trainer.is_world_process_zero():
         write_model_card(Path(str(args.output_dir)), results)
         print(f"\n{summary(results)}\nWrote {args.output_dir}")

@@ -4,6 +4,7 @@ from typing import Any
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
+import hf_ser.models  # noqa: F401 - makes the companion models known to transformers
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 

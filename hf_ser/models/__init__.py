@@ -1,5 +1,45 @@
 """Models and their frontends: flat and self-contained, since this folder goes to the Hub as remote code."""
 
-from hf_ser.models.log_mel import LogMel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-__all__ = ["LogMel"]
+from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
+from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
+from hf_ser.models.cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
+from hf_ser.models.companion import CompanionConfig, CompanionModel
+from hf_ser.models.feature_extractor import make_feature_extractor
+from hf_ser.models.functionals import Functionals
+from hf_ser.models.log_mel import LogMel
+from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
+from hf_ser.models.mfcc import Mfcc
+
+COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
+    MelCNNConfig: MelCNNForAudioClassification,
+    AudioCNNConfig: AudioCNNForAudioClassification,
+    AudioLSTMConfig: AudioLSTMForAudioClassification,
+    CnnRnnConfig: CnnRnnForAudioClassification,
+}
+
+for _config, _model in COMPANIONS.items():
+    AutoConfig.register(_config.model_type, _config)
+    AutoModelForAudioClassification.register(_config, _model)
+    AutoFeatureExtractor.register(_config, Wav2Vec2FeatureExtractor)
+    _config.register_for_auto_class()
+    _model.register_for_auto_class("AutoModelForAudioClassification")
+
+__all__ = [
+    "COMPANIONS",
+    "AudioCNNConfig",
+    "AudioCNNForAudioClassification",
+    "AudioLSTMConfig",
+    "AudioLSTMForAudioClassification",
+    "CnnRnnConfig",
+    "CnnRnnForAudioClassification",
+    "CompanionConfig",
+    "CompanionModel",
+    "Functionals",
+    "LogMel",
+    "MelCNNConfig",
+    "MelCNNForAudioClassification",
+    "Mfcc",
+    "make_feature_extractor",
+]

@@ -4,6 +4,8 @@ import torch
 import torchaudio
 from torch import nn
 
+from .spectra import apply_filters, filter_groups, in_portions, power_spectra
+
 
 class LogMel(nn.Module):
     """Waveform (batch, samples) -> log-mel spectrogram in decibels (batch, n_mels, frames).
@@ -38,7 +40,14 @@ class LogMel(nn.Module):
                 norm="slaney",
                 mel_scale="slaney",
             )
+        self.groups = filter_groups(self.mel.mel_scale.fb)
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
         """Return (batch, n_mels, 1 + samples // hop_length)."""
-        return 10 * torch.log10(self.mel(input_values).clamp(min=self.floor))
+        return in_portions(self._decibels, input_values)
+
+    def _decibels(self, waveforms: torch.Tensor) -> torch.Tensor:
+        # What self.mel does, in half the time.
+        power = power_spectra(waveforms, self.mel.spectrogram.window, self.mel.hop_length, pad_mode="reflect")
+        bands = apply_filters(power, self.mel.mel_scale.fb, self.groups)
+        return (10 * torch.log10(bands.clamp(min=self.floor))).transpose(1, 2)

@@ -3,7 +3,7 @@
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.baseline import BaselineArguments, fit_baseline
 from hf_ser.training.modeling import build_model
-from hf_ser.training.run import claim_output_dir, finish, make_trainer
+from hf_ser.training.run import claim_output_dir, finish, make_trainer, train
 
 __all__ = [
     "BaselineArguments",
@@ -14,4 +14,5 @@ __all__ = [
     "finish",
     "fit_baseline",
     "make_trainer",
+    "train",
 ]

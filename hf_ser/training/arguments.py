@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 from hf_ser.arguments import ConfigError
+from hf_ser.training.losses import make_loss
 
 
 @dataclass
@@ -51,6 +52,13 @@ class SerTrainingArguments(TrainingArguments):
     )
     greater_is_better: bool | None = field(default=True, metadata={"help": "whether a larger score is better"})
     logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    loss: str = field(default="cross_entropy", metadata={"help": "cross_entropy or focal"})
+    focal_gamma: float = field(default=2.0, metadata={"help": "how much less clips weigh that are right already"})
+    label_smoothing: float = field(default=0.0, metadata={"help": "share of the target spread over all classes"})
+    class_weights: bool = field(default=False, metadata={"help": "weigh classes in inverse proportion to their clips"})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "stop after so many evaluations without a better best score"}
+    )
     calibrate: bool = field(
         default=True, metadata={"help": "divide the logits by a temperature fitted on validation, in the saved model"}
     )
@@ -63,6 +71,11 @@ class SerTrainingArguments(TrainingArguments):
             raise ConfigError("output_dir is not given; expected the folder that the model is to be written to.")
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
+        make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # refuses what cannot be
+        if self.label_smoothing_factor:
+            raise ConfigError("label_smoothing_factor passes over the losses of this package; use label_smoothing.")
+        if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
+            raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
         super().__post_init__()
         # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"

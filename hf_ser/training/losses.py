@@ -1,30 +1,67 @@
 """Losses that do not change with the batch layout (gradient accumulation, several processes)."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch.nn import functional
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from hf_ser.arguments import ConfigError
 
-def cross_entropy(
-    outputs: SequenceClassifierOutput,
-    labels: torch.Tensor,
-    num_items_in_batch: torch.Tensor | int | None = None,
-) -> torch.Tensor:
-    """Cross entropy as `Trainer`'s `compute_loss_func` needs it.
+LOSSES = ("cross_entropy", "focal")
+Loss = Callable[..., torch.Tensor]
 
-    The Trainer takes the loss of a model whose `forward` accepts keyword arguments (wav2vec2's does) for one that is
-    already divided by the clips of the whole accumulated batch. A plain mean over the micro-batch would make batch
-    2 x accumulation 4 weigh four times batch 8, so the sum is divided by the Trainer's count.
+
+def make_loss(
+    name: str = "cross_entropy",
+    *,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> Loss:
+    """Make a loss as `Trainer`'s `compute_loss_func` needs it: `(outputs, labels, num_items_in_batch) -> scalar`.
+
+    The Trainer takes any `compute_loss_func` for one that is already divided by the clips of the whole accumulated
+    batch. A plain mean over the micro-batch would make batch 2 x accumulation 4 weigh four times batch 8, so the sum
+    over clips is divided by the Trainer's count.
 
     Args:
-        outputs: the model's, with logits (batch, classes).
-        labels: class ids (batch,).
-        num_items_in_batch: clips in the accumulated batch over all processes; None counts this batch alone.
-
-    Returns:
-        A scalar.
+        name: cross_entropy, or focal (Lin et al. 2017: clips that are right already weigh less).
+        gamma: of the focal loss; 0 makes it cross entropy.
+        label_smoothing: share of the target that is spread evenly over the classes.
+        class_weights: weight of each class's clips, see `balanced_weights`.
     """
-    assert outputs.logits is not None  # typed as optional; every classifier gives them
-    logits = outputs.logits.float()
-    count = labels.numel() if num_items_in_batch is None else num_items_in_batch
-    return functional.cross_entropy(logits, labels, reduction="sum") / count
+    if name not in LOSSES:
+        raise ConfigError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}.")
+    if gamma < 0 or not 0 <= label_smoothing < 1:
+        raise ConfigError(
+            f"focal_gamma is {gamma}, label_smoothing {label_smoothing}; expected 0 or more, and from 0 to below 1."
+        )
+
+    def loss(
+        outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        assert outputs.logits is not None  # typed as optional; every classifier gives them
+        logits = outputs.logits.float()
+        each = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+        if name == "focal":
+            right = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+            each = (1 - right) ** gamma * each
+        if class_weights is not None:
+            each = each * torch.as_tensor(class_weights, dtype=each.dtype, device=each.device)[labels]
+        return each.sum() / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
+
+    return loss
+
+
+def balanced_weights(labels: Sequence[int], names: Sequence[str]) -> list[float]:
+    """Weights in inverse proportion to the classes' clips, whose mean over the training clips is 1.
+
+    Raises:
+        ConfigError: a class without clips, which would weigh infinitely much; it is named.
+    """
+    counts = torch.bincount(torch.as_tensor(list(labels)), minlength=len(names))
+    absent = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
+    if absent:
+        raise ConfigError(f"class_weights: no training clip of {', '.join(absent)}; expected some of every class.")
+    return (len(labels) / (len(names) * counts.double())).tolist()

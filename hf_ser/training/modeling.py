@@ -1,4 +1,4 @@
-"""The wav2vec2 family: a checkpoint to fine-tune or a configuration to train from scratch, with its extractor."""
+"""A checkpoint to fine-tune or a configuration to train from scratch, with its feature extractor."""
 
 import logging
 from typing import Any
@@ -16,10 +16,12 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 from hf_ser.evaluation import missing_weights, takes_attention_mask
+from hf_ser.models import CompanionConfig, make_feature_extractor
 from hf_ser.training.arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 
+_CLASSIFIERS = ("ForSequenceClassification", "ForAudioClassification")
 _HEAD = ("classifier.", "projector.", "layer_weights")
 # A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
 _FIXED: dict[str, Any] = {"layerdrop": 0.0}
@@ -53,11 +55,16 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         assert isinstance(args.model_config, dict)  # ModelArguments refuses strings
         config = _config_from_scratch(args.model_config, names)
         model = AutoModelForAudioClassification.from_config(config)
-        extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True)
+        if isinstance(config, CompanionConfig):
+            extractor = make_feature_extractor(SAMPLING_RATE)
+        else:
+            extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True)
     else:
         model, extractor = _load_checkpoint(args, names)
     extractor.return_attention_mask = takes_attention_mask(model.config)
     if args.freeze_feature_encoder:
+        if not hasattr(model, "freeze_feature_encoder"):
+            raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
         model.freeze_feature_encoder()
     return model, extractor
 
@@ -75,7 +82,11 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         if not hasattr(known, key):  # a configuration takes any keyword and would keep a misspelt one in silence
             hint = did_you_mean(key, known.to_dict())
             raise ConfigError(f"model_config: {model_type} has no field {key}{hint}")
-    return AutoConfig.for_model(model_type, **content, **names, **_FIXED)
+    fixed = {} if isinstance(known, CompanionConfig) else _FIXED
+    try:
+        return AutoConfig.for_model(model_type, **content, **names, **fixed)
+    except ValueError as error:  # a field that cannot be
+        raise ConfigError(f"model_config: {error}") from error
 
 
 def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
@@ -105,7 +116,7 @@ def _check_keys(args: ModelArguments, config: PretrainedConfig, info: dict[str, 
             f"{args.model_name_or_path} lacks {len(missing - head)} weights of its encoder ({shown}, ...); expected a "
             "whole checkpoint of this architecture."
         )
-    is_classifier = any("ForSequenceClassification" in name for name in config.architectures or ())
+    is_classifier = any(name.endswith(_CLASSIFIERS) for name in config.architectures or ())
     if head and is_classifier and not args.new_head:
         raise ModelError(
             f"{args.model_name_or_path} is a classifier whose head does not fit {config.num_labels} labels: "

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from accelerate.utils import gather_object
-from transformers import EvalPrediction, PreTrainedModel, Trainer
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, write_assignment
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
 from hf_ser.evaluation import (
     Predictions,
     apply_temperature,
@@ -29,9 +29,10 @@ from hf_ser.evaluation import (
 )
 from hf_ser.evaluation.results import RESULTS, SCHEMA_VERSION, describe_dataset, describe_protocol
 from hf_ser.evaluation.sources import clip_columns
-from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.collator import AudioCollator
-from hf_ser.training.losses import cross_entropy
+from hf_ser.training.losses import Loss, balanced_weights, make_loss
+from hf_ser.training.modeling import build_model
 from hf_ser.training.trainer import SerTrainer
 
 
@@ -78,6 +79,9 @@ def make_trainer(
     model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments, data_args: DataArguments
 ) -> Trainer:
     """Make the Trainer: clips decoded on access, batches of similar length, a loss that no batch layout changes."""
+    callbacks: list[TrainerCallback] = []
+    if args.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     validation = data.splits["validation"]
     by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
     return SerTrainer(
@@ -89,9 +93,33 @@ def make_trainer(
         eval_dataset=decoded(validation.select(by_length), data_args),
         processing_class=extractor,
         data_collator=AudioCollator(extractor, min_samples(model.config)),
-        compute_loss_func=cross_entropy,
+        compute_loss_func=_loss(args, data),
+        callbacks=callbacks,
         compute_metrics=compute_metrics,
     )
+
+
+def train(
+    model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments
+) -> tuple[Trainer, dict[str, Any]]:
+    """Train a model, from its arguments to its folder, on as many processes as were launched.
+
+    Returns:
+        The Trainer, and what stands in results.json.
+    """
+    checkpoint = claim_output_dir(args)
+    set_seed(args.seed)
+    with args.main_process_first(desc="loading the dataset"):
+        data = load_splits(data_args)
+    model, extractor = build_model(model_args, data.labels)
+    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer.train(resume_from_checkpoint=checkpoint)  # ends with the best checkpoint loaded
+    return trainer, finish(trainer, data, args, data_args, Path(str(args.output_dir)).name)
+
+
+def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
+    weights = balanced_weights(data.splits["train"]["label"], data.labels) if args.class_weights else None
+    return make_loss(args.loss, gamma=args.focal_gamma, label_smoothing=args.label_smoothing, class_weights=weights)
 
 
 def finish(

@@ -12,7 +12,10 @@ TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 
 
 def test_every_configuration_is_known():
-    assert [path.stem for path in CONFIGS] == ["quickstart", "wav2vec2_base", "wav2vec2_xlsr"]
+    assert [path.stem for path in CONFIGS] == [
+        *("audio_cnn", "audio_lstm", "cnn_gru", "cnn_lstm", "mel_cnn"),
+        *("quickstart", "wav2vec2_base", "wav2vec2_xlsr"),
+    ]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -1,0 +1,90 @@
+"""What the two convolutional models have in common: a stack of blocks, pooling, and one hidden layer."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from .companion import (
+    CompanionConfig,
+    CompanionModel,
+    check_choice,
+    check_kernels,
+    check_positive,
+    check_probability,
+)
+from .layers import ConvStack, FeatureMapPooling, HeadNorm
+
+POOLINGS = ("flatten", "attention", "statistics")
+
+
+class CnnConfig(CompanionConfig):
+    """Architecture of a convolutional model.
+
+    Args:
+        channels: of each block.
+        kernel_sizes: odd, one per block.
+        hidden_size: of the layer before the classifier; its output is the embedding.
+        head_norm: batch normalisation in that layer.
+        pool_size: by which each block shrinks height and frames.
+        dropout: probability, after each block.
+        pooling: flatten, attention or statistics (see `FeatureMapPooling`).
+        head_dropout: probability, after the hidden layer.
+        residual: see `ConvBlock`.
+        squeeze_excitation: see `ConvBlock`.
+        **kwargs: those of `CompanionConfig`.
+
+    Raises:
+        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+    """
+
+    def __init__(
+        self,
+        channels: list[int] | tuple[int, ...],
+        kernel_sizes: list[int] | tuple[int, ...],
+        hidden_size: int,
+        head_norm: bool,
+        pool_size: int = 2,
+        dropout: float = 0.3,
+        pooling: str = "flatten",
+        head_dropout: float = 0.3,
+        residual: bool = False,
+        squeeze_excitation: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.channels, self.kernel_sizes, self.pool_size = list(channels), list(kernel_sizes), pool_size
+        self.dropout, self.pooling, self.hidden_size = dropout, pooling, hidden_size
+        self.head_norm, self.head_dropout = head_norm, head_dropout
+        self.residual, self.squeeze_excitation = residual, squeeze_excitation
+        super().__init__(**kwargs)
+        check_positive(self, "channels", "kernel_sizes", "pool_size", "hidden_size")
+        check_kernels(self, self.kernel_sizes, len(self.channels))
+        check_probability(self, "dropout", "head_dropout")
+        check_choice(self, "pooling", POOLINGS)
+        self.pooled_shape(len(self.channels), self.pool_size)
+
+
+class CnnModel(CompanionModel):
+    """Blocks of convolutions over features (batch, 1, rows, frames), pooling, hidden layer, classifier."""
+
+    def __init__(self, config: CnnConfig) -> None:
+        super().__init__(config)
+        self.stack = ConvStack(
+            config.channels,
+            config.kernel_sizes,
+            config.pool_size,
+            config.dropout,
+            residual=config.residual,
+            squeeze_excitation=config.squeeze_excitation,
+        )
+        height, frames = config.pooled_shape(len(config.channels), config.pool_size)
+        self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], height, frames))
+        self.hidden = nn.Linear(self.pooling.size, config.hidden_size)
+        self.norm = HeadNorm(config.hidden_size) if config.head_norm else nn.Identity()
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.classifier = nn.Linear(config.hidden_size, self.num_labels)
+        self.post_init()
+
+    def _encode(self, features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        vectors = self.pooling(*self.stack(features, num_frames))
+        return self.dropout(torch.relu(self.norm(self.hidden(vectors))))

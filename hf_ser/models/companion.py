@@ -1,0 +1,248 @@
+"""What the companion models have in common: one waveform input, a frontend and a linear classifier."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .frontend import FEATURES, NORMALIZE, Frontend
+from .layers import SpecAugment
+from .log_mel import LogMel
+from .mfcc import DELTA_WIDTH
+
+
+class CompanionConfig(PreTrainedConfig):
+    """Signal processing of a companion model.
+
+    Args:
+        sampling_rate: Hz.
+        duration_s: seconds from the start of a clip that the model sees; shorter clips are filled with silence.
+        features: log_mel, or mfcc.
+        n_mels: mel bands.
+        n_fft: samples of a window and of its Fourier transform.
+        hop_length: samples between frames.
+        n_mfcc: coefficients, where features are mfcc.
+        deltas: of the coefficients: 0 for none, 1 for the first derivative, 2 for the first and the second.
+        top_db: decibels below the clip's loudest point at which the spectrogram ends; None for no such floor.
+        normalize: none, ref_max, clip or global (see `Frontend`).
+        global_mean: decibels, for normalize "global".
+        global_std: decibels, for normalize "global".
+        spec_augment_time_masks: runs of frames that are blanked out in training; 0 for none.
+        spec_augment_time_frames: largest width of one.
+        spec_augment_frequency_masks: runs of rows that are blanked out in training; 0 for none.
+        spec_augment_frequency_rows: largest width of one.
+        **kwargs: those of PreTrainedConfig, such as num_labels.
+
+    Raises:
+        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+    """
+
+    def __init__(
+        self,
+        sampling_rate: int = 16_000,
+        duration_s: float = 3.0,
+        features: str = "log_mel",
+        n_mels: int = 80,
+        n_fft: int = 400,
+        hop_length: int = 160,
+        n_mfcc: int = 80,
+        deltas: int = 0,
+        top_db: float | None = 80.0,
+        normalize: str = "ref_max",
+        global_mean: float = -60.0,
+        global_std: float = 20.0,
+        spec_augment_time_masks: int = 0,
+        spec_augment_time_frames: int = 40,
+        spec_augment_frequency_masks: int = 0,
+        spec_augment_frequency_rows: int = 12,
+        **kwargs: Any,
+    ) -> None:
+        self.sampling_rate, self.duration_s = sampling_rate, duration_s
+        self.features, self.n_mels, self.n_fft, self.hop_length = features, n_mels, n_fft, hop_length
+        self.n_mfcc, self.deltas = n_mfcc, deltas
+        self.top_db, self.normalize = top_db, normalize
+        self.global_mean, self.global_std = global_mean, global_std
+        self.spec_augment_time_masks, self.spec_augment_time_frames = spec_augment_time_masks, spec_augment_time_frames
+        self.spec_augment_frequency_masks = spec_augment_frequency_masks
+        self.spec_augment_frequency_rows = spec_augment_frequency_rows
+        super().__init__(**kwargs)
+        self._check_signal()
+
+    @property
+    def num_samples(self) -> int:
+        """Samples that the model sees."""
+        return round(self.duration_s * self.sampling_rate)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the features."""
+        return 1 + self.num_samples // self.hop_length
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the features: mel bands, or coefficients and their derivatives."""
+        return self.n_mels if self.features == "log_mel" else self.n_mfcc * (1 + self.deltas)
+
+    def pooled_shape(self, blocks: int, pool_size: int) -> tuple[int, int]:
+        """Height and frames after so many blocks that each shrink both by `pool_size`, rounded down.
+
+        Raises:
+            ValueError: nothing is left.
+        """
+        height, frames = self.num_rows // pool_size**blocks, self.num_frames // pool_size**blocks
+        if height < 1 or frames < 1:
+            raise ValueError(
+                f"channels: got {blocks} blocks that each pool by {pool_size}, and {self.num_rows} rows x "
+                f"{self.num_frames} frames, which leaves {height} x {frames}; expected 1 x 1 at least. "
+                "Use fewer blocks, a smaller pool_size, more rows or a larger duration_s."
+            )
+        return height, frames
+
+    def _check_signal(self) -> None:
+        check_positive(self, "sampling_rate", "n_mels", "n_fft", "hop_length", "n_mfcc")
+        check_positive(self, "spec_augment_time_frames", "spec_augment_frequency_rows")
+        check_positive(self, "spec_augment_time_masks", "spec_augment_frequency_masks", least=0)
+        check_choice(self, "features", FEATURES)
+        check_choice(self, "normalize", NORMALIZE)
+        check_choice(self, "deltas", (0, 1, 2))
+        check_number(self, "duration_s", "global_std")
+        if self.top_db is not None:
+            check_number(self, "top_db")
+        if self.num_samples <= self.n_fft // 2:
+            raise ValueError(
+                f"duration_s: got {self.duration_s}, which is {self.num_samples} samples; expected more than half a "
+                f"window of n_fft {self.n_fft}."
+            )
+        if self.features == "mfcc" and self.n_mfcc > self.n_mels:
+            raise ValueError(f"n_mfcc: got {self.n_mfcc}; expected 1 to n_mels, which is {self.n_mels}.")
+        if self.features == "mfcc" and self.deltas and self.num_frames < DELTA_WIDTH:
+            raise ValueError(f"deltas: got {self.deltas} on {self.num_frames} frames; expected {DELTA_WIDTH} or more.")
+
+
+class CompanionModel(PreTrainedModel):
+    """A frontend, a body that gives one vector per clip, and a linear classifier.
+
+    A child sets `classifier` and defines `_encode`; `post_init()` comes last in its constructor.
+    """
+
+    config_class: type[PreTrainedConfig] = CompanionConfig
+    base_model_prefix = ""
+    main_input_name = "input_values"
+    _keep_in_fp32_modules_strict = {"frontend"}
+    classifier: nn.Linear
+    num_labels: int
+
+    def __init__(self, config: CompanionConfig) -> None:
+        super().__init__(config)
+        assert config.num_labels is not None
+        self.num_labels = config.num_labels
+        self.frontend = Frontend(
+            features=config.features,
+            num_samples=config.num_samples,
+            normalize=config.normalize,
+            top_db=config.top_db,
+            global_mean=config.global_mean,
+            global_std=config.global_std,
+            n_mfcc=config.n_mfcc,
+            deltas=config.deltas,
+            augment=SpecAugment(
+                config.spec_augment_time_masks,
+                config.spec_augment_time_frames,
+                config.spec_augment_frequency_masks,
+                config.spec_augment_frequency_rows,
+            ),
+            log_mel=LogMel(config.sampling_rate, config.n_mels, config.n_fft, config.hop_length),
+        )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """PyTorch's own initialisation, which the published systems had, instead of that of transformers."""
+        if isinstance(module, (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LSTM, nn.GRU)):
+            module.reset_parameters()
+
+    def _encode(self, features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+        """Features (batch, rows, frames), of which `num_frames` (batch,) are true -> vectors (batch, size)."""
+        raise NotImplementedError
+
+    def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """What enters the classifier.
+
+        Args:
+            input_values: waveforms (batch, samples), float32 at 16 kHz.
+            attention_mask: 1 for true samples, 0 for padding (batch, samples).
+
+        Returns:
+            Vectors (batch, size).
+        """
+        features, num_frames = self.frontend(input_values, attention_mask)
+        return self._encode(features.to(self.classifier.weight.dtype), num_frames)
+
+    # No **kwargs: the Trainer would take the loss for one that is divided by the items of a whole accumulated batch.
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
+        """Classify clips.
+
+        Args:
+            input_values: waveforms (batch, samples), float32 at 16 kHz.
+            attention_mask: 1 for true samples, 0 for padding (batch, samples).
+            labels: class ids (batch,); the loss is their mean cross entropy.
+            return_dict: False for a tuple.
+
+        Returns:
+            Logits (batch, num_labels), and the loss where labels are given.
+
+        Raises:
+            ValueError: inputs that are not waveforms.
+        """
+        logits = self.classifier(self.embeddings(input_values, attention_mask))
+        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+        if not (self.config.return_dict if return_dict is None else return_dict):
+            return (logits,) if loss is None else (loss, logits)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def check_positive(config: PreTrainedConfig, *names: str, least: int = 1) -> None:
+    """Raise ValueError unless these fields are integers, or lists of integers, of at least `least`."""
+    for name in names:
+        value = getattr(config, name)
+        items = value if isinstance(value, list) else [value]
+        if not items or any(isinstance(item, bool) or not isinstance(item, int) or item < least for item in items):
+            raise ValueError(f"{name}: got {value!r}; expected integers of at least {least}.")
+
+
+def check_number(config: PreTrainedConfig, *names: str) -> None:
+    """Raise ValueError unless these fields are finite numbers above 0."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{name}: got {value!r}; expected a number above 0.")
+
+
+def check_probability(config: PreTrainedConfig, *names: str) -> None:
+    """Raise ValueError unless these fields are probabilities below 1."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(f"{name}: got {value!r}; expected a probability from 0 to below 1.")
+
+
+def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) -> None:
+    """Raise ValueError unless this field is one of the choices."""
+    value = getattr(config, name)
+    if isinstance(value, bool) or value not in choices:
+        raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(map(str, choices))}.")
+
+
+def check_kernels(config: PreTrainedConfig, kernel_sizes: list[int], blocks: int) -> None:
+    """Raise ValueError unless there is one odd kernel size per block."""
+    if len(kernel_sizes) != blocks or any(size % 2 == 0 for size in kernel_sizes):
+        raise ValueError(
+            f"kernel_sizes: got {kernel_sizes}; expected {blocks} odd numbers, one per entry of channels."
+        )

@@ -1,0 +1,8 @@
+"""The feature extractor of all companion models."""
+
+from transformers import Wav2Vec2FeatureExtractor
+
+
+def make_feature_extractor(sampling_rate: int = 16_000) -> Wav2Vec2FeatureExtractor:
+    """Make one that pads waveforms and masks the padding; it is native to transformers, and needs no remote code."""
+    return Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=False, return_attention_mask=True)

@@ -1,0 +1,149 @@
+"""From waveforms of any length to the features of a fixed duration that the companion models see."""
+
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import nn
+
+from .layers import SpecAugment
+from .log_mel import LogMel
+from .mfcc import Cepstrum, limit_range
+
+FEATURES = ("log_mel", "mfcc")
+NORMALIZE = ("none", "ref_max", "clip", "global")
+
+
+class Frontend(nn.Module):
+    """Waveforms (batch, samples) -> features (batch, rows, frames) of the first `num_samples` samples.
+
+    Shorter waveforms are filled with zeros, so that neither padding nor its length matters. Zeros at the end are taken
+    for padding, mask or no mask. It computes in float32, whatever the precision of the model around it.
+
+    Args:
+        features: log_mel or mfcc.
+        num_samples: of the fixed duration.
+        normalize: none: decibels as they are; ref_max: decibels below the clip's loudest point; clip: mean 0 and
+            variance 1 of each row over the clip's true frames, 0 elsewhere; global: (decibels - mean) / std.
+        top_db: see `Mfcc`.
+        global_mean: decibels, for normalize "global".
+        global_std: decibels, for normalize "global".
+        n_mfcc: see `Cepstrum`.
+        deltas: see `Cepstrum`.
+        augment: see `SpecAugment`.
+        log_mel: see `LogMel`.
+    """
+
+    def __init__(
+        self,
+        *,
+        features: str,
+        num_samples: int,
+        normalize: str,
+        top_db: float | None,
+        global_mean: float,
+        global_std: float,
+        n_mfcc: int,
+        deltas: int,
+        augment: SpecAugment,
+        log_mel: LogMel,
+    ) -> None:
+        super().__init__()
+        self.num_samples, self.normalize, self.top_db = num_samples, normalize, top_db
+        self.global_mean, self.global_std = global_mean, global_std
+        self.log_mel = log_mel
+        self.cepstrum = Cepstrum(log_mel.mel.n_mels, n_mfcc, deltas) if features == "mfcc" else None
+        self.augment = augment
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """Move windows and filters with the model, but keep their precision when the model is cast."""
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
+
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Compute features.
+
+        Args:
+            input_values: waveforms (batch, samples), floating point.
+            attention_mask: 1 for true samples, 0 for padding (batch, samples).
+
+        Returns:
+            Features (batch, rows, frames), and the number of true frames of each clip (batch,).
+
+        Raises:
+            ValueError: another shape, integer waveforms, or samples that are not finite.
+        """
+        waveforms = self._fit(input_values, attention_mask)
+        num_frames = self._true_frames(waveforms)
+        with torch.autocast(waveforms.device.type, enabled=False):
+            log_mel = limit_range(self.log_mel(waveforms), self.top_db)
+            if self.normalize == "ref_max":
+                log_mel = log_mel - log_mel.amax(dim=(1, 2), keepdim=True)
+            elif self.normalize == "global":
+                log_mel = (log_mel - self.global_mean) / self.global_std
+            features = log_mel if self.cepstrum is None else self.cepstrum(log_mel)
+            if self.normalize == "clip":
+                features = normalize_rows(features, num_frames)
+            return self.augment(features), num_frames
+
+    def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Silence the padding, and cut or fill to (batch, num_samples)."""
+        check_waveforms(input_values, attention_mask)
+        waveforms = input_values[:, : self.num_samples].float()
+        if attention_mask is not None:
+            waveforms = waveforms.masked_fill(attention_mask[:, : self.num_samples] == 0, 0.0)
+        return nn.functional.pad(waveforms, (0, self.num_samples - waveforms.shape[1]))
+
+    def _true_frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """Frames up to the last sample that is not zero, as many as it would have alone (batch,); one at least."""
+        hop_length = self.log_mel.mel.hop_length
+        frames = 1 + self.num_samples // hop_length
+        # A clip of n samples has 1 + n // hop_length frames. Shifted by one, its last
+        # sample is in the stretch of number n // hop_length.
+        shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.num_samples - 1))
+        peaks = shifted.unflatten(1, (frames, hop_length)).abs().amax(dim=-1)
+        if not torch.compiler.is_compiling() and not torch.isfinite(peaks).all():
+            raise ValueError(
+                "input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip."
+            )
+        return 1 + (torch.arange(frames, device=peaks.device) * (peaks > 0)).amax(dim=1)
+
+
+def check_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+    """Refuse what is not a batch of waveforms.
+
+    Raises:
+        ValueError: another shape than (batch, samples), no samples, integers, or a mask of another shape.
+    """
+    shape = tuple(input_values.shape)
+    if len(shape) != 2 or shape[1] == 0:
+        raise ValueError(f"input_values: got shape {shape}; expected (batch, samples) of mono waveforms.")
+    if not input_values.is_floating_point():
+        raise ValueError(
+            f"input_values: got {input_values.dtype}; expected floating point between -1 and 1. "
+            "Divide 16-bit integers by 32768."
+        )
+    if attention_mask is not None and attention_mask.shape != input_values.shape:
+        raise ValueError(
+            f"attention_mask: got shape {tuple(attention_mask.shape)}; expected that of input_values, {shape}."
+        )
+
+
+def normalize_rows(features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
+    """Give each row mean 0 and variance 1 over the clip's true frames; the other frames are 0.
+
+    Args:
+        features: (batch, rows, frames).
+        num_frames: true frames of each clip (batch,).
+    """
+    true = (torch.arange(features.shape[-1], device=features.device) < num_frames[:, None])[:, None, :]
+    count = num_frames[:, None, None]
+    centred = (features - (features * true).sum(dim=-1, keepdim=True) / count) * true
+    deviation = ((centred**2).sum(dim=-1, keepdim=True) / count).sqrt()
+    return centred / deviation.clamp(min=1e-5)

@@ -1,0 +1,69 @@
+"""Power spectra and products with filterbanks, in the order and the portions that a processor is fastest at."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+_PORTION = 400_000  # samples whose spectra stay in a processor's cache; beyond it, time goes into memory
+_GROUPS = 5
+
+
+def in_portions(
+    function: Callable[..., torch.Tensor], waveforms: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Apply a function to a few waveforms (batch, samples) at a time on a CPU, to all at once elsewhere.
+
+    Args:
+        function: of waveforms, and of their mask where there is one.
+        waveforms: (batch, samples).
+        mask: (batch, samples).
+    """
+    inputs = (waveforms,) if mask is None else (waveforms, mask)
+    clips = max(1, _PORTION // waveforms.shape[1])
+    if waveforms.device.type != "cpu" or len(waveforms) <= clips:
+        return function(*inputs)
+    portions = zip(*(tensor.split(clips) for tensor in inputs), strict=True)
+    return torch.cat([function(*portion) for portion in portions])
+
+
+def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int, pad_mode: str) -> torch.Tensor:
+    """Power of frames that are centred on multiples of the hop.
+
+    The same as torch.stft's, whose layout (bins before frames) filterbanks would have to turn round.
+
+    Args:
+        waveforms: (batch, samples), float32.
+        window: (n_fft,), n_fft being even.
+        hop_length: samples between frames.
+        pad_mode: what stands before and after the waveform: reflect or constant (zeros).
+
+    Returns:
+        (batch, 1 + samples // hop_length, 1 + n_fft // 2).
+    """
+    half = len(window) // 2
+    padded = nn.functional.pad(waveforms, (half, half), mode=pad_mode)
+    spectra = torch.view_as_real(torch.fft.rfft(padded.unfold(1, len(window), hop_length) * window))
+    return torch.addcmul(spectra[..., 0] * spectra[..., 0], spectra[..., 1], spectra[..., 1])
+
+
+def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
+    """Split a filterbank (bins, filters), filters in order of frequency, into a few blocks that hold all but zeros.
+
+    Returns:
+        First filter, filter after the last, first bin and bin after the last of each block.
+    """
+    groups = []
+    for number in range(_GROUPS):
+        first, end = (filters.shape[1] * edge // _GROUPS for edge in (number, number + 1))
+        bins = torch.nonzero(filters[:, first:end].sum(dim=1)).flatten().tolist()
+        if end > first:
+            groups.append((first, end, bins[0] if bins else 0, bins[-1] + 1 if bins else 1))
+    return tuple(groups)
+
+
+def apply_filters(
+    power: torch.Tensor, filters: torch.Tensor, groups: tuple[tuple[int, int, int, int], ...]
+) -> torch.Tensor:
+    """Matrix product power (batch, frames, bins) @ filters (bins, filters), block by block (see `filter_groups`)."""
+    return torch.cat([power[..., low:high] @ filters[low:high, first:end] for first, end, low, high in groups], dim=-1)

@@ -1,0 +1,134 @@
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from hf_ser.models import LogMel
+from hf_ser.models.frontend import normalize_rows
+from hf_ser.models.layers import SpecAugment
+
+
+def features(build, config, waveform):
+    return build(config).frontend(waveform)[0]
+
+
+def test_ref_max_is_librosa_power_to_db_with_ref_max(build, tiny, tone):
+    waveform = tone(0.5) * np.linspace(0, 1, 8000, dtype=np.float32) ** 8
+    ours = features(build, tiny("mel_cnn", n_mels=80), torch.from_numpy(waveform)[None])[0]
+    power = librosa.feature.melspectrogram(
+        y=waveform, sr=16_000, n_fft=400, hop_length=160, n_mels=80, pad_mode="reflect"
+    )
+    np.testing.assert_allclose(ours, librosa.power_to_db(power, ref=np.max), atol=5e-3)
+    assert ours.max() == 0 and ours.min() == -80
+
+
+def test_each_normalisation_does_what_it_says(build, tiny, waveforms):
+    inputs = waveforms(2)[0]
+    decibels = LogMel(n_mels=24)(inputs)
+    loudest = decibels.amax(dim=(1, 2), keepdim=True)
+
+    def make(**changes):
+        return features(build, tiny("mel_cnn", top_db=None, **changes), inputs)
+
+    torch.testing.assert_close(make(normalize="none"), decibels)
+    torch.testing.assert_close(make(normalize="ref_max"), decibels - loudest)
+    torch.testing.assert_close(make(normalize="global", global_mean=-50.0, global_std=10.0), (decibels + 50) / 10)
+    clip = make(normalize="clip")
+    torch.testing.assert_close(clip.mean(dim=-1), torch.zeros(2, 24), atol=1e-4, rtol=0)
+    torch.testing.assert_close(clip.var(dim=-1, unbiased=False), torch.ones(2, 24), atol=1e-3, rtol=0)
+    limited = features(build, tiny("mel_cnn", normalize="none", top_db=20.0), inputs)
+    torch.testing.assert_close(limited, torch.maximum(decibels, loudest - 20))
+
+
+def test_rows_are_normalised_over_true_frames_only():
+    rows = torch.randn(2, 3, 10)
+    ours = normalize_rows(rows, torch.tensor([10, 4]))
+    torch.testing.assert_close(ours[1, :, :4].mean(dim=-1), torch.zeros(3), atol=1e-6, rtol=0)
+    assert (ours[1, :, 4:] == 0).all()
+    torch.testing.assert_close(normalize_rows(rows[1:, :, :4], torch.tensor([4])), ours[1:, :, :4])
+
+
+def test_rows_of_one_frame_or_one_value_stay_finite():
+    assert (normalize_rows(torch.full((1, 3, 5), -100.0), torch.tensor([1])) == 0).all()
+
+
+def test_deltas_are_appended(build, tiny, waveforms):
+    inputs = waveforms(2)[0]
+    plain, both = (features(build, tiny("audio_lstm", deltas=deltas), inputs) for deltas in (0, 2))
+    assert plain.shape == (2, 12, 51) and both.shape == (2, 36, 51)
+    torch.testing.assert_close(both[:, :12], plain)
+
+
+def test_true_frames_end_with_the_last_sound(build, tiny):
+    inputs = torch.zeros(4, 16_000)
+    inputs[0, :], inputs[1, :4000], inputs[2, 1999] = 0.1, 0.1, 0.1
+    assert build(tiny("mel_cnn")).frontend(inputs)[1].tolist() == [51, 26, 13, 1]
+
+
+def test_spec_augment_masks_in_training_only(build, tiny, waveforms):
+    fields = {"spec_augment_time_masks": 2, "spec_augment_time_frames": 10, "spec_augment_frequency_masks": 1}
+    model = build(tiny("mel_cnn", spec_augment_frequency_rows=6, **fields))
+    inputs = waveforms(8)[0]
+    plain = model.frontend(inputs)[0]
+    torch.testing.assert_close(plain, build(tiny("mel_cnn")).frontend(inputs)[0])
+    model.train()
+    torch.manual_seed(3)
+    masked = model.frontend(inputs)[0]
+    torch.manual_seed(3)
+    torch.testing.assert_close(masked, model.frontend(inputs)[0])
+    changed = masked != plain
+    assert 0 < changed.float().mean() < 0.6
+    assert (changed.all(dim=2).sum(dim=1) <= 6).all() and changed.all(dim=2).any()  # whole rows
+    assert (changed.all(dim=1).sum(dim=1) <= 20).all() and changed.all(dim=1).any()  # whole frames
+    assert not torch.equal(changed[0], changed[1])
+    default = build(tiny("mel_cnn")).train()
+    torch.testing.assert_close(default.frontend(inputs)[0], plain)
+
+
+def test_spec_augment_reaches_every_place_and_width():
+    torch.manual_seed(0)
+    rows = torch.arange(20.0).expand(2000, 1, 20)
+    hidden = SpecAugment(1, 5, 0, 1).train()(rows) != rows
+    assert hidden.any(dim=0).all()
+    assert set(hidden.sum(dim=(1, 2)).tolist()) == {0, 1, 2, 3, 4, 5}
+
+
+def test_it_stays_in_float32_when_the_model_is_cast(build, tiny, waveforms):
+    inputs = waveforms(2)[0]
+    model = build(tiny("audio_lstm"))
+    expected, before = model(inputs).logits, {name: buffer.clone() for name, buffer in model.frontend.named_buffers()}
+    model.to(torch.bfloat16)
+    for name, buffer in model.frontend.named_buffers():
+        assert torch.equal(buffer, before[name])
+    torch.testing.assert_close(model(inputs).logits.float(), expected, atol=0.02, rtol=0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model.float().frontend(inputs)[0], build(tiny("audio_lstm")).frontend(inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "mask", "message"),
+    [
+        (torch.zeros(8000), None, r"input_values: got shape \(8000,\); expected \(batch, samples\)"),
+        (torch.zeros(1, 2, 8000), None, r"got shape \(1, 2, 8000\)"),
+        (torch.zeros(2, 0), None, r"got shape \(2, 0\)"),
+        (torch.zeros(1, 8000, dtype=torch.int16), None, "got torch.int16; expected floating point"),
+        (torch.full((1, 8000), torch.nan), None, "NaN or infinite"),
+        (torch.full((1, 8000), torch.inf), None, "NaN or infinite"),
+        (torch.zeros(1, 8000), torch.ones(1, 50), r"attention_mask: got shape \(1, 50\)"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(build, tiny, inputs, mask, message):
+    with pytest.raises(ValueError, match=message):
+        build(tiny("mel_cnn"))(inputs, attention_mask=mask)
+
+
+def test_nan_in_the_padding_does_not_matter(build, tiny):
+    inputs, mask = torch.zeros(1, 4000), torch.ones(1, 4000)
+    inputs[:, 2000:], mask[:, 2000:] = torch.nan, 0
+    assert torch.isfinite(build(tiny("mel_cnn"))(inputs, attention_mask=mask).logits).all()
+
+
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 7_999, 8_000])
+def test_a_clip_has_as_many_true_frames_as_alone(build, tiny, samples):
+    inputs = torch.full((1, samples), 0.1)
+    assert build(tiny("mel_cnn")).frontend(inputs)[1].item() == 1 + samples // 160

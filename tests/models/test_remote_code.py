@@ -1,0 +1,82 @@
+"""A saved folder loads where this package is not installed."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hf_ser.models
+from hf_ser.models import make_feature_extractor
+
+_CHILD = """
+import json, sys
+
+class Absent:  # the package is installed for development here: make it as if it were not
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "hf_ser":
+            raise ImportError("hf_ser is not installed")
+
+sys.meta_path.insert(0, Absent())
+import numpy as np, torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+waveform = np.load("waveform.npy")
+results = {}
+for folder in sys.argv[1:]:
+    model = AutoModelForAudioClassification.from_pretrained(folder, trust_remote_code=True)
+    extractor = AutoFeatureExtractor.from_pretrained(folder)
+    inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
+    with torch.inference_mode():
+        logits = model(**inputs).logits[0].tolist()
+    classify = pipeline("audio-classification", model=folder, trust_remote_code=True)
+    scores = {row["label"]: row["score"] for row in classify({"raw": waveform, "sampling_rate": 16_000}, top_k=None)}
+    results[folder] = {"logits": logits, "scores": scores}
+assert not any(name.split(".")[0] == "hf_ser" for name in sys.modules)
+print(json.dumps(results))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh_process(tmp_path_factory, tiny, build, waveforms):
+    import numpy as np
+
+    root = tmp_path_factory.mktemp("elsewhere")
+    waveform, expected = waveforms(1)[0], {}
+    np.save(root / "waveform.npy", waveform[0].numpy())
+    for kind in ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru"):
+        options = {"pooling": "statistics", "normalize": "clip"} if kind == "cnn_gru" else {}
+        model = build(tiny(kind, **options))
+        model.save_pretrained(root / kind)
+        make_feature_extractor().save_pretrained(root / kind)
+        expected[kind] = model(waveform).logits[0]
+    environment = {"HF_HOME": str(root / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PATH": ""}
+    command = [sys.executable, "-I", "-c", _CHILD, *expected]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return expected, json.loads(done.stdout.splitlines()[-1])
+
+
+def test_it_gives_the_same_scores_in_a_fresh_process(fresh_process, kind):
+    expected, results = fresh_process
+    torch.testing.assert_close(torch.tensor(results[kind]["logits"]), expected[kind], atol=1e-6, rtol=1e-5)
+    scores = torch.softmax(expected[kind], dim=0)
+    for number, score in enumerate(scores.tolist()):
+        assert results[kind]["scores"][f"LABEL_{number}"] == pytest.approx(score, abs=1e-5)
+
+
+def test_modules_import_siblings_only():
+    files = sorted(Path(hf_ser.models.__file__).parent.glob("*.py"))
+    assert len(files) > 8
+    for file in files:
+        if file.name == "__init__.py":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert node.level <= 1 and not (node.module or "").startswith("hf_ser"), file
+                assert node.level == 0 or "." not in (node.module or ""), file
+            elif isinstance(node, ast.Import):
+                assert not any(name.name.startswith("hf_ser") for name in node.names), file
