@@ -14,19 +14,10 @@ from tqdm import tqdm
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
-from hf_ser.evaluation import (
-    Predictions,
-    apply_temperature,
-    fit_temperature,
-    restrict,
-    score,
-    score_split,
-    write_run,
-)
+from hf_ser.evaluation import score, write_run
 from hf_ser.evaluation.results import RESULTS
-from hf_ser.evaluation.sources import clip_columns
 from hf_ser.models import LogMel
-from hf_ser.training.run import describe
+from hf_ser.training.run import describe, score_trained
 
 MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
@@ -75,7 +66,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
         for model in models
     ]
     best = int(np.argmax([scores["f1_weighted"] for scores in validated]))
-    model, temperature = models[best], None
+    model = models[best]
     training = {
         "seed": args.seed,
         "penalty": args.penalties[best],
@@ -85,21 +76,9 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)
     results = describe(data, data_args, name, MODEL_TYPE, size, training)
-    predictions: dict[str, list[Predictions]] = {}
-    for split in ("validation", "test"):
-        if split not in features:
-            continue
-        probabilities = _probabilities(model, features[split], data.labels)
-        if split == "validation":
-            temperature = fit_temperature(probabilities, truth[split])
-        whole = Predictions(
-            clip_columns(data.splits[split]), apply_temperature(probabilities, temperature or 1.0), data.labels
-        )
-        scored, left_out = restrict(whole, data.scored_classes(split))
-        results["splits"][split] = score_split(
-            scored, files=[f"predictions_{split}.parquet"], temperature=temperature, left_out=left_out
-        )
-        predictions[split] = [scored]
+    results["splits"], predictions, _ = score_trained(
+        data, lambda split: _probabilities(model, features[split], data.labels), calibrate=True
+    )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_assignment(folder / SPLITS_FILE, data.assignment)

@@ -1,6 +1,7 @@
 """A training run: Trainer, best checkpoint, and the model folder that it leaves."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -138,22 +139,11 @@ def finish(
     trainer.accelerator.wait_for_everyone()
     model, extractor = load_classifier(str(folder))
     results = describe_run(trainer, data, data_args, name)
-    temperature = None
-    predictions: dict[str, list[Predictions]] = {}
-    for split in ("validation", "test"):
-        if len(data.splits[split]) == 0:
-            continue
-        probabilities = softmax(_predict(trainer, model, extractor, data.splits[split], data_args))
-        if split == "validation" and args.calibrate:
-            temperature = fit_temperature(probabilities, np.asarray(data.splits[split]["label"]))
-        if temperature is not None:
-            probabilities = apply_temperature(probabilities, temperature)
-        whole = Predictions(clip_columns(data.splits[split]), probabilities, data.labels)
-        scored, left_out = restrict(whole, data.scored_classes(split))
-        results["splits"][split] = score_split(
-            scored, files=[f"predictions_{split}.parquet"], temperature=temperature, left_out=left_out
-        )
-        predictions[split] = [scored]
+
+    def probabilities(split: str) -> np.ndarray:
+        return softmax(_predict(trainer, model, extractor, data.splits[split], data_args))
+
+    results["splits"], predictions, temperature = score_trained(data, probabilities, args.calibrate)
     if trainer.is_world_process_zero():
         if temperature is not None:
             store_temperature(model, temperature)
@@ -164,6 +154,36 @@ def finish(
         write_assignment(folder / SPLITS_FILE, data.assignment)
         write_run(folder, results, predictions, history=trainer.state.log_history)
     return results
+
+
+def score_trained(
+    data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool
+) -> tuple[dict[str, Any], dict[str, list[Predictions]], float | None]:
+    """Score validation and test, where they have clips, with a temperature fitted on validation.
+
+    Args:
+        data: the splits.
+        probabilities: split -> (clips, classes) as the model gives them.
+        calibrate: whether to fit a temperature.
+
+    Returns:
+        Split -> scores, split -> predictions, and the temperature, None without one.
+    """
+    temperature, scores, predictions = None, {}, {}
+    for split in ("validation", "test"):
+        if len(data.splits[split]) == 0:
+            continue
+        values = probabilities(split)
+        if split == "validation" and calibrate:
+            temperature = fit_temperature(values, np.asarray(data.splits[split]["label"]))
+        if temperature is not None:
+            values = apply_temperature(values, temperature)
+        whole = Predictions(clip_columns(data.splits[split]), values, data.labels)
+        scored, left_out = restrict(whole, data.scored_classes(split))
+        files = [f"predictions_{split}.parquet"]
+        scores[split] = score_split(scored, files=files, temperature=temperature, left_out=left_out)
+        predictions[split] = [scored]
+    return scores, predictions, temperature
 
 
 def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: Any, args: DataArguments) -> np.ndarray:
