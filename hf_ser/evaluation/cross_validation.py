@@ -162,7 +162,7 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -
     }
     if any(run.folder.glob("checkpoint-*")):
         fields["resume_from_checkpoint"] = "true"
-    words = [f"--{key}={value}" for key, value in fields.items() if value not in (None, False)]
+    words = [f"--{key}={value}" for key, value in fields.items() if value is not None and value is not False]
     config = ["--config", args.recipe_config] if args.recipe_config else []
     overrides = [f"--{override}" for override in args.recipe_overrides]
     process = subprocess.Popen([*launcher, str(args.model_recipe), *config, *words, *overrides])

@@ -76,6 +76,9 @@ def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, t
     assert results["over_folds"]["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))
     assert results["preprocessing"]["trim_db"] == 30.0
     assert all("--trim_db=30.0" in command for command in recipe.commands)
+    # Zero is a seed like any other: a recipe's YAML file may hold another one.
+    assert all({"--seed=0", "--protocol_seed=0"} <= set(command) for command in recipe.commands)
+    assert not any("--normalize" in word for command in recipe.commands for word in command)
     assert "fold" in (folder / "report.md").read_text()
 
 
