@@ -79,16 +79,18 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 def make_trainer(
     model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments, data_args: DataArguments
 ) -> Trainer:
-    """Make the Trainer: clips decoded on access, batches of similar length, a loss that no batch layout changes."""
+    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes."""
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     validation = data.splits["validation"]
     by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
+    grouped = args.train_sampling_strategy == "group_by_length"
     return SerTrainer(
         model=model,
         args=args,
-        lengths=lengths(data.splits["train"], data_args),
+        # Where silence is cut, lengths cost a pass over the clips.
+        lengths=lengths(data.splits["train"], data_args) if grouped else [],
         train_dataset=decoded(data.splits["train"], data_args),
         # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
         eval_dataset=decoded(validation.select(by_length), data_args),

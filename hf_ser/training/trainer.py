@@ -50,7 +50,7 @@ class SerTrainer(Trainer):
     The stock Trainer would read a column of the dataset for each comparison, which here decodes audio.
 
     Args:
-        lengths: samples of each training clip.
+        lengths: samples of each training clip; needed for group_by_length only.
         kwargs: the Trainer's.
     """
 
