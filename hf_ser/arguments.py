@@ -152,8 +152,10 @@ def _set_defaults(
         if value is None and type(None) not in allowed:
             raise ConfigError(f"{source}: {key} is empty; expected {_type_name(action)}, or leave the key out")
         if isinstance(value, dict) and not any(dict in (kind, get_origin(kind)) for kind in allowed):
-            raise ConfigError(f"{source}: {key} holds a mapping; expected {_type_name(action)}")
-        parser.set_defaults(**{key: _typed(action, key, value, source)})
+            expected = "a list" if list in allowed else _type_name(action)
+            raise ConfigError(f"{source}: {key} holds a mapping; expected {expected}")
+        whole = isinstance(value, list) and list in allowed  # of whatever: the dataclass checks what it holds
+        parser.set_defaults(**{key: value if whole else _typed(action, key, value, source)})
         action.required = False
 
 

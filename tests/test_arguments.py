@@ -22,6 +22,7 @@ class Training:
     channel: Literal["speech", "song"] = "speech"
     trim_db: float | None = None
     extra: dict | str | None = None
+    transforms: list | str | None = None
 
     def __post_init__(self):
         if self.epochs < 0:
@@ -98,6 +99,7 @@ def test_command_line_overrides_yaml_overrides_defaults(config):
         ("3", "seeds", [3]),
         ("[]", "corpora", []),
         ("{a: 1, b: [2]}", "extra", {"a": 1, "b": [2]}),
+        ("[{a: 1}, 2, b]", "transforms", [{"a": 1}, 2, "b"]),
         ("text", "extra", "text"),
         ("12", "name", "12"),
         ("größer", "name", "größer"),
@@ -207,6 +209,7 @@ def test_a_field_without_its_dashes_is_refused(words):
         ("seeds: [1, true]", "seeds is True; expected int"),
         ("epochs: [1]", "epochs holds a list; expected one int"),
         ("name: [a]", "name holds a list; expected one str"),
+        ("transforms: {a: 1}", "transforms holds a mapping; expected a list"),
         ("epochs: {a: 1}", "epochs holds a mapping; expected int"),
         ("channel: opera", "channel is 'opera'; expected one of speech, song"),
     ],

@@ -1,11 +1,17 @@
 """What the training recipes take: model, data and Trainer arguments."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
+from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
+
+_ERRORS = ("loss", "brier", "ece")  # names of scores that are better when they are smaller end so
 
 
 @dataclass
@@ -50,12 +56,23 @@ class SerTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(
         default="f1_weighted", metadata={"help": "validation score that decides"}
     )
-    greater_is_better: bool | None = field(default=True, metadata={"help": "whether a larger score is better"})
+    greater_is_better: bool | None = field(
+        default=None, metadata={"help": "whether a larger score is better; default: by the score's name"}
+    )
     logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
     loss: str = field(default="cross_entropy", metadata={"help": "cross_entropy or focal"})
     focal_gamma: float = field(default=2.0, metadata={"help": "how much less clips weigh that are right already"})
     label_smoothing: float = field(default=0.0, metadata={"help": "share of the target spread over all classes"})
     class_weights: bool = field(default=False, metadata={"help": "weigh classes in inverse proportion to their clips"})
+    augmentation: list | str | None = field(
+        default=None, metadata={"help": "waveform transforms of audiomentations for the training clips; YAML only"}
+    )
+    mixup_alpha: float = field(
+        default=0.0, metadata={"help": "train on mixtures of two clips with shares from Beta(alpha, alpha); 0: none"}
+    )
+    one_cycle: bool = field(
+        default=False, metadata={"help": "one cycle of the learning rate with learning_rate as its peak"}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after so many evaluations without a better best score"}
     )
@@ -76,6 +93,24 @@ class SerTrainingArguments(TrainingArguments):
             raise ConfigError("label_smoothing_factor passes over the losses of this package; use label_smoothing.")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
+        if not 0 <= self.mixup_alpha < math.inf:
+            raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
+        if self.augmentation is not None:
+            make_transforms(self.augmentation)  # refuses what cannot be
+        if self.greater_is_better is None:
+            self.greater_is_better = not str(self.metric_for_best_model).endswith(_ERRORS)
         super().__post_init__()
+        self._check_schedule()
         # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+
+    def _check_schedule(self) -> None:
+        if self.one_cycle and self.lr_scheduler_type != SchedulerType.LINEAR:
+            raise ConfigError(
+                f"one_cycle is true and lr_scheduler_type is {SchedulerType(self.lr_scheduler_type).value}; expected "
+                "one of them: leave the other out."
+            )
+        if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
+            # torch looks for small scores by default, and would take every better F1 for a worse one.
+            options: Any = self.lr_scheduler_kwargs or {}
+            self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min", **options}

@@ -29,7 +29,7 @@ def make_loss(
         name: cross_entropy, or focal (Lin et al. 2017: clips that are right already weigh less).
         gamma: of the focal loss; 0 makes it cross entropy.
         label_smoothing: share of the target that is spread evenly over the classes.
-        class_weights: weight of each class's clips, see `balanced_weights`.
+        class_weights: weight of each class's clips, see `balanced_weights`; with the focal loss, its alpha.
     """
     if name not in LOSSES:
         raise ConfigError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}.")

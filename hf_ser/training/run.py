@@ -30,7 +30,9 @@ from hf_ser.evaluation import (
 )
 from hf_ser.evaluation.results import RESULTS, SCHEMA_VERSION, describe_dataset, describe_protocol
 from hf_ser.evaluation.sources import clip_columns
+from hf_ser.memory import keep_freed_memory
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
+from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.collator import AudioCollator
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
 from hf_ser.training.modeling import build_model
@@ -78,20 +80,29 @@ def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
 def make_trainer(
     model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments, data_args: DataArguments
-) -> Trainer:
-    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes."""
+) -> SerTrainer:
+    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes.
+
+    Training clips are augmented where `augmentation` says so; validation clips never are.
+    """
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    train_dataset: Any = decoded(data.splits["train"], data_args)
+    if args.augmentation:
+        seed = args.seed if args.data_seed is None else args.data_seed
+        train_dataset = AugmentedDataset(train_dataset, make_transforms(args.augmentation), seed)
+        callbacks.append(EpochSetter(train_dataset))
     validation = data.splits["validation"]
     by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
     return SerTrainer(
         model=model,
         args=args,
-        # Where silence is cut, lengths cost a pass over the clips.
+        # Of the clips as they are before augmentation, which hardly changes them. Where silence is cut, they cost a
+        # pass over the clips.
         lengths=lengths(data.splits["train"], data_args) if grouped else [],
-        train_dataset=decoded(data.splits["train"], data_args),
+        train_dataset=train_dataset,
         # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
         eval_dataset=decoded(validation.select(by_length), data_args),
         processing_class=extractor,
@@ -104,7 +115,7 @@ def make_trainer(
 
 def train(
     model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments
-) -> tuple[Trainer, dict[str, Any]]:
+) -> tuple[SerTrainer, dict[str, Any]]:
     """Train a model, from its arguments to its folder, on as many processes as were launched.
 
     Returns:
@@ -112,6 +123,8 @@ def train(
     """
     checkpoint = claim_output_dir(args)
     set_seed(args.seed)
+    if args.device.type == "cpu":
+        keep_freed_memory()
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     model, extractor = build_model(model_args, data.labels)
@@ -126,7 +139,7 @@ def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
 
 
 def finish(
-    trainer: Trainer, data: SplitData, args: SerTrainingArguments, data_args: DataArguments, name: str
+    trainer: SerTrainer, data: SplitData, args: SerTrainingArguments, data_args: DataArguments, name: str
 ) -> dict[str, Any]:
     """Write the model folder: weights, extractor, predictions, results, report, history and figures.
 
@@ -206,7 +219,7 @@ def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: An
     return together[np.argsort(np.concatenate([part[0] for part in parts]))]
 
 
-def describe_run(trainer: Trainer, data: SplitData, data_args: DataArguments, name: str) -> dict[str, Any]:
+def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments, name: str) -> dict[str, Any]:
     """What a reader needs to judge and repeat the run, before any score."""
     args, state, model = trainer.args, trainer.state, trainer.model
     assert model is not None
@@ -216,11 +229,21 @@ def describe_run(trainer: Trainer, data: SplitData, data_args: DataArguments, na
         "steps": state.global_step,
         "learning_rate": args.learning_rate,
         "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "optimizer": str(getattr(args.optim, "value", args.optim)),
+        "weight_decay": args.weight_decay,
+        "schedule": "one_cycle" if args.one_cycle else str(getattr(args.lr_scheduler_type, "value", "")),
+        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+        "loss": args.loss,
+        "label_smoothing": args.label_smoothing,
+        "class_weights": args.class_weights,
+        "mixup_alpha": args.mixup_alpha,
         "best_metric": args.metric_for_best_model,
         "best_value": state.best_metric,
         "best_step": state.best_global_step,
         "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
     }
+    if args.augmentation:
+        training["augmentation"] = args.augmentation
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return describe(data, data_args, name, str(model.config.model_type), parameters, training)  # type: ignore[union-attr]
 

@@ -1,11 +1,16 @@
-"""`Trainer` whose batches hold clips of similar length."""
+"""`Trainer` with batches of similar length, mixup, and the one-cycle learning rate."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
+
+from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.mixup import Mix
+from hf_ser.training.schedules import one_cycle
 
 _WINDOW = 50  # batches whose clips are sorted together
 
@@ -47,12 +52,15 @@ class LengthGroupedSampler(Sampler[int]):
 class SerTrainer(Trainer):
     """Group training clips by length where `train_sampling_strategy` is group_by_length; evaluate in the given order.
 
-    The stock Trainer would read a column of the dataset for each comparison, which here decodes audio.
+    The stock Trainer would read a column of the dataset for each comparison, which here decodes audio. Training
+    batches are mixed where `mixup_alpha` is not 0; the learning rate makes one cycle where `one_cycle` is true.
 
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
         kwargs: the Trainer's.
     """
+
+    args: SerTrainingArguments
 
     def __init__(self, *, lengths: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -67,3 +75,34 @@ class SerTrainer(Trainer):
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """The Trainer's loss, of mixed clips while the model trains: one pass through the model either way."""
+        plain = self.compute_loss_func
+        if not (model.training and self.args.mixup_alpha > 0 and plain is not None):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
+        # The Trainer goes on to count clips and to average over processes, which for the mixed loss are the same.
+        self.compute_loss_func = mix.loss(plain)
+        try:
+            return super().compute_loss(model, mix.inputs(inputs), return_outputs, num_items_in_batch)
+        finally:
+            self.compute_loss_func = plain
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """The schedule of `lr_scheduler_type`, or one cycle up to `learning_rate` and down."""
+        args = self.args
+        if args.one_cycle and self.lr_scheduler is None:
+            warmup = args.get_warmup_steps(num_training_steps)
+            options: Any = args.lr_scheduler_kwargs or {}
+            own: Any = self.optimizer if optimizer is None else optimizer
+            schedule: Any = one_cycle(own, args.learning_rate, num_training_steps, warmup, options)
+            self.lr_scheduler = schedule
+            self._created_lr_scheduler = True  # as the Trainer does, so that another train() makes another
+        return super().create_scheduler(num_training_steps, optimizer)

@@ -16,6 +16,8 @@ from hf_ser.corpora import synthetic
 from hf_ser.data import PrepareArguments, prepare
 
 ROOT = Path(__file__).parents[2]
+# What keeps lengths as they are.
+AUGMENTATION = [{"transform": "AddGaussianSNR", "p": 0.8}, {"transform": "Shift", "rollover": False, "p": 0.8}]
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +43,7 @@ def setting(tmp_path_factory):
     config |= {
         "dataset": str(root / "dataset"),
         "duration_s": 0.4,  # equal lengths: padding would differ between layouts, and wav2vec2-base sees it
+        "augmentation": AUGMENTATION,
         "num_train_epochs": 2,
         "learning_rate": 1e-3,
         "warmup_steps": 0,
@@ -79,6 +82,7 @@ def whole_batch(setting):
 
 def _assert_same_run(run, expected):
     assert len(expected["loss"]) == 8  # 32 training clips, two epochs
+    assert run["results"]["training"]["augmentation"] == AUGMENTATION
     np.testing.assert_allclose(run["loss"], expected["loss"], rtol=1e-3)
     np.testing.assert_allclose(run["eval_loss"], expected["eval_loss"], rtol=1e-3)
     assert run["f1"] == pytest.approx(expected["f1"])

@@ -29,6 +29,7 @@ COMMANDS = [
     for line in block.replace("\\\n", " ").splitlines()
     if line.strip()
 ]
+YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -85,6 +86,13 @@ def test_the_tables_are_what_compare_makes_of_the_committed_results(tmp_path, mo
     (args,) = parse(CompareArguments, argv=[*argv[:-1], str(copy)], positional="runs")
     compare_runs(args)
     assert copy.read_text(encoding="utf-8") == README
+
+
+def test_the_yaml_examples_are_known(tmp_path):
+    assert len(YAML) == 1
+    (tmp_path / "config.yaml").write_text(YAML[0])
+    argv = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
+    parse(SerTrainingArguments, argv=argv)
 
 
 def test_every_flag_named_in_the_text_exists():

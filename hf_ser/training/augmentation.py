@@ -1,0 +1,185 @@
+"""Augmentation of training clips by the waveform transforms of audiomentations.
+
+Source: https://iver56.github.io/audiomentations/
+"""
+
+import inspect
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import TrainerCallback
+
+from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.errors import SerError
+
+_FILE_LISTS = ("ir_files", "sound_file_paths")  # where transforms keep what they found in a folder
+
+
+class AugmentationError(SerError):
+    """A transform that left nothing, or numbers that are not finite, of a clip."""
+
+
+def make_transforms(entries: Any) -> list[Any]:
+    """Make the transforms that `augmentation` names, in its order, and try each on noise.
+
+    Args:
+        entries: mappings of `transform`, a class of audiomentations, and its parameters.
+
+    Raises:
+        ConfigError: not a list of such mappings, an unknown transform or parameter, a value that the transform does
+            not take, a file or folder that does not exist, or a package that the transform needs and that is missing.
+    """
+    if not isinstance(entries, list):
+        raise ConfigError(
+            f"augmentation is {entries!r}; expected a list of transforms, in the YAML file, such as "
+            "- {transform: Gain, min_gain_db: -6, max_gain_db: 6, p: 0.5}."
+        )
+    return [_make(entry) for entry in entries]
+
+
+def _make(entry: Any) -> Any:
+    if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
+        raise ConfigError(
+            f"augmentation: got {entry!r}; expected a mapping that names its transform, such as "
+            "{transform: Gain, min_gain_db: -6, max_gain_db: 6, p: 0.5}."
+        )
+    name, known = entry["transform"], _known_transforms()
+    if name not in known:
+        hint = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
+        raise ConfigError(f"augmentation: audiomentations has no waveform transform {name!r}{hint}.")
+    parameters = {key: value for key, value in entry.items() if key != "transform"}
+    taken = [key for key in inspect.signature(known[name].__init__).parameters if key != "self"]
+    for key, value in parameters.items():
+        if key not in taken:
+            hint = did_you_mean(str(key), taken) or f"; expected {', '.join(taken)}"
+            raise ConfigError(f"augmentation: {name} has no parameter {key!r}{hint}.")
+        if key.endswith("_path"):
+            missing = [path for path in (value if isinstance(value, list) else [value]) if not Path(path).exists()]
+            if missing:
+                raise ConfigError(f"augmentation: {key} of {name} is {missing[0]}; expected a file or folder there.")
+    try:
+        transform = known[name](**parameters)
+        _try(transform)
+    except Exception as error:  # of whatever kind: each transform checks in its own way, some only when they are used
+        given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+        raise ConfigError(
+            f"augmentation: {name}({given}) is refused: {str(error) or type(error).__name__}; its parameters are "
+            f"{', '.join(taken)}, of which p is from 0 to 1."
+        ) from error
+    if name == "TimeStretch" and transform.method == "signalsmith_stretch" and transform.min_rate < 0.5:
+        raise ConfigError(
+            f"augmentation: TimeStretch with min_rate {transform.min_rate} differs from run to run whatever the seed; "
+            "expected at least 0.5, or method: librosa_phase_vocoder."
+        )
+    return transform
+
+
+def _known_transforms() -> dict[str, Any]:
+    import audiomentations  # here, because it takes a second that runs without augmentation need not wait
+    from audiomentations.core.transforms_interface import BaseWaveformTransform
+
+    classes = {name: value for name, value in vars(audiomentations).items() if isinstance(value, type)}
+    # Lambda takes a function, and YAML holds no code.
+    return {name: cls for name, cls in classes.items() if issubclass(cls, BaseWaveformTransform) and name != "Lambda"}
+
+
+def _try(transform: Any) -> None:
+    for name in _FILE_LISTS:
+        if hasattr(transform, name):  # in the order of the file system, on which no draw may depend
+            setattr(transform, name, sorted(getattr(transform, name)))
+    probability, transform.p = transform.p, 1.0
+    with seeded(0):
+        apply_transforms(np.random.normal(0.0, 0.1, SAMPLING_RATE), [transform])
+    transform.p = probability
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed `random` and `numpy.random`, from which audiomentations draws, and put their states back at the end."""
+    states = random.getstate(), np.random.get_state()
+    words = np.random.SeedSequence(numbers).generate_state(4)
+    random.seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2:])
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def apply_transforms(waveform: np.ndarray, transforms: Sequence[Any]) -> np.ndarray:
+    """Pass a waveform (samples,) at 16 kHz through the transforms -> (samples,) float32, maybe of another length.
+
+    Raises:
+        AugmentationError: a transform returns no sample, or samples that are not finite.
+    """
+    samples = np.array(waveform, dtype=np.float32)  # a copy: some transforms write into what they get
+    for transform in transforms:
+        samples = np.ascontiguousarray(transform(samples, SAMPLING_RATE), dtype=np.float32)
+        if not len(samples) or not np.isfinite(samples).all():
+            what = "values that are not finite" if len(samples) else "no sample"
+            raise AugmentationError(
+                f"augmentation: {type(transform).__name__} left {what} of a clip of {len(waveform)} samples; expected "
+                "finite samples. Give it milder parameters, or leave it out."
+            )
+    return samples
+
+
+class AugmentedDataset(Dataset[dict[str, Any]]):
+    """Decoded clips (see `decoded`), other in every epoch: items are `{"waveform": (samples,) float32, "label": id}`.
+
+    What a clip becomes depends on seed, epoch and its number only, so that neither batches nor workers nor processes
+    change it.
+
+    Args:
+        clips: what `decoded` gives.
+        transforms: what `make_transforms` gives.
+        seed: of the draws.
+    """
+
+    def __init__(self, clips: Any, transforms: Sequence[Any], seed: int) -> None:
+        self.clips, self.transforms, self.seed = clips, transforms, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch read it, too
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew from the next item on."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        numbers = [range(len(self))[index] for index in indices]  # -1 is the last clip
+        return [
+            {**clip, "waveform": self._augmented(clip["waveform"], number)}
+            for clip, number in zip(self.clips.__getitems__(numbers), numbers, strict=True)
+        ]
+
+    def _augmented(self, waveform: np.ndarray, number: int) -> np.ndarray:
+        with seeded(self.seed, int(self._epoch), number):
+            return apply_transforms(waveform, self.transforms)
+
+
+class EpochSetter(TrainerCallback):
+    """Tell a dataset the epoch.
+
+    accelerate's `DataLoaderShard.set_epoch` does so, too, but not in several processes and not in an epoch that is
+    resumed in its middle: there the batch sampler is wrapped, and it tells the inner sampler instead.
+    """
+
+    def __init__(self, dataset: AugmentedDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """`state.epoch` has a fraction where an epoch is resumed."""
+        self.dataset.set_epoch(int(state.epoch or 0))

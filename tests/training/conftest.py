@@ -1,0 +1,41 @@
+"""Trainers of tiny models on the small dataset of generated speech."""
+
+import pytest
+from transformers import set_seed
+
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
+
+
+@pytest.fixture
+def trainer_for(dataset_dir, tiny_config, tmp_path):
+    """Make a Trainer over 28 training clips of RAVDESS; its model always starts with the same weights."""
+
+    def make(name="run", *, duration_s=0.5, **changes):
+        settings = {
+            "per_device_train_batch_size": 8,
+            "learning_rate": 3e-3,
+            "logging_strategy": "steps",
+            "logging_steps": 1,
+            "use_cpu": True,
+            "disable_tqdm": True,
+        }
+        args = SerTrainingArguments(**{**settings, "output_dir": str(tmp_path / name), **changes})
+        set_seed(args.seed)
+        data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=duration_s)
+        data = load_splits(data_args)
+        model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
+        return make_trainer(model, extractor, data, args, data_args)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Train, and return what was logged under a name."""
+
+    def logged(trainer, name="loss", **options):
+        trainer.train(**options)
+        return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+    return logged
