@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from .companion import CompanionConfig, CompanionModel, check_choice, check_positive, check_probability
-from .layers import AttentivePooling
+from .layers import AttentivePooling, Dropout
 
 POOLINGS = ("last", "attention", "statistics")
 
@@ -65,7 +65,7 @@ class AudioLSTMForAudioClassification(CompanionModel):
         size = 2 * config.hidden_size
         statistics = config.pooling == "statistics"
         self.attention = None if config.pooling == "last" else AttentivePooling(size, statistics=statistics)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * size if statistics else size, self.num_labels)
         self.post_init()
 

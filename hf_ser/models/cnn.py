@@ -13,7 +13,7 @@ from .companion import (
     check_positive,
     check_probability,
 )
-from .layers import ConvStack, FeatureMapPooling, HeadNorm
+from .layers import ConvStack, Dropout, FeatureMapPooling, HeadNorm
 
 POOLINGS = ("flatten", "attention", "statistics")
 
@@ -81,7 +81,7 @@ class CnnModel(CompanionModel):
         self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], height, frames))
         self.hidden = nn.Linear(self.pooling.size, config.hidden_size)
         self.norm = HeadNorm(config.hidden_size) if config.head_norm else nn.Identity()
-        self.dropout = nn.Dropout(config.head_dropout)
+        self.dropout = Dropout(config.head_dropout)
         self.classifier = nn.Linear(config.hidden_size, self.num_labels)
         self.post_init()
 

@@ -13,7 +13,7 @@ from .companion import (
     check_positive,
     check_probability,
 )
-from .layers import AttentivePooling, ConvStack, as_sequence
+from .layers import AttentivePooling, ConvStack, Dropout, as_sequence
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 POOLINGS = ("final", "attention", "statistics")
@@ -100,7 +100,7 @@ class CnnRnnForAudioClassification(CompanionModel):
         self.attention = (
             None if config.pooling == "final" else AttentivePooling(size, statistics=config.pooling == "statistics")
         )
-        self.dropout = nn.Dropout(config.rnn_dropout)
+        self.dropout = Dropout(config.rnn_dropout)
         size *= {"final": config.num_layers, "attention": 1, "statistics": 2}[config.pooling]
         self.classifier = nn.Linear(size, self.num_labels)
         self.post_init()

@@ -34,6 +34,8 @@ class CompanionConfig(PreTrainedConfig):
         spec_augment_time_frames: largest width of one.
         spec_augment_frequency_masks: runs of rows that are blanked out in training; 0 for none.
         spec_augment_frequency_rows: largest width of one.
+        spec_augment_stretch: largest share by which a clip becomes longer or shorter in training, below 1; 0 for none.
+        spec_augment_row_shift: largest number of rows by which features move up or down in training; 0 for none.
         **kwargs: those of PreTrainedConfig, such as num_labels.
 
     Raises:
@@ -58,6 +60,8 @@ class CompanionConfig(PreTrainedConfig):
         spec_augment_time_frames: int = 40,
         spec_augment_frequency_masks: int = 0,
         spec_augment_frequency_rows: int = 12,
+        spec_augment_stretch: float = 0.0,
+        spec_augment_row_shift: float = 0.0,
         **kwargs: Any,
     ) -> None:
         self.sampling_rate, self.duration_s = sampling_rate, duration_s
@@ -68,6 +72,7 @@ class CompanionConfig(PreTrainedConfig):
         self.spec_augment_time_masks, self.spec_augment_time_frames = spec_augment_time_masks, spec_augment_time_frames
         self.spec_augment_frequency_masks = spec_augment_frequency_masks
         self.spec_augment_frequency_rows = spec_augment_frequency_rows
+        self.spec_augment_stretch, self.spec_augment_row_shift = spec_augment_stretch, spec_augment_row_shift
         super().__init__(**kwargs)
         self._check_signal()
 
@@ -105,6 +110,8 @@ class CompanionConfig(PreTrainedConfig):
         check_positive(self, "sampling_rate", "n_mels", "n_fft", "hop_length", "n_mfcc")
         check_positive(self, "spec_augment_time_frames", "spec_augment_frequency_rows")
         check_positive(self, "spec_augment_time_masks", "spec_augment_frequency_masks", least=0)
+        check_probability(self, "spec_augment_stretch")
+        check_number(self, "spec_augment_row_shift", zero=True)
         check_choice(self, "features", FEATURES)
         check_choice(self, "normalize", NORMALIZE)
         check_choice(self, "deltas", (0, 1, 2))
@@ -153,6 +160,8 @@ class CompanionModel(PreTrainedModel):
                 config.spec_augment_time_frames,
                 config.spec_augment_frequency_masks,
                 config.spec_augment_frequency_rows,
+                config.spec_augment_stretch,
+                config.spec_augment_row_shift,
             ),
             log_mel=LogMel(config.sampling_rate, config.n_mels, config.n_fft, config.hop_length),
         )
@@ -217,12 +226,13 @@ def check_positive(config: PreTrainedConfig, *names: str, least: int = 1) -> Non
             raise ValueError(f"{name}: got {value!r}; expected integers of at least {least}.")
 
 
-def check_number(config: PreTrainedConfig, *names: str) -> None:
-    """Raise ValueError unless these fields are finite numbers above 0."""
+def check_number(config: PreTrainedConfig, *names: str, zero: bool = False) -> None:
+    """Raise ValueError unless these fields are finite numbers above 0, or 0 where that is allowed."""
     for name in names:
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ValueError(f"{name}: got {value!r}; expected a number above 0.")
+        number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < math.inf
+        if not number or (value == 0 and not zero):
+            raise ValueError(f"{name}: got {value!r}; expected a number {'from 0' if zero else 'above 0'}.")
 
 
 def check_probability(config: PreTrainedConfig, *names: str) -> None:

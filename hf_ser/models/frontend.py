@@ -90,7 +90,7 @@ class Frontend(nn.Module):
             features = log_mel if self.cepstrum is None else self.cepstrum(log_mel)
             if self.normalize == "clip":
                 features = normalize_rows(features, num_frames)
-            return self.augment(features), num_frames
+            return self.augment(features, num_frames)
 
     def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Silence the padding, and cut or fill to (batch, num_samples)."""

@@ -4,6 +4,22 @@ import torch
 from torch import nn
 
 
+class Dropout(nn.Dropout):
+    """Dropout whose random numbers are cheap on processors, where torch draws a 64-bit number for each value.
+
+    Here one such number serves four values, so that the probability is a multiple of 2**-16.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Drop values of any shape, in training only."""
+        if not self.training or self.p == 0 or input.device.type != "cpu":
+            return super().forward(input)
+        factor = torch.empty_like(input, requires_grad=False)
+        draws = torch.empty((input.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        keep = draws[: input.numel()].as_strided(factor.shape, factor.stride()) >= round(self.p * 2**16) - 2**15
+        return input * torch.mul(keep, 1 / (1 - self.p), out=factor)
+
+
 class SqueezeExcitation(nn.Module):
     """Weigh channels by what the whole clip holds (Hu et al. 2018, "Squeeze-and-Excitation Networks").
 
@@ -59,16 +75,17 @@ class ConvBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
         self.excitation = SqueezeExcitation(out_channels) if squeeze_excitation else None
         self.pool = nn.MaxPool2d(pool_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return (batch, out_channels, height // pool_size, frames // pool_size)."""
-        hidden = torch.relu(self.norm(self.conv(features)))
+        hidden = self.norm(self.conv(features))
         if self.second is not None and self.shortcut is not None:
-            hidden = torch.relu(self.second(hidden) + self.shortcut(features))
+            hidden = self.second(torch.relu(hidden)) + self.shortcut(features)
         if self.excitation is not None:
-            hidden = self.excitation(hidden)
-        return self.dropout(self.pool(hidden))
+            hidden = self.excitation(torch.relu(hidden))
+        # The largest of what ReLU leaves is what ReLU leaves of the largest, at a quarter of the work.
+        return self.dropout(torch.relu(self.pool(hidden)))
 
 
 class ConvStack(nn.Module):
@@ -194,31 +211,68 @@ class HeadNorm(nn.BatchNorm1d):
 
 
 class SpecAugment(nn.Module):
-    """Blank out random runs of frames and of rows, in training only (Park et al. 2019, "SpecAugment").
+    """Change features at random, in training only: stretch, shift and mask (Park et al. 2019, "SpecAugment").
 
-    Each clip has masks of its own, of a width from 0 to the largest, filled with the clip's mean.
+    Each clip has a change of its own. Stretching makes it slower or faster at the same pitch, shifting rows makes the
+    voice higher or lower, and masks, of a width from 0 to the largest, are filled with the clip's mean.
 
     Args:
         time_masks: runs of frames.
         time_mask_frames: largest width of one.
         frequency_masks: runs of rows.
         frequency_mask_rows: largest width of one.
+        stretch: largest share by which a clip becomes longer or shorter, below 1.
+        row_shift: largest number of rows by which the features move up or down.
     """
 
-    def __init__(self, time_masks: int, time_mask_frames: int, frequency_masks: int, frequency_mask_rows: int) -> None:
+    def __init__(
+        self,
+        time_masks: int,
+        time_mask_frames: int,
+        frequency_masks: int,
+        frequency_mask_rows: int,
+        stretch: float = 0.0,
+        row_shift: float = 0.0,
+    ) -> None:
         super().__init__()
         self.time_masks, self.time_mask_frames = time_masks, time_mask_frames
         self.frequency_masks, self.frequency_mask_rows = frequency_masks, frequency_mask_rows
+        self.stretch, self.row_shift = stretch, row_shift
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Mask features (batch, rows, frames)."""
-        if not self.training or not (self.time_masks or self.frequency_masks):
-            return features
+    def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Change features (batch, rows, frames), of which `num_frames` (batch,) are true; return both."""
+        if not self.training:
+            return features, num_frames
+        if self.stretch or self.row_shift:
+            features, num_frames = self._warp(features, num_frames)
+        if self.time_masks or self.frequency_masks:
+            features = self._mask(features)
+        return features, num_frames
+
+    def _warp(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         batch, rows, frames = features.shape
-        hidden = _runs(batch, frames, self.time_masks, self.time_mask_frames, features.device)[:, None, :]
-        hidden = (
-            hidden | _runs(batch, rows, self.frequency_masks, self.frequency_mask_rows, features.device)[:, :, None]
+        draws = 2 * torch.rand(2, batch, 1, device=features.device) - 1
+        factors = (1 + self.stretch) ** draws[0]
+        # Where each row and frame is taken from, in units in which -1 and 1 are the centres of the first and the last.
+        times = torch.arange(frames, device=features.device) / factors
+        heights = torch.arange(rows, device=features.device) + self.row_shift * draws[1]
+        grid = torch.stack(
+            [
+                (2 * times / max(frames - 1, 1) - 1)[:, None, :].expand(-1, rows, -1),
+                (2 * heights / max(rows - 1, 1) - 1)[:, :, None].expand(-1, -1, frames),
+            ],
+            dim=-1,
         )
+        warped = nn.functional.grid_sample(
+            features[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True
+        )[:, 0]
+        return warped, (num_frames * factors[:, 0]).ceil().long().clamp(1, frames)
+
+    def _mask(self, features: torch.Tensor) -> torch.Tensor:
+        batch, rows, frames = features.shape
+        times = _runs(batch, frames, self.time_masks, self.time_mask_frames, features.device)
+        heights = _runs(batch, rows, self.frequency_masks, self.frequency_mask_rows, features.device)
+        hidden = times[:, None, :] | heights[:, :, None]
         return torch.where(hidden, features.mean(dim=(1, 2), keepdim=True), features)
 
 

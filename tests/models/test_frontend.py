@@ -88,9 +88,41 @@ def test_spec_augment_masks_in_training_only(build, tiny, waveforms):
 def test_spec_augment_reaches_every_place_and_width():
     torch.manual_seed(0)
     rows = torch.arange(20.0).expand(2000, 1, 20)
-    hidden = SpecAugment(1, 5, 0, 1).train()(rows) != rows
+    hidden = SpecAugment(1, 5, 0, 1).train()(rows, torch.full((2000,), 20))[0] != rows
     assert hidden.any(dim=0).all()
     assert set(hidden.sum(dim=(1, 2)).tolist()) == {0, 1, 2, 3, 4, 5}
+
+
+def _bumps(place, clips=400):
+    """A bump (clips, 20 rows, 40 frames) at this row and frame, and its true frames."""
+    rows, frames = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
+    bump = torch.exp(-((rows - place[0]) ** 2 + (frames - place[1]) ** 2) / 4)
+    return bump.expand(clips, 20, 40), torch.full((clips,), 30)
+
+
+def test_spec_augment_stretches_time_about_the_start():
+    torch.manual_seed(0)
+    features, num_frames = _bumps((10, 20))
+    warped, stretched = SpecAugment(0, 1, 0, 1, stretch=0.25).train()(features, num_frames)
+    places = warped.amax(dim=1).argmax(dim=1)
+    assert (warped.amax(dim=2).argmax(dim=1) == 10).all()
+    assert places.min() <= 17 and places.max() >= 24 and (places >= 16).all() and (places <= 25).all()
+    assert ((stretched.float() / 30 - places / 20).abs() <= 0.08).all()  # the true frames move along
+    assert SpecAugment(0, 1, 0, 1, stretch=0.25).train()(features, torch.full((400,), 40))[1].max() == 40
+
+
+def test_spec_augment_shifts_rows_both_ways():
+    torch.manual_seed(0)
+    features, num_frames = _bumps((10, 20))
+    warped, same = SpecAugment(0, 1, 0, 1, row_shift=3.0).train()(features, num_frames)
+    assert set(warped.amax(dim=2).argmax(dim=1).tolist()) == set(range(7, 14))
+    assert (warped.amax(dim=1).argmax(dim=1) == 20).all() and torch.equal(same, num_frames)
+
+
+def test_spec_augment_leaves_evaluation_alone():
+    features, num_frames = _bumps((10, 20), clips=3)
+    augment = SpecAugment(2, 9, 2, 9, stretch=0.3, row_shift=5.0).eval()
+    assert augment(features, num_frames)[0] is features and augment(features, num_frames)[1] is num_frames
 
 
 def test_it_stays_in_float32_when_the_model_is_cast(build, tiny, waveforms):

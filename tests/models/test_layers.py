@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from hf_ser.models.layers import Dropout
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_keeps_the_mean(probability, dtype):
+    torch.manual_seed(0)
+    inputs = torch.ones(64, 32, 10, 15, dtype=dtype)
+    outputs = Dropout(probability).train()(inputs)
+    assert outputs.dtype == dtype
+    assert (outputs == 0).float().mean().item() == pytest.approx(probability, abs=0.004)
+    assert set(outputs.float().unique().tolist()) == {0.0, float(torch.tensor(1 / (1 - probability)).to(dtype))}
+    assert outputs.float().mean().item() == pytest.approx(1, abs=0.015)
+
+
+def test_dropout_is_independent_from_value_to_value():
+    torch.manual_seed(0)
+    kept = (Dropout(0.5).train()(torch.ones(200_000)) != 0).float() - 0.5
+    for lag in (1, 2, 3, 4, 8):
+        assert (kept[lag:] * kept[:-lag]).mean().abs() < 0.005
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4), (5,), (3, 7, 2, 5)])
+def test_dropout_takes_any_shape_and_layout(shape):
+    inputs = torch.ones(shape)
+    assert Dropout(0.4).train()(inputs).shape == shape
+    if inputs.ndim == 4:
+        outputs = Dropout(0.4).train()(inputs.to(memory_format=torch.channels_last))
+        assert outputs.is_contiguous(memory_format=torch.channels_last)
+    if inputs.ndim > 1:
+        outputs = Dropout(0.4).train()(inputs.transpose(0, 1))
+        assert outputs.shape == inputs.transpose(0, 1).shape
+
+
+def test_dropout_passes_gradients_where_it_passes_values():
+    inputs = torch.rand(40, 50, requires_grad=True)
+    outputs = Dropout(0.5).train()(inputs)
+    outputs.sum().backward()
+    assert torch.equal(inputs.grad != 0, outputs != 0) and set(inputs.grad.unique().tolist()) == {0.0, 2.0}
+
+
+def test_dropout_repeats_with_a_seed_and_rests_in_evaluation():
+    inputs, layer = torch.rand(100), Dropout(0.3)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(layer.train()(inputs))
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    assert torch.equal(layer.eval()(inputs), inputs) and torch.equal(Dropout(0.0).train()(inputs), inputs)
