@@ -44,6 +44,9 @@ class CompareArguments:
         default=None, metadata={"help": f"file whose text between {BEGIN} and {END} becomes the tables"}
     )
     names: list[str] = field(default_factory=list, metadata={"help": "shown instead of the runs' own names"})
+    published: str | None = field(
+        default=None, metadata={"help": "YAML file of what others report, such as results/published.yaml"}
+    )
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier comparison in output_dir"})
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class CompareArguments:
             raise ConfigError(
                 f"--readme {self.readme}: no such file; expected one with the markers {BEGIN} and {END}."
             )
+        if self.published is not None and not Path(self.published).is_file():
+            raise ConfigError(f"--published {self.published}: no such file; expected YAML.")
         folder = Path(self.output_dir or "")
         if self.output_dir is None:
             return

@@ -34,6 +34,7 @@ from hf_ser.evaluation.comparison_tables import (
     render_markdown,
 )
 from hf_ser.evaluation.plots import ScoreRow, plot_confusions, plot_macro_roc, plot_scores, plot_training_curves
+from hf_ser.evaluation.published import read_published
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
 _SIDE_BY_SIDE = 4  # confusion matrices in one figure
@@ -49,7 +50,7 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
         ResultsError, ComparisonError: runs that cannot be read or compared, or a README without its markers.
     """
     groups = group(load_runs(args.runs, args.names, args.protocol))
-    tables = make_tables(groups)
+    tables = make_tables(groups, read_published(Path(args.published)) if args.published else None)
     text = render_markdown(tables)
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # refused before anything is written

@@ -13,6 +13,7 @@ from tabulate import LATEX_ESCAPE_RULES, tabulate
 from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.evaluation.comparison import CLUSTERED, Key, Run, differing, paired
+from hf_ser.evaluation.published import Published, published_for
 from hf_ser.evaluation.report import markdown, number
 
 SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
@@ -30,11 +31,18 @@ class Table:
     rows: list[list[str]]
 
 
-def make_tables(groups: Groups) -> list[Table]:
-    """Of every group its scores and its differences to the best run; then what the protocols are worth."""
+def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None) -> list[Table]:
+    """Of every group its scores and its differences to the best run; then what the protocols are worth.
+
+    Args:
+        groups: see `comparison.group`.
+        reported: what others report, see `read_published`.
+    """
     tables = []
     for key, runs in groups.items():
-        tables.append(_scores_table(key, runs, groups))
+        table = _scores_table(key, runs, groups)
+        _add_published(table, runs, reported or {})
+        tables.append(table)
         if len(runs) > 1 and runs[0].scored:
             tables.append(_differences_table(key, runs))
     return tables + _gap_tables(groups)
@@ -59,6 +67,20 @@ def _scores_table(key: Key, runs: Sequence[Run], groups: Groups) -> Table:
         size = "-" if parameters is None else f"{parameters:,}"
         rows.append([name, *cells, ece, size, ", ".join(map(str, seeds)) or "-"])
     return Table(f"Scores: {heading(key)}", _caption(key, runs, groups), header, rows)
+
+
+def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Published]) -> None:
+    """A column beside our accuracy, where there is anything to put into it, and the protocols in words."""
+    names = [published_for(run.name, reported) for run in runs]
+    shown = {name: reported[name] for name in names if name is not None}
+    if not shown:
+        return
+    place = 1 + table.header.index("accuracy")
+    table.header.insert(place, "published accuracy")
+    for row, name in zip(table.rows, names, strict=True):
+        row.insert(place, "-" if name is None else number(reported[name].accuracy))
+    protocols = "; ".join(f"{name}: {its.protocol}" for name, its in sorted(shown.items()))
+    table.sentences.append(f"Published are others' figures, one run each, on other clips than these ({protocols}).")
 
 
 def _cell(run: Run, score: str) -> str:

@@ -1,0 +1,47 @@
+"""What others report for an architecture, to stand beside our own score of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from hf_ser.arguments import ConfigError
+
+
+@dataclass(frozen=True)
+class Published:
+    """A reported accuracy, and in words the clips that it was measured on."""
+
+    accuracy: float
+    protocol: str
+
+
+def read_published(path: Path) -> dict[str, Published]:
+    """Read a YAML file that maps models to `{accuracy: 0.56, protocol: in words}`.
+
+    Raises:
+        ConfigError: not such a mapping, or an accuracy outside 0 to 1.
+    """
+    expected = "expected models with {accuracy: from 0 to 1, protocol: in words}"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--published {path}: {error}; {expected}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"--published {path}: got {type(content).__name__}; {expected}.")
+    reported = {}
+    for name, its in content.items():
+        if not isinstance(its, dict) or its.keys() != {"accuracy", "protocol"}:
+            raise ConfigError(f"--published {path}: {name} is {its!r}; {expected}.")
+        accuracy = its["accuracy"]
+        if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
+            raise ConfigError(f"--published {path}: the accuracy of {name} is {accuracy!r}; {expected}.")
+        reported[str(name)] = Published(accuracy, str(its["protocol"]))
+    return reported
+
+
+def published_for(run_name: str, reported: Mapping[str, Published]) -> str | None:
+    """The longest model that the run's name begins with, as `audio_cnn_plus_random` is of audio_cnn."""
+    found = [name for name in reported if run_name == name or run_name.startswith(f"{name}_")]
+    return max(found, key=len, default=None)
