@@ -1,8 +1,9 @@
 """Speed of the frontends on real recordings, beside librosa over the same waveforms, in one run.
 
-python benchmarks/frontends.py [--corpora ../shared/corpora] [--clips 128] [--rounds 5]
+python benchmarks/frontends.py [--corpora ../shared/corpora] [--clips 768] [--rounds 5]
 
-The peer computes clip by clip in one process, as a notebook does, with the same windows. Our side computes batches of
+The peer computes clip by clip in one process, as a notebook does, with the same windows. Its BLAS has one thread: with
+more it is no faster, and their idling afterwards would slow down ours. Our side computes batches of
 32 clips, cut or filled to 3 seconds, on all processors. Both work on the same decoded clips in memory and take turns,
 and the ratio is taken pair by pair. Limits: agreement, the largest difference over the first 16 clips, is printed
 beside the speed (statistics of functionals are compared column by column, as a share of what librosa gives).
@@ -15,11 +16,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported
+
 import librosa
 import numpy as np
 import torch
 
 from hf_ser.audio import load_audio
+from hf_ser.memory import keep_freed_memory
 from hf_ser.models import Functionals, LogMel, Mfcc
 
 SAMPLING_RATE, NUM_SAMPLES, BATCH = 16_000, 48_000, 32
@@ -125,10 +129,11 @@ def compare(name: str, waveforms: np.ndarray, rounds: int) -> None:
 
 
 def main() -> None:
+    keep_freed_memory()  # for both sides
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("HF_SER_CORPORA", str(Path(__file__).parents[2] / "shared" / "corpora"))
     parser.add_argument("--corpora", type=Path, default=default, help="folder with ravdess and crema_d")
-    parser.add_argument("--clips", type=int, default=128)
+    parser.add_argument("--clips", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     waveforms = clips(args.corpora, args.clips)

@@ -135,7 +135,7 @@ class Functionals(nn.Module):
         if attention_mask is not None:
             waveforms = waveforms.masked_fill(attention_mask == 0, 0.0)
             lengths = attention_mask.sum(dim=1)
-        if not torch.isfinite(waveforms).all():
+        if not torch.isfinite(torch.stack(torch.aminmax(waveforms))).all():  # a NaN is both, whatever else there is
             raise ValueError(
                 "input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip."
             )
@@ -148,7 +148,7 @@ class Functionals(nn.Module):
             parts = [
                 _decibels(bands) @ self.dct,
                 chroma / torch.where(largest > torch.finfo(torch.float32).tiny, largest, 1.0),
-                spectral_contrast(power.sqrt(), self.bands, num_frames),
+                spectral_contrast(power, self.bands, num_frames),
                 self._zero_crossing_rate(waveforms, lengths)[..., None],
                 self._frame_means(waveforms**2)[..., None].sqrt(),
                 _decibels(loudness),
@@ -166,9 +166,10 @@ class Functionals(nn.Module):
         """Share of samples (batch, frames) whose sign is another than that of the sample before in the same frame."""
         negative = waveforms < -_AMIN
         # librosa goes on with the last sample, which adds no crossing.
-        places = torch.arange(1, waveforms.shape[1], device=waveforms.device)
-        crossings = (negative[:, 1:] != negative[:, :-1]) & (places < lengths[:, None])
-        crossings = nn.functional.pad(crossings.float(), (1, 0))
+        crossings = nn.functional.pad((negative[:, 1:] != negative[:, :-1]).float(), (1, 0))
+        if (lengths < waveforms.shape[1]).any():
+            places = torch.arange(waveforms.shape[1], device=waveforms.device)
+            crossings = crossings * (places < lengths[:, None])
         rates = self._frame_means(crossings)
         # The first sample of a frame has none before it in the frame.
         firsts = nn.functional.pad(crossings, (self.n_fft // 2, self.n_fft // 2))[:, :: self.hop_length]
@@ -195,12 +196,12 @@ def contrast_bands(sampling_rate: int, n_fft: int) -> tuple[tuple[int, int, int]
 
 
 def spectral_contrast(
-    magnitude: torch.Tensor, bands: tuple[tuple[int, int, int], ...], num_frames: torch.Tensor
+    power: torch.Tensor, bands: tuple[tuple[int, int, int], ...], num_frames: torch.Tensor
 ) -> torch.Tensor:
     """Peaks above valleys in each band, in decibels of magnitude.
 
     Args:
-        magnitude: (batch, frames, bins).
+        power: (batch, frames, bins).
         bands: see `contrast_bands`.
         num_frames: true frames of each clip (batch,).
 
@@ -209,15 +210,15 @@ def spectral_contrast(
     """
     peaks, valleys = [], []
     for first, end, count in bands:
-        band = magnitude[..., first:end]
+        band = power[..., first:end]
         if count == 1:
-            peaks.append(band.amax(dim=-1))
-            valleys.append(band.amin(dim=-1))
+            peaks.append(band.amax(dim=-1).sqrt())
+            valleys.append(band.amin(dim=-1).sqrt())
         else:
             ordered = _sort(band)
-            peaks.append(ordered[..., -count:].mean(dim=-1))
-            valleys.append(ordered[..., :count].mean(dim=-1))
-    padding = torch.arange(magnitude.shape[1], device=magnitude.device) >= num_frames[:, None]
+            peaks.append(ordered[..., -count:].sqrt().mean(dim=-1))
+            valleys.append(ordered[..., :count].sqrt().mean(dim=-1))
+    padding = torch.arange(power.shape[1], device=power.device) >= num_frames[:, None]
     levels = []
     for values in (peaks, valleys):
         level = _decibels(torch.stack(values, dim=-1))

