@@ -20,6 +20,8 @@ class CompanionConfig(PreTrainedConfig):
     Args:
         sampling_rate: Hz.
         duration_s: seconds from the start of a clip that the model sees; shorter clips are filled with silence.
+        trim_db: cut the clip's silent ends before that, where they are so many decibels below its loudest part, such
+            as 30; None for not.
         features: log_mel, or mfcc.
         n_mels: mel bands.
         n_fft: samples of a window and of its Fourier transform.
@@ -46,6 +48,7 @@ class CompanionConfig(PreTrainedConfig):
         self,
         sampling_rate: int = 16_000,
         duration_s: float = 3.0,
+        trim_db: float | None = None,
         features: str = "log_mel",
         n_mels: int = 80,
         n_fft: int = 400,
@@ -64,7 +67,7 @@ class CompanionConfig(PreTrainedConfig):
         spec_augment_row_shift: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        self.sampling_rate, self.duration_s = sampling_rate, duration_s
+        self.sampling_rate, self.duration_s, self.trim_db = sampling_rate, duration_s, trim_db
         self.features, self.n_mels, self.n_fft, self.hop_length = features, n_mels, n_fft, hop_length
         self.n_mfcc, self.deltas = n_mfcc, deltas
         self.top_db, self.normalize = top_db, normalize
@@ -116,8 +119,7 @@ class CompanionConfig(PreTrainedConfig):
         check_choice(self, "normalize", NORMALIZE)
         check_choice(self, "deltas", (0, 1, 2))
         check_number(self, "duration_s", "global_std")
-        if self.top_db is not None:
-            check_number(self, "top_db")
+        check_number(self, *(name for name in ("top_db", "trim_db") if getattr(self, name) is not None))
         if self.num_samples <= self.n_fft // 2:
             raise ValueError(
                 f"duration_s: got {self.duration_s}, which is {self.num_samples} samples; expected more than half a "
@@ -149,6 +151,7 @@ class CompanionModel(PreTrainedModel):
         self.frontend = Frontend(
             features=config.features,
             num_samples=config.num_samples,
+            trim_db=config.trim_db,
             normalize=config.normalize,
             top_db=config.top_db,
             global_mean=config.global_mean,

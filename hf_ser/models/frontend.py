@@ -9,6 +9,7 @@ from torch import nn
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import Cepstrum, limit_range
+from .trimming import cut_silent_ends
 
 FEATURES = ("log_mel", "mfcc")
 NORMALIZE = ("none", "ref_max", "clip", "global")
@@ -23,6 +24,7 @@ class Frontend(nn.Module):
     Args:
         features: log_mel or mfcc.
         num_samples: of the fixed duration.
+        trim_db: cut silent ends first (see `cut_silent_ends`); None for not.
         normalize: none: decibels as they are; ref_max: decibels below the clip's loudest point; clip: mean 0 and
             variance 1 of each row over the clip's true frames, 0 elsewhere; global: (decibels - mean) / std.
         top_db: see `Mfcc`.
@@ -39,6 +41,7 @@ class Frontend(nn.Module):
         *,
         features: str,
         num_samples: int,
+        trim_db: float | None,
         normalize: str,
         top_db: float | None,
         global_mean: float,
@@ -49,7 +52,7 @@ class Frontend(nn.Module):
         log_mel: LogMel,
     ) -> None:
         super().__init__()
-        self.num_samples, self.normalize, self.top_db = num_samples, normalize, top_db
+        self.num_samples, self.trim_db, self.normalize, self.top_db = num_samples, trim_db, normalize, top_db
         self.global_mean, self.global_std = global_mean, global_std
         self.log_mel = log_mel
         self.cepstrum = Cepstrum(log_mel.mel.n_mels, n_mfcc, deltas) if features == "mfcc" else None
@@ -93,11 +96,15 @@ class Frontend(nn.Module):
             return self.augment(features, num_frames)
 
     def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Silence the padding, and cut or fill to (batch, num_samples)."""
+        """Silence the padding, cut silent ends where asked to, and cut or fill to (batch, num_samples)."""
         check_waveforms(input_values, attention_mask)
-        waveforms = input_values[:, : self.num_samples].float()
+        used = self.num_samples if self.trim_db is None else input_values.shape[1]
+        waveforms = input_values[:, :used].float()
         if attention_mask is not None:
-            waveforms = waveforms.masked_fill(attention_mask[:, : self.num_samples] == 0, 0.0)
+            waveforms = waveforms.masked_fill(attention_mask[:, :used] == 0, 0.0)
+        if self.trim_db is not None:
+            check_finite(waveforms.abs().amax())
+            return cut_silent_ends(waveforms, self.trim_db, self.num_samples)
         return nn.functional.pad(waveforms, (0, self.num_samples - waveforms.shape[1]))
 
     def _true_frames(self, waveforms: torch.Tensor) -> torch.Tensor:
@@ -108,10 +115,7 @@ class Frontend(nn.Module):
         # sample is in the stretch of number n // hop_length.
         shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.num_samples - 1))
         peaks = shifted.unflatten(1, (frames, hop_length)).abs().amax(dim=-1)
-        if not torch.compiler.is_compiling() and not torch.isfinite(peaks).all():
-            raise ValueError(
-                "input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip."
-            )
+        check_finite(peaks)
         return 1 + (torch.arange(frames, device=peaks.device) * (peaks > 0)).amax(dim=1)
 
 
@@ -133,6 +137,16 @@ def check_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | N
         raise ValueError(
             f"attention_mask: got shape {tuple(attention_mask.shape)}; expected that of input_values, {shape}."
         )
+
+
+def check_finite(peaks: torch.Tensor) -> None:
+    """Refuse NaN and infinite samples by the largest magnitudes of waveforms.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    if not torch.compiler.is_compiling() and not torch.isfinite(peaks).all():
+        raise ValueError("input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip.")
 
 
 def normalize_rows(features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:

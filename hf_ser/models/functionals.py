@@ -9,7 +9,7 @@ import torchaudio
 from torch import nn
 
 from .filterbanks import a_weights, chroma_filters, frequencies_hz
-from .frontend import check_waveforms
+from .frontend import check_finite, check_waveforms
 from .spectra import apply_filters, filter_groups, in_portions, power_spectra
 
 STATISTICS = ("mean", "std", "min", "quartile_1", "median", "quartile_3", "max")
@@ -135,10 +135,7 @@ class Functionals(nn.Module):
         if attention_mask is not None:
             waveforms = waveforms.masked_fill(attention_mask == 0, 0.0)
             lengths = attention_mask.sum(dim=1)
-        if not torch.isfinite(torch.stack(torch.aminmax(waveforms))).all():  # a NaN is both, whatever else there is
-            raise ValueError(
-                "input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip."
-            )
+        check_finite(torch.stack(torch.aminmax(waveforms)))  # a NaN is both, whatever else there is
         num_frames = 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")
         with torch.autocast(waveforms.device.type, enabled=False):
             power = power_spectra(waveforms, self.window, self.hop_length, pad_mode="constant")

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from hf_ser.audio import trim_silence
 from hf_ser.models import LogMel
 from hf_ser.models.frontend import normalize_rows
 from hf_ser.models.layers import SpecAugment
@@ -91,6 +92,21 @@ def test_spec_augment_reaches_every_place_and_width():
     hidden = SpecAugment(1, 5, 0, 1).train()(rows, torch.full((2000,), 20))[0] != rows
     assert hidden.any(dim=0).all()
     assert set(hidden.sum(dim=(1, 2)).tolist()) == {0, 1, 2, 3, 4, 5}
+
+
+def test_a_model_that_trims_hears_clips_as_if_they_had_been_cut(build, tiny, waveforms):
+    sounds, silence = waveforms(3, duration_s=0.3)[0], torch.zeros(3, 5120)
+    clips = torch.cat([silence, sounds, silence], dim=1)
+    cut = torch.stack([torch.from_numpy(trim_silence(clip.numpy(), 30.0)) for clip in clips])
+    assert cut.shape[1] < clips.shape[1]
+    model, expected = build(tiny("audio_cnn", trim_db=30.0)), build(tiny("audio_cnn"))(cut).logits
+    torch.testing.assert_close(model(clips).logits, expected)
+    mask = torch.nn.functional.pad(torch.ones_like(clips), (0, 9))
+    noisy = torch.nn.functional.pad(clips, (0, 9), value=1.0)
+    torch.testing.assert_close(model(noisy, mask).logits, expected)
+    noisy[0, -1] = float("nan")
+    with pytest.raises(ValueError, match="NaN"):
+        model(noisy)
 
 
 def _bumps(place, clips=400):
