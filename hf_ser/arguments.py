@@ -6,6 +6,7 @@ types values but swallows misspelt keys. `parse` does both and refuses unknown k
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
@@ -50,7 +51,8 @@ def parse(
     positional: str | None = None,
 ) -> tuple[Any, ...]:
     """Fill the dataclasses from `argv` (default: the command line), later sources overriding earlier ones:
-    field defaults, then the YAML file behind `--config`, then `--field value`.
+    field defaults, then the YAML file behind `--config`, then `--field value`, or `--field.key value` for one key of a
+    field that holds a mapping.
 
     Args:
         dataclass_types: whose fields may be given.
@@ -70,13 +72,17 @@ def parse(
     parser = _Parser(dataclass_types, allow_abbrev=False, description=description)  # type: ignore[arg-type]
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
+    argv, nested = _split_nested(argv)
 
     finder = _Finder(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
     config_file = finder.parse_known_args(argv)[0].config
-    if config_file is not None:
+    content = {} if config_file is None else _read_yaml(Path(config_file))
+    source = "command line" if config_file is None else config_file
+    if content or nested:
+        _refuse_unknown(list(nested), known, "command line")
         hints = {name: hint for cls in dataclass_types for name, hint in get_type_hints(cls).items()}
-        _set_defaults(parser, _read_yaml(Path(config_file)), known, config_file, hints)
+        _set_defaults(parser, _with_nested(content, nested, source), known, source, hints)
 
     *instances, rest = _parse_into(parser, argv)
     if rest:
@@ -113,6 +119,46 @@ def _name_leading_words(argv: list[str], field_name: str) -> list[str]:
     if any(word.partition("=")[0] in flags for word in argv):
         raise ConfigError(f"command line: got --{field_name} beside the leading {argv[0]}; expected one of them.")
     return [f"--{field_name}", *argv]
+
+
+def _split_nested(argv: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Take `--field.key value` and `--field.key=value` out -> the other words, and field -> key -> value."""
+    rest: list[str] = []
+    nested: dict[str, dict[str, Any]] = {}
+    words = iter(argv)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if re.fullmatch(r"--\w+\.\w+", flag) is None:
+            rest.append(word)
+            continue
+        if not equals:
+            value = next(words, "")
+            if not value or value.startswith("--"):
+                raise ConfigError(f"command line: {flag} has no value; expected one after it.")
+        field_name, _, key = flag.removeprefix("--").partition(".")
+        nested.setdefault(field_name, {})[key] = _yaml_value(value)
+    return rest, nested
+
+
+def _yaml_value(text: str) -> Any:
+    """What a word would be in a YAML file, or text where it would be nothing; 3e-5 is a number, as elsewhere here."""
+    try:
+        value = yaml.safe_load(text)
+        return float(value) if isinstance(value, str) else value
+    except (yaml.YAMLError, ValueError):
+        return text
+
+
+def _with_nested(content: dict[str, Any], nested: dict[str, dict[str, Any]], source: str) -> dict[str, Any]:
+    content = dict(content)
+    for name, values in nested.items():
+        before = content.get(name) or {}
+        if not isinstance(before, dict):
+            raise ConfigError(
+                f"{source}: {name} is {before!r}; expected a mapping to take --{name}.{next(iter(values))}."
+            )
+        content[name] = {**before, **values}
+    return content
 
 
 def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:

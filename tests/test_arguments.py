@@ -141,6 +141,36 @@ def test_command_line_bool_overrides_yaml(config):
     assert parse(Training, argv=[*argv, "--shuffle"]) == (Training("a", shuffle=True),)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--extra.a", "2"], {"a": 2, "b": "x"}),
+        (["--extra.a=3e-5", "--extra.c", "[1, 2]"], {"a": 3e-5, "b": "x", "c": [1, 2]}),
+        (["--extra.b=null", "--epochs", "5"], {"a": 1, "b": None}),
+        (["--extra.b", "a: [b"], {"a": 1, "b": "a: [b"}),
+        (["--extra.b", "-1.5"], {"a": 1, "b": -1.5}),
+    ],
+)
+def test_one_key_of_a_mapping_is_overridden(config, words, expected):
+    (training,) = parse(Training, argv=[*config("name: a\nextra: {a: 1, b: x}"), *words])
+    assert training.extra == expected
+    assert parse(Training, argv=["--name", "a", "--extra.d", "true"])[0].extra == {"d": True}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--extr.a", "1"], "did you mean extra"),
+        (["--epochs.a", "1"], "epochs"),
+        (["--extra.a"], "has no value"),
+        (["--extra.a", "--epochs"], "has no value"),
+    ],
+)
+def test_a_key_that_cannot_be_overridden_is_refused(config, words, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(Training, argv=[*config("name: a\nepochs: 4"), *words])
+
+
 def test_a_required_field_may_stand_in_either_place(config):
     assert "--name" in refusal([])
     assert "--name" in refusal(config("epochs: 1"))

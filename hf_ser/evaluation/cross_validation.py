@@ -1,6 +1,7 @@
 """Cross-validation: every fold and seed trained and scored by one recipe, resumable, the predictions pooled."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ class CrossValidationArguments:
         for name in (self.model_recipe, self.recipe_config, self.launch_config):
             if name is not None and not Path(name).is_file():
                 raise ConfigError(f"{name}: no such file; expected a recipe (.py) or its configuration (.yaml).")
-        bad = [override for override in self.recipe_overrides if not override.partition("=")[0].isidentifier()]
+        bad = [its for its in self.recipe_overrides if not re.fullmatch(r"[^\W\d]\w*(\.\w+)?=.*", its, re.DOTALL)]
         if bad:
             raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:

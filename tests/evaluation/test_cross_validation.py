@@ -172,6 +172,7 @@ def test_across_corpora(dataset_dir, tmp_path, recipe):
         ({"model_recipe": "none.py"}, "none.py: no such file"),
         ({"model_recipe": None, "recipe_overrides": ["a=1"]}, "without model_recipe"),
         ({"recipe_overrides": ["--epochs 8"]}, "expected field=value"),
+        ({"recipe_overrides": ["a.b.c=1"]}, "expected field=value"),
         ({"seeds": []}, "at least one"),
         ({"seeds": [1, 1]}, "each once"),
     ],
