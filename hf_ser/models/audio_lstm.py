@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .companion import CompanionConfig, CompanionModel, check_choice, check_positive, check_probability
+from .checks import check_choice, check_positive, check_probability
+from .companion import CompanionConfig, CompanionModel
 from .layers import AttentivePooling, Dropout
 
 POOLINGS = ("last", "attention", "statistics")

@@ -5,14 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .companion import (
-    CompanionConfig,
-    CompanionModel,
-    check_choice,
-    check_kernels,
-    check_positive,
-    check_probability,
-)
+from .checks import check_choice, check_positive, check_probability, check_stack
+from .companion import CompanionConfig, CompanionModel
 from .layers import ConvStack, Dropout, FeatureMapPooling, HeadNorm
 
 POOLINGS = ("flatten", "attention", "statistics")
@@ -57,11 +51,10 @@ class CnnConfig(CompanionConfig):
         self.head_norm, self.head_dropout = head_norm, head_dropout
         self.residual, self.squeeze_excitation = residual, squeeze_excitation
         super().__init__(**kwargs)
-        check_positive(self, "channels", "kernel_sizes", "pool_size", "hidden_size")
-        check_kernels(self, self.kernel_sizes, len(self.channels))
-        check_probability(self, "dropout", "head_dropout")
+        check_positive(self, "hidden_size")
+        check_probability(self, "head_dropout")
         check_choice(self, "pooling", POOLINGS)
-        self.pooled_shape(len(self.channels), self.pool_size)
+        check_stack(self)
 
 
 class CnnModel(CompanionModel):
@@ -69,14 +62,7 @@ class CnnModel(CompanionModel):
 
     def __init__(self, config: CnnConfig) -> None:
         super().__init__(config)
-        self.stack = ConvStack(
-            config.channels,
-            config.kernel_sizes,
-            config.pool_size,
-            config.dropout,
-            residual=config.residual,
-            squeeze_excitation=config.squeeze_excitation,
-        )
+        self.stack = ConvStack.of(config)
         height, frames = config.pooled_shape(len(config.channels), config.pool_size)
         self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], height, frames))
         self.hidden = nn.Linear(self.pooling.size, config.hidden_size)

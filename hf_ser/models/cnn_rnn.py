@@ -5,14 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .companion import (
-    CompanionConfig,
-    CompanionModel,
-    check_choice,
-    check_kernels,
-    check_positive,
-    check_probability,
-)
+from .checks import check_choice, check_positive, check_probability, check_stack
+from .companion import CompanionConfig, CompanionModel
 from .layers import AttentivePooling, ConvStack, Dropout, as_sequence
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
@@ -65,11 +59,10 @@ class CnnRnnConfig(CompanionConfig):
         self.residual, self.squeeze_excitation = residual, squeeze_excitation
         super().__init__(**kwargs)
         check_choice(self, "cell", tuple(CELLS))
-        check_positive(self, "channels", "kernel_sizes", "pool_size", "hidden_size", "num_layers")
-        check_kernels(self, self.kernel_sizes, len(self.channels))
-        check_probability(self, "dropout", "rnn_dropout")
+        check_positive(self, "hidden_size", "num_layers")
+        check_probability(self, "rnn_dropout")
         check_choice(self, "pooling", POOLINGS)
-        self.pooled_shape(len(self.channels), self.pool_size)
+        check_stack(self)
 
 
 class CnnRnnForAudioClassification(CompanionModel):
@@ -79,14 +72,7 @@ class CnnRnnForAudioClassification(CompanionModel):
 
     def __init__(self, config: CnnRnnConfig) -> None:
         super().__init__(config)
-        self.stack = ConvStack(
-            config.channels,
-            config.kernel_sizes,
-            config.pool_size,
-            config.dropout,
-            residual=config.residual,
-            squeeze_excitation=config.squeeze_excitation,
-        )
+        self.stack = ConvStack.of(config)
         height, _ = config.pooled_shape(len(config.channels), config.pool_size)
         self.rnn = CELLS[config.cell](
             config.channels[-1] * height,

@@ -1,6 +1,5 @@
 """What the companion models have in common: one waveform input, a frontend and a linear classifier."""
 
-import math
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from .checks import check_choice, check_number, check_positive, check_probability
 from .frontend import FEATURES, NORMALIZE, Frontend
 from .layers import SpecAugment
 from .log_mel import LogMel
@@ -218,44 +218,3 @@ class CompanionModel(PreTrainedModel):
         if not (self.config.return_dict if return_dict is None else return_dict):
             return (logits,) if loss is None else (loss, logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)
-
-
-def check_positive(config: PreTrainedConfig, *names: str, least: int = 1) -> None:
-    """Raise ValueError unless these fields are integers, or lists of integers, of at least `least`."""
-    for name in names:
-        value = getattr(config, name)
-        items = value if isinstance(value, list) else [value]
-        if not items or any(isinstance(item, bool) or not isinstance(item, int) or item < least for item in items):
-            raise ValueError(f"{name}: got {value!r}; expected integers of at least {least}.")
-
-
-def check_number(config: PreTrainedConfig, *names: str, zero: bool = False) -> None:
-    """Raise ValueError unless these fields are finite numbers above 0, or 0 where that is allowed."""
-    for name in names:
-        value = getattr(config, name)
-        number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < math.inf
-        if not number or (value == 0 and not zero):
-            raise ValueError(f"{name}: got {value!r}; expected a number {'from 0' if zero else 'above 0'}.")
-
-
-def check_probability(config: PreTrainedConfig, *names: str) -> None:
-    """Raise ValueError unless these fields are probabilities below 1."""
-    for name in names:
-        value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(f"{name}: got {value!r}; expected a probability from 0 to below 1.")
-
-
-def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) -> None:
-    """Raise ValueError unless this field is one of the choices."""
-    value = getattr(config, name)
-    if isinstance(value, bool) or value not in choices:
-        raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(map(str, choices))}.")
-
-
-def check_kernels(config: PreTrainedConfig, kernel_sizes: list[int], blocks: int) -> None:
-    """Raise ValueError unless there is one odd kernel size per block."""
-    if len(kernel_sizes) != blocks or any(size % 2 == 0 for size in kernel_sizes):
-        raise ValueError(
-            f"kernel_sizes: got {kernel_sizes}; expected {blocks} odd numbers, one per entry of channels."
-        )

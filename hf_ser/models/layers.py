@@ -1,5 +1,7 @@
 """Layers that the companion models share."""
 
+from typing import Any, Self
+
 import torch
 from torch import nn
 
@@ -116,6 +118,18 @@ class ConvStack(nn.Module):
                 )
                 for before, after, kernel in zip([1, *channels[:-1]], channels, kernel_sizes, strict=True)
             )
+        )
+
+    @classmethod
+    def of(cls, config: Any) -> Self:
+        """Make the one that a configuration describes."""
+        return cls(
+            config.channels,
+            config.kernel_sizes,
+            config.pool_size,
+            config.dropout,
+            residual=config.residual,
+            squeeze_excitation=config.squeeze_excitation,
         )
 
     def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
