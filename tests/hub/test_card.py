@@ -94,3 +94,17 @@ def test_every_score_in_the_card_stands_in_the_results():
     body = render_model_card(RESULTS).split("## Scores")[1]
     allowed = {f"{value:.3f}" for value in [*SCORES.values(), 0.125, 0.625, 0.2, 0.6, 0.3, 0.0625]}
     assert set(re.findall(r"\b0\.\d{3}\b", body)) <= allowed
+
+
+def test_the_example_trusts_code_only_where_the_folder_carries_it():
+    assert "trust_remote_code" not in render_model_card(RESULTS)
+    assert 'model="PATH_OR_ID", trust_remote_code=True)' in render_model_card({**RESULTS, "model_type": "ser-mel-cnn"})
+
+
+def test_how_it_was_trained_is_told():
+    known = {"optimizer": "adamw_torch", "schedule": "one_cycle", "precision": "bf16", "class_weights": False}
+    known |= {"loss": "focal", "label_smoothing": 0.1, "mixup_alpha": 0.0, "augmentation": [{"transform": "Gain"}]}
+    card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
+    assert "| loss | focal, label smoothing 0.1 |\n" in card
+    assert "| optimizer, schedule, precision | adamw_torch, one_cycle, bf16 |\n| augmentation | Gain |\n" in card
+    assert "| learning rate, batch | 0.001, 16 |\n| best checkpoint" in render_model_card(RESULTS)
