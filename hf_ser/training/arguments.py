@@ -32,7 +32,14 @@ class ModelArguments:
         default=False, metadata={"help": "keep the convolutional feature encoder as it was pretrained"}
     )
 
+    freeze_encoder_layers: int = field(
+        default=0,
+        metadata={"help": "keep so many encoder layers, and what comes before them, as they were pretrained"},
+    )
+
     def __post_init__(self) -> None:
+        if self.freeze_encoder_layers < 0:
+            raise ConfigError(f"freeze_encoder_layers is {self.freeze_encoder_layers}; expected 0 or more.")
         if (self.model_name_or_path is None) == (self.model_config is None):
             given = "neither" if self.model_config is None else "both"
             raise ConfigError(
@@ -73,6 +80,15 @@ class SerTrainingArguments(TrainingArguments):
     one_cycle: bool = field(
         default=False, metadata={"help": "one cycle of the learning rate with learning_rate as its peak"}
     )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "learning rate of the classification head; default: learning_rate"}
+    )
+    layer_decay: float = field(
+        default=1.0, metadata={"help": "by which each encoder layer learns more slowly than the one above it"}
+    )
+    unfreeze_every: float | None = field(
+        default=None, metadata={"help": "train the head first, and one more encoder layer every so many epochs"}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "stop after so many evaluations without a better best score"}
     )
@@ -95,6 +111,12 @@ class SerTrainingArguments(TrainingArguments):
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
         if not 0 <= self.mixup_alpha < math.inf:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
+        for name in ("head_learning_rate", "unfreeze_every"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} is {value}; expected a number above 0.")
         if self.augmentation is not None:
             make_transforms(self.augmentation)  # refuses what cannot be
         if self.greater_is_better is None:

@@ -18,6 +18,7 @@ from hf_ser.errors import SerError
 from hf_ser.evaluation import missing_weights, takes_attention_mask
 from hf_ser.models import CompanionConfig, make_feature_extractor
 from hf_ser.training.arguments import ModelArguments
+from hf_ser.training.layers import freeze_layers
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         if not hasattr(model, "freeze_feature_encoder"):
             raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
         model.freeze_feature_encoder()
+    if args.freeze_encoder_layers:
+        freeze_layers(model, args.freeze_encoder_layers)
     return model, extractor
 
 

@@ -9,15 +9,14 @@ from hf_ser.arguments import ConfigError
 
 
 def one_cycle(
-    optimizer: torch.optim.Optimizer, peak: float, num_steps: int, num_warmup_steps: int, options: dict[str, Any]
+    optimizer: torch.optim.Optimizer, num_steps: int, num_warmup_steps: int, options: dict[str, Any]
 ) -> OneCycleLR:
     """Raise the learning rate from peak / 25 to the peak, and let it fall to nearly zero at the last step.
 
     Momentum (Adam's first beta) moves the other way, between 0.95 and 0.85, as torch has it.
 
     Args:
-        optimizer: whose learning rate is set.
-        peak: largest learning rate.
+        optimizer: whose learning rates are the peaks.
         num_steps: optimizer steps of the training.
         num_warmup_steps: steps of the rise; 0 for torch's default, three tenths of all.
         options: what else `torch.optim.lr_scheduler.OneCycleLR` takes.
@@ -32,6 +31,7 @@ def one_cycle(
         )
     share = {"pct_start": num_warmup_steps / num_steps} if num_warmup_steps else {}
     try:
-        return OneCycleLR(optimizer, max_lr=peak, total_steps=num_steps, **{**share, **options})
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, max_lr=peaks, total_steps=num_steps, **{**share, **options})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"one_cycle: lr_scheduler_kwargs are {options}: {error}") from error

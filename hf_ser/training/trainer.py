@@ -1,6 +1,7 @@
 """`Trainer` with batches of similar length, mixup, and the one-cycle learning rate."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import torch
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
+from hf_ser.arguments import ConfigError
 from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.layers import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.mixup import Mix
 from hf_ser.training.schedules import one_cycle
 
@@ -95,6 +98,27 @@ class SerTrainer(Trainer):
         finally:
             self.compute_loss_func = plain
 
+    @cached_property
+    def _depths(self) -> tuple[dict[torch.nn.Parameter, int], int]:
+        model: Any = self.model
+        depths, layers = parameter_depths(model)
+        if not layers and (self.args.layer_decay < 1 or self.args.unfreeze_every is not None):
+            raise ConfigError(
+                f"layer_decay and unfreeze_every need an encoder of layers, which {model.config.model_type} has not; "
+                "leave them out."
+            )
+        return depths, layers
+
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """The Trainer's optimizer, with a learning rate for each depth where they are not all the same."""
+        args, fresh = self.args, self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if fresh and (args.layer_decay < 1 or args.head_learning_rate is not None or args.unfreeze_every is not None):
+            depths, layers = self._depths
+            rate = rates(args.learning_rate, args.head_learning_rate, args.layer_decay, layers)
+            optimizer.param_groups = split_groups(optimizer.param_groups, depths, rate.__getitem__)
+        return optimizer
+
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """The schedule of `lr_scheduler_type`, or one cycle up to `learning_rate` and down."""
         args = self.args
@@ -102,7 +126,12 @@ class SerTrainer(Trainer):
             warmup = args.get_warmup_steps(num_training_steps)
             options: Any = args.lr_scheduler_kwargs or {}
             own: Any = self.optimizer if optimizer is None else optimizer
-            schedule: Any = one_cycle(own, args.learning_rate, num_training_steps, warmup, options)
+            schedule: Any = one_cycle(own, num_training_steps, warmup, options)
             self.lr_scheduler = schedule
             self._created_lr_scheduler = True  # as the Trainer does, so that another train() makes another
-        return super().create_scheduler(num_training_steps, optimizer)
+        fresh = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if args.unfreeze_every is not None and (fresh or args.one_cycle):
+            steps_per_epoch = num_training_steps / args.num_train_epochs
+            unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * steps_per_epoch)
+        return scheduler

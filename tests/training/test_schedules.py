@@ -9,8 +9,8 @@ QUIET = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end":
 
 
 def _rates(num_steps, num_warmup_steps=0, **options):
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = one_cycle(optimizer, 0.01, num_steps, num_warmup_steps, options)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=0.01)
+    schedule = one_cycle(optimizer, num_steps, num_warmup_steps, options)
     rates = []
     for _ in range(num_steps):
         rates.append(schedule.get_last_lr()[0])

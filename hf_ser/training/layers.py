@@ -1,0 +1,108 @@
+"""How deep each parameter of an encoder lies, and what follows from it: freezing and learning rates."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_ser.arguments import ConfigError
+
+Depths = Mapping[nn.Parameter, int]
+_HEAD = ("classifier.", "projector.", "layer_weights")
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:
+    """The transformer layers of a wav2vec2-family model, from the input to the output; None for other models."""
+    layers = getattr(getattr(model.base_model, "encoder", None), "layers", None)
+    return layers if isinstance(layers, nn.ModuleList) else None
+
+
+def parameter_depths(model: PreTrainedModel) -> tuple[dict[nn.Parameter, int], int]:
+    """Count layers from the input.
+
+    Returns:
+        Of every parameter 0 for what comes before the encoder's layers, 1 to n for them, and n + 1 for the head; and
+        n, which is 0 for models without such layers.
+    """
+    layers = encoder_layers(model)
+    number = 0 if layers is None else len(layers)
+    depths = {parameter: number + 1 if name.startswith(_HEAD) else 0 for name, parameter in model.named_parameters()}
+    for depth, layer in enumerate(layers or (), 1):
+        depths |= dict.fromkeys(layer.parameters(), depth)
+    if number and getattr(model.config, "do_stable_layer_norm", False):  # there, the norm comes after the layers
+        encoder: Any = model.base_model.encoder
+        depths |= dict.fromkeys(encoder.layer_norm.parameters(), number)
+    return depths, number
+
+
+def freeze_layers(model: PreTrainedModel, number: int) -> None:
+    """Keep the first `number` layers, and what comes before them, as they are.
+
+    Raises:
+        ConfigError: the model has not more layers than that.
+    """
+    depths, layers = parameter_depths(model)
+    if number >= max(layers, 1):
+        raise ConfigError(
+            f"freeze_encoder_layers is {number}, and {model.config.model_type} has {layers} encoder layers; expected "
+            "fewer."
+        )
+    for parameter, depth in depths.items():
+        parameter.requires_grad_(parameter.requires_grad and depth > number)
+
+
+def split_groups(
+    groups: list[dict[str, Any]], depths: Depths, rate_of: Callable[[int], float]
+) -> list[dict[str, Any]]:
+    """Divide an optimizer's parameter groups by depth, each part with the learning rate of its depth."""
+    parts = []
+    for group in groups:
+        for depth in sorted({depths[parameter] for parameter in group["params"]}):
+            params = [parameter for parameter in group["params"] if depths[parameter] == depth]
+            parts.append({**group, "params": params, "lr": rate_of(depth), "depth": depth})
+    return parts
+
+
+def rates(learning_rate: float, head_learning_rate: float | None, layer_decay: float, layers: int) -> list[float]:
+    """The learning rate of each depth, from 0 to the head's.
+
+    Layer-wise decay (Clark et al. 2020, https://arxiv.org/abs/2003.10555): the topmost layer has `learning_rate`, each
+    layer below it `layer_decay` times that of the layer above.
+    """
+    body = [learning_rate * layer_decay ** (max(layers, 1) - depth) for depth in range(layers + 1)]
+    return [*body, learning_rate if head_learning_rate is None else head_learning_rate]
+
+
+def unfreeze_gradually(scheduler: Any, layers: int, steps_per_layer: float) -> None:
+    """Let the head train alone at first, then one more layer from the top every so many steps, at last the rest.
+
+    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146. A layer that waits has the learning rate 0 instead of no
+    gradient, so that several processes and a resumed run need nothing more.
+
+    Args:
+        scheduler: a LambdaLR whose optimizer's groups come from `split_groups`.
+        layers: of the encoder.
+        steps_per_layer: optimizer steps.
+
+    Raises:
+        ConfigError: a schedule of another kind.
+    """
+    if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
+        raise ConfigError(
+            f"unfreeze_every does not go with {type(scheduler).__name__}; expected a schedule such as linear, cosine "
+            "or constant_with_warmup."
+        )
+
+    def gated(factor: Callable[[int], float], start: float) -> Callable[[int], float]:
+        return lambda step: factor(step) if step >= start else 0.0
+
+    groups = scheduler.optimizer.param_groups
+    scheduler.lr_lambdas = [
+        gated(factor, (layers + 1 - group["depth"]) * steps_per_layer)
+        for factor, group in zip(scheduler.lr_lambdas, groups, strict=True)
+    ]
+    for group, factor in zip(groups, scheduler.lr_lambdas, strict=True):
+        group["lr"] = group["initial_lr"] * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in groups]
