@@ -36,6 +36,7 @@ from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_tra
 from hf_ser.training.collator import AudioCollator
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
 from hf_ser.training.modeling import build_model
+from hf_ser.training.pooling import pool_true_frames
 from hf_ser.training.trainer import SerTrainer
 
 
@@ -85,6 +86,7 @@ def make_trainer(
 
     Training clips are augmented where `augmentation` says so; validation clips never are.
     """
+    pool_true_frames(model)
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
