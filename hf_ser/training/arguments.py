@@ -25,6 +25,13 @@ class ModelArguments:
     model_config: dict | str | None = field(
         default=None, metadata={"help": "configuration (with model_type) trained from scratch; YAML only"}
     )
+    config_overrides: dict | str | None = field(
+        default=None,
+        metadata={"help": "fields of the checkpoint's configuration to change, as --config_overrides.FIELD VALUE"},
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa or flash_attention_2; default: the best that there is"}
+    )
     new_head: bool = field(
         default=False, metadata={"help": "replace the head of a checkpoint that already is a classifier"}
     )
@@ -48,6 +55,10 @@ class ModelArguments:
             )
         if isinstance(self.model_config, str):
             raise ConfigError("model_config is a string; expected a mapping with model_type, in the YAML file.")
+        if isinstance(self.config_overrides, str):
+            raise ConfigError("config_overrides is a string; expected --config_overrides.FIELD VALUE, or a mapping.")
+        if self.config_overrides and self.model_config is not None:
+            raise ConfigError("config_overrides changes a checkpoint's configuration; change model_config itself.")
 
 
 @dataclass

@@ -1,6 +1,8 @@
 """A checkpoint to fine-tune or a configuration to train from scratch, with its feature extractor."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import (
@@ -55,7 +57,8 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.model_config is not None:
         assert isinstance(args.model_config, dict)  # ModelArguments refuses strings
         config = _config_from_scratch(args.model_config, names)
-        model = AutoModelForAudioClassification.from_config(config)
+        with _told("attn_implementation", args.attn_implementation):
+            model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
         if isinstance(config, CompanionConfig):
             extractor = make_feature_extractor(SAMPLING_RATE)
         else:
@@ -81,10 +84,7 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         known = AutoConfig.for_model(model_type)
     except ValueError as error:
         raise ConfigError(f"model_config: model_type {model_type!r} is unknown to transformers.") from error
-    for key in content:
-        if not hasattr(known, key):  # a configuration takes any keyword and would keep a misspelt one in silence
-            hint = did_you_mean(key, known.to_dict())
-            raise ConfigError(f"model_config: {model_type} has no field {key}{hint}")
+    _check_fields("model_config", content, known)
     fixed = {} if isinstance(known, CompanionConfig) else _FIXED
     try:
         return AutoConfig.for_model(model_type, **content, **names, **fixed)
@@ -92,14 +92,40 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         raise ConfigError(f"model_config: {error}") from error
 
 
+def _check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -> None:
+    """Refuse misspelt fields: a configuration takes any keyword, and would keep them in silence."""
+    for key in content:
+        if not hasattr(config, key):
+            hint = did_you_mean(key, config.to_dict())
+            raise ConfigError(f"{what}: {config.model_type} has no field {key}{hint}")
+
+
+@contextmanager
+def _told(what: str, value: Any) -> Iterator[None]:
+    """Name the argument behind an error of transformers, where it was given."""
+    try:
+        yield
+    except (ValueError, ImportError) as error:
+        if value is None:
+            raise
+        raise ConfigError(f"{what} {value!r}: {error}") from error
+
+
 def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
     try:
-        config = AutoConfig.from_pretrained(name, **source, **names, **_FIXED)
+        overrides = dict(args.config_overrides or {})  # ModelArguments refuses strings
+        _check_fields("config_overrides", overrides, AutoConfig.from_pretrained(name, **source))
+        config = AutoConfig.from_pretrained(name, **source, **{**overrides, **names, **_FIXED})
         extractor = AutoFeatureExtractor.from_pretrained(name, **source)
         model, info = AutoModelForAudioClassification.from_pretrained(
-            name, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **source
+            name,
+            config=config,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            attn_implementation=args.attn_implementation,
+            **source,
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"--model_name_or_path {name}: {error}") from error

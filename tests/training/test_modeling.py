@@ -150,3 +150,44 @@ def test_a_checkpoint_in_the_layout_of_facebook_wav2vec2_base_arrives_whole(tmp_
     loaded = model.wav2vec2.state_dict()
     for name, tensor in pretrained.wav2vec2.state_dict().items():
         torch.testing.assert_close(loaded[name], tensor, msg=name)
+
+
+def test_a_checkpoints_configuration_can_be_changed(encoder):
+    overrides = {"use_weighted_layer_sum": True, "mask_time_prob": 0.2}
+    model, _ = build_model(ModelArguments(model_name_or_path=str(encoder), config_overrides=overrides), EMOTIONS)
+    assert model.config.mask_time_prob == 0.2 and model.layer_weights.shape == (2,)
+    for name, tensor in Wav2Vec2Model.from_pretrained(encoder).state_dict().items():
+        torch.testing.assert_close(model.wav2vec2.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"config_overrides": {"mask_tim_prob": 0.2}}, "mask_time_prob"),
+        ({"config_overrides": {"hidden_size": 32}}, "encoder"),
+        ({"attn_implementation": "flashy"}, "flashy"),
+    ],
+)
+def test_changes_that_a_checkpoint_cannot_take_are_refused(encoder, fields, message):
+    with pytest.raises((ConfigError, ModelError), match=message):
+        build_model(ModelArguments(model_name_or_path=str(encoder), **fields), EMOTIONS)
+
+
+def test_overrides_are_a_mapping_beside_a_checkpoint(tiny_config):
+    with pytest.raises(ConfigError, match="expected --config_overrides.FIELD VALUE"):
+        ModelArguments(model_name_or_path="x", config_overrides="a")
+    with pytest.raises(ConfigError, match="change model_config itself"):
+        ModelArguments(model_config=tiny_config, config_overrides={"hidden_size": 4})
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_attention_is_chosen_by_name_and_gives_the_same_answer(tiny_config, name):
+    torch.manual_seed(0)
+    model, _ = build_model(ModelArguments(model_config=tiny_config, attn_implementation=name), EMOTIONS)
+    assert model.config._attn_implementation == name
+    torch.manual_seed(0)
+    default, _ = build_model(ModelArguments(model_config=tiny_config), EMOTIONS)
+    inputs = torch.randn(2, 4000)
+    torch.testing.assert_close(model.eval()(inputs).logits, default.eval()(inputs).logits, atol=1e-5, rtol=1e-4)
+    with pytest.raises(ConfigError, match="flashy"):
+        build_model(ModelArguments(model_config=tiny_config, attn_implementation="flashy"), EMOTIONS)
