@@ -115,7 +115,7 @@ def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTr
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
     try:
-        overrides = dict(args.config_overrides or {})  # ModelArguments refuses strings
+        overrides: Any = args.config_overrides or {}
         _check_fields("config_overrides", overrides, AutoConfig.from_pretrained(name, **source))
         config = AutoConfig.from_pretrained(name, **source, **{**overrides, **names, **_FIXED})
         extractor = AutoFeatureExtractor.from_pretrained(name, **source)
