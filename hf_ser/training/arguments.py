@@ -44,7 +44,26 @@ class ModelArguments:
         metadata={"help": "keep so many encoder layers, and what comes before them, as they were pretrained"},
     )
 
+    lora_rank: int = field(
+        default=0, metadata={"help": "train matrices of this rank beside the encoder's instead of these; 0: none"}
+    )
+    lora_alpha: int = field(default=16, metadata={"help": "by how much they weigh, times the rank"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "dropout before them"})
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: ["q_proj", "v_proj"], metadata={"help": "names of the layers that get them"}
+    )
+    save_adapter: bool = field(
+        default=False, metadata={"help": "keep them alone, too, in adapter/; the model has them merged in any case"}
+    )
+
     def __post_init__(self) -> None:
+        if self.lora_rank < 0 or not 0 <= self.lora_dropout < 1 or self.lora_alpha < 1:
+            raise ConfigError(
+                f"lora_rank is {self.lora_rank}, lora_alpha {self.lora_alpha}, lora_dropout {self.lora_dropout}; "
+                "expected 0 or more, 1 or more, and from 0 to below 1."
+            )
+        if self.save_adapter and not self.lora_rank:
+            raise ConfigError("save_adapter is true without lora_rank; expected a rank such as --lora_rank 8.")
         if self.freeze_encoder_layers < 0:
             raise ConfigError(f"freeze_encoder_layers is {self.freeze_encoder_layers}; expected 0 or more.")
         if (self.model_name_or_path is None) == (self.model_config is None):

@@ -21,6 +21,8 @@ from hf_ser.evaluation import missing_weights, takes_attention_mask
 from hf_ser.models import CompanionConfig, make_feature_extractor
 from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.layers import freeze_layers
+from hf_ser.training.lora import add_lora
+from hf_ser.training.pooling import pool_true_frames
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +72,13 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         if not hasattr(model, "freeze_feature_encoder"):
             raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
         model.freeze_feature_encoder()
+    if args.lora_rank and args.freeze_encoder_layers:
+        raise ConfigError("lora_rank freezes every encoder layer; leave freeze_encoder_layers out.")
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)
+    pool_true_frames(model)
+    if args.lora_rank:
+        model = add_lora(model, args)
     return model, extractor
 
 

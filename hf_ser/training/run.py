@@ -34,9 +34,9 @@ from hf_ser.memory import keep_freed_memory
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.collator import AudioCollator
+from hf_ser.training.lora import merge_lora
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
 from hf_ser.training.modeling import build_model
-from hf_ser.training.pooling import pool_true_frames
 from hf_ser.training.trainer import SerTrainer
 
 
@@ -86,7 +86,6 @@ def make_trainer(
 
     Training clips are augmented where `augmentation` says so; validation clips never are.
     """
-    pool_true_frames(model)
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
@@ -132,6 +131,8 @@ def train(
     model, extractor = build_model(model_args, data.labels)
     trainer = make_trainer(model, extractor, data, args, data_args)
     trainer.train(resume_from_checkpoint=checkpoint)  # ends with the best checkpoint loaded
+    adapter = model_args.save_adapter and trainer.is_world_process_zero()
+    trainer.model = merge_lora(trainer.model, Path(str(args.output_dir)) if adapter else None)
     return trainer, finish(trainer, data, args, data_args, Path(str(args.output_dir)).name)
 
 
@@ -231,6 +232,7 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
         "steps": state.global_step,
         "learning_rate": args.learning_rate,
         "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+        "trainable_parameters": trainer.trainable_parameters,
         "optimizer": str(getattr(args.optim, "value", args.optim)),
         "weight_decay": args.weight_decay,
         "schedule": "one_cycle" if args.one_cycle else str(getattr(args.lr_scheduler_type, "value", "")),

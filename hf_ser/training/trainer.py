@@ -68,6 +68,8 @@ class SerTrainer(Trainer):
     def __init__(self, *, lengths: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._lengths = lengths
+        model: Any = self.model
+        self.trainable_parameters = sum(its.numel() for its in model.parameters() if its.requires_grad)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         args = self.args
@@ -101,6 +103,7 @@ class SerTrainer(Trainer):
     @cached_property
     def _depths(self) -> tuple[dict[torch.nn.Parameter, int], int]:
         model: Any = self.model
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # beneath peft's
         depths, layers = parameter_depths(model)
         if not layers and (self.args.layer_decay < 1 or self.args.unfreeze_every is not None):
             raise ConfigError(

@@ -1,0 +1,56 @@
+"""Low-rank adaptation (Hu et al. 2021, https://arxiv.org/abs/2106.09685) through peft."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from hf_ser.arguments import ConfigError
+from hf_ser.training.arguments import ModelArguments
+
+ADAPTER = "adapter"
+_HEAD = ("projector", "classifier")
+
+
+def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
+    """Freeze a model but for its head and small matrices beside the named layers.
+
+    Returns:
+        A peft model.
+
+    Raises:
+        ConfigError: peft is not installed, or the model has no layer of such a name.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ConfigError('lora_rank needs peft; install it with pip install "hf-ser[lora]".') from error
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    absent = [target for target in args.lora_target_modules if target not in names]
+    if absent:
+        raise ConfigError(
+            f"lora_target_modules: {model.config.model_type} has no layer named {', '.join(absent)}; expected some "
+            "such as q_proj, k_proj, v_proj, out_proj."
+        )
+    config = LoraConfig(
+        r=args.lora_rank,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        modules_to_save=[name for name in _HEAD if hasattr(model, name)],
+    )
+    return get_peft_model(model, config)
+
+
+def merge_lora(model: Any, folder: Path | None) -> Any:
+    """Add the trained matrices to the layers that they stand beside, which gives a native model again.
+
+    Args:
+        model: what was trained; anything but a peft model is returned as it is.
+        folder: also keep the adapter alone in `adapter/` below it; None for not.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    if folder is not None:
+        model.save_pretrained(str(folder / ADAPTER))
+    return model.merge_and_unload()
