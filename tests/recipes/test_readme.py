@@ -55,7 +55,7 @@ TYPES = {
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 19 and len(PYTHON) == 2
+    assert len(COMMANDS) == 20 and len(PYTHON) == 2
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", README) is None, "a placeholder was left"
 
 
