@@ -62,7 +62,7 @@ class CnnModel(CompanionModel):
 
     def __init__(self, config: CnnConfig) -> None:
         super().__init__(config)
-        self.stack = ConvStack.of(config)
+        self.stack = ConvStack(config)
         height, frames = config.pooled_shape(len(config.channels), config.pool_size)
         self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], height, frames))
         self.hidden = nn.Linear(self.pooling.size, config.hidden_size)

@@ -72,7 +72,7 @@ class CnnRnnForAudioClassification(CompanionModel):
 
     def __init__(self, config: CnnRnnConfig) -> None:
         super().__init__(config)
-        self.stack = ConvStack.of(config)
+        self.stack = ConvStack(config)
         height, _ = config.pooled_shape(len(config.channels), config.pool_size)
         self.rnn = CELLS[config.cell](
             config.channels[-1] * height,

@@ -1,6 +1,6 @@
 """Layers that the companion models share."""
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -91,45 +91,31 @@ class ConvBlock(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Blocks one after the other over features (batch, height, frames); see `ConvBlock` for the arguments."""
+    """Blocks one after the other over features (batch, height, frames).
 
-    def __init__(
-        self,
-        channels: list[int],
-        kernel_sizes: list[int],
-        pool_size: int,
-        dropout: float,
-        *,
-        residual: bool = False,
-        squeeze_excitation: bool = False,
-    ) -> None:
+    Args:
+        config: a `CompanionConfig` with a channel number and a kernel size per block, and the other arguments of
+            `ConvBlock`.
+    """
+
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self.shrink = pool_size ** len(channels)
+        self.shrink = config.pool_size ** len(config.channels)
         self.blocks = nn.Sequential(
             *(
                 ConvBlock(
                     before,
                     after,
                     kernel,
-                    pool_size,
-                    dropout,
-                    residual=residual,
-                    squeeze_excitation=squeeze_excitation,
+                    config.pool_size,
+                    config.dropout,
+                    residual=config.residual,
+                    squeeze_excitation=config.squeeze_excitation,
                 )
-                for before, after, kernel in zip([1, *channels[:-1]], channels, kernel_sizes, strict=True)
+                for before, after, kernel in zip(
+                    [1, *config.channels[:-1]], config.channels, config.kernel_sizes, strict=True
+                )
             )
-        )
-
-    @classmethod
-    def of(cls, config: Any) -> Self:
-        """Make the one that a configuration describes."""
-        return cls(
-            config.channels,
-            config.kernel_sizes,
-            config.pool_size,
-            config.dropout,
-            residual=config.residual,
-            squeeze_excitation=config.squeeze_excitation,
         )
 
     def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

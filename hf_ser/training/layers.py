@@ -1,6 +1,6 @@
 """How deep each parameter of an encoder lies, and what follows from it: freezing and learning rates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -53,15 +53,13 @@ def freeze_layers(model: PreTrainedModel, number: int) -> None:
         parameter.requires_grad_(parameter.requires_grad and depth > number)
 
 
-def split_groups(
-    groups: list[dict[str, Any]], depths: Depths, rate_of: Callable[[int], float]
-) -> list[dict[str, Any]]:
+def split_groups(groups: list[dict[str, Any]], depths: Depths, rate_of_depth: Sequence[float]) -> list[dict[str, Any]]:
     """Divide an optimizer's parameter groups by depth, each part with the learning rate of its depth."""
     parts = []
     for group in groups:
         for depth in sorted({depths[parameter] for parameter in group["params"]}):
             params = [parameter for parameter in group["params"] if depths[parameter] == depth]
-            parts.append({**group, "params": params, "lr": rate_of(depth), "depth": depth})
+            parts.append({**group, "params": params, "lr": rate_of_depth[depth], "depth": depth})
     return parts
 
 

@@ -1,8 +1,6 @@
 """A checkpoint to fine-tune or a configuration to train from scratch, with its feature extractor."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from transformers import (
@@ -59,8 +57,12 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.model_config is not None:
         assert isinstance(args.model_config, dict)  # ModelArguments refuses strings
         config = _config_from_scratch(args.model_config, names)
-        with _told("attn_implementation", args.attn_implementation):
+        try:
             model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
+        except (ValueError, ImportError) as error:
+            if args.attn_implementation is None:
+                raise
+            raise ConfigError(f"attn_implementation {args.attn_implementation!r}: {error}") from error
         if isinstance(config, CompanionConfig):
             extractor = make_feature_extractor(SAMPLING_RATE)
         else:
@@ -107,23 +109,13 @@ def _check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) 
             raise ConfigError(f"{what}: {config.model_type} has no field {key}{hint}")
 
 
-@contextmanager
-def _told(what: str, value: Any) -> Iterator[None]:
-    """Name the argument behind an error of transformers, where it was given."""
-    try:
-        yield
-    except (ValueError, ImportError) as error:
-        if value is None:
-            raise
-        raise ConfigError(f"{what} {value!r}: {error}") from error
-
-
 def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
     try:
         overrides: Any = args.config_overrides or {}
-        _check_fields("config_overrides", overrides, AutoConfig.from_pretrained(name, **source))
+        if overrides:
+            _check_fields("config_overrides", overrides, AutoConfig.from_pretrained(name, **source))
         config = AutoConfig.from_pretrained(name, **source, **{**overrides, **names, **_FIXED})
         extractor = AutoFeatureExtractor.from_pretrained(name, **source)
         model, info = AutoModelForAudioClassification.from_pretrained(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from accelerate.utils import gather_object
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import SchedulerType, get_last_checkpoint
+from transformers.training_args import OptimizerNames
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
@@ -233,9 +234,9 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
         "learning_rate": args.learning_rate,
         "batch_size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         "trainable_parameters": trainer.trainable_parameters,
-        "optimizer": str(getattr(args.optim, "value", args.optim)),
+        "optimizer": OptimizerNames(args.optim).value,
         "weight_decay": args.weight_decay,
-        "schedule": "one_cycle" if args.one_cycle else str(getattr(args.lr_scheduler_type, "value", "")),
+        "schedule": "one_cycle" if args.one_cycle else SchedulerType(args.lr_scheduler_type).value,
         "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
         "loss": args.loss,
         "label_smoothing": args.label_smoothing,

@@ -118,23 +118,22 @@ class SerTrainer(Trainer):
         optimizer = super().create_optimizer(model)
         if fresh and (args.layer_decay < 1 or args.head_learning_rate is not None or args.unfreeze_every is not None):
             depths, layers = self._depths
-            rate = rates(args.learning_rate, args.head_learning_rate, args.layer_decay, layers)
-            optimizer.param_groups = split_groups(optimizer.param_groups, depths, rate.__getitem__)
+            rate_of_depth = rates(args.learning_rate, args.head_learning_rate, args.layer_decay, layers)
+            optimizer.param_groups = split_groups(optimizer.param_groups, depths, rate_of_depth)
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
         """The schedule of `lr_scheduler_type`, or one cycle up to `learning_rate` and down."""
-        args = self.args
-        if args.one_cycle and self.lr_scheduler is None:
+        args, fresh = self.args, self.lr_scheduler is None
+        if args.one_cycle and fresh:
             warmup = args.get_warmup_steps(num_training_steps)
             options: Any = args.lr_scheduler_kwargs or {}
             own: Any = self.optimizer if optimizer is None else optimizer
             schedule: Any = one_cycle(own, num_training_steps, warmup, options)
             self.lr_scheduler = schedule
             self._created_lr_scheduler = True  # as the Trainer does, so that another train() makes another
-        fresh = self.lr_scheduler is None
         scheduler = super().create_scheduler(num_training_steps, optimizer)
-        if args.unfreeze_every is not None and (fresh or args.one_cycle):
+        if args.unfreeze_every is not None and fresh:
             steps_per_epoch = num_training_steps / args.num_train_epochs
             unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * steps_per_epoch)
         return scheduler
