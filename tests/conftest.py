@@ -19,6 +19,7 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PA
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import collections  # noqa: E402
+import importlib.util  # noqa: E402
 import io  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -117,6 +118,20 @@ def dataset_dir(tmp_path_factory):
         progress=False,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def load_recipe():
+    """Load a recipe of this name as a module; recipes are programs and stand in no package."""
+
+    def load(name):
+        path = Path(__file__).parents[1] / "recipes" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"{name}_recipe", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 class CorporaGuard:

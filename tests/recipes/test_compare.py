@@ -1,6 +1,5 @@
 """`recipes/compare.py` from the command line, on folders as `write_run` leaves them."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -61,11 +60,8 @@ def make(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def recipe():
-    spec = importlib.util.spec_from_file_location("compare_recipe", RECIPE)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def recipe(load_recipe):
+    return load_recipe("compare")
 
 
 def test_the_recipe_prints_the_tables_and_fills_the_readme(make, tmp_path):

@@ -1,6 +1,5 @@
 """`recipes/evaluate.py` from its command line: what it prints and writes, and how it refuses."""
 
-import importlib.util
 import json
 import os
 import re
@@ -24,11 +23,8 @@ FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral"}
 
 
 @pytest.fixture(scope="module")
-def recipe():
-    spec = importlib.util.spec_from_file_location("evaluate_recipe", RECIPE)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def recipe(load_recipe):
+    return load_recipe("evaluate")
 
 
 @pytest.fixture

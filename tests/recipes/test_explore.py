@@ -1,6 +1,5 @@
 """`recipes/explore.py`, and what it draws, on generated recordings."""
 
-import importlib.util
 import re
 import sys
 from dataclasses import replace
@@ -15,16 +14,12 @@ from hf_ser.evaluation import explore as module
 from hf_ser.evaluation.explore import explore
 from hf_ser.labels import EMOTIONS
 
-RECIPE = Path(__file__).parents[2] / "recipes" / "explore.py"
 NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender", "classes_by_corpus", "genders"]
 
 
 @pytest.fixture
-def recipe():
-    spec = importlib.util.spec_from_file_location("explore_recipe", RECIPE)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+def recipe(load_recipe):
+    return load_recipe("explore")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`recipes/train_companion.py`: every published model trains, and its folder is scored as it was saved."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -23,10 +22,8 @@ SMALL = {
 
 
 @pytest.fixture
-def recipe(monkeypatch):
-    spec = importlib.util.spec_from_file_location("train_companion", ROOT / "recipes/train_companion.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def recipe(monkeypatch, load_recipe):
+    module = load_recipe("train_companion")
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["train_companion.py", *map(str, words)])
