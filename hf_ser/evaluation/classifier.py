@@ -1,5 +1,8 @@
 """Loading a trained classifier without being fooled: transformers fills missing weights at random and only logs it."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
@@ -8,13 +11,27 @@ import hf_ser.models  # noqa: F401 - makes the companion models known to transfo
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 
-# Made at load time by every wav2vec2: the mask embedding is absent from checkpoints trained without masking, and the
-# positional convolution's weight norm was renamed by torch.
-_HARMLESS = ("masked_spec_embed", "pos_conv_embed")
+# The mask embedding is absent from checkpoints trained without masking, and used in training only.
+_HARMLESS = ("masked_spec_embed",)
 
 
 class CheckpointError(SerError):
     """A checkpoint that cannot be used as asked."""
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Silence transformers' table of keys, which lists harmless ones, where the caller checks them itself."""
+    logger = logging.getLogger("transformers.modeling_utils")
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def missing_weights(loading_info: dict[str, Any]) -> set[str]:
@@ -31,9 +48,10 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     """
     try:
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
-        model, info = AutoModelForAudioClassification.from_pretrained(
-            name, revision=revision, output_loading_info=True
-        )
+        with quiet_loading():
+            model, info = AutoModelForAudioClassification.from_pretrained(
+                name, revision=revision, output_loading_info=True
+            )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
     if extractor.sampling_rate != SAMPLING_RATE:

@@ -35,6 +35,10 @@ class ModelArguments:
     new_head: bool = field(
         default=False, metadata={"help": "replace the head of a checkpoint that already is a classifier"}
     )
+    key_mapping: dict | str | None = field(
+        default=None,
+        metadata={"help": "patterns of a checkpoint's weight names to this architecture's names; YAML only"},
+    )
     freeze_feature_encoder: bool = field(
         default=False, metadata={"help": "keep the convolutional feature encoder as it was pretrained"}
     )
@@ -76,6 +80,10 @@ class ModelArguments:
             raise ConfigError("model_config is a string; expected a mapping with model_type, in the YAML file.")
         if isinstance(self.config_overrides, str):
             raise ConfigError("config_overrides is a string; expected --config_overrides.FIELD VALUE, or a mapping.")
+        if isinstance(self.key_mapping, str):
+            raise ConfigError("key_mapping is a string; expected a mapping of patterns to names, in the YAML file.")
+        if self.key_mapping and (self.new_head or self.model_config is not None):
+            raise ConfigError("key_mapping renames a checkpoint's weights; leave new_head and model_config out.")
         if self.config_overrides and self.model_config is not None:
             raise ConfigError("config_overrides changes a checkpoint's configuration; change model_config itself.")
 

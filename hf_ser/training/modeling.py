@@ -1,37 +1,24 @@
 """A checkpoint to fine-tune or a configuration to train from scratch, with its feature extractor."""
 
-import logging
 from typing import Any
 
 from transformers import (
     AutoConfig,
-    AutoFeatureExtractor,
     AutoModelForAudioClassification,
     PretrainedConfig,
     PreTrainedModel,
     Wav2Vec2FeatureExtractor,
 )
 
-from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
-from hf_ser.errors import SerError
-from hf_ser.evaluation import missing_weights, takes_attention_mask
+from hf_ser.evaluation import takes_attention_mask
 from hf_ser.models import CompanionConfig, make_feature_extractor
 from hf_ser.training.arguments import ModelArguments
+from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
 from hf_ser.training.layers import freeze_layers
 from hf_ser.training.lora import add_lora
 from hf_ser.training.pooling import pool_true_frames
-
-logger = logging.getLogger(__name__)
-
-_CLASSIFIERS = ("ForSequenceClassification", "ForAudioClassification")
-_HEAD = ("classifier.", "projector.", "layer_weights")
-# A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
-_FIXED: dict[str, Any] = {"layerdrop": 0.0}
-
-
-class ModelError(SerError):
-    """A checkpoint or configuration that cannot be trained."""
 
 
 def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrainedModel, Any]:
@@ -68,7 +55,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         else:
             extractor = Wav2Vec2FeatureExtractor(sampling_rate=SAMPLING_RATE, do_normalize=True)
     else:
-        model, extractor = _load_checkpoint(args, names)
+        model, extractor = load_checkpoint(args, names)
     extractor.return_attention_mask = takes_attention_mask(model.config)
     if args.freeze_feature_encoder:
         if not hasattr(model, "freeze_feature_encoder"):
@@ -93,62 +80,9 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         known = AutoConfig.for_model(model_type)
     except ValueError as error:
         raise ConfigError(f"model_config: model_type {model_type!r} is unknown to transformers.") from error
-    _check_fields("model_config", content, known)
-    fixed = {} if isinstance(known, CompanionConfig) else _FIXED
+    check_fields("model_config", content, known)
+    fixed = {} if isinstance(known, CompanionConfig) else FIXED
     try:
         return AutoConfig.for_model(model_type, **content, **names, **fixed)
     except ValueError as error:  # a field that cannot be
         raise ConfigError(f"model_config: {error}") from error
-
-
-def _check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -> None:
-    """Refuse misspelt fields: a configuration takes any keyword, and would keep them in silence."""
-    for key in content:
-        if not hasattr(config, key):
-            hint = did_you_mean(key, config.to_dict())
-            raise ConfigError(f"{what}: {config.model_type} has no field {key}{hint}")
-
-
-def _load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[PreTrainedModel, Any]:
-    source: dict[str, Any] = {"revision": args.revision}
-    name = str(args.model_name_or_path)
-    try:
-        overrides: Any = args.config_overrides or {}
-        if overrides:
-            _check_fields("config_overrides", overrides, AutoConfig.from_pretrained(name, **source))
-        config = AutoConfig.from_pretrained(name, **source, **{**overrides, **names, **_FIXED})
-        extractor = AutoFeatureExtractor.from_pretrained(name, **source)
-        model, info = AutoModelForAudioClassification.from_pretrained(
-            name,
-            config=config,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            attn_implementation=args.attn_implementation,
-            **source,
-        )
-    except (OSError, ValueError) as error:
-        raise ModelError(f"--model_name_or_path {name}: {error}") from error
-    if extractor.sampling_rate != SAMPLING_RATE:
-        raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
-    _check_keys(args, config, info)
-    return model, extractor
-
-
-def _check_keys(args: ModelArguments, config: PretrainedConfig, info: dict[str, Any]) -> None:
-    """Refuse weights that did not arrive: transformers fills them at random and says so in one log line."""
-    missing = missing_weights(info)
-    head = {key for key in missing if key.startswith(_HEAD)}
-    if missing - head:
-        shown = ", ".join(sorted(missing - head)[:5])
-        raise ModelError(
-            f"{args.model_name_or_path} lacks {len(missing - head)} weights of its encoder ({shown}, ...); expected a "
-            "whole checkpoint of this architecture."
-        )
-    is_classifier = any(name.endswith(_CLASSIFIERS) for name in config.architectures or ())
-    if head and is_classifier and not args.new_head:
-        raise ModelError(
-            f"{args.model_name_or_path} is a classifier whose head does not fit {config.num_labels} labels: "
-            f"{', '.join(sorted(head))}. Pass --new_head true to train a new one."
-        )
-    if head:
-        logger.info("new classification head: %s", ", ".join(sorted(head)))

@@ -1,11 +1,13 @@
 """`Trainer` with batches of similar length, mixup, and the one-cycle learning rate."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.data_loader import IterableDatasetShard
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer
 
@@ -81,6 +83,11 @@ class SerTrainer(Trainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)
 
+    def num_examples(self, dataloader: Any) -> int:
+        """Clips over all processes, from which the Trainer computes its speed."""
+        shard = dataloader.dataset  # of a stream in several processes; its own length is that of one of them
+        return len(shard.dataset) if isinstance(shard, IterableDatasetShard) else super().num_examples(dataloader)
+
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -112,6 +119,12 @@ class SerTrainer(Trainer):
             )
         return depths, layers
 
+    @property
+    def _steps_per_epoch(self) -> int:
+        clips: Any = self.train_dataset
+        batches = math.ceil(len(clips) / (self.args.train_batch_size * self.args.world_size))
+        return math.ceil(batches / self.args.gradient_accumulation_steps)
+
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
         """The Trainer's optimizer, with a learning rate for each depth where they are not all the same."""
         args, fresh = self.args, self.optimizer is None
@@ -134,6 +147,5 @@ class SerTrainer(Trainer):
             self._created_lr_scheduler = True  # as the Trainer does, so that another train() makes another
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if args.unfreeze_every is not None and fresh:
-            steps_per_epoch = num_training_steps / args.num_train_epochs
-            unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * steps_per_epoch)
+            unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * self._steps_per_epoch)
         return scheduler

@@ -1,9 +1,11 @@
 """Trainers of tiny models on the small dataset of generated speech."""
 
 import pytest
-from transformers import set_seed
+import torch
+from transformers import Wav2Vec2Config, Wav2Vec2Model, set_seed
 
 from hf_ser.data import DataArguments, load_splits
+from hf_ser.labels import EMOTIONS
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 
@@ -39,3 +41,15 @@ def run():
         return [entry[name] for entry in trainer.state.log_history if name in entry]
 
     return logged
+
+
+@pytest.fixture
+def encoder(tmp_path, tiny_config):
+    """A pretrained encoder in the layout of facebook/wav2vec2-base: no head, a preprocessor beside it."""
+    config = {key: value for key, value in tiny_config.items() if key != "model_type"}
+    torch.manual_seed(0)
+    model = Wav2Vec2Model(Wav2Vec2Config(**config, layerdrop=0.1))
+    model.save_pretrained(tmp_path / "encoder")
+    _, extractor = build_model(ModelArguments(model_config=tiny_config), EMOTIONS)
+    extractor.save_pretrained(tmp_path / "encoder")
+    return tmp_path / "encoder"

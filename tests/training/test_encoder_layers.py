@@ -108,8 +108,9 @@ def test_one_cycle_keeps_the_rates_apart(trainer_for, run):
     assert peaks == {0.02, 0.01}
 
 
-def test_layers_wait_for_their_turn(trainer_for, run):
-    settings = {"unfreeze_every": 1.0, "num_train_epochs": 3, "lr_scheduler_type": "constant"}
+@pytest.mark.parametrize("length", [{"num_train_epochs": 3}, {"max_steps": 12}])
+def test_layers_wait_for_their_turn(trainer_for, run, length):
+    settings = {"unfreeze_every": 1.0, "lr_scheduler_type": "constant", **length}
     settings |= {"save_total_limit": None, "load_best_model_at_end": False}
     trainer = trainer_for(**settings)
     start = {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}

@@ -1,0 +1,168 @@
+"""Checkpoints to fine-tune, loaded so that nothing of them is lost, mistaken or made up in silence."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PretrainedConfig
+
+from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.errors import SerError
+from hf_ser.evaluation import missing_weights, quiet_loading
+from hf_ser.models import CompanionConfig
+from hf_ser.training.arguments import ModelArguments
+
+logger = logging.getLogger(__name__)
+
+# A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
+FIXED: dict[str, Any] = {"layerdrop": 0.0}
+HEAD = ("classifier.", "projector.", "layer_weights")
+
+
+class ModelError(SerError):
+    """A checkpoint or configuration that cannot be trained."""
+
+
+def check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -> None:
+    """Refuse misspelt fields: a configuration takes any keyword, and would keep them in silence."""
+    for key in content:
+        if not hasattr(config, key):
+            hint = did_you_mean(key, config.to_dict())
+            raise ConfigError(f"{what}: {config.model_type} has no field {key}{hint}")
+
+
+def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, Any]:
+    """Load an encoder, with its head where it is a classifier of the same labels and with a new one otherwise.
+
+    Args:
+        args: which checkpoint.
+        names: num_labels, label2id and id2label of the model to train.
+
+    Returns:
+        The model and its feature extractor.
+
+    Raises:
+        ModelError: no such checkpoint, one that does not take waveforms, another sampling rate, or encoder, head or
+            labels that do not match.
+        ConfigError: an unknown field of its configuration.
+    """
+    source: dict[str, Any] = {"revision": args.revision}
+    name = str(args.model_name_or_path)
+    mapping: Any = args.key_mapping or {}
+    try:
+        stored = AutoConfig.from_pretrained(name, **source)
+        _check_kind(name, stored)
+        overrides: Any = args.config_overrides or {}
+        check_fields("config_overrides", overrides, stored)
+        config = AutoConfig.from_pretrained(name, **source, **{**overrides, **names, **_fixed(stored)})
+        extractor = AutoFeatureExtractor.from_pretrained(name, **source)
+        with quiet_loading():
+            model, info = AutoModelForAudioClassification.from_pretrained(
+                name,
+                config=config,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                attn_implementation=args.attn_implementation,
+                key_mapping=mapping,
+                **source,
+            )
+    except (OSError, ValueError) as error:
+        raise ModelError(f"--model_name_or_path {name}: {' '.join(str(error).split())}") from error
+    if extractor.sampling_rate != SAMPLING_RATE:
+        raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
+    _forget_mapping(model, mapping)
+    if args.new_head:
+        info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
+    _check_keys(args, stored, model, info)
+    return model, extractor
+
+
+def _fixed(config: PretrainedConfig) -> dict[str, Any]:
+    return {} if isinstance(config, CompanionConfig) else FIXED
+
+
+def _check_kind(name: str, config: PretrainedConfig) -> None:
+    if not isinstance(config, CompanionConfig) and not hasattr(config, "conv_kernel"):
+        raise ModelError(
+            f"--model_name_or_path {name} is a {config.model_type} model; expected an encoder of waveforms, such as "
+            "wav2vec2, hubert, wavlm or data2vec-audio."
+        )
+
+
+def _forget_mapping(model: Any, mapping: dict[str, str]) -> None:
+    """Keep the model's own names: transformers would give the checkpoint's old ones back when it is saved."""
+    conversions = getattr(model, "_weight_conversions", None)
+    if conversions and mapping:
+        model._weight_conversions = [its for its in conversions if not set(its.source_patterns) & set(mapping)]
+
+
+def _renew_head(model: Any) -> set[str]:
+    """Draw the head's weights anew, whatever the checkpoint brought -> their names."""
+    for name, module in model.named_children():
+        if f"{name}." in HEAD:
+            for parameter in module.parameters():
+                parameter._is_hf_initialized = False  # else transformers would leave it as it was loaded
+            module.apply(model._init_weights)
+    if hasattr(model, "layer_weights"):
+        torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
+    return {name for name in model.state_dict() if name.startswith(HEAD)}
+
+
+def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info: dict[str, Any]) -> None:
+    """Refuse weights that did not arrive: transformers fills them at random and says so in one log line."""
+    name, missing = args.model_name_or_path, missing_weights(info)
+    new = sorted(key for key in missing if key.startswith(HEAD))
+    if len(missing) > len(new):
+        shown = ", ".join(sorted(missing - set(new))[:5])
+        raise ModelError(
+            f"{name} lacks {len(missing) - len(new)} weights of its encoder ({shown}, ...); expected a whole "
+            "checkpoint of this architecture."
+        )
+    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    others = sorted(key for key in info["unexpected_keys"] if key.startswith(HEAD))
+    classifier = next((its for its in stored.architectures or () if its.endswith("Classification")), None)
+    if new and not args.new_head and (classifier or others):
+        raise ModelError(
+            f"{name} is a classifier whose head does not fit: {', '.join(new)} of {len(labels)} labels would be "
+            f"new.{_hint(others)} Pass --new_head true to train a new one."
+        )
+    if not new:
+        _check_labels(args, stored, labels)
+        if args.key_mapping and classifier not in (None, type(model).__name__):
+            raise ModelError(
+                f"{name} is a {classifier}, and its head does not compute what {type(model).__name__} does, whatever "
+                "its weights are called; leave key_mapping out and pass --new_head true."
+            )
+    else:
+        logger.info("new classification head: %s", ", ".join(new))
+
+
+def _hint(others: Sequence[str]) -> str:
+    """What to do about a head under other names."""
+    if not others:
+        return ""
+    hint = f" The checkpoint has {', '.join(others)} instead."
+    if any(key.startswith("classifier.dense.") for key in others):
+        last = next((key.split(".")[1] for key in others if not key.startswith("classifier.dense.")), None)
+        pairs = [("classifier.dense", "projector"), (f"classifier.{last}", "classifier")]
+        if last is None:
+            pairs = [("classifier.dense", "classifier")]
+        entries = ", ".join(f"'^{old}': {new}" for old, new in pairs)
+        hint += (
+            f" Where these layers are linear with nothing between them, write key_mapping: {{{entries}}} into the "
+            "YAML file; the usual head of such names has a tanh there, which no mapping gives back."
+        )
+    return hint
+
+
+def _check_labels(args: ModelArguments, stored: PretrainedConfig, labels: Sequence[str]) -> None:
+    """Refuse a head whose outputs mean something else: it fits in shape, and every class would be mistaken."""
+    names: Any = stored.id2label
+    given = [str(names[index]) for index in range(len(names))]
+    if [label.lower() for label in given] != list(labels):
+        raise ModelError(
+            f"{args.model_name_or_path} is a classifier of {', '.join(given)}, in this order; expected "
+            f"{', '.join(labels)}. Pass --new_head true to train a new head."
+        )
