@@ -15,6 +15,7 @@ from hf_ser.audio import SAMPLING_RATE, load_audio
 from hf_ser.data.card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
+from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 
@@ -49,6 +50,10 @@ class DataArguments:
         default=None, metadata={"help": "cut silence this many dB below the peak, such as 20"}
     )
     normalize: bool = field(default=False, metadata={"help": "scale every clip so that its peak is 1"})
+    streaming: bool = field(default=False, metadata={"help": "stream the training clips instead of downloading them"})
+    stream_buffer: int = field(
+        default=256, metadata={"help": "clips held, undecoded, from which streamed ones are drawn at random"}
+    )
 
     def __post_init__(self) -> None:
         if self.protocol is not None and self.protocol not in PROTOCOLS:
@@ -57,6 +62,18 @@ class DataArguments:
             raise ConfigError(f"fold is {self.fold} but protocol is not given; name the protocol that has folds.")
         if self.channel not in (None, "speech", "song"):
             raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
+        if self.streaming and self.protocol is not None:
+            raise ConfigError(
+                f"protocol is {self.protocol!r} and streaming is true; a stream takes the splits of the "
+                "configuration, such as all, all-random or ravdess. Leave protocol out, or streaming."
+            )
+        if self.stream_buffer < 1:
+            raise ConfigError(f"stream_buffer is {self.stream_buffer}; expected at least 1 clip, such as 256.")
+
+    def refuse_streaming(self, what: str) -> None:
+        """Refuse a stream of training clips, which `what` (a subject in the singular) has no use for."""
+        if self.streaming:
+            raise ConfigError(f"streaming is true, and {what} does not train from a stream; leave streaming out.")
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -71,12 +88,17 @@ class DataArguments:
 
 @dataclass(frozen=True)
 class SplitData:
-    """The splits that a run trains, validates and tests on, and what identifies them."""
+    """The splits that a run trains, validates and tests on, and what identifies them.
+
+    With a stream, train holds metadata only (no audio), and the stream holds id and audio, as stored, of these clips;
+    others may stand between them, such as those of another channel.
+    """
 
     splits: dict[str, datasets.Dataset]
     labels: tuple[str, ...]
     assignment: Assignment
     synthetic: tuple[str, ...]  # corpora whose recordings are generated
+    stream: datasets.IterableDataset | None = None
 
     @property
     def protocol(self) -> str:
@@ -101,7 +123,7 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
         DatasetError: no such dataset or configuration, missing columns, other labels, or an empty split.
         ProtocolError: the protocol cannot be applied to these clips.
     """
-    loaded, whole = _load_whole(args)
+    loaded, whole, stream = _load_whole(args)
     summary = _summary(str(args.dataset))
     if args.protocol is None:
         name = args.configuration.partition("-")[2] or DEFAULT_PROTOCOL  # the reverse of card.config_name
@@ -115,6 +137,8 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     ids = np.asarray(whole["id"])
     of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
     parts = {split: whole.select(np.flatnonzero(of_clip == split)) for split in SPLITS}
+    if stream is not None:
+        parts["train"] = parts["train"].select_columns(loaded["train"].column_names)  # the others are empty there
     for split in needed:
         if len(parts[split]) == 0:
             raise DatasetError(
@@ -125,7 +149,7 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     if args.merge_calm:
         labels = EMOTIONS_WITHOUT_CALM
         parts = {split: _merge_calm(part) for split, part in parts.items()}
-    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())))
+    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream)
 
 
 def write_assignment(path: Path, assignment: Assignment) -> None:
@@ -159,9 +183,11 @@ def load_rows(args: DataArguments) -> list[Row]:
     return rows(_load_whole(args)[1])
 
 
-def _load_whole(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.Dataset]:
-    """The configuration's splits as stored, and all their clips of the channel asked for together."""
-    loaded = _load(args)
+def _load_whole(
+    args: DataArguments,
+) -> tuple[datasets.DatasetDict, datasets.Dataset, datasets.IterableDataset | None]:
+    """The configuration's splits as stored, all their clips of the channel asked for together, and the stream."""
+    loaded, stream = _load(args)
     for split, dataset in loaded.items():
         _check_columns(dataset, split, args)
     whole = datasets.concatenate_datasets(list(loaded.values()))
@@ -169,17 +195,19 @@ def _load_whole(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.Dat
         whole = whole.filter(
             lambda channel: channel == args.channel, input_columns="channel", desc="Choosing a channel"
         )
-    return loaded, whole
+    return loaded, whole, stream
 
 
-def _load(args: DataArguments) -> datasets.DatasetDict:
+def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableDataset | None]:
     if args.dataset is None:
         raise ConfigError("dataset is not given; expected a folder made by recipes/prepare.py, or a Hub id.")
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
         raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
     try:
-        return datasets.load_dataset(args.dataset, args.configuration)
+        if args.streaming:
+            return load_streamed(args.dataset, args.configuration, [name for name in _COLUMNS if name != "audio"])
+        return datasets.load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
             f"--dataset {args.dataset}: no such folder, and the Hub does not give it ({error}); make it with "
@@ -190,7 +218,8 @@ def _load(args: DataArguments) -> datasets.DatasetDict:
 
 
 def _check_columns(dataset: datasets.Dataset, split: str, args: DataArguments) -> None:
-    missing = [name for name in _COLUMNS if name not in dataset.column_names]
+    elsewhere = {"audio"} if args.streaming and split == "train" else set()  # in the stream
+    missing = [name for name in _COLUMNS if name not in dataset.column_names and name not in elsewhere]
     if missing:
         raise DatasetError(f"{args.dataset}, {split}: no column {', '.join(missing)}; expected a prepared dataset.")
     feature = dataset.features["label"]

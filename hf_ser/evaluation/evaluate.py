@@ -182,6 +182,7 @@ def _with_preprocessing(args: DataArguments, trained: Mapping[str, Any]) -> Data
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
     """Refuse, before anything is loaded, what does not say which clips are scored, or says it twice."""
+    data_args.refuse_streaming("the evaluation")
     beside = "recordings" if args.recordings else "csv" if args.csv else None
     if beside is None:
         if args.model is not None and data_args.dataset is None:

@@ -31,6 +31,7 @@ def explore(dataset: SplitData, data_args: DataArguments, output_dir: Path) -> l
     Returns:
         The PNG files (an SVG file stands beside each), then explore.md.
     """
+    data_args.refuse_streaming("the exploration")
     captions = _draw_clips(dataset, data_args, output_dir) | _draw_counts(dataset, output_dir)
     figures = [output_dir / f"{name}.png" for name in captions]
     report = output_dir / REPORT

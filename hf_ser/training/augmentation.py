@@ -132,6 +132,12 @@ def apply_transforms(waveform: np.ndarray, transforms: Sequence[Any]) -> np.ndar
     return samples
 
 
+def augment_clip(waveform: np.ndarray, transforms: Sequence[Any], *, seed: int, epoch: int, number: int) -> np.ndarray:
+    """What a clip (samples,) becomes in an epoch; `number` is its position among the training clips."""
+    with seeded(seed, epoch, number):
+        return apply_transforms(waveform, transforms)
+
+
 class AugmentedDataset(Dataset[dict[str, Any]]):
     """Decoded clips (see `decoded`), other in every epoch: items are `{"waveform": (samples,) float32, "label": id}`.
 
@@ -166,18 +172,17 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         ]
 
     def _augmented(self, waveform: np.ndarray, number: int) -> np.ndarray:
-        with seeded(self.seed, int(self._epoch), number):
-            return apply_transforms(waveform, self.transforms)
+        return augment_clip(waveform, self.transforms, seed=self.seed, epoch=int(self._epoch), number=number)
 
 
 class EpochSetter(TrainerCallback):
-    """Tell a dataset the epoch.
+    """Tell a dataset that has `set_epoch` the epoch.
 
     accelerate's `DataLoaderShard.set_epoch` does so, too, but not in several processes and not in an epoch that is
     resumed in its middle: there the batch sampler is wrapped, and it tells the inner sampler instead.
     """
 
-    def __init__(self, dataset: AugmentedDataset) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -58,6 +58,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     Returns:
         What stands in results.json.
     """
+    data_args.refuse_streaming("the baseline")
     features = {split: _features(part, data_args, split) for split, part in data.splits.items() if len(part)}
     truth = {split: np.asarray(data.splits[split]["label"]) for split in features}
     models = [_fit(features["train"], truth["train"], penalty) for penalty in args.penalties]

@@ -1,6 +1,5 @@
 """A training run: Trainer, best checkpoint, and the model folder that it leaves."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,10 +7,9 @@ from typing import Any
 import numpy as np
 from accelerate.utils import gather_object
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
-from transformers.trainer_utils import SchedulerType, get_last_checkpoint
+from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
 from hf_ser.evaluation import (
     Predictions,
@@ -29,7 +27,7 @@ from hf_ser.evaluation import (
     write_json,
     write_run,
 )
-from hf_ser.evaluation.results import RESULTS, SCHEMA_VERSION, describe_dataset, describe_protocol
+from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe_protocol
 from hf_ser.evaluation.sources import clip_columns
 from hf_ser.memory import keep_freed_memory
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
@@ -38,38 +36,10 @@ from hf_ser.training.collator import AudioCollator
 from hf_ser.training.lora import merge_lora
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
 from hf_ser.training.modeling import build_model
+from hf_ser.training.output_dir import SETTINGS, check_settings, claim_output_dir, settings, write_settings
+from hf_ser.training.preflight import check_arguments, check_clips, check_disk
+from hf_ser.training.streaming import streamed
 from hf_ser.training.trainer import SerTrainer
-
-
-def claim_output_dir(args: SerTrainingArguments) -> str | None:
-    """Refuse a folder that holds another run, and find the checkpoint to resume from.
-
-    Returns:
-        The checkpoint's folder, or None to start anew.
-
-    Raises:
-        ConfigError: the folder holds a finished run or checkpoints and neither `overwrite` nor
-            `resume_from_checkpoint` is given, or there is no checkpoint to resume from.
-    """
-    output = Path(str(args.output_dir))
-    last = get_last_checkpoint(str(output)) if output.is_dir() else None
-    resume = args.resume_from_checkpoint
-    if resume and str(resume).lower() != "false":
-        found = last if str(resume).lower() == "true" else str(resume)
-        if found is None or not Path(found).is_dir():
-            raise ConfigError(f"--resume_from_checkpoint {resume}: {output} holds no checkpoint to go on from.")
-        return found
-    if args.overwrite and args.should_save:
-        for path in output.glob("checkpoint-*") if output.is_dir() else ():
-            shutil.rmtree(path)
-        (output / RESULTS).unlink(missing_ok=True)
-    elif not args.overwrite and (last is not None or (output / RESULTS).is_file()):
-        state = "a finished run" if (output / RESULTS).is_file() else "the checkpoints of an unfinished run"
-        raise ConfigError(
-            f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to go "
-            "on from its last checkpoint, or --overwrite true to replace it."
-        )
-    return None
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -85,15 +55,22 @@ def make_trainer(
 ) -> SerTrainer:
     """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes.
 
-    Training clips are augmented where `augmentation` says so; validation clips never are.
+    Training clips come from the stream where `data` has one. They are augmented where `augmentation` says so;
+    validation clips never are.
     """
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
-    train_dataset: Any = decoded(data.splits["train"], data_args)
-    if args.augmentation:
-        seed = args.seed if args.data_seed is None else args.data_seed
-        train_dataset = AugmentedDataset(train_dataset, make_transforms(args.augmentation), seed)
+    collator: Any = AudioCollator(extractor, min_samples(model.config))
+    train_dataset: Any
+    if data.stream is not None:
+        train_dataset, collator = streamed(data, args, data_args, collator)
+    else:
+        train_dataset = decoded(data.splits["train"], data_args)
+        if args.augmentation:
+            seed = args.seed if args.data_seed is None else args.data_seed
+            train_dataset = AugmentedDataset(train_dataset, make_transforms(args.augmentation), seed)
+    if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = data.splits["validation"]
     by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
@@ -108,7 +85,7 @@ def make_trainer(
         # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
         eval_dataset=decoded(validation.select(by_length), data_args),
         processing_class=extractor,
-        data_collator=AudioCollator(extractor, min_samples(model.config)),
+        data_collator=collator,
         compute_loss_func=_loss(args, data),
         callbacks=callbacks,
         compute_metrics=compute_metrics,
@@ -123,14 +100,22 @@ def train(
     Returns:
         The Trainer, and what stands in results.json.
     """
+    check_arguments(args)
+    wanted = settings(model_args, data_args, args)
     checkpoint = claim_output_dir(args)
+    if checkpoint is not None:
+        check_settings(str(args.output_dir), wanted)
     set_seed(args.seed)
     if args.device.type == "cpu":
         keep_freed_memory()
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
+    check_clips(data, args)
     model, extractor = build_model(model_args, data.labels)
+    check_disk(model, args)
     trainer = make_trainer(model, extractor, data, args, data_args)
+    if trainer.is_world_process_zero():
+        write_settings(str(args.output_dir), wanted)
     trainer.train(resume_from_checkpoint=checkpoint)  # ends with the best checkpoint loaded
     adapter = model_args.save_adapter and trainer.is_world_process_zero()
     trainer.model = merge_lora(trainer.model, Path(str(args.output_dir)) if adapter else None)
@@ -168,7 +153,8 @@ def finish(
             store_temperature(model, temperature)
             model.cpu().save_pretrained(folder)
         # The Trainer pickles its arguments; the folder stays free of pickles, and results.json holds them.
-        (folder / "training_args.bin").unlink(missing_ok=True)
+        for name in ("training_args.bin", SETTINGS):
+            (folder / name).unlink(missing_ok=True)
         write_json(folder / "training_history.json", trainer.state.log_history)
         write_assignment(folder / SPLITS_FILE, data.assignment)
         write_run(folder, results, predictions, history=trainer.state.log_history)

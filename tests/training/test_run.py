@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
@@ -15,9 +16,9 @@ from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,
     build_model,
-    claim_output_dir,
     finish,
     make_trainer,
+    train,
 )
 
 
@@ -161,19 +162,16 @@ def test_one_batch_overfits(dataset_dir, tiny_config, tmp_path):
     assert loss.item() < 0.1
 
 
-def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
-    assert claim_output_dir(_arguments(tmp_path)) is None
-    (tmp_path / "checkpoint-7").mkdir()
-    with pytest.raises(ConfigError, match="unfinished run"):
-        claim_output_dir(_arguments(tmp_path))
-    assert claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true")) == str(tmp_path / "checkpoint-7")
-    (tmp_path / "results.json").write_text("{}")
-    with pytest.raises(ConfigError, match="finished run"):
-        claim_output_dir(_arguments(tmp_path))
-    assert claim_output_dir(_arguments(tmp_path, overwrite=True)) is None
-    assert list(tmp_path.iterdir()) == []
-    with pytest.raises(ConfigError, match="no checkpoint"):
-        claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true"))
+def test_a_compiled_model_trains_and_is_saved_under_its_own_names(dataset_dir, tiny_config, tmp_path):
+    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
+    model_args = ModelArguments(model_config=tiny_config)
+    losses, names = [], []
+    for name, options in (("plain", {}), ("compiled", {"torch_compile": True, "torch_compile_backend": "eager"})):
+        args = _arguments(tmp_path / name, num_train_epochs=1, logging_strategy="steps", logging_steps=1, **options)
+        trainer, _ = train(model_args, data_args, args)
+        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        names.append(set(load_file(tmp_path / name / "model.safetensors")))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and names[0] == names[1]
 
 
 def test_arguments_name_what_is_wrong(tmp_path):

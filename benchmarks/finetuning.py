@@ -1,0 +1,293 @@
+"""Fine-tuning a full-size wav2vec2-base on processors with each option, beside a plain `Trainer`, in one run.
+
+python benchmarks/finetuning.py [--dataset data/emotions] [--rounds 3] [--steps 4] [--variants recommended ...]
+
+The weights are random, which changes no cost. The peer is what a tutorial does: the stock `Trainer` in float32, on
+clips decoded, normalised and padded to the dataset's longest clip beforehand, all in memory. Ours is the package's
+Trainer: read from Parquet, decoded, collated and padded to the longest clip of the batch; first without options, then
+with each alone, then as recommended (length grouping, bfloat16 and a frozen feature encoder together). The batch is
+the same, and in one round all of them train on the same clips, drawn at random from the training split; another round
+draws others. Each runs in a process of its own, in turn: a step to warm up, then an epoch over these clips, with what
+it takes to load them.
+
+The rate counts convolutions and matrix products alone, as torch's FlopCounterMode does, those on padding and those
+that checkpointing repeats included; beside it stands a float32 product of two 4096 x 4096 matrices. Memory is the
+process's peak. In an epoch this short, length grouping leaves more padding than in a real one, where it sorts the
+clips of 50 batches together.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AutoConfig,
+    AutoModelForAudioClassification,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    Wav2Vec2FeatureExtractor,
+    set_seed,
+)
+
+from hf_ser.arguments import run
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.data.splits import SplitData, decoded, lengths
+from hf_ser.errors import SerError
+from hf_ser.memory import keep_freed_memory
+from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.modeling import build_model
+from hf_ser.training.run import make_trainer
+
+BASE: dict[str, Any] = {"model_type": "wav2vec2"}
+TINY: dict[str, Any] = {
+    **BASE,
+    **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    **{"conv_dim": [16, 16], "conv_kernel": [20, 16], "conv_stride": [16, 10], "num_feat_extract_layers": 2},
+    **{"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16},
+}
+GROUPED = {"train_sampling_strategy": "group_by_length"}
+RECOMMENDED = {**GROUPED, "bf16": True, "freeze_feature_encoder": True}
+PEER = "plain Trainer"
+VARIANTS: dict[str, dict[str, Any]] = {
+    PEER: {},
+    "ours": {},
+    "length-grouping": GROUPED,
+    "bfloat16": {"bf16": True},
+    "frozen-feature-encoder": {"freeze_feature_encoder": True},
+    "gradient-checkpointing": {"activation_checkpointing": True},
+    "lora": {"lora_rank": 8},
+    "recommended": RECOMMENDED,
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process trains."""
+
+    dataset: str
+    config: dict[str, Any]
+    options: dict[str, Any]  # fields of ModelArguments and SerTrainingArguments
+    batch: int
+    steps: int
+    warm_up: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    peer: bool = False
+
+
+class Stopwatch(TrainerCallback):
+    """Cut the first of two epochs short after the steps to warm up, and time the whole second one."""
+
+    def __init__(self, warm_up: int, trainer: Trainer) -> None:
+        self.warm_up, self.start, self.end, self.padded_samples = warm_up, 0.0, 0.0, 0
+        train = trainer.training_step
+
+        def counted(model: Any, inputs: dict[str, Any], *given: Any) -> torch.Tensor:
+            self.padded_samples += inputs["input_values"].numel()
+            return train(model, inputs, *given)
+
+        trainer.training_step = counted  # type: ignore[method-assign]
+
+    def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        """Start anew, so that the second epoch counts."""
+        self.padded_samples, self.start = 0, now(args.device)
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
+        """Stop where the epoch may end."""
+        control.should_epoch_stop = state.global_step == self.warm_up
+        if state.epoch == 2:
+            self.end = now(args.device)
+
+
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measure(job: Job) -> dict[str, float]:
+    """Train, and return clips per second, GFLOP/s, the share of padding, and the peak of memory in GiB."""
+    set_seed(job.seed)
+    if job.device == "cpu" and not job.peer:
+        keep_freed_memory()  # as `train` does
+    data_args = DataArguments(dataset=job.dataset)
+    data = load_splits(data_args)
+    train = data.splits["train"]
+    longest, needed = max(lengths(train, data_args)), job.batch * job.steps
+    if len(train) < needed or job.warm_up > job.steps:
+        raise SerError(
+            f"got {len(train)} training clips and {job.steps} steps; expected at least {needed} clips and "
+            f"{job.warm_up} steps. Pass another --steps."
+        )
+    rows = np.random.default_rng(job.seed).permutation(len(train))[:needed]
+    validation = data.splits["validation"].select([0])  # not looked at
+    data = replace(data, splits={"train": train.select(rows), "validation": validation})
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = (
+            make_peer(job, folder, data, data_args, longest) if job.peer else make_ours(job, folder, data, data_args)
+        )
+        stopwatch = Stopwatch(job.warm_up, trainer)
+        trainer.add_callback(stopwatch)
+        work = operations(trainer)
+        if job.device != "cpu":
+            torch.cuda.reset_peak_memory_stats()
+        trainer.train()
+    seconds = stopwatch.end - stopwatch.start
+    return {
+        "clips_per_s": needed / seconds,
+        "gflops": work * stopwatch.padded_samples / seconds / 1e9,
+        "padding": 1 - sum(lengths(data.splits["train"], data_args)) / stopwatch.padded_samples,
+        "peak_gib": peak_gib(job.device),
+    }
+
+
+def settings(job: Job, folder: str) -> dict[str, Any]:
+    """What both sides' Trainers are told."""
+    return {
+        "output_dir": folder,
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": job.batch,
+        "learning_rate": 1e-5,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "use_cpu": job.device == "cpu",
+        "disable_tqdm": True,
+        "report_to": "none",
+        "seed": job.seed,
+    }
+
+
+def make_peer(job: Job, folder: str, data: SplitData, data_args: DataArguments, longest: int) -> Trainer:
+    """The stock Trainer on clips padded to the dataset's longest, `longest` samples."""
+    clips = decoded(data.splits["train"], data_args)[:]
+    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    padded = extractor(clips["waveform"], sampling_rate=SAMPLING_RATE, padding="max_length", max_length=longest)
+    values = zip(padded["input_values"], clips["label"], strict=True)
+    model = AutoModelForAudioClassification.from_config(
+        AutoConfig.for_model(**job.config, num_labels=len(data.labels), layerdrop=0.0)
+    )
+    items: Any = [{"input_values": clip, "labels": label} for clip, label in values]
+    return Trainer(model=model, args=TrainingArguments(**settings(job, folder)), train_dataset=items)
+
+
+def make_ours(job: Job, folder: str, data: SplitData, data_args: DataArguments) -> Trainer:
+    """The package's Trainer with the job's options."""
+    of_model = {field.name for field in fields(ModelArguments)}
+    model_args = ModelArguments(model_config=job.config, **{k: v for k, v in job.options.items() if k in of_model})
+    options = {name: value for name, value in job.options.items() if name not in of_model}
+    args = SerTrainingArguments(**settings(job, folder), load_best_model_at_end=False, **options)
+    return make_trainer(*build_model(model_args, data.labels), data, args, data_args)
+
+
+def operations(trainer: Trainer) -> float:
+    """Floating-point operations of a training step per padded sample, counted on one clip."""
+    model: Any = trainer.model
+    model.to(trainer.args.device).train()
+    if trainer.args.activation_checkpointing:
+        model.activation_checkpointing_enable()
+    dataset: Any = trainer.train_dataset
+    batch = {name: value.to(trainer.args.device) for name, value in trainer.data_collator([dataset[0]]).items()}
+    # The counter does not know the processors' own attention kernel.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        model(**batch).loss.backward()
+    model.zero_grad()
+    return counter.get_total_flops() / batch["input_values"].numel()
+
+
+def peak_gib(device: str) -> float:
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**30
+    # Not `ru_maxrss`, which a process takes over from the one that started it.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
+
+
+def matrix_product(size: int = 4096, device: str = "cpu", dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations per second of a product of two square matrices."""
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
+    times = 3 if device == "cpu" else 30
+    left @ right
+    start = now(left.device)
+    for _ in range(times):
+        left @ right
+    return times * 2 * size**3 / (now(left.device) - start)
+
+
+def in_its_own_process(job: Job) -> dict[str, float]:
+    """Measure in a process of its own, whose memory is the job's alone; nothing where it does not fit the GPU."""
+    command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
+    one_gpu = {"CUDA_VISIBLE_DEVICES": "0", **os.environ}  # the Trainer would take all that there are
+    done = subprocess.run(command, capture_output=True, text=True, env=one_gpu)
+    if done.returncode:
+        last = done.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
+        raise SerError(last or f"a training ended with status {done.returncode}.")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def answer(job: Job) -> None:
+    """Print, as the last line of the job's process, what it measured."""
+    try:
+        print(json.dumps(measure(job)))
+    except torch.OutOfMemoryError:
+        print("{}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default=str(Path("data") / "emotions"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4, help="measured steps; their clips are the same for all")
+    parser.add_argument("--batch", type=int, default=8)
+    chosen = [name for name in VARIANTS if name != PEER]
+    parser.add_argument("--variants", nargs="+", choices=chosen, default=chosen, help="beside the plain Trainer")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model and product, to try the script")
+    parser.add_argument("--job", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.job:
+        return answer(Job(**json.loads(args.job)))
+    config, size = (TINY, 512) if args.tiny else (BASE, 4096)
+    products: list[float] = []
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS if name in (PEER, *args.variants)}
+    for number in range(args.rounds):
+        products.append(matrix_product(size) / 1e9)
+        for name, rounds in measured.items():
+            job = Job(args.dataset, config, VARIANTS[name], args.batch, args.steps, seed=number, peer=name == PEER)
+            rounds.append(in_its_own_process(job))
+            print(f"round {number + 1}, {name}: {rounds[-1]['clips_per_s']:.2f} clips/s", file=sys.stderr)
+    print(f"{torch.get_num_threads()} threads, {args.rounds} rounds of {args.steps} steps of {args.batch} clips")
+    middle = statistics.median(products)
+    print(f"float32 matrix product: {middle:.0f} GFLOP/s ({min(products):.0f} to {max(products):.0f})\n")
+    print("| variant | clips/s | beside plain Trainer | padding | GFLOP/s | share of product | peak memory GiB |")
+    print("|---|---|---|---|---|---|---|")
+    for name, rounds in measured.items():
+        print(f"| {name} | {row(rounds, measured[PEER], products)} |")
+
+
+def row(rounds: list[dict[str, float]], peer: list[dict[str, float]], products: list[float]) -> str:
+    """The columns of one variant: medians over the rounds, with the range of the ratio to the peer's rounds."""
+    speed, padding, rate, peak = (
+        statistics.median(each[name] for each in rounds) for name in ("clips_per_s", "padding", "gflops", "peak_gib")
+    )
+    ratios = [own["clips_per_s"] / theirs["clips_per_s"] for own, theirs in zip(rounds, peer, strict=True)]
+    share = statistics.median(each["gflops"] / product for each, product in zip(rounds, products, strict=True))
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"{speed:.2f} | {ratio} | {padding:.0%} | {rate:.0f} | {share:.0%} | {peak:.2f}"
+
+
+if __name__ == "__main__":
+    run(main, after_interrupt="start it again")

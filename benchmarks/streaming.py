@@ -1,0 +1,109 @@
+"""Training from a stream: the same clips as in memory, at which speed, and in how much memory.
+
+python benchmarks/streaming.py [--dataset data/emotions] [--smaller data/ravdess] [--epochs 1 3]
+
+Each row is a process of its own that goes through the train dataloader of `recipes/finetune.py` (batches of 32,
+decoded and padded; nothing is trained) for so many epochs, with the default `stream_buffer`. The peak is sampled at
+every batch: resident memory, and what of it is the process's own, without pages of mapped files, which the system
+takes back when it needs them. A stream's must not grow with clips or epochs. The ids of each of its epochs are
+compared with those that loading without a stream gives.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
+
+BATCH, MIB = 32, 2**20
+
+
+def memory_mib(process: psutil.Process) -> tuple[float, float]:
+    """Resident memory, and what of it is the process's own."""
+    memory = process.memory_info()
+    return memory.rss / MIB, (memory.rss - memory.shared) / MIB
+
+
+def measure(dataset: str, epochs: int, streaming: bool) -> dict[str, Any]:
+    """Go through the train dataloader: clips per epoch, clips per second, memory before and at its peak."""
+    process = psutil.Process()
+    data_args = DataArguments(dataset, streaming=streaming)
+    data = load_splits(data_args)
+    model, extractor = build_model(ModelArguments(model_config={"model_type": "ser-audio-cnn"}), data.labels)
+    with tempfile.TemporaryDirectory() as folder:
+        args = SerTrainingArguments(
+            output_dir=folder, per_device_train_batch_size=BATCH, use_cpu=True, disable_tqdm=True, report_to="none"
+        )
+        trainer = make_trainer(model, extractor, data, args, data_args)
+        collate, seen = trainer.data_collator, []
+
+        def counted(examples: list[dict[str, Any]]) -> Any:
+            seen[-1] += [example.get("number") for example in examples]
+            return collate(examples)
+
+        trainer.data_collator = counted
+        loader = trainer.get_train_dataloader()
+        samples, start = [memory_mib(process)], time.perf_counter()
+        for epoch in range(epochs):
+            seen.append([])
+            loader.set_epoch(epoch)
+            samples += [memory_mib(process) for _ in loader]
+        seconds = time.perf_counter() - start
+    clips = len(data.splits["train"])
+    if streaming:
+        loaded = load_splits(DataArguments(dataset)).splits["train"]["id"][:]
+        ids = data.splits["train"]["id"][:]
+        same = all(sorted(ids[number] for number in numbers) == sorted(loaded) for numbers in seen)
+        same = same and len({tuple(numbers) for numbers in seen}) == epochs  # each in an order of its own
+    else:
+        same = all(len(numbers) == clips for numbers in seen)
+    resident, own = (max(column) for column in zip(*samples, strict=True))
+    before = samples[0][1]
+    return {
+        "clips": clips,
+        "same": same,
+        "per_s": clips * epochs / seconds,
+        "before": before,
+        "own": own,
+        "resident": resident,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="data/emotions", help="prepared dataset")
+    parser.add_argument("--smaller", default="data/ravdess", help="prepared dataset with fewer clips")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[1, 3])
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # dataset, epochs, stream or memory: a row's process
+    args = parser.parse_args()
+    if args.one is not None:
+        dataset, epochs, way = args.one
+        print(json.dumps(measure(dataset, int(epochs), way == "stream")))
+        return
+    print(
+        "| dataset | clips | epochs | read from | same clips | clips/s | own MiB before | own, peak | resident, peak |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
+    for way in ("stream", "memory"):
+        for dataset in (args.smaller, args.dataset):
+            for epochs in args.epochs:
+                command = [sys.executable, __file__, "--one", dataset, str(epochs), way]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                row = json.loads(done.stdout.splitlines()[-1])
+                print(
+                    f"| {Path(dataset).name} | {row['clips']} | {epochs} | {way} | {'yes' if row['same'] else 'NO'} "
+                    f"| {row['per_s']:.0f} | {row['before']:.0f} | {row['own']:.0f} | {row['resident']:.0f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

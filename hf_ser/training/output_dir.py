@@ -1,0 +1,108 @@
+"""The folder of a run: whose it is, and from which checkpoint a run that was broken off goes on."""
+
+import json
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import DataArguments
+from hf_ser.evaluation import write_json
+from hf_ser.evaluation.results import RESULTS
+from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
+
+SETTINGS = "settings.json"  # while a run is unfinished; then results.json says how it was made
+_STATE = "trainer_state.json"
+# What decides which model comes out, but for how long it trains: going on for more epochs is one use of resuming.
+_FIELDS = (
+    *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
+    *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
+    *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha", "bf16", "fp16"),
+    "metric_for_best_model",
+)
+
+
+def claim_output_dir(args: SerTrainingArguments) -> str | None:
+    """Refuse a folder that holds another run, and find the checkpoint to resume from.
+
+    Returns:
+        The checkpoint's folder, or None to start anew.
+
+    Raises:
+        ConfigError: the folder holds a finished run or checkpoints and neither `overwrite` nor
+            `resume_from_checkpoint` is given, or there is no whole checkpoint to resume from.
+    """
+    output = Path(str(args.output_dir))
+    found = _checkpoints(output)
+    resume = args.resume_from_checkpoint
+    if resume and str(resume).lower() != "false":
+        asked = found if str(resume).lower() == "true" else [Path(str(resume))]
+        whole = [path for path in asked if _is_whole(path, args)]
+        if not whole:
+            state = "only what was cut off while it was written" if found else "no checkpoint"
+            raise ConfigError(
+                f"--resume_from_checkpoint {resume}: {output} holds {state}; pass --overwrite true to start anew."
+            )
+        return str(whole[-1])
+    if args.overwrite and args.should_save:
+        for path in found:
+            shutil.rmtree(path)
+        for name in (RESULTS, SETTINGS):
+            (output / name).unlink(missing_ok=True)
+    elif not args.overwrite and (found or (output / RESULTS).is_file()):
+        state = "a finished run" if (output / RESULTS).is_file() else "the checkpoints of an unfinished run"
+        raise ConfigError(
+            f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to go "
+            "on from its last checkpoint, or --overwrite true to replace it."
+        )
+    return None
+
+
+def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
+    """What a run that goes on must have in common with the one that was broken off."""
+    batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    fields = {name: getattr(args, name) for name in _FIELDS}
+    content = {**asdict(model_args), **asdict(data_args), **fields, "total batch size": batch_size}
+    return json.loads(json.dumps(content, default=str))
+
+
+def check_settings(output_dir: str, wanted: dict[str, Any]) -> None:
+    """Refuse to go on with a run of other settings: half of it would be one run, and half another.
+
+    Raises:
+        ConfigError: with what differs.
+    """
+    path = Path(output_dir) / SETTINGS
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else wanted
+    other = [name for name in wanted if name in stored and stored[name] != wanted[name]]
+    if other:
+        shown = "; ".join(f"{name} was {stored[name]!r} and is {wanted[name]!r}" for name in other)
+        raise ConfigError(
+            f"--resume_from_checkpoint: {output_dir} holds a run of other settings: {shown}. Give the same ones, or "
+            "choose another --output_dir."
+        )
+
+
+def write_settings(output_dir: str, wanted: dict[str, Any]) -> None:
+    """Note whose folder this is."""
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    write_json(Path(output_dir) / SETTINGS, wanted)
+
+
+def _checkpoints(output: Path) -> list[Path]:
+    """Checkpoints in the order of their steps."""
+    steps = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in output.glob("checkpoint-*")}
+    numbered = [(int(match.group(1)), path) for path, match in steps.items() if match]
+    return [path for _, path in sorted(numbered)]
+
+
+def _is_whole(checkpoint: Path, args: SerTrainingArguments) -> bool:
+    """Whether the Trainer finished writing it: the state comes last, beside each process's random states."""
+    try:
+        json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    of_ranks = [checkpoint / f"rng_state_{rank}.pth" for rank in range(args.world_size)]
+    return args.save_only_model or (checkpoint / "rng_state.pth").is_file() or all(path.is_file() for path in of_ranks)

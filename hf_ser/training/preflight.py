@@ -1,0 +1,84 @@
+"""What can be known to fail is refused before any training time is spent."""
+
+import importlib.util
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.data.splits import DatasetError, SplitData
+from hf_ser.evaluation import score
+from hf_ser.training.arguments import SerTrainingArguments
+
+_TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")  # named as the package that each needs
+_BYTES = 4  # of a weight
+_MOMENTS = 2  # of Adam, beside each weight that trains
+
+
+def check_arguments(args: SerTrainingArguments) -> None:
+    """Refuse a score that does not exist, half precision without a GPU, and trackers that are not installed.
+
+    Raises:
+        ConfigError: it names the flag and the remedy.
+    """
+    known = [name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)]
+    metric = str(args.metric_for_best_model).removeprefix("eval_")
+    evaluates = args.eval_strategy != IntervalStrategy.NO
+    if metric not in (*known, "loss") and (args.load_best_model_at_end or evaluates):
+        raise ConfigError(
+            f"metric_for_best_model is {args.metric_for_best_model!r}{did_you_mean(metric, known)}; expected one of "
+            f"loss, {', '.join(sorted(known))}."
+        )
+    if args.fp16 and args.device.type == "cpu":
+        raise ConfigError("fp16 needs a GPU, and there is none here; leave it out, or use --bf16 true --use_cpu true.")
+    for tracker in args.report_to or ():
+        if tracker in _TRACKERS and importlib.util.find_spec(tracker) is None:
+            raise ConfigError(f"report_to {tracker} needs its package; pip install {tracker}, or leave it out.")
+
+
+def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
+    """Refuse clips without samples, and more processes than clips.
+
+    Raises:
+        DatasetError: a clip of no length.
+        ConfigError: a process would have nothing to train on or to validate.
+    """
+    for split, clips in data.splits.items():
+        empty = [clip for clip, seconds in zip(clips["id"], clips["duration"], strict=True) if not seconds > 0]
+        if empty:
+            raise DatasetError(
+                f"{split} has {len(empty)} clips of zero length ({', '.join(empty[:3])}, ...); prepare the dataset "
+                "with recipes/prepare.py, which leaves such out."
+            )
+    for split in ("train", "validation"):
+        if len(data.splits[split]) < args.world_size:
+            raise ConfigError(
+                f"{args.world_size} processes for {len(data.splits[split])} clips in {split}; launch at most as many, "
+                "with --num_processes."
+            )
+
+
+def check_disk(model: Any, args: SerTrainingArguments) -> None:
+    """Refuse an output folder on a disk that cannot take the checkpoints.
+
+    Raises:
+        ConfigError: with what is free and what is needed.
+    """
+    weights = [its.numel() for its in model.parameters() if its.requires_grad or not hasattr(model, "peft_config")]
+    trained = sum(its.numel() for its in model.parameters() if its.requires_grad)
+    checkpoint = _BYTES * (sum(weights) + (0 if args.save_only_model else _MOMENTS * trained))
+    kept = min(args.save_total_limit or 1, math.ceil(args.num_train_epochs))
+    copies = 0 if args.save_strategy == SaveStrategy.NO else kept + 1  # the next is written before the oldest goes
+    needed = copies * checkpoint + _BYTES * sum(its.numel() for its in model.parameters())
+    output = Path(str(args.output_dir)).absolute()
+    free = shutil.disk_usage(next(path for path in (output, *output.parents) if path.exists())).free
+    if free < needed:
+        raise ConfigError(
+            f"--output_dir {args.output_dir}: {free / 2**30:.1f} GiB are free on its disk, and {copies} checkpoints "
+            f"and the model need {needed / 2**30:.1f}; make room, choose another folder, or pass --save_total_limit 1 "
+            "or --save_only_model true."
+        )

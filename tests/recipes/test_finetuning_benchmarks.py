@@ -1,0 +1,116 @@
+"""`benchmarks/finetuning.py` and `benchmarks/finetuning_gpu.py` run and count, with a tiny model."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_ser.data import DataArguments, load_splits
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Load a benchmark as the module of its name. Not by the path: there evaluate.py hides the library."""
+
+    def module(name):
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        loaded = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, loaded)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    return module
+
+
+@pytest.fixture
+def finetuning(load):
+    return load("finetuning")
+
+
+@pytest.fixture
+def job(finetuning, dataset_dir):
+    return finetuning.Job(str(dataset_dir), finetuning.TINY, {}, batch=2, steps=3)
+
+
+def script(name, *words, **environment):
+    command = [sys.executable, str(FOLDER / name), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+def table(done):
+    """Rows of cells, without the header."""
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.slow
+def test_every_variant_is_measured_on_the_same_clips(finetuning, job):
+    padding = {}
+    for name, options in finetuning.VARIANTS.items():
+        measured = finetuning.measure(replace(job, options=options, peer=name == finetuning.PEER))
+        assert measured["clips_per_s"] > 0 and measured["gflops"] > 0 and 0.05 < measured["peak_gib"] < 100
+        padding[name] = measured["padding"]
+    assert padding["plain Trainer"] > padding["ours"] > padding["length-grouping"] > 0
+    assert padding["recommended"] == padding["length-grouping"]
+    assert {padding[name] for name in ("bfloat16", "lora", "gradient-checkpointing")} == {padding["ours"]}
+
+
+def test_frozen_layers_save_operations_and_checkpointing_repeats_some(finetuning, job, tmp_path):
+    data_args = DataArguments(dataset=job.dataset)
+    data = load_splits(data_args)
+
+    def work(**options):
+        return finetuning.operations(
+            finetuning.make_ours(replace(job, options=options), str(tmp_path), data, data_args)
+        )
+
+    plain, frozen = work(), work(freeze_feature_encoder=True)
+    assert work(freeze_feature_encoder=True, lora_rank=1) < frozen < plain < work(activation_checkpointing=True)
+    assert work(bf16=True) == plain
+
+
+def test_more_clips_than_there_are_are_refused(finetuning, job):
+    with pytest.raises(ValueError, match="--steps"):
+        finetuning.measure(replace(job, steps=1000))
+
+
+def test_what_does_not_fit_is_said_to(finetuning, job, load, monkeypatch, capsys):
+    def full(_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(finetuning, "measure", full)
+    finetuning.answer(job)
+    assert capsys.readouterr().out == "{}\n"
+    assert "does not fit" in load("finetuning_gpu").row({}, 1.0)
+
+
+@pytest.mark.slow
+def test_the_script_prints_its_table(dataset_dir):
+    words = ["--tiny", "--rounds", 1, "--steps", 2, "--batch", 2, "--variants", "recommended"]
+    rows = table(script("finetuning.py", "--dataset", dataset_dir, *words))
+    assert [row[0] for row in rows] == ["plain Trainer", "recommended"]
+    assert rows[0][2] == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.slow
+def test_the_gpu_script_prints_its_table_on_processors(dataset_dir):
+    words = ["--tiny", "--device", "cpu", "--steps", 2, "--warm_up", 1, "--models", "xlsr", "--batches", 2]
+    rows = table(script("finetuning_gpu.py", "--dataset", dataset_dir, *words, "--options", "plain"))
+    assert [row[:3] for row in rows] == [["xlsr", "2", "plain"]]
+
+
+@pytest.mark.slow
+def test_bad_input_ends_in_one_line(tmp_path):
+    without = script("finetuning_gpu.py", CUDA_VISIBLE_DEVICES="")
+    assert without.returncode == 1 and without.stderr.startswith("error: no GPU") and without.stderr.count("\n") == 1
+    absent = script("finetuning.py", "--tiny", "--dataset", tmp_path)
+    assert absent.returncode == 2 and "holds no dataset card" in absent.stderr and absent.stderr.count("\n") == 1

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data import DataArguments
+from hf_ser.training import ModelArguments, SerTrainingArguments, claim_output_dir, train
+
+
+def _arguments(folder, **changes):
+    settings = {"use_cpu": True, "disable_tqdm": True, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    return SerTrainingArguments(
+        **{"output_dir": str(folder), "eval_strategy": "no", "load_best_model_at_end": False, **settings, **changes}
+    )
+
+
+def _checkpoint(folder, step, *, whole=True):
+    checkpoint = folder / f"checkpoint-{step}"
+    checkpoint.mkdir()
+    (checkpoint / "rng_state.pth").touch()
+    (checkpoint / "trainer_state.json").write_text('{"global_step": 1}' if whole else '{"global')
+    return str(checkpoint)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
+    assert claim_output_dir(_arguments(tmp_path)) is None
+    checkpoint = _checkpoint(tmp_path, 7)
+    with pytest.raises(ConfigError, match="unfinished run"):
+        claim_output_dir(_arguments(tmp_path))
+    assert claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true")) == checkpoint
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ConfigError, match="finished run"):
+        claim_output_dir(_arguments(tmp_path))
+    assert claim_output_dir(_arguments(tmp_path, overwrite=True)) is None
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true"))
+
+
+def test_the_last_whole_checkpoint_counts(tmp_path):
+    resume = _arguments(tmp_path, resume_from_checkpoint="true")
+    _checkpoint(tmp_path, 10, whole=False)
+    with pytest.raises(ConfigError, match="cut off while it was written.*--overwrite true"):
+        claim_output_dir(resume)
+    last = _checkpoint(tmp_path, 9)
+    _checkpoint(tmp_path, 8)
+    _checkpoint(tmp_path, 11)
+    (tmp_path / "checkpoint-11" / "rng_state.pth").unlink()
+    (tmp_path / "checkpoint-x").mkdir()
+    assert claim_output_dir(resume) == last
+    assert claim_output_dir(_arguments(tmp_path, resume_from_checkpoint=f"{tmp_path}/checkpoint-8")).endswith("-8")
+
+
+def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path, dataset_dir, tiny_config):
+    model_args = ModelArguments(model_config=tiny_config)
+    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
+    settings = tmp_path / "settings.json"
+    train(model_args, data_args, _arguments(tmp_path, calibrate=False))
+    assert not settings.exists()  # it is finished, and results.json tells
+    (tmp_path / "results.json").unlink()
+    settings.write_text(json.dumps({"seed": 3, "configuration": "ravdess", "learning_rate": 5e-5, "loss": "focal"}))
+    with pytest.raises(ConfigError, match="seed was 3 and is 42; loss was 'focal' and is 'cross_entropy'"):
+        train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true"))
+    settings.write_text(json.dumps({"seed": 42}))
+    train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true", max_steps=3, calibrate=False))
+    assert json.loads((tmp_path / "results.json").read_text())["training"]["steps"] == 3

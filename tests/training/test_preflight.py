@@ -1,0 +1,79 @@
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data import DataArguments, DatasetError, load_splits
+from hf_ser.labels import EMOTIONS
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, preflight, train
+
+
+def _arguments(folder, **changes):
+    return SerTrainingArguments(**{"output_dir": str(folder), "use_cpu": True, "disable_tqdm": True, **changes})
+
+
+@pytest.fixture
+def data(dataset_dir):
+    return load_splits(DataArguments(dataset=str(dataset_dir)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric_for_best_model": "weighted_f1"}, "f1_weighted"),
+        ({"metric_for_best_model": "acuracy", "load_best_model_at_end": False}, "did you mean accuracy"),
+        ({"fp16": True}, "--bf16 true --use_cpu true"),
+        ({"report_to": ["wandb"]}, "pip install wandb"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_the_dataset_is_loaded(tmp_path, monkeypatch, changes, message):
+    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=message):
+        train(
+            ModelArguments(model_name_or_path="x"),
+            DataArguments(dataset="no such"),
+            _arguments(tmp_path / "run", **changes),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["f1_weighted", "eval_uar", "loss", "eval_loss", "ece"])
+def test_scores_that_there_are_pass(tmp_path, name):
+    preflight.check_arguments(_arguments(tmp_path, metric_for_best_model=name))
+
+
+def test_clips_of_no_length_are_named(data, tmp_path):
+    part = data.splits["validation"]
+    durations = [0.0, *part["duration"][1:]]
+    broken = part.remove_columns("duration").add_column("duration", durations)
+    with pytest.raises(DatasetError, match=f"validation has 1 clips of zero length .{part['id'][0]}"):
+        preflight.check_clips(replace(data, splits={**data.splits, "validation": broken}), _arguments(tmp_path))
+
+
+def test_more_processes_than_clips(data, tmp_path, monkeypatch):
+    args = _arguments(tmp_path)
+    few = {**data.splits, "validation": data.splits["validation"].select(range(3))}
+    preflight.check_clips(replace(data, splits=few), args)
+    monkeypatch.setattr(SerTrainingArguments, "world_size", 4)
+    with pytest.raises(ConfigError, match="4 processes for 3 clips in validation; .* --num_processes"):
+        preflight.check_clips(replace(data, splits=few), args)
+
+
+def test_a_disk_without_room(tmp_path, tiny_config, monkeypatch):
+    model, _ = build_model(ModelArguments(model_config=tiny_config), EMOTIONS)
+    size = 4 * sum(parameter.numel() for parameter in model.parameters())
+    usage = namedtuple("usage", "free")
+
+    def check(free, **changes):
+        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage(free))
+        preflight.check_disk(model, _arguments(tmp_path / "not" / "there", **changes))
+
+    # Weights and Adam's two moments in each of two checkpoints and the one being written; and the model.
+    check(10 * size)
+    with pytest.raises(ConfigError, match="--output_dir .*3 checkpoints.*--save_only_model true"):
+        check(10 * size - 1)
+    check(4 * size, save_only_model=True)
+    check(size, save_strategy="no", load_best_model_at_end=False)
+    with pytest.raises(ConfigError, match="0 checkpoints"):
+        check(size - 1, save_strategy="no", load_best_model_at_end=False)
