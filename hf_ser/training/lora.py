@@ -19,7 +19,7 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
         A peft model.
 
     Raises:
-        ConfigError: peft is not installed, or the model has no layer of such a name.
+        ConfigError: peft is not installed, the model has no layer of such a name, or it sums its layers.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -31,6 +31,11 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
         raise ConfigError(
             f"lora_target_modules: {model.config.model_type} has no layer named {', '.join(absent)}; expected some "
             "such as q_proj, k_proj, v_proj, out_proj."
+        )
+    if hasattr(model, "layer_weights"):
+        raise ConfigError(
+            "lora_rank does not go with use_weighted_layer_sum: the sum's weights would not train, and peft's "
+            "checkpoints leave them out; leave one of them out."
         )
     config = LoraConfig(
         r=args.lora_rank,

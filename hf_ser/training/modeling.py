@@ -57,12 +57,14 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     else:
         model, extractor = load_checkpoint(args, names)
     extractor.return_attention_mask = takes_attention_mask(model.config)
-    if args.freeze_feature_encoder:
-        if not hasattr(model, "freeze_feature_encoder"):
-            raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
-        model.freeze_feature_encoder()
+    has_feature_encoder = hasattr(model, "freeze_feature_encoder")
+    if args.freeze_feature_encoder and not has_feature_encoder:
+        raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
     if args.lora_rank and args.freeze_encoder_layers:
         raise ConfigError("lora_rank freezes every encoder layer; leave freeze_encoder_layers out.")
+    if has_feature_encoder and (args.freeze_feature_encoder or args.freeze_encoder_layers or args.lora_rank):
+        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it unless it is told.
+        model.freeze_feature_encoder()
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)
     pool_true_frames(model)

@@ -15,7 +15,7 @@ def test_every_configuration_is_known():
     assert [path.stem for path in CONFIGS] == [
         *("audio_cnn", "audio_cnn_plus", "audio_lstm", "audio_lstm_plus", "cnn_gru", "cnn_gru_plus"),
         *("cnn_lstm", "cnn_lstm_plus", "mel_cnn", "mel_cnn_plus"),
-        *("quickstart", "wav2vec2_base", "wav2vec2_xlsr"),
+        *("quickstart", "wav2vec2_base", "wav2vec2_base_recommended", "wav2vec2_xlsr", "wav2vec2_xlsr_recommended"),
     ]
 
 
@@ -40,3 +40,8 @@ def test_the_command_line_overrides_and_refuses(path):
     assert training.learning_rate == 2e-4 and data.configuration == "tess"
     with pytest.raises(ConfigError, match="learning_rate"):
         parse(*TYPES, argv=[*argv, "--learning_rte", "2e-4"])
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "recommended" in path.stem], ids=lambda path: path.stem)
+def test_a_recommendation_names_its_sources(path):
+    assert path.read_text().count("https://arxiv.org/abs/") >= 2

@@ -1,11 +1,26 @@
+from pathlib import Path
+
 import pytest
 import torch
-from transformers import AutoModelForAudioClassification
+from transformers import AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from hf_ser.arguments import ConfigError
+from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments
 from hf_ser.labels import EMOTIONS
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, train
+from hf_ser.training.lora import add_lora
+
+CONFIG = Path(__file__).parents[2] / "recipes" / "configs" / "wav2vec2_xlsr_recommended.yaml"
+XLSR = Wav2Vec2Config(  # facebook/wav2vec2-large-xlsr-53
+    hidden_size=1024,
+    num_hidden_layers=24,
+    num_attention_heads=16,
+    intermediate_size=4096,
+    feat_extract_norm="layer",
+    do_stable_layer_norm=True,
+    conv_bias=True,
+    num_labels=8,
+)
 
 
 @pytest.fixture
@@ -58,6 +73,21 @@ def test_a_run_leaves_a_native_model_that_answers_as_the_trained_one(tmp_path, d
     torch.testing.assert_close(loaded(inputs).logits, trainer.model.eval()(inputs).logits, atol=1e-5, rtol=1e-4)
     start, _ = build_model(ModelArguments(model_config=config), EMOTIONS)
     assert loaded.state_dict().keys() == start.state_dict().keys()
+
+
+def test_the_recommended_settings_train_less_than_two_percent_of_xlsr():
+    argv = ["--config", str(CONFIG), "--use_cpu", "true"]
+    args, *_ = parse(ModelArguments, DataArguments, SerTrainingArguments, argv=argv)
+    with torch.device("meta"):  # 315 million parameters that take no memory
+        model = add_lora(Wav2Vec2ForSequenceClassification(XLSR), args)
+    trained, whole = model.get_nb_trainable_parameters()
+    assert whole > 3e8 and 0.01 < trained / whole < 0.02
+
+
+def test_a_sum_of_layers_is_refused(large_config):
+    config = {**large_config, "use_weighted_layer_sum": True}
+    with pytest.raises(ConfigError, match="use_weighted_layer_sum"):
+        build_model(ModelArguments(model_config=config, lora_rank=2), EMOTIONS)
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,14 @@ def test_attention_is_chosen_by_name_and_gives_the_same_answer(tiny_config, name
     torch.testing.assert_close(model.eval()(inputs).logits, default.eval()(inputs).logits, atol=1e-5, rtol=1e-4)
     with pytest.raises(ConfigError, match="flashy"):
         build_model(ModelArguments(model_config=tiny_config, attn_implementation="flashy"), EMOTIONS)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"freeze_feature_encoder": True}, {"freeze_encoder_layers": 1}, {"lora_rank": 2}], ids=str
+)
+def test_nothing_goes_back_through_a_frozen_feature_encoder(tiny_config, options):
+    config = {**tiny_config, "num_hidden_layers": 2}
+    model, _ = build_model(ModelArguments(model_config=config, **options), EMOTIONS)
+    model = model.get_base_model() if "lora_rank" in options else model
+    features = model.train().wav2vec2.feature_extractor
+    assert features(torch.randn(1, 4000)).requires_grad == (not options)
