@@ -1,4 +1,4 @@
-"""The README's commands are known to the programs they call, and its examples run."""
+"""The commands of README and docs are known to the programs they call, and the README's examples run."""
 
 import importlib.util
 import json
@@ -20,16 +20,18 @@ from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.evaluation.comparison import BEGIN, END, CompareArguments
 from hf_ser.evaluation.comparison_report import compare_runs
 from hf_ser.training import BaselineArguments, ModelArguments, SerTrainingArguments
+from hf_ser.training.search import SearchArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))])
 COMMANDS = [
     line
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```bash\n(.*?)```", PAGES, re.DOTALL)
     for line in block.replace("\\\n", " ").splitlines()
     if line.strip()
 ]
-YAML = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+YAML = re.findall(r"```yaml\n(.*?)```", PAGES, re.DOTALL)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -51,12 +53,13 @@ TYPES = {
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
     "recipes/compare.py": (CompareArguments,),
+    "recipes/search.py": (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments),
 }
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 20 and len(PYTHON) == 2
-    assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", README) is None, "a placeholder was left"
+    assert len(COMMANDS) == 24 and len(PYTHON) == 2
+    assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -72,7 +75,7 @@ def test_a_command_is_known(command, monkeypatch):
     if "--config" in argv:
         assert (ROOT / argv[argv.index("--config") + 1]).is_file()
         argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
-    argv += ["--use_cpu", "true"] if script in ("recipes/finetune.py", "recipes/train_companion.py") else []
+    argv += ["--use_cpu", "true"] if SerTrainingArguments in TYPES[script] else []
     parse(*TYPES[script], argv=argv, positional="runs" if script == "recipes/compare.py" else None)
 
 
@@ -89,16 +92,16 @@ def test_the_tables_are_what_compare_makes_of_the_committed_results(tmp_path, mo
 
 
 def test_the_yaml_examples_are_known(tmp_path):
-    assert len(YAML) == 1
-    (tmp_path / "config.yaml").write_text(YAML[0])
+    assert len(YAML) == 2
+    (tmp_path / "config.yaml").write_text("model_name_or_path: x\n" + "".join(YAML))
     argv = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
-    parse(SerTrainingArguments, argv=argv)
+    parse(ModelArguments, SerTrainingArguments, argv=argv)
 
 
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
-    known |= {"config_file"}  # accelerate launch's own
-    flags = set(re.findall(r"--([a-z0-9_]+)", README))
+    known |= {"config_file", "help"}  # of accelerate launch, and of every program
+    flags = set(re.findall(r"--([a-z0-9_]+)", PAGES))
     assert flags - known == set()
 
 

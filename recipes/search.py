@@ -1,0 +1,36 @@
+"""Search hyperparameters with Optuna: trials are judged on validation, and the test split is never read.
+
+python recipes/search.py --config recipes/configs/wav2vec2_base.yaml \
+    --search_space recipes/search_spaces/wav2vec2.yaml --dataset data/emotions --n_trials 20 --output_dir runs/search
+
+The YAML file is one of a training recipe; the search space says which of its fields to vary. The same command goes on
+with a search that was interrupted. Needs `pip install "hf-ser[search]"`.
+"""
+
+import logging
+from pathlib import Path
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments
+from hf_ser.models import COMPANIONS
+from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.search import SearchArguments, search
+
+
+def main() -> None:
+    types = (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments)
+    model_args, data_args, args, search_args = parse(*types, description=__doc__)
+    logging.basicConfig(level=logging.INFO if args.should_log else logging.WARNING, format="%(message)s")
+    trainer, table = search(model_args, data_args, args, search_args)
+    if trainer.is_world_process_zero():
+        folder = Path(str(args.output_dir))
+        print(f"\n{table}\n\nChosen on validation; test was not read. Wrote {folder / 'report.md'}. Next:")
+        model_type = (model_args.model_config or {}).get("model_type")
+        companion = model_type in [config.model_type for config in COMPANIONS]
+        recipe = "train_companion" if companion else "finetune"
+        print(f"python recipes/{recipe}.py --config {folder / 'best.yaml'}")
+    trainer.end()
+
+
+if __name__ == "__main__":
+    run(main)
