@@ -78,7 +78,7 @@ def check_disk(model: Any, args: SerTrainingArguments) -> None:
     free = shutil.disk_usage(next(path for path in (output, *output.parents) if path.exists())).free
     if free < needed:
         raise ConfigError(
-            f"--output_dir {args.output_dir}: {free / 2**30:.1f} GiB are free on its disk, and {copies} checkpoints "
-            f"and the model need {needed / 2**30:.1f}; make room, choose another folder, or pass --save_total_limit 1 "
-            "or --save_only_model true."
+            f"--output_dir {args.output_dir}: {free / 2**20:,.0f} MiB are free on its disk, and {copies} checkpoints "
+            f"and the model need {needed / 2**20:,.0f}; make room, choose another folder, or pass "
+            "--save_total_limit 1 or --save_only_model true."
         )
