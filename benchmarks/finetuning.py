@@ -5,10 +5,10 @@ python benchmarks/finetuning.py [--dataset data/emotions] [--rounds 3] [--steps 
 The weights are random, which changes no cost. The peer is what a tutorial does: the stock `Trainer` in float32, on
 clips decoded, normalised and padded to the dataset's longest clip beforehand, all in memory. Ours is the package's
 Trainer: read from Parquet, decoded, collated and padded to the longest clip of the batch; first without options, then
-with each alone, then as recommended (length grouping, bfloat16 and a frozen feature encoder together). The batch is
-the same, and in one round all of them train on the same clips, drawn at random from the training split; another round
-draws others. Each runs in a process of its own, in turn: a step to warm up, then an epoch over these clips, with what
-it takes to load them.
+with each alone, then as recommended (bfloat16 and a frozen feature encoder), with and without length grouping. The
+batch is the same, and in one round all of them train on the same clips, drawn at random from the training split;
+another round draws others. Each runs in a process of its own, in turn: a step to warm up, then an epoch over these
+clips, with what it takes to load them.
 
 The rate counts convolutions and matrix products alone, as torch's FlopCounterMode does, those on padding and those
 that checkpointing repeats included; beside it stands a float32 product of two 4096 x 4096 matrices. Memory is the
@@ -60,7 +60,7 @@ TINY: dict[str, Any] = {
     **{"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16},
 }
 GROUPED = {"train_sampling_strategy": "group_by_length"}
-RECOMMENDED = {**GROUPED, "bf16": True, "freeze_feature_encoder": True}
+RECOMMENDED = {"bf16": True, "freeze_feature_encoder": True}  # of recipes/configs/wav2vec2_base_recommended.yaml
 PEER = "plain Trainer"
 VARIANTS: dict[str, dict[str, Any]] = {
     PEER: {},
@@ -71,6 +71,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gradient-checkpointing": {"activation_checkpointing": True},
     "lora": {"lora_rank": 8},
     "recommended": RECOMMENDED,
+    "recommended, length-grouping": {**RECOMMENDED, **GROUPED},
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.evaluation.plots.trials import plot_trials
+from hf_ser.evaluation.plots import plot_trials
 from hf_ser.evaluation.report import REPORT, markdown
 from hf_ser.evaluation.results import describe_dataset, describe_protocol, versions
 from hf_ser.training.arguments import SerTrainingArguments

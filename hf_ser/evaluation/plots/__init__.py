@@ -8,6 +8,7 @@ from hf_ser.evaluation.plots.roc import plot_macro_roc, plot_roc
 from hf_ser.evaluation.plots.scores import ScoreRow, plot_scores
 from hf_ser.evaluation.plots.tables import plot_confusions, plot_matrix
 from hf_ser.evaluation.plots.training import plot_training_curves
+from hf_ser.evaluation.plots.trials import plot_trials
 
 __all__ = [
     "ScoreRow",
@@ -23,5 +24,6 @@ __all__ = [
     "plot_roc",
     "plot_scores",
     "plot_training_curves",
+    "plot_trials",
     "project",
 ]
