@@ -73,6 +73,9 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
     if extractor.sampling_rate != SAMPLING_RATE:
         raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     _forget_mapping(model, mapping)
+    if "layer_weights" in info["missing_keys"] or (args.new_head and hasattr(model, "layer_weights")):
+        # transformers 5 leaves the memory of wav2vec2's, WavLM's and data2vec's as it was found.
+        torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     if args.new_head:
         info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
     _check_keys(args, stored, model, info)
@@ -105,8 +108,6 @@ def _renew_head(model: Any) -> set[str]:
             for parameter in module.parameters():
                 parameter._is_hf_initialized = False  # else transformers would leave it as it was loaded
             module.apply(model._init_weights)
-    if hasattr(model, "layer_weights"):
-        torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     return {name for name in model.state_dict() if name.startswith(HEAD)}
 
 

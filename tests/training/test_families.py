@@ -61,6 +61,14 @@ def test_its_weights_arrive_and_the_mask_follows_the_encoder(checkpoint, caplog)
     ]
 
 
+def test_a_new_sum_of_layers_weighs_them_alike(checkpoint):
+    garbage = [torch.full((3,), 7e30) for _ in range(1000)]  # what memory may hold that nobody initialises
+    del garbage
+    args = ModelArguments(model_name_or_path=checkpoint[0], config_overrides={"use_weighted_layer_sum": True})
+    model, _ = build_model(args, EMOTIONS)
+    assert model.layer_weights.tolist() == pytest.approx([1 / 3] * 3)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -96,4 +104,6 @@ def test_it_trains_with_every_option(checkpoint, options, dataset_dir, tmp_path,
     assert len(losses) == 3 and all(0 < loss < 5 for loss in losses)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad or torch.equal(parameter, start[name]), name
-    assert any(not torch.equal(its, start[name]) for name, its in model.named_parameters() if "classifier" in name)
+    moved = {name for name, its in model.named_parameters() if not torch.equal(its, start[name])}
+    assert any("classifier" in name for name in moved)
+    assert ("layer_weights" in moved) == ("config_overrides" in options)
