@@ -153,8 +153,8 @@ def finish(
             store_temperature(model, temperature)
             model.cpu().save_pretrained(folder)
         # The Trainer pickles its arguments; the folder stays free of pickles, and results.json holds them.
-        for name in ("training_args.bin", SETTINGS):
-            (folder / name).unlink(missing_ok=True)
+        for left_behind in ("training_args.bin", SETTINGS):
+            (folder / left_behind).unlink(missing_ok=True)
         write_json(folder / "training_history.json", trainer.state.log_history)
         write_assignment(folder / SPLITS_FILE, data.assignment)
         write_run(folder, results, predictions, history=trainer.state.log_history)
