@@ -1,6 +1,12 @@
 """Models and their frontends: flat and self-contained, since this folder goes to the Hub as remote code."""
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForAudioClassification,
+    Wav2Vec2FeatureExtractor,
+)
 
 from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
@@ -11,6 +17,7 @@ from hf_ser.models.functionals import Functionals
 from hf_ser.models.log_mel import LogMel
 from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from hf_ser.models.mfcc import Mfcc
+from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     MelCNNConfig: MelCNNForAudioClassification,
@@ -25,6 +32,11 @@ for _config, _model in COMPANIONS.items():
     AutoFeatureExtractor.register(_config, Wav2Vec2FeatureExtractor)
     _config.register_for_auto_class()
     _model.register_for_auto_class("AutoModelForAudioClassification")
+
+AutoConfig.register(TreeEnsembleConfig.model_type, TreeEnsembleConfig)
+AutoModel.register(TreeEnsembleConfig, TreeEnsemble)
+TreeEnsembleConfig.register_for_auto_class()
+TreeEnsemble.register_for_auto_class("AutoModel")
 
 __all__ = [
     "COMPANIONS",
@@ -41,5 +53,7 @@ __all__ = [
     "MelCNNConfig",
     "MelCNNForAudioClassification",
     "Mfcc",
+    "TreeEnsemble",
+    "TreeEnsembleConfig",
     "make_feature_extractor",
 ]

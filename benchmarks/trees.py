@@ -1,0 +1,110 @@
+"""Probabilities of tree ensembles: the library that fitted them beside their `TreeEnsemble`, in one run and in turn.
+
+python benchmarks/trees.py [--rounds 9] [--iterations 500]
+
+Three kinds on generated features of eight classes: a stacking booster on two models' probabilities (learning rate
+0.02, early stopping), a booster on 512 deep features, and a random forest of 500 trees on 300 features. Either side is
+asked as a program would ask it: LightGBM and torch with their default threads, scikit-learn with its default of one
+job; rows are clips, and one call has a whole batch. The ratio is taken round by round; above 1, `TreeEnsemble` is
+faster. The largest difference of a probability stands beside it.
+
+The figures need an idle machine: both sides' OpenMP threads spin while they wait, and where other programs want the
+processors, every wait costs a slice of the scheduler's time. OMP_WAIT_POLICY=PASSIVE or OMP_NUM_THREADS=1 (for both
+sides) measures on a busy one.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import lightgbm
+import numpy as np
+import torch
+from sklearn.ensemble import RandomForestClassifier
+
+from hf_ser.hybrids import from_forest, from_lightgbm
+from hf_ser.labels import EMOTIONS
+from hf_ser.models.tree_ensemble import TreeEnsemble
+
+BATCHES = (1, 32, 256, 4096)
+CLASSES = len(EMOTIONS)
+BOOSTER = {"objective": "multiclass", "num_class": CLASSES, "num_leaves": 31, "verbose": -1, "seed": 0}
+Kind = tuple[str, Callable[[np.ndarray], np.ndarray], TreeEnsemble, np.ndarray]
+
+
+def stacking(rng: np.random.Generator) -> Kind:
+    truth = rng.integers(0, CLASSES, 10_000)
+    scores = rng.normal(size=(len(truth), 2, CLASSES))
+    scores[np.arange(len(truth)), :, truth] += 1.4
+    powers = np.exp(1.5 * scores)
+    features = (powers / powers.sum(axis=2, keepdims=True)).reshape(len(truth), -1)
+    train, valid = (lightgbm.Dataset(features[rows], truth[rows]) for rows in (slice(0, 5000), slice(5000, 6000)))
+    stop = lightgbm.early_stopping(50, verbose=False)
+    options = BOOSTER | {"learning_rate": 0.02}
+    booster = lightgbm.train(options, train, 5000, valid_sets=[valid], callbacks=[stop])
+    name = f"stacking, 16 features, {booster.best_iteration} x {CLASSES} trees"
+    return name, booster.predict, from_lightgbm(booster, EMOTIONS), features[-max(BATCHES) :]
+
+
+def clusters(rng: np.random.Generator, columns: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
+    truth = rng.integers(0, CLASSES, 4000 + max(BATCHES))
+    return rng.normal(size=(len(truth), columns)) + shift * rng.normal(size=(CLASSES, columns))[truth], truth
+
+
+def deep_features(rng: np.random.Generator, iterations: int) -> Kind:
+    features, truth = clusters(rng, 512, 0.12)
+    data = lightgbm.Dataset(features[:2500], truth[:2500])
+    booster = lightgbm.train(BOOSTER | {"learning_rate": 0.05, "feature_fraction": 0.3}, data, iterations)
+    name = f"deep features, 512 features, {iterations} x {CLASSES} trees"
+    return name, booster.predict, from_lightgbm(booster, EMOTIONS), features[-max(BATCHES) :]
+
+
+def random_forest(rng: np.random.Generator) -> Kind:
+    features, truth = clusters(rng, 300, 0.15)
+    forest = RandomForestClassifier(500, random_state=0, n_jobs=-1).fit(features[:4000], truth[:4000])
+    forest.n_jobs = None
+    name = "random forest, 300 features, 500 trees"
+    return name, forest.predict_proba, from_forest(forest, EMOTIONS), features[-max(BATCHES) :]
+
+
+def seconds(call: Callable[..., object], rows: np.ndarray | torch.Tensor, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call(rows)
+    return (time.perf_counter() - start) / repeats
+
+
+def measure(kind: Kind, rounds: int) -> None:
+    name, predict, model, features = kind
+    for batch in BATCHES:
+        rows = features[:batch]
+        tensor = torch.from_numpy(rows)
+        difference = np.abs(predict(rows) - model(tensor).numpy()).max()  # warm, too
+        repeats = max(1, 256 // batch // 4)
+        pairs = [(seconds(predict, rows, repeats), seconds(model, tensor, repeats)) for _ in range(rounds)]
+        ratios = [library / own for library, own in pairs]
+        library, own = (batch / statistics.median(pair[side] for pair in pairs) for side in (0, 1))
+        print(
+            f"| {name} | {batch} | {library:.0f} | {own:.0f} "
+            f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | {difference:.0e} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--iterations", type=int, default=500, help="of the booster on deep features")
+    args = parser.parse_args()
+    rng = np.random.default_rng(0)
+    kinds = [stacking(rng), deep_features(rng, args.iterations), random_forest(rng)]
+    print(f"{args.rounds} rounds, medians, {torch.get_num_threads()} threads")
+    print("| ensemble | batch | library, clips/s | TreeEnsemble, clips/s | ratio per round | difference |")
+    print("|---|---|---|---|---|---|")
+    for kind in kinds:
+        measure(kind, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
