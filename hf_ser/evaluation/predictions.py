@@ -153,17 +153,8 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
         PredictionsError: no such table, missing columns, ids that are missing or unknown, labels that differ from
             those of the clips, or rows that are no probabilities.
     """
-    try:
-        table = pq.read_table(path).to_pydict()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PredictionsError(f"{path}: {error}; expected a Parquet file of predictions.") from error
-    labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
     needed = ("id",) if clips is not None else tuple(name for name in CLIP_COLUMNS if name != "intensity")
-    missing = [name for name in needed if name not in table]
-    if missing or not labels:
-        raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_EMOTION.")
-    probabilities = _numbers(table, labels, path)
-    table["id"] = [str(clip) for clip in table["id"]]
+    table, probabilities, labels = read_table(path, needed)
     if clips is None:
         clips = {name: table.get(name, [None] * len(table["id"])) for name in CLIP_COLUMNS}
         clips |= {name: [value or "" for value in clips[name]] for name in ("corpus", "speaker", "gender")}
@@ -172,6 +163,34 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     unknown = [clip for clip, label in zip(clips["id"], clips["label"], strict=True) if label not in labels]
     _refuse("clips of an unknown class", unknown, f"one of {', '.join(labels)}, the classes of {path}")
     return Predictions({**clips, "label": [labels.index(label) for label in clips["label"]]}, probabilities, labels)
+
+
+def read_table(
+    path: Path, needed: Sequence[str] = ("id",)
+) -> tuple[dict[str, list[Any]], np.ndarray, tuple[str, ...]]:
+    """Read a table of probabilities as it stands.
+
+    Args:
+        path: Parquet file with a column `p_EMOTION` per class.
+        needed: the other columns that it must have.
+
+    Returns:
+        Its columns, the ids as text; the probabilities (rows, classes); the classes.
+
+    Raises:
+        PredictionsError: no such table, missing columns, or probabilities that are no numbers.
+    """
+    try:
+        table = pq.read_table(path).to_pydict()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise PredictionsError(f"{path}: {error}; expected a Parquet file of predictions.") from error
+    labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
+    missing = [name for name in needed if name not in table]
+    if missing or not labels:
+        raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_EMOTION.")
+    probabilities = _numbers(table, labels, path)
+    table["id"] = [str(clip) for clip in table["id"]]
+    return table, probabilities, labels
 
 
 def _numbers(table: Mapping[str, list[Any]], labels: Sequence[str], path: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from hf_ser.data import DataArguments, PrepareArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.evaluation.comparison import BEGIN, END, CompareArguments
 from hf_ser.evaluation.comparison_report import compare_runs
+from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.training import BaselineArguments, ModelArguments, SerTrainingArguments
 from hf_ser.training.search import SearchArguments
 
@@ -53,12 +54,13 @@ TYPES = {
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
     "recipes/compare.py": (CompareArguments,),
+    "recipes/fit_hybrid.py": (DataArguments, HybridArguments),
     "recipes/search.py": (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments),
 }
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 24 and len(PYTHON) == 2
+    assert len(COMMANDS) == 25 and len(PYTHON) == 2
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 

@@ -1,0 +1,232 @@
+"""The models that a stack is made of: their probabilities by clip id, and which clips they were taught."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.protocols import Assignment
+from hf_ser.data.splits import AUDIO_OPTIONS, SPLITS_FILE, DataArguments, read_assignment
+from hf_ser.errors import SerError
+from hf_ser.evaluation import Predictions, load_classifier, model_results, predict_logits, softmax
+from hf_ser.evaluation.predictions import PredictionsError, read_table
+from hf_ser.evaluation.sources import clip_columns, clips_of_split
+from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.places import fill_in, name_and_place
+
+logger = logging.getLogger(__name__)
+_SEVERITY = ("test", "validation", "train")
+
+
+class StackError(SerError):
+    """A base that cannot be stacked, or clips that a stack must not be fitted or tested on."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A model, or a table of somebody's probabilities.
+
+    Args:
+        name: in the columns and reports.
+        place: where it lies, for messages.
+        tables: Parquet files of its stored predictions.
+        splits: clip id -> split of its training; None where nothing tells.
+        folder: of the model, which is asked for what no table holds; None for tables alone.
+        parameters: of the model; None where nothing tells.
+    """
+
+    name: str
+    place: str
+    tables: tuple[Path, ...]
+    splits: dict[str, str] | None
+    folder: Path | None = None
+    parameters: int | None = None
+
+    @property
+    def splits_hash(self) -> str | None:
+        """Hash of the split assignment that it was trained under; None where nothing tells."""
+        return None if self.splits is None else Assignment("", None, 0, (0, 0, 0), self.splits).hash
+
+
+def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
+    """Find the bases and what they tell of their training, in the order given, models before tables.
+
+    Raises:
+        ConfigError: no base, names that stand twice, or places with unknown or empty placeholders.
+        StackError: no such folder or file, or a base that does not tell what it was trained on.
+    """
+    if not args.bases and not args.predictions:
+        raise ConfigError("got no base to stack; expected at least one of bases and predictions.")
+    bases = [_open_folder(*name_and_place(its), data_args) for its in args.bases]
+    files: dict[str, list[str]] = {}
+    for its in args.predictions:
+        name, place = name_and_place(its)
+        files.setdefault(name, []).append(fill_in(place, data_args))
+    bases += [_open_tables(name, places) for name, places in files.items()]
+    names = [base.name for base in bases]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"got {', '.join(twice)} several times as the name of a base; give NAME=FOLDER to each.")
+    untold = [base for base in bases if base.splits is None]
+    if untold and not args.trust_bases:
+        raise StackError(
+            f"base {untold[0].name} ({untold[0].place}) has no {SPLITS_FILE} and does not tell which clips it was "
+            "trained on; where you know that none of the fitted and tested ones was, pass --trust_bases true."
+        )
+    return bases
+
+
+def _open_folder(name: str, template: str, data_args: DataArguments) -> Base:
+    folder = Path(fill_in(template, data_args))
+    if not folder.is_dir():
+        raise StackError(f"base {name}: {folder} is no folder; expected that of a trained model.")
+    results = model_results(str(folder)) or {"kind": None, "splits": {}, "parameters": None}
+    if results["kind"] == "cross_validation":
+        raise StackError(
+            f"base {name}: {folder} is a cross-validation; expected one of its runs, such as seed_{{protocol_seed}} "
+            "below it (and fold_{fold} below that where there are folds)."
+        )
+    tables = tuple(folder / file for its in results["splits"].values() for file in its["predictions"])
+    splits = read_assignment(folder / SPLITS_FILE) if (folder / SPLITS_FILE).is_file() else None
+    return Base(name, str(folder), tables, splits, folder, results["parameters"])
+
+
+def _open_tables(name: str, places: Sequence[str]) -> Base:
+    """Tables tell their training where the assignment lies beside them, as the recipes leave it."""
+    files = tuple(Path(place) for place in places)
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise StackError(f"base {name}: {missing[0]} is no file; expected a Parquet file of predictions.")
+    beside = sorted({file.parent / SPLITS_FILE for file in files})
+    splits: dict[str, str] = {}
+    for path in beside if all(path.is_file() for path in beside) else ():
+        for clip, split in read_assignment(path).items():
+            splits[clip] = max(split, splits.get(clip, "test"), key=_SEVERITY.index)
+    return Base(name, ", ".join(places), files, splits or None)
+
+
+def check_leaks(base: Base, fitted: Sequence[str], tested: Sequence[str], allow_fitted: bool) -> None:
+    """Refuse clips whose answers by this base say more than its answers to new clips would.
+
+    Args:
+        base: what is stacked.
+        fitted: ids of the clips that the stack is fitted on.
+        tested: ids of the clips that it is tested on. Those that validated the base chose its checkpoint and
+            temperature, so that they are refused as well.
+        allow_fitted: whether it may be fitted on what the base was trained on.
+
+    Raises:
+        StackError: with the clips counted and the first of them named.
+    """
+    its = base.splits or {}
+    cases = [] if allow_fitted else [("fitting", fitted, "train", "was trained on")]
+    cases += [("test", tested, "train", "was trained on"), ("test", tested, "validation", "was chosen on")]
+    for what, ids, split, did in cases:
+        seen = [clip for clip in ids if its.get(clip) == split]
+        if seen:
+            raise StackError(
+                f"base {base.name} ({base.place}) {did} {len(seen)} of the {len(ids)} {what} clips ({_some(seen)}); "
+                "expected clips that it has not heard. Pass the protocol, fold and seed of its training, which stand "
+                "in its results.json."
+            )
+
+
+def probabilities(
+    base: Base, split: Any, labels: tuple[str, ...], classes: Sequence[int], data_args: DataArguments, args: Any
+) -> np.ndarray:
+    """What a base says of clips: as stored in its tables, and as its model answers where they hold nothing.
+
+    Args:
+        base: what is asked.
+        split: a prepared dataset's split.
+        labels: the dataset's classes, which must be the base's, in this order.
+        classes: ids of the classes that the stack knows; the probabilities of others are left out.
+        data_args: how clips are cut; the base's own training decides where it tells.
+        args: batch_size and device.
+
+    Returns:
+        (clips, classes), rows that sum to 1, in the order of the split.
+
+    Raises:
+        StackError: another label set or order, or clips that the base says nothing of and has no model for.
+        PredictionsError: rows that are no probabilities, or clips under other labels than the dataset's.
+    """
+    clips = clip_columns(split)
+    whole = np.full((len(split), len(labels)), np.nan)
+    for path in base.tables:
+        _take_stored(base, path, clips, labels, classes, whole)
+    missing = np.flatnonzero(np.isnan(whole[:, 0]))
+    if len(missing):
+        ids = [clips["id"][row] for row in missing]
+        if base.folder is None or not (base.folder / "config.json").is_file():
+            raise StackError(
+                f"base {base.name} ({base.place}) has no probabilities for {len(ids)} of {len(split)} clips "
+                f"({_some(ids)}) and no model to ask; expected a row for each in its tables."
+            )
+        logger.info("Asking %s about %d clips that it has no stored predictions for", base.name, len(ids))
+        whole[missing] = _ask(base, split.select(missing), labels, data_args, args)
+    values = Predictions(clips, whole, labels).probabilities[:, list(classes)]
+    if len(classes) == len(labels):
+        return values
+    # Logarithms, so that a row whose kept classes are all but impossible does not divide 0 by 0.
+    return softmax(np.log(np.maximum(values, 1e-300)))
+
+
+def _take_stored(
+    base: Base, path: Path, clips: dict[str, list[Any]], labels: tuple[str, ...], classes: Sequence[int], into: Any
+) -> None:
+    """Put the rows of a table where they belong; other clips' rows are passed over.
+
+    Tables hold the classes that were scored. Where a folder's lacks some that the stack knows, its model is asked.
+    """
+    table, values, names = read_table(path)
+    if tuple(label for label in labels if label in names) != names:
+        raise StackError(f"base {base.name} ({path}) has the classes {', '.join(names)}; expected {_order(labels)}.")
+    lacking = [labels[index] for index in classes if labels[index] not in names]
+    if lacking:
+        if base.folder is None:
+            raise StackError(f"base {base.name}: {path} has no column for {', '.join(lacking)}; expected every class.")
+        return
+    row_of = {clip: row for row, clip in enumerate(table["id"])}
+    if len(row_of) != len(table["id"]):
+        raise PredictionsError(f"{path} names {len(table['id']) - len(row_of)} clips twice; expected each clip once.")
+    columns = [labels.index(name) for name in names]
+    for row, clip in enumerate(clips["id"]):
+        if clip in row_of:
+            its, label = row_of[clip], labels[clips["label"][row]]
+            if "label" in table and table["label"][its] != label:
+                raise PredictionsError(f"{path}: {clip} is {table['label'][its]}, in the dataset it is {label}.")
+            into[row] = 0.0
+            into[row, columns] = values[its]
+
+
+def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArguments, args: Any) -> np.ndarray:
+    folder = str(base.folder)
+    id2label = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("id2label", {})
+    names = [id2label.get(str(index)) for index in range(len(id2label))]
+    if names != list(labels):
+        raise StackError(
+            f"base {base.name} ({folder}) has the classes {', '.join(map(str, names))}; expected {_order(labels)}."
+        )
+    model, extractor = load_classifier(folder)
+    own = (model_results(folder) or {}).get("preprocessing", {})
+    clips = clips_of_split(split, replace(data_args, **{name: own[name] for name in AUDIO_OPTIONS if name in own}))
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rows, logits = predict_logits(
+        model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device
+    )
+    return softmax(logits[np.argsort(rows)])
+
+
+def _order(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels)}, in this order"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

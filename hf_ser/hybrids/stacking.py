@@ -1,0 +1,188 @@
+"""Stacking without leaks: a small model on the probabilities of others, fitted on clips that taught none of them."""
+
+import csv
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.bases import Base, StackError, check_leaks, open_bases, probabilities
+from hf_ser.hybrids.explanations import Explained, explain
+from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean
+from hf_ser.hybrids.output import write_hybrid
+
+logger = logging.getLogger(__name__)
+MODEL_TYPES = {
+    "lightgbm": "LightGBM on stacked probabilities",
+    "logistic": "logistic regression on stacked log-probabilities",
+    "mean": "mean of stacked probabilities",
+}
+LEAKY = (
+    "LEAKY, not to be quoted: the stack was fitted on clips that its bases were trained on, which teaches it to trust "
+    "answers that they know by heart"
+)
+HELD_OUT = (
+    "validation scores are of the inner folds: every clip is scored by a stack that was not fitted on it; only how "
+    "much is fitted was chosen on these same clips"
+)
+UNTOLD = "nothing tells which clips were trained on by"
+
+
+def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, name: str) -> dict[str, Any]:
+    """Fit a stack on the validation clips, which no base was trained on, score it and write its folder.
+
+    Returns:
+        What stands in results.json.
+
+    Raises:
+        StackError: a leak, a base that does not fit the dataset, or too few clips to fit on.
+    """
+    fit_on = "train" if args.allow_leak else "validation"
+    fitting = data.splits[fit_on]
+    bases = open_bases(args, data_args)
+    tested = list(data.splits["test"]["id"])
+    for base in bases:
+        check_leaks(base, list(fitting["id"]), tested, args.allow_leak)
+    classes = _classes(data, fit_on, args.meta)
+    names = [f"{base.name}.{data.labels[index]}" for base in bases for index in classes]
+    splits = dict.fromkeys((fit_on, "validation", "test"))
+    features = {
+        split: _columns(bases, data.splits[split], data.labels, classes, data_args, args)
+        for split in splits
+        if len(data.splits[split])
+    }
+    _tell_constants(features[fit_on], names)
+    fitted, num_folds = _fit(fitting, data, features[fit_on], classes, names, args)
+
+    def predict(split: str) -> np.ndarray:
+        values = fitted.held_out if split == fit_on else fitted.predict(features[split])
+        whole = np.zeros((len(values), len(data.labels)))
+        whole[:, classes] = values
+        return whole
+
+    training = {
+        "seed": args.seed,
+        "kind": args.kind,
+        "meta": args.meta,
+        "fit_on": "train (leaky)" if args.allow_leak else fit_on,
+        "fit_clips": len(fitting),
+        "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
+        "inner_folds": num_folds,
+        "fitted_parameters": fitted.parameters,
+        **fitted.training,
+        **_settings(args),
+    }
+    return write_hybrid(
+        data,
+        data_args,
+        Path(args.output_dir),
+        name,
+        (MODEL_TYPES[args.meta], _parameters(bases, fitted), training),
+        predict,
+        notes=_notes(bases, args),
+        # A model that is evaluated or stacked later must not take these for clips that this one has not heard.
+        taught=() if args.meta == "mean" else fitting["id"],
+        write_more=lambda folder: _write_more(folder, data, fitted, features, bases, names, classes),
+    )
+
+
+def _classes(data: SplitData, fit_on: str, meta: str) -> list[int]:
+    """Ids of the classes that the stack knows: those that train or the fitting split has."""
+    taught, there = set(data.splits["train"]["label"]), set(data.splits[fit_on]["label"])
+    missing = [data.labels[index] for index in sorted(taught - there)]
+    if missing and meta != "mean":
+        raise StackError(
+            f"the {fit_on} split, which the stack is fitted on, has no clip of {', '.join(missing)}; expected every "
+            "class that the bases were taught. Choose another protocol or seed, or --meta mean."
+        )
+    classes = sorted(taught | there)
+    if len(classes) < 2:
+        raise StackError(f"the clips are all {data.labels[classes[0]]}; expected at least two classes.")
+    return classes
+
+
+def _columns(
+    bases: list[Base], split: Any, labels: tuple[str, ...], classes: list[int], data_args: DataArguments, args: Any
+) -> np.ndarray:
+    """(clips, bases * classes), base after base."""
+    return np.concatenate([probabilities(base, split, labels, classes, data_args, args) for base in bases], axis=1)
+
+
+def _tell_constants(features: np.ndarray, names: list[str]) -> None:
+    constant = [name for name, varies in zip(names, np.ptp(features, axis=0) > 0, strict=True) if not varies]
+    if constant:
+        logger.warning("%d columns are the same for every fitting clip: %s", len(constant), ", ".join(constant))
+
+
+def _fit(
+    fitting: Any, data: SplitData, features: np.ndarray, classes: list[int], names: list[str], args: HybridArguments
+) -> tuple[Fitted, int | None]:
+    """Fit what `meta` names; returns it and the number of inner folds, None where nothing is fitted."""
+    if args.meta == "mean":
+        return fit_mean(features, len(classes)), None
+    folds = inner_folds(fitting, data, args.inner_folds, args.seed)
+    truth = np.searchsorted(classes, np.asarray(fitting["label"]))
+    logger.info("Fitting %s on %d clips, %d inner folds", MODEL_TYPES[args.meta], len(truth), len(folds))
+    if args.meta == "logistic":
+        return fit_logistic(features, truth, len(classes), folds, args), len(folds)
+    return fit_lightgbm(features, truth, len(classes), names, folds, args), len(folds)
+
+
+def _settings(args: HybridArguments) -> dict[str, Any]:
+    """The settings that a repetition needs, beside what was chosen."""
+    names: tuple[str, ...] = ()
+    if args.meta == "lightgbm":
+        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree", "reg_lambda")
+        names += ("max_trees", "early_stopping_rounds")
+    if args.meta == "logistic":
+        names = ("penalties",)
+    return {name: getattr(args, name) for name in (*names, *(("class_weights",) if names else ()))}
+
+
+def _parameters(bases: list[Base], fitted: Fitted) -> int | None:
+    """Of all that it takes to answer, the bases too; None where one of them does not tell."""
+    known = [base.parameters for base in bases if base.parameters is not None]
+    return sum(known) + fitted.parameters if len(known) == len(bases) else None
+
+
+def _notes(bases: list[Base], args: HybridArguments) -> list[str]:
+    untold = [base.name for base in bases if base.splits is None]
+    notes = [LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
+    return notes + ([f"{UNTOLD} {', '.join(untold)}; the person who fitted the stack vouches"] if untold else [])
+
+
+def _write_more(
+    folder: Path,
+    data: SplitData,
+    fitted: Fitted,
+    features: dict[str, np.ndarray],
+    bases: list[Base],
+    names: list[str],
+    classes: list[int],
+) -> None:
+    if fitted.booster is not None:
+        fitted.booster.save_model(folder / "booster.txt")
+    split = "test" if "test" in features else "validation"
+    truth = np.asarray(data.splits[split]["label"])
+    known = np.isin(truth, classes)  # across corpora, others are tested too
+    text, rows = explain(
+        Explained(
+            split,
+            features[split][known],
+            np.searchsorted(classes, truth[known]),
+            [base.name for base in bases],
+            [data.labels[index] for index in classes],
+            names,
+        ),
+        fitted,
+    )
+    (folder / "explanations.md").write_text(text, encoding="utf-8")
+    if rows:
+        with open(folder / "importances.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)

@@ -1,0 +1,26 @@
+"""Fit a hybrid: a stack of finished models' probabilities, or a random forest on functionals, and score it.
+
+python recipes/fit_hybrid.py --config recipes/hybrids/stacking.yaml --dataset data/emotions --output_dir runs/stacking
+"""
+
+import logging
+from pathlib import Path
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import summary
+from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.fitting import fit_hybrid
+
+
+def main() -> None:
+    data_args, args = parse(DataArguments, HybridArguments, description=__doc__)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    data_args.refuse_streaming("a hybrid")
+    data = load_splits(data_args)
+    results = fit_hybrid(data, data_args, args, Path(args.output_dir).name)
+    print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
+
+
+if __name__ == "__main__":
+    run(main, after_interrupt="start again")

@@ -1,0 +1,362 @@
+"""Stacks of generated probabilities whose structure is known, through the evaluation stage to their folder."""
+
+import csv
+import logging
+
+import lightgbm
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import ClassLabel, Dataset, Features, Value
+
+from hf_ser.data import Assignment, DataArguments, SplitData
+from hf_ser.data.splits import read_assignment
+from hf_ser.evaluation import read_predictions, read_results, report
+from hf_ser.hybrids import metas
+from hf_ser.hybrids.arguments import HybridArguments, threads
+from hf_ser.hybrids.bases import StackError
+from hf_ser.hybrids.fitting import fit_hybrid
+from hf_ser.hybrids.folds import inner_folds
+
+LABELS = ("neutral", "happy", "sad", "angry")
+CLIPS = {"train": 160, "validation": 240, "test": 240}
+FAST = {"learning_rate": 0.1, "early_stopping_rounds": 20, "num_leaves": 4, "min_child_samples": 5}
+TEXT = ("id", "corpus", "speaker", "gender", "intensity", "sha256")
+
+
+def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
+    """Splits without sound: four classes in turn, speakers of their own in every split."""
+    splits, given = {}, {}
+    for split, count in clips.items():
+        truth = [labels_of(split, row) if labels_of else row % 4 for row in range(count)]
+        columns = {
+            "id": [f"c/{split}_{row:03}" for row in range(count)],
+            "corpus": ["c"] * count,
+            "speaker": [f"c_{split}_{row // 4 % speakers}" for row in range(count)],
+            "gender": ["female"] * count,
+            "intensity": [None] * count,
+            "sha256": [f"{split}_{row}" for row in range(count)],
+            "label": truth,
+        }
+        features = {name: Value("string") for name in TEXT} | {"label": ClassLabel(names=list(LABELS))}
+        splits[split] = Dataset.from_dict(columns, Features(features))
+        given |= dict.fromkeys(columns["id"], split)
+    return SplitData(splits, LABELS, Assignment(protocol, None, 0, (0.5, 0.25, 0.25), given), ())
+
+
+def half_right(truth, knows, rng):
+    """Mostly right on the classes that it knows; of the other two it takes one at random, and is surer of that."""
+    others = [label for label in range(4) if label not in knows]
+    rows = rng.dirichlet(np.full(4, 0.5), len(truth)) * 0.2
+    for row, label in enumerate(truth):
+        if label in knows:
+            said = label if rng.random() < 0.9 else rng.integers(4)
+            rows[row, said] += rng.uniform(0.4, 0.6)
+        else:
+            rows[row, rng.choice(others)] += rng.uniform(1.5, 2.5)
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """Data, and tables of three bases: a knows neutral and happy, b sad and angry, noise nothing."""
+    monkeypatch.setattr(report, "_draw", lambda *_: {})
+
+    class World:
+        data = make_data()
+        number = 0
+
+        def table(self, name, make, splits=None, order=None):
+            parts = self.data.splits.values()
+            clips = [pair for its in parts for pair in zip(its["id"], its["label"], strict=True)]
+            values = make(np.asarray([label for _, label in clips]))
+            rows = np.arange(len(clips)) if order is None else order(len(clips))
+            folder = tmp_path / f"{name}_{self.number}"
+            World.number += 1
+            folder.mkdir()
+            columns = {"id": [clips[row][0] for row in rows]}
+            columns |= {f"p_{label}": values[rows, k] for k, label in enumerate(LABELS)}
+            pq.write_table(pa.table(columns), folder / "p.parquet")
+            given = self.data.assignment.splits if splits is None else splits
+            lines = [f"{clip},{split}" for clip, split in given.items()]
+            (folder / "splits.csv").write_text("\n".join(["id,split", *lines, ""]))
+            return f"{name}={folder}/p.parquet"
+
+        def a(self, **options):
+            return self.table("a", lambda truth: half_right(truth, (0, 1), np.random.default_rng(1)), **options)
+
+        def b(self, **options):
+            return self.table("b", lambda truth: half_right(truth, (2, 3), np.random.default_rng(2)), **options)
+
+        def noise(self):
+            return self.table("noise", lambda truth: np.random.default_rng(3).dirichlet(np.ones(4), len(truth)))
+
+        def fit(self, *tables, **fields):
+            World.number += 1
+            folder = tmp_path / f"stack_{self.number}"
+            args = HybridArguments(str(folder), predictions=list(tables), **(FAST | fields))
+            return folder, fit_hybrid(self.data, DataArguments(dataset="d"), args, "stack")
+
+        def uar(self, *tables, **fields):
+            return self.fit(*tables, **fields)[1]["splits"]["test"]["scores"]["uar"]
+
+    return World()
+
+
+@pytest.mark.parametrize("meta", ["lightgbm", "logistic"])
+def test_it_beats_its_bases_and_their_mean_and_noise_does_no_harm(world, meta):
+    a, b, noise = world.a(), world.b(), world.noise()
+    alone = max(world.uar(base, meta="mean") for base in (a, b))
+    mean, stack = world.uar(a, b, meta="mean"), world.uar(a, b, meta=meta)
+    assert stack > max(alone, mean) + 0.1
+    assert world.uar(a, b, noise, meta=meta) > stack - 0.04
+
+
+def test_a_mean_is_the_mean(world):
+    a, b = world.a(), world.b()
+    folder, results = world.fit(a, b, meta="mean")
+    tables = [world.fit(base, meta="mean")[0] for base in (a, b)]
+    parts = [read_predictions(its / "predictions_test.parquet").probabilities for its in tables]
+    found = read_predictions(folder / "predictions_test.parquet").probabilities
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
+    training = results["training"]
+    assert training["inner_folds"] is None and training["fitted_parameters"] == 0
+    assert results["parameters"] is None  # tables do not tell those of their models
+    assert not (folder / "booster.txt").exists()
+
+
+def test_the_folder_is_a_whole_run(world):
+    folder, results = world.fit(world.a(), world.b())
+    assert read_results(folder) == results
+    names = {"booster.txt", "explanations.md", "importances.csv", "predictions_test.parquet"}
+    names |= {"predictions_validation.parquet", "report.md", "results.json", "splits.csv"}
+    assert {path.name for path in folder.iterdir()} == names
+    training = results["training"]
+    assert training["meta"] == "lightgbm" and training["fit_on"] == "validation" and training["inner_folds"] == 5
+    digest = world.data.assignment.hash
+    assert training["bases"] == [{"name": "a", "splits_hash": digest}, {"name": "b", "splits_hash": digest}]
+    booster = lightgbm.Booster(model_file=folder / "booster.txt")
+    assert booster.num_trees() == 4 * training["trees_per_class"]
+    assert booster.feature_name()[:2] == ["a.neutral", "a.happy"]
+    assert "a stack that was not fitted on it" in (folder / "report.md").read_text()
+    # What it was fitted on counts as trained on, for whoever evaluates or stacks it.
+    splits = read_assignment(folder / "splits.csv")
+    assert set(splits.values()) == {"train", "test"}
+    assert {clip for clip, split in splits.items() if split == "test"} == set(world.data.splits["test"]["id"])
+
+
+def test_the_stored_booster_gives_the_test_predictions(world):
+    a, b = world.a(), world.b()
+    folder, _ = world.fit(a, b)
+    bases = [pq.read_table(its.partition("=")[2]).to_pydict() for its in (a, b)]
+    ids = list(world.data.splits["test"]["id"])
+    rows = [bases[0]["id"].index(clip) for clip in ids]
+    columns = np.column_stack([np.asarray(base[f"p_{label}"])[rows] for base in bases for label in LABELS])
+    stored = read_predictions(folder / "predictions_test.parquet")
+    assert stored.clips["id"] == ids
+    answers = lightgbm.Booster(model_file=folder / "booster.txt").predict(columns)
+    np.testing.assert_allclose(stored.probabilities, answers, atol=1e-9)
+
+
+@pytest.mark.parametrize("meta", ["lightgbm", "logistic"])
+def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch, meta):
+    """By the rows themselves, which differ from clip to clip: those fitted on beside those asked about."""
+    seen, asked = {}, []
+
+    def keys(rows):
+        return {row.tobytes() for row in np.asarray(rows)}
+
+    if meta == "lightgbm":
+        grow, predict = metas._booster, lightgbm.Booster.predict
+
+        def growing(features, truth, num_classes, names, args, fold=None):
+            booster = grow(features, truth, num_classes, names, args, fold)
+            seen[id(booster)] = (booster, keys(booster.train_set.get_data()) if fold else None)
+            return booster
+
+        def predicting(self, rows, **options):
+            asked.append((seen[id(self)][1], keys(rows)))
+            return predict(self, rows, **options)
+
+        monkeypatch.setattr(metas, "_booster", growing)
+        monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
+        monkeypatch.setattr(lightgbm.Dataset, "__init__", _keep_raw(lightgbm.Dataset.__init__))
+    else:
+        regress, pad = metas._regression, metas._padded
+
+        def regressing(rows, *rest):
+            model = regress(rows, *rest)
+            seen[id(model)] = (model, keys(rows) if len(rows) < CLIPS["validation"] else None)
+            return model
+
+        def padding(model, rows, *rest):
+            asked.append((seen[id(model)][1], keys(rows)))
+            return pad(model, rows, *rest)
+
+        monkeypatch.setattr(metas, "_regression", regressing)
+        monkeypatch.setattr(metas, "_padded", padding)
+    world.fit(world.a(), world.b(), meta=meta)
+    inner = [(fitted, held) for fitted, held in asked if fitted is not None]
+    assert len(set().union(*(held for _, held in inner))) == CLIPS["validation"]
+    for fitted, held in inner:
+        assert len(fitted) + len(held) == CLIPS["validation"] and not fitted & held
+
+
+def _keep_raw(init):
+    def initialise(self, *rest, **options):
+        init(self, *rest, **(options | {"free_raw_data": False}))
+
+    return initialise
+
+
+def test_the_order_of_tables_and_the_machine_do_not_matter(world):
+    first, _ = world.fit(world.a(), world.b())
+    shuffled = np.random.default_rng(5).permutation
+    again, _ = world.fit(world.a(order=shuffled), world.b(order=shuffled))
+    assert (first / "booster.txt").read_text() == (again / "booster.txt").read_text()
+    for split in ("validation", "test"):
+        one, two = (read_predictions(its / f"predictions_{split}.parquet") for its in (first, again))
+        assert one.clips == two.clips
+        np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_sampling_follows_the_seed():
+    rng = np.random.default_rng(0)
+    features, truth = rng.random((80, 8)), np.arange(80) % 4
+    texts = []
+    for seed in (0, 0, 1):
+        args = HybridArguments("out", predictions=["a=b"], subsample=0.5, colsample_bytree=0.5, seed=seed, **FAST)
+        booster = metas._booster(features, truth, 4, [f"c{column}" for column in range(8)], args)
+        for _ in range(3):
+            booster.update()
+        texts.append(booster.model_to_string().partition("parameters:")[0])
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_a_base_that_was_taught_fitting_or_test_clips_is_refused(world):
+    splits = dict(world.data.assignment.splits)
+    taught = splits | dict.fromkeys(world.data.splits["validation"]["id"][:7], "train")
+    with pytest.raises(StackError, match="base b .* was trained on 7 of the 240 fitting clips .*c/validation_000"):
+        world.fit(world.a(), world.b(splits=taught))
+    taught = splits | {"c/test_009": "validation"}
+    for meta in ("lightgbm", "mean"):
+        with pytest.raises(StackError, match=r"base a .* was chosen on 1 of the 240 test clips \(c/test_009\)"):
+            world.fit(world.a(splits=taught), meta=meta)
+
+
+def test_a_leak_that_is_asked_for_is_marked(world):
+    def by_heart(truth):
+        rows = half_right(truth, (0, 1), np.random.default_rng(1))
+        rows[: CLIPS["train"]] = 0.01 + 0.96 * np.eye(4)[truth[: CLIPS["train"]]]
+        return rows
+
+    parrot, b = world.table("parrot", by_heart), world.b()
+    folder, results = world.fit(parrot, b, allow_leak=True)
+    assert results["training"]["fit_on"] == "train (leaky)" and results["training"]["fit_clips"] == CLIPS["train"]
+    assert any(note.startswith("LEAKY, not to be quoted") for note in results["protocol"]["notes"])
+    assert "LEAKY, not to be quoted" in (folder / "report.md").read_text()
+    honest = world.uar(parrot, b)
+    assert results["splits"]["test"]["scores"]["uar"] < honest - 0.1
+
+
+def test_a_class_that_the_fitting_split_lacks_is_named(world):
+    world.data = make_data(lambda split, row: row % 4 if split != "validation" else row % 3)
+    with pytest.raises(StackError, match="validation split, which the stack is fitted on, has no clip of angry"):
+        world.fit(world.a(), world.b())
+    assert world.fit(world.a(), world.b(), meta="mean")[1]["splits"]["test"]["clips"] == CLIPS["test"]
+
+
+def test_classes_that_nobody_was_taught_get_nothing(world):
+    world.data = make_data(lambda split, row: row % 4 if split == "test" else row % 3)
+    folder, _ = world.fit(world.a(), world.b())
+    stored = read_predictions(folder / "predictions_test.parquet")
+    assert stored.labels == LABELS and (stored.probabilities[:, 3] == 0).all()
+
+
+def test_two_classes(world):
+    world.data = make_data(lambda split, row: row % 2)
+    for meta in ("lightgbm", "logistic"):
+        folder, results = world.fit(world.a(), world.b(), meta=meta)
+        assert results["splits"]["test"]["labels"] == ["neutral", "happy"]
+        assert results["splits"]["test"]["scores"]["uar"] > 0.8
+
+
+def test_constant_columns_are_told_once(world, caplog):
+    flat = world.table("flat", lambda truth: np.full((len(truth), 4), 0.25))
+    with caplog.at_level(logging.WARNING):
+        world.fit(world.a(), flat)
+    (message,) = [record.message for record in caplog.records if "columns are the same" in record.message]
+    assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
+
+
+def test_the_explanations_find_who_knows_what(world):
+    folder, _ = world.fit(world.a(), world.b())
+    with open(folder / "importances.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["column"] for row in rows] == [f"{base}.{label}" for base in "ab" for label in LABELS]
+
+    def part(base, label):
+        return sum(float(row[f"contribution_to_{label}"]) for row in rows if row["base"] == base)
+
+    assert part("b", "sad") > part("a", "sad") and part("a", "happy") > part("b", "happy")
+    text = (folder / "explanations.md").read_text()
+    assert "Share of each base in the answer" in text and "The bases give different answers to" in text
+
+
+def test_contributions_add_up_to_the_score():
+    rng = np.random.default_rng(0)
+    features, truth = rng.random((80, 8)), np.arange(80) % 4
+    args = HybridArguments("out", predictions=["a=b"], **FAST)
+    booster = metas._booster(features, truth, 4, [f"c{column}" for column in range(8)], args)
+    for _ in range(5):
+        booster.update()
+    parts = metas.contributions(booster, features, 4).sum(axis=2)
+    raw = booster.predict(features, raw_score=True)
+    difference = raw - parts  # the same for every clip: what is expected without knowing any column
+    np.testing.assert_allclose(difference, np.broadcast_to(difference[0], raw.shape), atol=1e-9)
+
+
+@pytest.mark.parametrize("protocol", ["speaker_disjoint", "emobox", "leave_one_corpus_out"])
+def test_folds_never_share_a_speaker(protocol):
+    data = make_data(protocol=protocol)
+    split = data.splits["validation"]
+    speakers = np.asarray(split["speaker"])
+    folds = inner_folds(split, data, 5, 0)
+    assert sorted(np.concatenate([fold.held_out for fold in folds])) == list(range(len(split)))
+    for fold in folds:
+        assert not set(speakers[fold.fitted]) & set(speakers[fold.held_out])
+
+
+def test_folds_of_the_random_protocol_are_stratified_and_keep_copies_together():
+    data = make_data()
+    split = data.splits["validation"]
+    copies = [f"sound {row // 8 * 4 + row % 4}" for row in range(len(split))]  # of one class, two by two
+    split = split.remove_columns("sha256").add_column("sha256", copies)
+    folds = inner_folds(split, data, 5, 0)
+    assert len(folds) == 5
+    for fold in folds:
+        assert not {copies[row] for row in fold.fitted} & {copies[row] for row in fold.held_out}
+        counts = np.bincount(np.asarray(split["label"])[fold.held_out], minlength=4)
+        assert counts.max() - counts.min() <= 2
+
+
+def test_few_speakers_make_fewer_folds_and_one_makes_none(caplog):
+    data = make_data(protocol="speaker_disjoint", speakers=3)
+    with caplog.at_level(logging.INFO):
+        assert len(inner_folds(data.splits["validation"], data, 5, 0)) == 3
+    assert "3 inner folds instead of 5: there are only 3 speakers" in caplog.text
+    data = make_data(protocol="speaker_disjoint", speakers=1)
+    with pytest.raises(StackError, match="has 1 speakers under speaker_disjoint; expected at least 2"):
+        inner_folds(data.splits["validation"], data, 5, 0)
+    data = make_data(lambda split, row: 3 if row == 0 else row % 3)
+    with pytest.raises(StackError, match="has 1 clips of angry under random; expected at least 2"):
+        inner_folds(data.splits["validation"], data, 5, 0)
+
+
+def test_threads_are_those_given(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads() == 3
+    for said in ("", "0", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert threads() >= 1

@@ -1,0 +1,222 @@
+"""`recipes/fit_hybrid.py` from its command line: stacks of trained companions, random forests, and how it refuses."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from hf_ser.arguments import parse, run
+from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
+from hf_ser.evaluation import read_predictions, read_results, report
+from hf_ser.hybrids import forest
+from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.models import Functionals
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "recipes" / "hybrids").glob("*.yaml"))
+FOREST = ("--kind", "random_forest", "--n_estimators", 20, "--min_samples_leaf", 1)
+
+
+@pytest.fixture
+def call(load_recipe, monkeypatch, capsys):
+    """Run a recipe as from a command line; returns the exit code, stdout and the last line of stderr."""
+    monkeypatch.setattr(report, "_draw", lambda *_: {})
+
+    def run_it(*words, name="fit_hybrid"):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(load_recipe(name).main)
+        captured = capsys.readouterr()
+        return ended.value.code, captured.out, (captured.err.replace("\r", "\n").splitlines() or [""])[-1]
+
+    return run_it
+
+
+@pytest.fixture(scope="module")
+def sounds_dir(tmp_path_factory):
+    """A prepared dataset with enough clips of every class in validation: 6 speakers, 192 clips of half a second."""
+    from hf_ser.corpora import synthetic
+
+    root = tmp_path_factory.mktemp("hybrids")
+    folders = synthetic.generate(
+        root / "corpora", corpora=("ravdess",), clips_per_class=4, speakers_per_corpus=6, duration_s=(0.5, 0.6)
+    )
+    arguments = PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1)
+    prepare(arguments, progress=False)
+    return root / "dataset"
+
+
+@pytest.fixture(scope="module")
+def companions(sounds_dir, tmp_path_factory, load_recipe):
+    """Folders of two tiny companions, trained for a few steps under protocol random with seed 0."""
+    root = tmp_path_factory.mktemp("companions")
+    folders = []
+    for name in ("audio_cnn", "mel_cnn"):
+        config = yaml.safe_load((ROOT / f"recipes/configs/{name}.yaml").read_text())
+        channels = [4] * (4 if name == "audio_cnn" else 3)
+        config["model_config"] |= {"channels": channels, "hidden_size": 8, "duration_s": 0.5}
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        folders.append(root / name / "seed_0")
+        words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
+        words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(report, "_draw", lambda *_: {})
+            patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
+            load_recipe("train_companion").main()
+    return folders
+
+
+def _words(sounds_dir, folder, *more):
+    return [
+        "--dataset",
+        sounds_dir,
+        "--configuration",
+        "ravdess",
+        "--protocol",
+        "random",
+        "--output_dir",
+        folder,
+        *more,
+    ]
+
+
+def test_every_configuration_parses_and_says_what_it_is():
+    assert [path.stem for path in CONFIGS] == ["random_forest", "stacking", "stacking_published"]
+    for path in CONFIGS:
+        _, args = parse(DataArguments, HybridArguments, argv=["--config", str(path)])
+        assert args.kind == ("random_forest" if path.stem == "random_forest" else "stacking")
+        assert not args.allow_leak and not args.trust_bases
+
+
+def test_the_published_settings_of_the_stack_are_the_defaults():
+    path = ROOT / "recipes/hybrids/stacking_published.yaml"
+    _, published = parse(DataArguments, HybridArguments, argv=["--config", str(path)])
+    plain = HybridArguments("out", bases=["a"])
+    names = ("max_trees", "learning_rate", "early_stopping_rounds", "class_weights", "num_leaves", "subsample")
+    assert [getattr(published, name) for name in names] == [getattr(plain, name) for name in names]
+    assert (published.max_trees, published.learning_rate, published.early_stopping_rounds) == (5000, 0.02, 100)
+
+
+def test_the_docstring_opens_with_a_command_that_parses(load_recipe):
+    words = load_recipe("fit_hybrid").__doc__.splitlines()[2].split()
+    assert words[:2] == ["python", "recipes/fit_hybrid.py"]
+    _, args = parse(
+        DataArguments, HybridArguments, argv=[str(ROOT / its) if "/hybrids/" in its else its for its in words[2:]]
+    )
+    assert args.kind == "stacking" and args.output_dir == "runs/stacking"
+
+
+@pytest.mark.slow
+def test_a_stack_of_trained_companions(call, sounds_dir, companions, tmp_path):
+    folder = tmp_path / "stack"
+    places = [str(its).replace("seed_0", "seed_{protocol_seed}") for its in companions]
+    words = _words(sounds_dir, folder, "--learning_rate", 0.1, "--min_child_samples", 2, "--early_stopping_rounds", 10)
+    code, printed, error = call(*words, "--bases", *places)
+    assert code == 0, error
+    assert f"Wrote {folder} (read {folder}/report.md)" in printed and "validation: " in printed
+    results = read_results(folder)
+    digest = load_splits(DataArguments(str(sounds_dir), "ravdess", protocol="random")).assignment.hash
+    bases = [{"name": name, "splits_hash": digest} for name in ("audio_cnn", "mel_cnn")]
+    assert results["training"]["bases"] == bases and results["protocol"]["hash"] == digest
+    sizes = [read_results(its)["parameters"] for its in companions]
+    assert results["parameters"] == sum(sizes) + results["training"]["fitted_parameters"]
+    # Without the stored tables the models are asked, and say the same.
+    bare = []
+    for its in companions:
+        bare.append(tmp_path / its.parent.name)
+        bare[-1].mkdir()
+        for path in its.iterdir():
+            if path.is_file() and path.suffix != ".parquet":
+                (bare[-1] / path.name).symlink_to(path)
+        (bare[-1] / "results.json").unlink()
+    code, _, error = call(*_words(sounds_dir, tmp_path / "asked", "--meta", "mean"), "--bases", *bare)
+    assert code == 0, error
+    call(*_words(sounds_dir, tmp_path / "stored", "--meta", "mean"), "--bases", *places)
+    one, two = (read_predictions(tmp_path / its / "predictions_test.parquet") for its in ("asked", "stored"))
+    assert one.clips == two.clips
+    np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-5)
+    # The leak is for those who ask for it; the bases answer for their own training clips.
+    words = _words(sounds_dir, tmp_path / "leaky", "--meta", "logistic", "--allow_leak", "true")
+    assert call(*words, "--bases", *places)[0] == 0
+    assert read_results(tmp_path / "leaky")["training"]["fit_on"] == "train (leaky)"
+
+
+@pytest.mark.slow
+def test_another_split_than_the_bases_is_refused(call, sounds_dir, companions, tmp_path):
+    folder = tmp_path / "out"
+    code, printed, error = call(*_words(sounds_dir, folder, "--protocol_seed", 1), "--bases", *companions)
+    assert code == 2 and printed == "" and not folder.exists()
+    assert re.match(r"error: base audio_cnn .* was trained on \d+ of the \d+ fitting clips \(ravdess/\S+, ", error), (
+        error
+    )
+    code, _, error = call(*_words(sounds_dir, folder, "--merge_calm", "true"), "--bases", *companions)
+    assert code == 2 and "expected neutral, happy, sad, angry, fearful, disgust, surprised, in this order" in error
+
+
+@pytest.mark.slow
+def test_a_cross_validation_of_stacks(call, sounds_dir, companions, tmp_path):
+    (tmp_path / "stack.yaml").write_text(
+        yaml.safe_dump({"bases": [str(companions[0]).replace("seed_0", "seed_{protocol_seed}")], "meta": "logistic"})
+    )
+    words = ["--model_recipe", ROOT / "recipes/fit_hybrid.py", "--recipe_config", tmp_path / "stack.yaml"]
+    code, printed, error = call(*words, *_words(sounds_dir, tmp_path / "runs"), name="evaluate")
+    assert code == 0, error
+    results = read_results(tmp_path / "runs")
+    assert results["kind"] == "cross_validation" and results["runs"][0]["validation"]["uar"] is not None
+    assert any("was not fitted on it" in note for note in results["protocol"]["notes"])
+    code, _, error = call(*_words(sounds_dir, tmp_path / "out"), "--bases", tmp_path / "runs")
+    assert code == 2 and "is a cross-validation; expected one of its runs" in error
+
+
+def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch):
+    folder = tmp_path / "forest"
+    code, printed, error = call(*_words(sounds_dir, folder, *FOREST))
+    assert code == 0, error
+    results = read_results(folder)
+    assert results["splits"]["test"]["scores"]["uar"] > 0.4  # of eight classes; the voices are synthetic and easy
+    assert results["training"]["max_features"] in (0.05, 0.1, 0.2) and results["training"]["fit_on"] == "train"
+    names = {"importances.csv", "predictions_test.parquet", "predictions_validation.parquet"}
+    assert {path.name for path in folder.iterdir()} == names | {"report.md", "results.json", "splits.csv"}
+    lines = (folder / "importances.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(Functionals().names) and lines[0] == "column,importance"
+    # The columns are kept: nothing is computed a second time, and the same comes out.
+    monkeypatch.setattr(forest, "decoded", None)
+    assert call(*_words(sounds_dir, tmp_path / "again", *FOREST))[0] == 0
+    one, two = (read_predictions(its / "predictions_test.parquet") for its in (folder, tmp_path / "again"))
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_kept_functionals_are_of_these_clips_whole_and_equal_to_single_ones(sounds_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(forest.datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    data_args = DataArguments(str(sounds_dir), "ravdess")
+    split = load_splits(data_args).splits["test"].select(range(10))
+    frontend, args = Functionals(), HybridArguments(str(tmp_path / "out"), kind="random_forest", batch_size=4)
+    rows = forest.functionals(split, data_args, frontend, args, "test")
+    alone = [forest.functionals(split.select([row]), data_args, frontend, args, "test")[0] for row in range(10)]
+    np.testing.assert_allclose(rows, np.stack(alone), rtol=1e-3, atol=1e-3)
+    assert not list(tmp_path.rglob("*.part")) and len(list(tmp_path.rglob("*.npy"))) == 11
+    cut = DataArguments(str(sounds_dir), "ravdess", duration_s=0.2)
+    assert not np.allclose(forest.functionals(split, cut, frontend, args, "test"), rows)
+    for path in tmp_path.rglob("*.npy"):  # broken off while it was copied
+        path.write_bytes(path.read_bytes()[:200])
+    np.testing.assert_array_equal(forest.functionals(split, data_args, frontend, args, "test"), rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "got no base to stack"),
+        (("--bases", "runs/nothing"), "base nothing: runs/nothing is no folder"),
+        (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, mean"),
+        (("--base", "a"), r"unknown field base .did you mean bases"),
+        (("--bases", "a_{fold}"), "asks for a fold; pass --fold"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(call, sounds_dir, tmp_path, words, message):
+    code, printed, error = call(*_words(sounds_dir, tmp_path / "out"), *words)
+    assert code == 2 and printed == "" and error.startswith("error: ") and re.search(message, error), error
+    assert not (tmp_path / "out").exists()
