@@ -170,15 +170,24 @@ def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:
         raise ConfigError(str(error)) from error
 
 
+def load_yaml(path: Path) -> Any:
+    """What stands in a YAML file, safely loaded, without repeated keys.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
             f"--config {path}: no such file; expected a YAML file such as recipes/configs/quickstart.yaml"
         )
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = load_yaml(path)
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -7,7 +7,7 @@ from hf_ser.evaluation.calibration import (
     store_temperature,
     stored_temperature,
 )
-from hf_ser.evaluation.classifier import CheckpointError, load_classifier, missing_weights, quiet_loading
+from hf_ser.evaluation.classifier import CheckpointError, label_names, load_classifier, missing_weights, quiet_loading
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, model_results
 from hf_ser.evaluation.inputs import min_samples, model_inputs, takes_attention_mask
@@ -32,6 +32,7 @@ __all__ = [
     "evaluate",
     "fit_temperature",
     "intervals",
+    "label_names",
     "load_classifier",
     "min_samples",
     "missing_weights",

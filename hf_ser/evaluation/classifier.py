@@ -19,6 +19,11 @@ class CheckpointError(SerError):
     """A checkpoint that cannot be used as asked."""
 
 
+def label_names(config: Any) -> list[str]:
+    """The classes of a model's configuration, in the order of its outputs."""
+    return [str(config.id2label[index]) for index in sorted(config.id2label)]
+
+
 @contextmanager
 def quiet_loading() -> Iterator[None]:
     """Silence transformers' table of keys, which lists harmless ones, where the caller checks them itself."""

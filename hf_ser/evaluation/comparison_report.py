@@ -1,7 +1,6 @@
 """A comparison's files: tables, figures, and the results in the README."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from hf_ser.evaluation.comparison_tables import (
 )
 from hf_ser.evaluation.plots import ScoreRow, plot_confusions, plot_macro_roc, plot_scores, plot_training_curves
 from hf_ser.evaluation.published import read_published
+from hf_ser.evaluation.results import write_text
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
 _SIDE_BY_SIDE = 4  # confusion matrices in one figure
@@ -57,7 +57,7 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     if args.output_dir is not None:
         written += write_comparison(Path(args.output_dir), groups, tables)
     if args.readme and readme is not None:
-        _write(Path(args.readme), readme)
+        write_text(Path(args.readme), readme)
         written.append(Path(args.readme))
     return text, written
 
@@ -76,7 +76,7 @@ def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table]) -> l
     text += "".join(f"\n{plain(its)}:\n\n![{plain(its)}](figures/{name}.png)\n" for name, its in drawn.items())
     contents = {"comparison.csv": render_csv(groups), "comparison.tex": render_latex(tables), COMPARISON: text}
     for name, content in contents.items():
-        _write(folder / name, content)
+        write_text(folder / name, content)
     return [*(folder / name for name in contents), figures]
 
 
@@ -160,11 +160,3 @@ def with_results(path: Path, text: str) -> str:
             "its own, the first above the second."
         )
     return f"{before[: starts[0]]}{BEGIN}\n\n{text}\n{before[ends[0] :]}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write in one step, so that no reader meets half a file; a link keeps leading where it led."""
-    path = path.resolve()
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(text.encode("utf-8"))
-    os.replace(partial, path)

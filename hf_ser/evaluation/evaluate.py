@@ -17,7 +17,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
-from hf_ser.evaluation.classifier import load_classifier
+from hf_ser.evaluation.classifier import label_names, load_classifier
 from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -271,8 +271,7 @@ class _Scorer:
             )
 
     def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
-        id2label: Any = self.model.config.id2label
-        names = [str(id2label[index]) for index in sorted(id2label)]
+        names = label_names(self.model.config)
         mapping = resolve_mapping(names, self.args.label_mapping)  # type: ignore[arg-type]
         if self.data_args.merge_calm:
             mapping = {label: emotion and merge_calm(emotion) for label, emotion in mapping.items()}

@@ -165,8 +165,14 @@ def check_results(results: Any, name: str) -> None:
         raise ResultsError(f"{name} does not follow its schema at {place}: {error.message[:300]}")
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON in one step, so that no reader meets half a file."""
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def write_text(path: Path, text: str) -> None:
+    """Write in one step, so that no reader meets half a file; a link keeps leading where it led."""
+    path = path.resolve()
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(text.encode("utf-8"))
     os.replace(partial, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, likewise in one step."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

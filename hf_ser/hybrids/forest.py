@@ -19,6 +19,7 @@ from hf_ser.evaluation import score, versions
 from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.output import write_hybrid
 from hf_ser.models import Functionals
+from hf_ser.training.baseline import class_probabilities
 
 logger = logging.getLogger(__name__)
 MODEL_TYPE = "random forest on functionals"
@@ -42,7 +43,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
     best, forest, chosen = -1.0, None, settings[0]
     for setting in tqdm(settings, desc="Forests"):
         candidate = _fit(features["train"], truth["train"], setting, args)
-        answers = _probabilities(candidate, features["validation"], len(data.labels))
+        answers = class_probabilities(candidate, features["validation"], len(data.labels))
         value = score(truth["validation"], answers, data.labels)["f1_weighted"]
         if value > best:  # of equals the first
             best, forest, chosen = value, candidate, setting
@@ -66,7 +67,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         Path(args.output_dir),
         name,
         (MODEL_TYPE, leaves, training),
-        lambda split: _probabilities(forest, features[split], len(data.labels)),
+        lambda split: class_probabilities(forest, features[split], len(data.labels)),
         notes=[_CHOSEN],
         write_more=lambda folder: _write_importances(folder / "importances.csv", forest, frontend.names),
     )
@@ -146,13 +147,6 @@ def _fit(
         n_jobs=threads(),
     )
     return forest.fit(features, truth)
-
-
-def _probabilities(forest: RandomForestClassifier, features: np.ndarray, num_classes: int) -> np.ndarray:
-    """(clips, classes); a class that no training clip has gets 0."""
-    whole = np.zeros((len(features), num_classes))
-    whole[:, forest.classes_] = forest.predict_proba(features)
-    return whole
 
 
 def _write_importances(path: Path, forest: RandomForestClassifier, names: tuple[str, ...]) -> None:

@@ -10,14 +10,12 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
 from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.folds import Fold
+from hf_ser.training.baseline import class_probabilities, regression
 
 _TINY = 1e-6  # what a probability of 0 counts as under a logarithm
 
@@ -68,12 +66,12 @@ def fit_logistic(
     for penalty in tqdm(args.penalties, desc="Inner folds, C"):
         rows = np.zeros((len(truth), num_classes))
         for fold in folds:
-            model = _regression(columns[fold.fitted], truth[fold.fitted], penalty, args.class_weights)
-            rows[fold.held_out] = _padded(model, columns[fold.held_out], num_classes)
+            model = regression(columns[fold.fitted], truth[fold.fitted], penalty, args.class_weights)
+            rows[fold.held_out] = class_probabilities(model, columns[fold.held_out], num_classes)
         losses.append(_mean_loss(rows, truth, folds))
         held_out.append(rows)
     best = int(np.argmin(losses))
-    model = _regression(columns, truth, args.penalties[best], args.class_weights)
+    model = regression(columns, truth, args.penalties[best], args.class_weights)
 
     def standardized(values: np.ndarray) -> np.ndarray:
         return model[0].transform(np.log(np.maximum(values, _TINY)))
@@ -82,25 +80,12 @@ def fit_logistic(
     if len(weights) == 1:  # of two classes, scikit-learn keeps the second's against the first's
         weights = np.concatenate([-weights / 2, weights / 2])
     return Fitted(
-        lambda values: _padded(model, np.log(np.maximum(values, _TINY)), num_classes),
+        lambda values: class_probabilities(model, np.log(np.maximum(values, _TINY)), num_classes),
         held_out[best],
         int(model[-1].coef_.size + model[-1].intercept_.size),
         {"C": args.penalties[best], "inner_log_loss": losses[best]},
         lambda values: standardized(values)[:, None, :] * weights[None],
     )
-
-
-def _regression(columns: np.ndarray, truth: np.ndarray, penalty: float, balanced: bool) -> Pipeline:
-    weights = "balanced" if balanced else None
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight=weights))
-    return model.fit(columns, truth)
-
-
-def _padded(model: Pipeline, columns: np.ndarray, num_classes: int) -> np.ndarray:
-    """(clips, classes); a class that no clip of a fold has gets 0."""
-    whole = np.zeros((len(columns), num_classes))
-    whole[:, model.classes_] = model.predict_proba(columns)
-    return whole
 
 
 def _mean_loss(probabilities: np.ndarray, truth: np.ndarray, folds: Sequence[Fold]) -> float:

@@ -61,9 +61,9 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     data_args.refuse_streaming("the baseline")
     features = {split: _features(part, data_args, split) for split, part in data.splits.items() if len(part)}
     truth = {split: np.asarray(data.splits[split]["label"]) for split in features}
-    models = [_fit(features["train"], truth["train"], penalty) for penalty in args.penalties]
+    models = [regression(features["train"], truth["train"], penalty) for penalty in args.penalties]
     validated = [
-        score(truth["validation"], _probabilities(model, features["validation"], data.labels), data.labels)
+        score(truth["validation"], class_probabilities(model, features["validation"], len(data.labels)), data.labels)
         for model in models
     ]
     best = int(np.argmax([scores["f1_weighted"] for scores in validated]))
@@ -78,7 +78,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     size = int(classifier.coef_.size + classifier.intercept_.size)
     results = describe(data, data_args, name, MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_trained(
-        data, lambda split: _probabilities(model, features[split], data.labels), calibrate=True
+        data, lambda split: class_probabilities(model, features[split], len(data.labels)), calibrate=True
     )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,13 +93,15 @@ def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
     return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
 
 
-def _fit(features: np.ndarray, truth: np.ndarray, penalty: float) -> Pipeline:
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight="balanced"))
-    return model.fit(features, truth)
+def regression(columns: np.ndarray, truth: np.ndarray, penalty: float, balanced: bool = True) -> Pipeline:
+    """Fit a logistic regression on standardized columns (clips, columns), with the inverse penalty C."""
+    weights = "balanced" if balanced else None
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight=weights))
+    return model.fit(columns, truth)
 
 
-def _probabilities(model: Pipeline, features: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """(clips, classes) over all labels; a class that no training clip has gets 0."""
-    probabilities = np.zeros((len(features), len(labels)))
-    probabilities[:, model.classes_] = model.predict_proba(features)
-    return probabilities
+def class_probabilities(model: Any, columns: np.ndarray, num_classes: int) -> np.ndarray:
+    """What a classifier of scikit-learn says (clips, classes); a class that no fitting clip has gets 0."""
+    whole = np.zeros((len(columns), num_classes))
+    whole[:, model.classes_] = model.predict_proba(columns)
+    return whole

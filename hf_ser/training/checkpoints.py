@@ -10,15 +10,15 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
-from hf_ser.evaluation import missing_weights, quiet_loading
+from hf_ser.evaluation import label_names, missing_weights, quiet_loading
 from hf_ser.models import CompanionConfig
 from hf_ser.training.arguments import ModelArguments
+from hf_ser.training.layers import HEAD
 
 logger = logging.getLogger(__name__)
 
 # A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
 FIXED: dict[str, Any] = {"layerdrop": 0.0}
-HEAD = ("classifier.", "projector.", "layer_weights")
 
 
 class ModelError(SerError):
@@ -121,7 +121,7 @@ def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info
             f"{name} lacks {len(missing) - len(new)} weights of its encoder ({shown}, ...); expected a whole "
             "checkpoint of this architecture."
         )
-    labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
+    labels = label_names(model.config)
     others = sorted(key for key in info["unexpected_keys"] if key.startswith(HEAD))
     classifier = next((its for its in stored.architectures or () if its.endswith("Classification")), None)
     if new and not args.new_head and (classifier or others):
@@ -160,8 +160,7 @@ def _hint(others: Sequence[str]) -> str:
 
 def _check_labels(args: ModelArguments, stored: PretrainedConfig, labels: Sequence[str]) -> None:
     """Refuse a head whose outputs mean something else: it fits in shape, and every class would be mistaken."""
-    names: Any = stored.id2label
-    given = [str(names[index]) for index in range(len(names))]
+    given = label_names(stored)
     if [label.lower() for label in given] != list(labels):
         raise ModelError(
             f"{args.model_name_or_path} is a classifier of {', '.join(given)}, in this order; expected "

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from hf_ser.arguments import ConfigError
 
 Depths = Mapping[nn.Parameter, int]
-_HEAD = ("classifier.", "projector.", "layer_weights")
+HEAD = ("classifier.", "projector.", "layer_weights")  # how names of the head's parameters begin
 
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:
@@ -28,7 +28,7 @@ def parameter_depths(model: PreTrainedModel) -> tuple[dict[nn.Parameter, int], i
     """
     layers = encoder_layers(model)
     number = 0 if layers is None else len(layers)
-    depths = {parameter: number + 1 if name.startswith(_HEAD) else 0 for name, parameter in model.named_parameters()}
+    depths = {parameter: number + 1 if name.startswith(HEAD) else 0 for name, parameter in model.named_parameters()}
     for depth, layer in enumerate(layers or (), 1):
         depths |= dict.fromkeys(layer.parameters(), depth)
     if number and getattr(model.config, "do_stable_layer_norm", False):  # there, the norm comes after the layers

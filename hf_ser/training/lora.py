@@ -7,9 +7,9 @@ from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
 from hf_ser.training.arguments import ModelArguments
+from hf_ser.training.layers import HEAD
 
 ADAPTER = "adapter"
-_HEAD = ("projector", "classifier")
 
 
 def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
@@ -42,7 +42,7 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
         lora_alpha=args.lora_alpha,
         lora_dropout=args.lora_dropout,
         target_modules=args.lora_target_modules,
-        modules_to_save=[name for name in _HEAD if hasattr(model, name)],
+        modules_to_save=[name for name, _ in model.named_children() if f"{name}." in HEAD],
     )
     return get_peft_model(model, config)
 

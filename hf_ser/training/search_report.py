@@ -12,7 +12,7 @@ import yaml
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.evaluation.plots import plot_trials
 from hf_ser.evaluation.report import REPORT, markdown
-from hf_ser.evaluation.results import describe_dataset, describe_protocol, versions
+from hf_ser.evaluation.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.training.arguments import SerTrainingArguments
 from hf_ser.training.search_space import Space, with_values
 
@@ -47,7 +47,7 @@ def write_search(
     """
     trials = [_describe(trial) for trial in study.trials if trial.state.name in _STATES]
     names = [dimension.name for dimension in space]
-    _write(folder / TRIALS, _csv(trials, names))
+    write_text(folder / TRIALS, _csv(trials, names))
     metric = str(args.metric_for_best_model)
     figures = folder / "figures"
     greater = bool(args.greater_is_better)
@@ -64,12 +64,12 @@ def write_search(
     ranked = _ranked(trials, greater)
     table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
     facts = _facts(trials, settings, args, data_args, data, n_trials)
-    _write(folder / REPORT, _report(table, facts, data, metric))
+    write_text(folder / REPORT, _report(table, facts, data, metric))
     if ranked and ranked[0]["state"] == "complete":
         best = with_values(settings, ranked[0]["params"]) | {"output_dir": str(folder / "best")}
         number, value = ranked[0]["number"], ranked[0]["value"]
         head = f"# Trial {number} of the search in {folder}: {metric} {value:.4f} on validation.\n"
-        _write(folder / BEST, head + yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
+        write_text(folder / BEST, head + yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
     return table
 
 
@@ -188,10 +188,3 @@ def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, metri
         "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in its.items()),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write in one step, so that no reader meets half a file."""
-    partial = path.with_suffix(path.suffix + ".part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from hf_ser.arguments import ConfigError, did_you_mean, parse
+from hf_ser.arguments import ConfigError, did_you_mean, load_yaml, parse
 from hf_ser.data.splits import DataArguments
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 
@@ -62,19 +62,11 @@ def read_space(path: Path) -> tuple[Dimension, ...]:
     """
     if not path.is_file():
         raise ConfigError(f"--search_space {path}: no such file; expected one such as recipes/search_spaces/*.yaml.")
-    try:
-        text = path.read_text(encoding="utf-8")
-        content, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = load_yaml(path)
     if not isinstance(content, dict) or not content:
         raise ConfigError(f"{path} holds no mapping; expected fields such as learning_rate: {{low: 1e-6, high: 1e-4}}")
-    assert isinstance(node, yaml.MappingNode)
-    names = [key.value for key, _ in node.value]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path}: the field {name} stands there twice; expected it once.")
-        _check_name(path, name)
+    for name in content:
+        _check_name(path, str(name))
     return tuple(_dimension(f"{path}: {name}", str(name), value) for name, value in content.items())
 
 

@@ -63,9 +63,10 @@ def test_calm_counts_as_neutral_when_merged(dataset_dir):
         ({"channel": "song"}, "no clip in train"),
     ],
 )
-def test_unusable_datasets_are_refused(dataset_dir, changes, message):
+@pytest.mark.parametrize("streaming", [False, True])
+def test_unusable_datasets_are_refused(dataset_dir, changes, message, streaming):
     with pytest.raises(DatasetError, match=message):
-        load_splits(DataArguments(**{"dataset": str(dataset_dir), **changes}))
+        load_splits(DataArguments(**{"dataset": str(dataset_dir), "streaming": streaming, **changes}))
 
 
 def test_a_folder_without_a_card_is_refused(tmp_path):

@@ -70,19 +70,6 @@ def test_arguments_that_do_not_go_together_are_refused(changes, message):
         DataArguments("x", streaming=True, **changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"configuration": "tess"}, "tess"),
-        ({"dataset": "no/such/folder"}, "no such folder"),
-        ({"channel": "song"}, "no clip in train"),
-    ],
-)
-def test_unusable_datasets_are_refused(dataset_dir, changes, message):
-    with pytest.raises(DatasetError, match=message):
-        load_splits(DataArguments(**{"dataset": str(dataset_dir), "streaming": True, **changes}))
-
-
 def _folder(path, part, **files):
     for name, columns in files.items():
         part.select_columns(columns).to_parquet(path / f"{name}.parquet")

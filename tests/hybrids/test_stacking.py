@@ -183,7 +183,7 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
         monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
         monkeypatch.setattr(lightgbm.Dataset, "__init__", _keep_raw(lightgbm.Dataset.__init__))
     else:
-        regress, pad = metas._regression, metas._padded
+        regress, pad = metas.regression, metas.class_probabilities
 
         def regressing(rows, *rest):
             model = regress(rows, *rest)
@@ -194,8 +194,8 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
             asked.append((seen[id(model)][1], keys(rows)))
             return pad(model, rows, *rest)
 
-        monkeypatch.setattr(metas, "_regression", regressing)
-        monkeypatch.setattr(metas, "_padded", padding)
+        monkeypatch.setattr(metas, "regression", regressing)
+        monkeypatch.setattr(metas, "class_probabilities", padding)
     world.fit(world.a(), world.b(), meta=meta)
     inner = [(fitted, held) for fitted, held in asked if fitted is not None]
     assert len(set().union(*(held for _, held in inner))) == CLIPS["validation"]
