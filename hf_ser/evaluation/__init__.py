@@ -10,7 +10,7 @@ from hf_ser.evaluation.calibration import (
 from hf_ser.evaluation.classifier import CheckpointError, label_names, load_classifier, missing_weights, quiet_loading
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, model_results
-from hf_ser.evaluation.inputs import min_samples, model_inputs, takes_attention_mask
+from hf_ser.evaluation.inputs import model_inputs
 from hf_ser.evaluation.intervals import compare, intervals
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
@@ -34,7 +34,6 @@ __all__ = [
     "intervals",
     "label_names",
     "load_classifier",
-    "min_samples",
     "missing_weights",
     "model_inputs",
     "model_results",
@@ -49,7 +48,6 @@ __all__ = [
     "store_temperature",
     "stored_temperature",
     "summary",
-    "takes_attention_mask",
     "versions",
     "write_json",
     "write_run",

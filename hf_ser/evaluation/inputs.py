@@ -5,24 +5,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig
 
 from hf_ser.audio import SAMPLING_RATE
-
-
-def takes_attention_mask(config: PretrainedConfig) -> bool:
-    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding."""
-    return getattr(config, "feat_extract_norm", "layer") == "layer"
-
-
-def min_samples(config: PretrainedConfig) -> int:
-    """The fewest samples that the model can take: its receptive field, and one whole span of its time masking."""
-    frames = max(1, int(getattr(config, "mask_time_length", 1)) if getattr(config, "mask_time_prob", 0) > 0 else 1)
-    samples = frames
-    kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        samples = (samples - 1) * stride + kernel
-    return samples
 
 
 def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) -> dict[str, torch.Tensor]:
@@ -31,7 +15,7 @@ def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) ->
     Args:
         extractor: the model's own.
         waveforms: float32 at 16 kHz.
-        floor: shorter ones are padded with zeros to so many samples (see `min_samples`).
+        floor: shorter ones are padded with zeros to so many samples (see `hf_ser.models.min_samples`).
 
     Returns:
         input_values (batch, samples) and attention_mask where the model takes one; other kinds of model get what their

@@ -9,7 +9,8 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
 
-from hf_ser.evaluation.inputs import min_samples, model_inputs, takes_attention_mask
+from hf_ser.evaluation.inputs import model_inputs
+from hf_ser.models import min_samples, takes_attention_mask
 
 _CHUNK = 8  # batches that are decoded together
 

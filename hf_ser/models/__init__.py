@@ -5,6 +5,8 @@ from transformers import (
     AutoFeatureExtractor,
     AutoModel,
     AutoModelForAudioClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
     Wav2Vec2FeatureExtractor,
 )
 
@@ -12,21 +14,21 @@ from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassificati
 from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from hf_ser.models.cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
 from hf_ser.models.companion import CompanionConfig, CompanionModel
+from hf_ser.models.encoder_inputs import min_samples, takes_attention_mask
 from hf_ser.models.feature_extractor import make_feature_extractor
 from hf_ser.models.functionals import Functionals
+from hf_ser.models.hybrid import HybridConfig, HybridForAudioClassification
+from hf_ser.models.hybrid_sources import COMPANIONS
 from hf_ser.models.log_mel import LogMel
 from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from hf_ser.models.mfcc import Mfcc
 from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
-COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
-    MelCNNConfig: MelCNNForAudioClassification,
-    AudioCNNConfig: AudioCNNForAudioClassification,
-    AudioLSTMConfig: AudioLSTMForAudioClassification,
-    CnnRnnConfig: CnnRnnForAudioClassification,
-}
-
-for _config, _model in COMPANIONS.items():
+_CLASSIFIERS: list[tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = [
+    *COMPANIONS.items(),
+    (HybridConfig, HybridForAudioClassification),
+]
+for _config, _model in _CLASSIFIERS:
     AutoConfig.register(_config.model_type, _config)
     AutoModelForAudioClassification.register(_config, _model)
     AutoFeatureExtractor.register(_config, Wav2Vec2FeatureExtractor)
@@ -49,6 +51,8 @@ __all__ = [
     "CompanionConfig",
     "CompanionModel",
     "Functionals",
+    "HybridConfig",
+    "HybridForAudioClassification",
     "LogMel",
     "MelCNNConfig",
     "MelCNNForAudioClassification",
@@ -56,4 +60,6 @@ __all__ = [
     "TreeEnsemble",
     "TreeEnsembleConfig",
     "make_feature_extractor",
+    "min_samples",
+    "takes_attention_mask",
 ]

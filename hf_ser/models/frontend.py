@@ -1,21 +1,19 @@
 """From waveforms of any length to the features of a fixed duration that the companion models see."""
 
-from collections.abc import Callable
-from typing import Self
-
 import torch
 from torch import nn
 
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import Cepstrum, limit_range
+from .precision import KeepsPrecision
 from .trimming import cut_silent_ends
 
 FEATURES = ("log_mel", "mfcc")
 NORMALIZE = ("none", "ref_max", "clip", "global")
 
 
-class Frontend(nn.Module):
+class Frontend(KeepsPrecision):
     """Waveforms (batch, samples) -> features (batch, rows, frames) of the first `num_samples` samples.
 
     Shorter waveforms are filled with zeros, so that neither padding nor its length matters. Zeros at the end are taken
@@ -57,15 +55,6 @@ class Frontend(nn.Module):
         self.log_mel = log_mel
         self.cepstrum = Cepstrum(log_mel.mel.n_mels, n_mfcc, deltas) if features == "mfcc" else None
         self.augment = augment
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Move windows and filters with the model, but keep their precision when the model is cast."""
-
-        def move(tensor: torch.Tensor) -> torch.Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        return super()._apply(move, recurse)
 
     def forward(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None

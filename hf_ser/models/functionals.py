@@ -10,6 +10,7 @@ from torch import nn
 
 from .filterbanks import a_weights, chroma_filters, frequencies_hz
 from .frontend import check_finite, check_waveforms
+from .precision import KeepsPrecision, float32_on_cpu
 from .spectra import apply_filters, filter_groups, in_portions, power_spectra
 
 STATISTICS = ("mean", "std", "min", "quartile_1", "median", "quartile_3", "max")
@@ -21,7 +22,7 @@ _CONTRAST_RANGE_DB = 80.0
 _NOISE_QUANTILE = 0.1
 
 
-class Functionals(nn.Module):
+class Functionals(KeepsPrecision):
     """Waveforms (batch, samples) -> statistics over time (batch, columns); `names` says which column is what.
 
     Per frame, as librosa computes them with the same n_fft and hop_length: MFCC (top_db None), chroma (tuning 0),
@@ -67,7 +68,7 @@ class Functionals(nn.Module):
             raise ValueError(f"sampling_rate: got {sampling_rate}; expected more than {2 * _CONTRAST_HZ[-1]:.0f} Hz.")
         self.n_mels, self.n_fft, self.hop_length = n_mels, n_fft, hop_length
         self.statistics = tuple(statistics)
-        with torch.device("cpu"):
+        with float32_on_cpu():
             mel = torchaudio.functional.melscale_fbanks(
                 1 + n_fft // 2, 0.0, sampling_rate / 2, n_mels, sampling_rate, norm="slaney", mel_scale="slaney"
             )

@@ -4,6 +4,7 @@ import torch
 import torchaudio
 from torch import nn
 
+from .precision import float32_on_cpu
 from .spectra import apply_filters, filter_groups, in_portions, power_spectra
 
 
@@ -31,7 +32,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.floor = floor
         # transformers builds models on the meta device, where torchaudio cannot compute its windows and filters.
-        with torch.device("cpu"):
+        with float32_on_cpu():
             self.mel = torchaudio.transforms.MelSpectrogram(
                 sample_rate=sampling_rate,
                 n_fft=n_fft,

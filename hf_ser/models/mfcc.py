@@ -5,6 +5,7 @@ import torchaudio
 from torch import nn
 
 from .log_mel import LogMel
+from .precision import float32_on_cpu
 from .spectra import in_portions
 
 DELTA_WIDTH = 9  # frames that a derivative is fitted over, as librosa's default
@@ -35,7 +36,7 @@ class Cepstrum(nn.Module):
         if deltas not in (0, 1, 2):
             raise ValueError(f"deltas: got {deltas}; expected 0, 1 (delta) or 2 (delta and delta-delta).")
         self.deltas = deltas
-        with torch.device("cpu"):
+        with float32_on_cpu():
             self.register_buffer("dct", torchaudio.functional.create_dct(n_mfcc, n_mels, norm="ortho").T.contiguous())
             self.register_buffer("slopes", _derivative_filters()[:deltas].clone())
 

@@ -8,19 +8,18 @@ _BLOCKS = 4  # hops in a frame
 _FLOOR = 1e-10  # mean square of silence
 
 
-def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
-    """Cut both ends where the framewise RMS lies more than `trim_db` dB below its maximum; keep the first samples.
+def loud_part(waveforms: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find what lies between the ends whose framewise RMS is more than `trim_db` dB below its maximum.
 
     Frames of 2048 samples every 512, as librosa.effects.trim. Zeros at the end change nothing, so that clips may be
-    padded; a silent clip is kept whole.
+    padded; a silent clip counts as loud.
 
     Args:
         waveforms: (batch, samples), zeros after each clip's end.
         trim_db: decibels.
-        num_samples: of what is left, filled with zeros.
 
     Returns:
-        (batch, num_samples).
+        First sample, and the one after the last, which may lie in the padding (batch, 1).
     """
     padded = nn.functional.pad(waveforms, (0, -waveforms.shape[1] % _HOP))
     squares = torch.linalg.vector_norm(padded.unflatten(1, (-1, _HOP)), dim=-1) ** 2
@@ -32,6 +31,20 @@ def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -
     numbers = torch.arange(frames.shape[1], device=frames.device)
     start = numbers.where(loud, frames.shape[1]).amin(dim=1, keepdim=True) * _HOP
     end = (numbers.where(loud, 0).amax(dim=1, keepdim=True) + 1) * _HOP
-    places = start + torch.arange(num_samples, device=frames.device)
-    inside = places < end.clamp(max=waveforms.shape[1])
-    return waveforms.gather(1, places.clamp(max=waveforms.shape[1] - 1)).where(inside, 0.0)
+    return start, end.clamp(max=waveforms.shape[1])
+
+
+def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
+    """Keep the first samples of the loud part, see `loud_part`.
+
+    Args:
+        waveforms: (batch, samples), zeros after each clip's end.
+        trim_db: decibels.
+        num_samples: of what is left, filled with zeros.
+
+    Returns:
+        (batch, num_samples).
+    """
+    start, end = loud_part(waveforms, trim_db)
+    places = start + torch.arange(num_samples, device=waveforms.device)
+    return waveforms.gather(1, places.clamp(max=waveforms.shape[1] - 1)).where(places < end, 0.0)

@@ -17,7 +17,7 @@ class AudioCollator:
 
     Args:
         feature_extractor: the model's own, which is left as it is.
-        min_samples: shorter clips are padded with zeros to this length (see `evaluation.min_samples`).
+        min_samples: shorter clips are padded with zeros to this length (see `models.min_samples`).
     """
 
     def __init__(self, feature_extractor: Any, min_samples: int) -> None:

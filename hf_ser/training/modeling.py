@@ -12,8 +12,7 @@ from transformers import (
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
-from hf_ser.evaluation import takes_attention_mask
-from hf_ser.models import CompanionConfig, make_feature_extractor
+from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
 from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
 from hf_ser.training.layers import freeze_layers

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from hf_ser.evaluation import takes_attention_mask
+from hf_ser.models import takes_attention_mask
 
 
 def pool_true_frames(model: PreTrainedModel) -> None:

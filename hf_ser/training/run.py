@@ -16,7 +16,6 @@ from hf_ser.evaluation import (
     apply_temperature,
     fit_temperature,
     load_classifier,
-    min_samples,
     predict_logits,
     restrict,
     score,
@@ -30,6 +29,7 @@ from hf_ser.evaluation import (
 from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe_protocol
 from hf_ser.evaluation.sources import clip_columns
 from hf_ser.memory import keep_freed_memory
+from hf_ser.models import min_samples
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.collator import AudioCollator

@@ -1,7 +1,21 @@
+import numpy as np
 import pytest
 import torch
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-from hf_ser.models import AudioCNNConfig, AudioLSTMConfig, CnnRnnConfig, MelCNNConfig
+from hf_ser.models import (
+    AudioCNNConfig,
+    AudioLSTMConfig,
+    CnnRnnConfig,
+    Functionals,
+    HybridConfig,
+    HybridForAudioClassification,
+    MelCNNConfig,
+    TreeEnsemble,
+    TreeEnsembleConfig,
+)
+from hf_ser.models.hybrid_sources import describe_base
+from hf_ser.models.tree_plan import Tables
 
 SIGNAL = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "num_labels": 4}
 BLOCKS = {"channels": (8, 8), "kernel_sizes": (5, 3), "dropout": 0.1}
@@ -12,6 +26,44 @@ TINY = {
     "cnn_lstm": (CnnRnnConfig, {**BLOCKS, "cell": "lstm", "hidden_size": 8}),
     "cnn_gru": (CnnRnnConfig, {**BLOCKS, "cell": "gru", "hidden_size": 8}),
 }
+EMOTION_LABELS = {0: "neutral", 1: "happy", 2: "sad", 3: "angry"}
+WAV2VEC2 = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 3),
+    "conv_stride": (5, 4),
+    "num_conv_pos_embeddings": 8,
+    "num_conv_pos_embedding_groups": 2,
+    "num_feat_extract_layers": 2,
+    "classifier_proj_size": 8,
+    "id2label": EMOTION_LABELS,
+}
+
+
+def make_wav2vec2(norm="group"):
+    torch.manual_seed(1)
+    stable = norm == "layer"
+    config = Wav2Vec2Config(**WAV2VEC2, feat_extract_norm=norm, do_stable_layer_norm=stable, conv_bias=stable)
+    return Wav2Vec2ForSequenceClassification(config).eval()
+
+
+def stumps(num_features, classes=4, seed=0):
+    """A tree of one decision per class and feature."""
+    rng = np.random.default_rng(seed)
+    trees = classes * num_features
+    tables = Tables(
+        roots=np.arange(trees),
+        branches=np.stack([-1 - np.arange(0, 2 * trees, 2), -2 - np.arange(0, 2 * trees, 2)], axis=1),
+        features=np.arange(trees) % num_features,
+        thresholds=rng.uniform(0.1, 0.4, trees),
+        missing=np.zeros(trees, int),
+        tree_classes=np.arange(trees) // num_features,
+        values=rng.normal(size=(2 * trees, 1)),
+    )
+    return TreeEnsemble.from_tables(TreeEnsembleConfig(num_features, trees, trees, num_labels=classes), tables)
 
 
 @pytest.fixture(params=TINY)
@@ -52,5 +104,36 @@ def waveforms():
         labels = torch.arange(clips) % classes
         tones = torch.sin(2 * torch.pi * 300 * 2.0 ** labels[:, None] * time_s)
         return 0.3 * tones + 0.02 * torch.randn(clips, len(time_s), generator=generator), labels
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def companion(tiny, build):
+    """Make a small companion that knows four emotions."""
+    return lambda kind="audio_cnn": build(tiny(kind, id2label=EMOTION_LABELS))
+
+
+@pytest.fixture(scope="session")
+def wav2vec2():
+    """Make a small wav2vec2 that knows four emotions, of the kind of base (group) or XLSR (layer)."""
+    return make_wav2vec2
+
+
+@pytest.fixture(scope="session")
+def hybrid(companion):
+    """Trees over the probabilities of an AudioCNN and a wav2vec2, and over functionals."""
+
+    def make(**fields):
+        models = [companion(), make_wav2vec2(), None]
+        sources = [
+            {"name": "cnn", "model": describe_base(models[0].config), **fields.pop("cnn", {})},
+            {"name": "w2v", "model": describe_base(models[1].config), "do_normalize": True},
+            {"name": "clip", "columns": "functionals", "duration_s": 0.4},
+        ]
+        head = stumps(8 + len(Functionals().names))
+        trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
+        config = HybridConfig(sources, trees=trees, id2label=EMOTION_LABELS, **fields)
+        return HybridForAudioClassification.from_parts(config, models, head)
 
     return make

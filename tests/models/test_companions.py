@@ -218,6 +218,18 @@ def test_training_in_bfloat16(build, tiny, waveforms, kind):
     assert loss.dtype == torch.float32 and torch.isfinite(model.classifier.weight.grad).all()
 
 
+def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny, waveforms, tmp_path):
+    model = build(tiny("audio_lstm", deltas=2))
+    model.save_pretrained(tmp_path)
+    inputs = waveforms()[0]
+    for loaded in (
+        type(model).from_pretrained(tmp_path, dtype=torch.bfloat16),
+        build(model.config).to(torch.bfloat16),
+    ):
+        assert loaded.classifier.weight.dtype == torch.bfloat16
+        torch.testing.assert_close(loaded.frontend(inputs)[0], model.frontend(inputs)[0], rtol=0, atol=0)
+
+
 def test_a_batch_of_one_clip_trains(build, tiny, waveforms, kind):
     inputs, labels = waveforms()
     model = build(tiny(kind)).train()

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from hf_ser.evaluation import min_samples
 from hf_ser.labels import EMOTIONS
+from hf_ser.models import min_samples
 from hf_ser.training import ModelArguments, build_model
 from hf_ser.training.collator import AudioCollator
 

@@ -6,8 +6,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, Wav2Vec2FeatureExtractor
 
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import takes_attention_mask
 from hf_ser.labels import EMOTIONS
+from hf_ser.models import takes_attention_mask
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}

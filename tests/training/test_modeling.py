@@ -3,8 +3,8 @@ import torch
 from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from hf_ser.arguments import ConfigError
-from hf_ser.evaluation import min_samples, takes_attention_mask
 from hf_ser.labels import EMOTIONS, LABEL2ID
+from hf_ser.models import min_samples, takes_attention_mask
 from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.modeling import build_model
 

@@ -1,0 +1,267 @@
+"""Hybrids as one model: waveform in, the bases' columns, trees or a linear model over them, scores out."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from .checks import check_choice, check_number
+from .frontend import check_finite, check_waveforms
+from .hybrid_sources import Source, SourceSettings
+from .tree_ensemble import TreeEnsemble, TreeEnsembleConfig
+
+HEADS = ("trees", "linear", "mean")
+TINY = 1e-6  # what a probability of 0 counts as under the logarithm of the linear head
+_LEAST = 1e-30  # keeps the logarithm of a probability that came out as 0 finite
+
+
+class HybridConfig(PreTrainedConfig):
+    """What a hybrid is made of.
+
+    Args:
+        sources: fields of `SourceSettings`, one mapping per source.
+        head: trees (a `TreeEnsemble`), linear (softmax of a linear function of log-probabilities) or mean (of the
+            sources' probabilities).
+        classes: ids of the classes that the head tells apart; None for all. The others get probability 0.
+        trees: fields of `TreeEnsembleConfig`, for head "trees".
+        calibration_temperature: by which scores are divided.
+        sampling_rate: Hz.
+        **kwargs: those of PreTrainedConfig, such as id2label.
+
+    Raises:
+        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+    """
+
+    model_type = "ser-hybrid"
+
+    def __init__(
+        self,
+        sources: list[dict[str, Any]] | tuple[dict[str, Any], ...] = ({"name": "clip", "columns": "functionals"},),
+        head: str = "trees",
+        classes: list[int] | None = None,
+        trees: dict[str, Any] | None = None,
+        calibration_temperature: float = 1.0,
+        sampling_rate: int = 16_000,
+        **kwargs: Any,
+    ) -> None:
+        self.sources = [SourceSettings(**source).to_dict() for source in sources]
+        self.head, self.trees = head, trees
+        self.calibration_temperature, self.sampling_rate = calibration_temperature, sampling_rate
+        super().__init__(**kwargs)
+        self.classes = list(range(int(self.num_labels or 0))) if classes is None else list(classes)
+        check_choice(self, "head", HEADS)
+        check_number(self, "calibration_temperature")
+        if sampling_rate != 16_000:
+            raise ValueError(f"sampling_rate: got {sampling_rate}; expected 16000.")
+        if not self.sources:
+            raise ValueError("sources: got none; expected at least one.")
+        known = range(int(self.num_labels or 0))
+        if sorted(set(self.classes)) != self.classes or len(self.classes) < 2 or not set(self.classes) <= set(known):
+            raise ValueError(f"classes: got {self.classes}; expected at least two of 0 to {len(known) - 1}, rising.")
+        if head != "trees" and any(source.get("columns", "probabilities") != "probabilities" for source in sources):
+            raise ValueError(f"head: got {head} over other columns than probabilities; expected trees.")
+
+    @property
+    def labels(self) -> dict[int, str]:
+        """Names of the classes by id."""
+        return {int(index): str(name) for index, name in (self.id2label or {}).items()}
+
+
+class LogLinear(nn.Module):
+    """Columns of probabilities (batch, columns) -> probabilities (batch, classes): logistic regression on logarithms.
+
+    Weights are the bits of float64 in int64, which no cast of the model changes.
+    """
+
+    weight_bits: torch.Tensor
+    bias_bits: torch.Tensor
+
+    def __init__(self, num_columns: int, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("weight_bits", torch.zeros(num_classes, num_columns, dtype=torch.int64))
+        self.register_buffer("bias_bits", torch.zeros(num_classes, dtype=torch.int64))
+
+    @classmethod
+    def from_weights(cls, weight: np.ndarray, bias: np.ndarray) -> "LogLinear":
+        """From (classes, columns) and (classes,)."""
+        head = cls(weight.shape[1], weight.shape[0])
+        head.weight_bits.copy_(torch.from_numpy(np.array(weight, np.float64).view(np.int64)))
+        head.bias_bits.copy_(torch.from_numpy(np.array(bias, np.float64).view(np.int64)))
+        return head
+
+    def forward(self, columns: torch.Tensor) -> torch.Tensor:
+        """Classify."""
+        weight, bias = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
+        return torch.softmax(columns.clamp_min(TINY).log() @ weight.T + bias, dim=1)
+
+
+class SourceMean(nn.Module):
+    """Columns of probabilities (batch, sources * classes) -> their mean over sources (batch, classes)."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+    def forward(self, columns: torch.Tensor) -> torch.Tensor:
+        """Average."""
+        return columns.unflatten(1, (-1, self.num_classes)).mean(dim=1)
+
+
+class HybridForAudioClassification(PreTrainedModel):
+    """Bases and what was fitted on them in one folder; logits are the logarithms of its probabilities."""
+
+    config_class = HybridConfig
+    base_model_prefix = ""
+    main_input_name = "input_values"
+    _keep_in_fp32_modules_strict = {"frontend", "functionals"}  # the former of companions
+    config: HybridConfig
+
+    def __init__(self, config: HybridConfig) -> None:
+        super().__init__(config)
+        self.num_labels = int(config.num_labels or 0)
+        settings = [SourceSettings(**source) for source in config.sources]
+        self.sources = nn.ModuleList(Source(its, config.classes, config.labels) for its in settings)
+        self.classifier = self._make_head(config)
+        for number, (its, source) in enumerate(zip(settings, self.sources, strict=True)):
+            if its.repository is not None:  # its weights stay where they are
+                prefix = f"sources.{number}.model."
+                names = [prefix + name for name in source.model.state_dict()]  # type: ignore[union-attr]
+                self._keys_to_ignore_on_save = [*(self._keys_to_ignore_on_save or ()), *names]
+                pattern = "^" + prefix.replace(".", r"\.")
+                self._keys_to_ignore_on_load_missing = [*(self._keys_to_ignore_on_load_missing or ()), pattern]
+        self.post_init()
+
+    def _make_head(self, config: HybridConfig) -> nn.Module:
+        names, classes = self.column_names, len(config.classes)
+        if config.head == "linear":
+            return LogLinear(len(names), classes)
+        if config.head == "mean":
+            return SourceMean(classes)
+        labels = {place: config.labels[index] for place, index in enumerate(config.classes)}
+        sizes = {"num_features": len(names), **(config.trees or {})}
+        trees = TreeEnsembleConfig(**sizes, feature_names=names, id2label=labels)
+        return TreeEnsemble(trees)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of what the head sees, source after source."""
+        return [name for source in self.sources for name in source.column_names]  # type: ignore[union-attr]
+
+    @classmethod
+    def from_parts(
+        cls, config: HybridConfig, models: list[nn.Module | None], head: nn.Module | None
+    ) -> "HybridForAudioClassification":
+        """Put fitted parts together.
+
+        Args:
+            config: what they are.
+            models: one per source, None for functionals.
+            head: a `TreeEnsemble` or `LogLinear`; None for head "mean".
+
+        Raises:
+            ValueError: parts of other sizes than the configuration says.
+        """
+        with torch.device("meta"):  # nothing is drawn at random for what comes anyway
+            hybrid = cls(config)
+        for source, model in zip(hybrid.sources, models, strict=True):
+            if model is None:
+                continue
+            cls._check_part(f"source {source.settings.name}", source.model, model)  # type: ignore[union-attr,arg-type]
+            source.model = model
+        if head is not None:
+            cls._check_part("head", hybrid.classifier, head)
+            hybrid.classifier = head
+        return hybrid.eval()
+
+    @staticmethod
+    def _check_part(name: str, expected: nn.Module, got: nn.Module) -> None:
+        shapes = [{key: tuple(its.shape) for key, its in part.state_dict().items()} for part in (expected, got)]
+        if shapes[0] != shapes[1]:
+            differ = sorted(key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key))
+            raise ValueError(f"{name}: got other tensors than its configuration says: {', '.join(differ[:3])}.")
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
+        """Load as `PreTrainedModel.from_pretrained` does, and the bases that lie elsewhere at their pinned revision.
+
+        Raises:
+            ValueError: tensors that are absent, or that are no trees.
+        """
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
+        absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+        if absent:
+            raise ValueError(
+                f"tensors absent or of another shape: got none for {', '.join(absent[:5])}; expected all."
+            )
+        if isinstance(model.classifier, TreeEnsemble):
+            model.classifier.check()
+        for source in model.sources:
+            source.load_base(model.device, kwargs)
+        return (model, info) if output_loading_info else model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the bases' weights; float32 where there are none."""
+        return next((its.dtype for its in self.parameters() if its.is_floating_point()), torch.float32)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the hybrid is."""
+        return next((its.device for its in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
+
+    def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """What the head sees.
+
+        Args:
+            input_values: waveforms (batch, samples), floating point at 16 kHz.
+            attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
+
+        Returns:
+            Columns (batch, columns), float64; `column_names` says which is what.
+
+        Raises:
+            ValueError: inputs that are not waveforms.
+        """
+        check_waveforms(input_values, attention_mask)
+        waveforms = input_values.float()
+        check_finite(waveforms.abs().amax())
+        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        if attention_mask is not None:
+            waveforms, lengths = waveforms.masked_fill(attention_mask == 0, 0.0), attention_mask.sum(dim=1).long()
+        return torch.cat([source(waveforms, lengths) for source in self.sources], dim=1)
+
+    @torch.no_grad()
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
+        """Classify clips; a hybrid is fitted and not trained, so that there are no gradients.
+
+        Args:
+            input_values: waveforms (batch, samples), floating point at 16 kHz.
+            attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
+            labels: class ids (batch,); the loss is their mean cross entropy.
+            return_dict: False for a tuple.
+
+        Returns:
+            Logarithms of the probabilities (batch, num_labels), and the loss where labels are given.
+
+        Raises:
+            ValueError: inputs that are not waveforms.
+        """
+        known = self.classifier(self.embeddings(input_values, attention_mask))
+        whole = known.new_zeros(len(known), self.num_labels)
+        whole[:, self.config.classes] = known
+        scores = whole.clamp_min(_LEAST).log() / self.config.calibration_temperature
+        logits = torch.log_softmax(scores, dim=1).float()
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        if not (self.config.return_dict if return_dict is None else return_dict):
+            return (logits,) if loss is None else (loss, logits)
+        return SequenceClassifierOutput(loss=loss, logits=logits)
