@@ -1,4 +1,4 @@
-"""Fit a hybrid: a stack of finished models' probabilities, or a random forest on functionals, and score it.
+"""Fit and score a hybrid: a stack of models' probabilities, LightGBM on deep features, or a random forest.
 
 python recipes/fit_hybrid.py --config recipes/hybrids/stacking.yaml --dataset data/emotions --output_dir runs/stacking
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.evaluation import summary
+from hf_ser.hub import write_model_card
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.fitting import fit_hybrid
 
@@ -18,7 +19,10 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     data_args.refuse_streaming("a hybrid")
     data = load_splits(data_args)
-    results = fit_hybrid(data, data_args, args, Path(args.output_dir).name)
+    folder = Path(args.output_dir)
+    results = fit_hybrid(data, data_args, args, folder.name)
+    if "sources" in results["training"]:  # else there are predictions and a report, but no model
+        write_model_card(folder, results)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
 
 

@@ -21,12 +21,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
+import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import soundfile as sf  # noqa: E402
+import yaml  # noqa: E402
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -118,6 +120,43 @@ def dataset_dir(tmp_path_factory):
         progress=False,
     )
     return folder
+
+
+@pytest.fixture(scope="session")
+def sounds_dir(tmp_path_factory):
+    """A prepared dataset with enough clips of every class in validation: 6 speakers, 192 clips of half a second."""
+    from hf_ser.corpora import synthetic
+    from hf_ser.data import PrepareArguments, prepare
+
+    root = tmp_path_factory.mktemp("hybrids")
+    folders = synthetic.generate(
+        root / "corpora", corpora=("ravdess",), clips_per_class=4, speakers_per_corpus=6, duration_s=(0.5, 0.6)
+    )
+    arguments = PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1)
+    prepare(arguments, progress=False)
+    return root / "dataset"
+
+
+@pytest.fixture(scope="session")
+def companions(sounds_dir, tmp_path_factory, load_recipe):
+    """Folders of two tiny companions, trained on `sounds_dir` for a few steps under protocol random with seed 0."""
+    from hf_ser.evaluation import report
+
+    root = tmp_path_factory.mktemp("companions")
+    folders = []
+    for name in ("audio_cnn", "mel_cnn"):
+        config = yaml.safe_load((Path(__file__).parents[1] / f"recipes/configs/{name}.yaml").read_text())
+        channels = [4] * (4 if name == "audio_cnn" else 3)
+        config["model_config"] |= {"channels": channels, "hidden_size": 8, "duration_s": 0.5}
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        folders.append(root / name / "seed_0")
+        words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
+        words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(report, "_draw", lambda *_: {})
+            patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
+            load_recipe("train_companion").main()
+    return folders
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,10 @@ class DataArguments:
         """Refuse a stream of training clips, which `what` (a subject in the singular) has no use for."""
         if self.streaming:
             raise ConfigError(f"streaming is true, and {what} does not train from a stream; leave streaming out.")
+
+    def uncut(self) -> "DataArguments":
+        """The same clips, whole and as loud as they are."""
+        return replace(self, trim_db=None, normalize=False, duration_s=None)
 
     @property
     def preprocessing(self) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from hf_ser.evaluation.calibration import (
 )
 from hf_ser.evaluation.classifier import CheckpointError, label_names, load_classifier, missing_weights, quiet_loading
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
-from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, model_results
+from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, file_beside, model_results
 from hf_ser.evaluation.inputs import model_inputs
 from hf_ser.evaluation.intervals import compare, intervals
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
-from hf_ser.evaluation.report import summary, write_run
+from hf_ser.evaluation.report import Explanation, summary, write_run
 from hf_ser.evaluation.results import ResultsError, read_results, score, score_split, versions, write_json
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "CrossValidationArguments",
     "CrossValidationError",
     "EvaluateArguments",
+    "Explanation",
     "Predictions",
     "PredictionsError",
     "ResultsError",
@@ -30,6 +31,7 @@ __all__ = [
     "compare",
     "cross_validate",
     "evaluate",
+    "file_beside",
     "fit_temperature",
     "intervals",
     "label_names",

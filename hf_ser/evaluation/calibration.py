@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hf_ser.errors import SerError
 from hf_ser.evaluation.predictions import softmax
 from hf_ser.metrics.speech_emotion import confidence_bins
+from hf_ser.models import HybridForAudioClassification
 
 _BOUNDS = (0.05, 20.0)
 _TINY = 1e-300  # keeps the logarithm of a probability that came out as 0 finite
@@ -46,11 +47,14 @@ def store_temperature(model: PreTrainedModel, temperature: float) -> None:
     """Divide a classifier's logits by the temperature for good and note it in its config: `calibration_temperature`.
 
     The last layer is linear, so that its weight and bias are divided: the model stays native, and every way of calling
-    it (the stock pipeline too) is calibrated.
+    it (the stock pipeline too) is calibrated. A hybrid divides by what its config notes.
 
     Raises:
-        CalibrationError: the model has no linear layer named classifier.
+        CalibrationError: the model is no hybrid and has no linear layer named classifier.
     """
+    if isinstance(model, HybridForAudioClassification):
+        model.config.calibration_temperature = stored_temperature(model.config) * temperature
+        return
     head = getattr(model, "classifier", None)
     if not isinstance(head, nn.Linear):
         raise CalibrationError(

@@ -147,7 +147,7 @@ class _Outcome:
     embeddings: np.ndarray | None = None
 
 
-def _file_of(name: str, file: str, revision: str) -> Path | None:
+def file_beside(name: str, file: str, revision: str) -> Path | None:
     """A file beside a model in a folder or on the Hub; None where there is none."""
     path = cached_file(
         name,
@@ -161,7 +161,7 @@ def _file_of(name: str, file: str, revision: str) -> Path | None:
 
 def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
     """The results.json beside a model in a folder or on the Hub; None where there is none of ours."""
-    path = _file_of(name, RESULTS, revision)
+    path = file_beside(name, RESULTS, revision)
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path else None
     except ValueError:
@@ -223,7 +223,7 @@ class _Scorer:
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
             temperature *= self._calibrate()
-        calibrated = self.args.calibrate or hasattr(self.model.config, "calibration_temperature")
+        calibrated = self.args.calibrate or getattr(self.model.config, "calibration_temperature", None) is not None
         embeddings: list[np.ndarray] | None = [] if self.args.embeddings else None
         predictions, left_out = self._predict(clips, embeddings)
         kept = set(predictions.clips["id"])
@@ -250,14 +250,14 @@ class _Scorer:
         self.model.cpu().save_pretrained(folder)
         self.extractor.save_pretrained(folder)
         for name in (SPLITS_FILE, RESULTS):
-            path = _file_of(str(self.args.model), name, self.args.revision)
+            path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
                 shutil.copyfile(path, folder / name)
         return factor
 
     def _refuse_seen(self, clips: Clips) -> None:
         """Refuse clips that the model was trained on, where its folder tells which those were."""
-        path = _file_of(str(self.args.model), SPLITS_FILE, self.args.revision)
+        path = file_beside(str(self.args.model), SPLITS_FILE, self.args.revision)
         if path is None or self.args.allow_seen:
             return
         its = read_assignment(path)

@@ -58,7 +58,7 @@ def predict_logits(
     bar = tqdm(total=len(mine), desc="Predicting", unit="clip", disable=not progress)
     try:
         with torch.inference_mode(), bar:
-            for batch, waveforms in _batches(mine, decode, batch_size, _takes_any_length(model, extractor)):
+            for batch, waveforms in batches(mine, decode, batch_size, _takes_any_length(model, extractor)):
                 inputs = model_inputs(extractor, waveforms, min_samples(model.config))
                 output = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
                 rows += batch
@@ -79,10 +79,17 @@ def _takes_any_length(model: PreTrainedModel, extractor: Any) -> bool:
     return takes_attention_mask(model.config) and bool(extractor.return_attention_mask)
 
 
-def _batches(
+def batches(
     clips: list[int], decode: Callable[[list[int]], list[np.ndarray]], batch_size: int, any_length: bool
 ) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Clips and waveforms batch by batch, the next chunk being decoded while the model works."""
+    """Clips and waveforms batch by batch, longest first within a chunk, the next chunk decoded while the model works.
+
+    Args:
+        clips: their numbers.
+        decode: clip numbers to waveforms (samples,).
+        batch_size: clips in a batch at most.
+        any_length: whether a batch may hold clips of different lengths.
+    """
     size = batch_size * _CHUNK
     chunks = [clips[start : start + size] for start in range(0, len(clips), size)]
     with ThreadPoolExecutor(max_workers=1) as pool:

@@ -1,7 +1,8 @@
 """A run's report.md and figures, made from results.json and the predictions, and the run's folder put together."""
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,19 @@ _GROUPINGS = {
 }
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """What a model tells of its own decisions, for its report.
+
+    Args:
+        text: sections in Markdown, headings from level 2 on.
+        draw: folder for figures -> name of every figure that it drew there: caption.
+    """
+
+    text: str
+    draw: Callable[[Path], dict[str, str]]
+
+
 def write_run(
     folder: Path,
     results: dict[str, Any],
@@ -44,6 +58,7 @@ def write_run(
     *,
     history: Sequence[Mapping[str, Any]] = (),
     embeddings: Mapping[str, np.ndarray] | None = None,
+    explanation: Explanation | None = None,
 ) -> None:
     """Write predictions, figures, report.md and, last of all, results.json, which marks the run as finished.
 
@@ -53,6 +68,7 @@ def write_run(
         predictions: split -> predictions, one per seed, in the order of the split's files.
         history: the Trainer's log history, for the training curves.
         embeddings: split -> (clips, dim) of its first predictions, for a projection.
+        explanation: what report.md says of how the model decides.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)  # until all is written anew, the folder holds no finished run
@@ -60,8 +76,9 @@ def write_run(
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
             write_predictions(folder / name, run)
-    figures = _draw(folder / "figures", results, predictions, history, embeddings or {})
-    (folder / REPORT).write_text(render_report(results, figures), encoding="utf-8")
+    figures = _draw(folder / "figures", results, predictions, history, explanation, embeddings or {})
+    text = explanation.text if explanation else ""
+    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8")
     write_results(folder, results)
 
 
@@ -70,6 +87,7 @@ def _draw(
     results: Mapping[str, Any],
     predictions: Mapping[str, Sequence[Predictions]],
     history: Sequence[Mapping[str, Any]],
+    explanation: Explanation | None,
     embeddings: Mapping[str, np.ndarray],
 ) -> dict[str, str]:
     """Draw the figures; name -> caption."""
@@ -102,7 +120,7 @@ def _draw(
                 points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
             )
             figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"
-    return figures
+    return figures | (explanation.draw(folder) if explanation else {})
 
 
 def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,8 +130,8 @@ def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
     return {"before": calibration["before"], f"after, T = {temperature:.2f}": calibration["after"]}
 
 
-def render_report(results: Mapping[str, Any], figures: Mapping[str, str]) -> str:
-    """The report as Markdown; every figure in it stands in `results`."""
+def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
+    """The report as Markdown; every number in it stands in `results`, but for those of the explanation's text."""
     parts = [f"# {results['name']}", *_synthetic(results), markdown(("", ""), _facts(results))]
     parts += [f"- {note}" for note in results["protocol"]["notes"]]
     for split, scored in results["splits"].items():
@@ -126,6 +144,8 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str]) -> str
         parts += ["Mean and standard deviation over the runs above:", markdown(tuple(_MAIN.values()), [row])]
     if results.get("matrix"):
         parts += _matrix_section(results["matrix"])
+    if explanation:
+        parts.append(explanation.strip())
     parts.append("## Figures")
     parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
     parts.append("## Versions\n\n" + ", ".join(f"{name} {its}" for name, its in results["versions"].items()))

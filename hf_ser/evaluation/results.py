@@ -24,7 +24,7 @@ from hf_ser.metrics import SpeechEmotion
 RESULTS = "results.json"
 SCHEMA_VERSION = 1
 _SCHEMA = Path(__file__).with_name("results.schema.json")
-_PACKAGES = ("accelerate", "datasets", "evaluate", "scikit-learn", "torch", "transformers")
+_PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
 
 
 class ResultsError(SerError):

@@ -9,19 +9,39 @@ import torch
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.evaluation.results import RESULTS
 
-KINDS = ("stacking", "random_forest")
+KINDS = ("stacking", "deep_features", "random_forest")
 METAS = ("lightgbm", "logistic", "mean")
+FIT_ON = ("train", "validation")
 
 
 @dataclass
 class HybridArguments:
     """What is fitted on what. The defaults of LightGBM are the published ones."""
 
-    output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
-    kind: str = field(default="stacking", metadata={"help": "stacking or random_forest (on functionals of the clips)"})
+    output_dir: str = field(metadata={"help": "folder for the model, predictions, results and report"})
+    kind: str = field(
+        default="stacking",
+        metadata={
+            "help": "stacking (of the bases' probabilities), deep_features (LightGBM on their embeddings) or "
+            "random_forest (on their embeddings; without bases on functionals of the clips)"
+        },
+    )
     bases: list[str] = field(
         default_factory=list,
-        metadata={"help": "FOLDER or NAME=FOLDER of every model that is stacked, may hold {protocol_seed} and {fold}"},
+        metadata={
+            "help": "FOLDER, NAME=FOLDER or owner/name@revision of every model that is used, may hold {protocol}, "
+            "{protocol_seed} and {fold}"
+        },
+    )
+    layer: int | None = field(
+        default=None,
+        metadata={"help": "embeddings of a wav2vec2-family encoder: states of which layer, 0 to their number"},
+    )
+    fit_on: str = field(
+        default="train",
+        metadata={
+            "help": "deep_features: train, while validation decides when to stop, or validation, with inner folds"
+        },
     )
     predictions: list[str] = field(
         default_factory=list,
@@ -38,6 +58,7 @@ class HybridArguments:
     min_child_samples: int = field(default=20, metadata={"help": "LightGBM: clips per leaf at least"})
     subsample: float = field(default=1.0, metadata={"help": "LightGBM: share of the clips that each tree sees"})
     colsample_bytree: float = field(default=1.0, metadata={"help": "LightGBM: share of the columns per tree"})
+    reg_alpha: float = field(default=0.0, metadata={"help": "LightGBM: L1 penalty of leaf values"})
     reg_lambda: float = field(default=0.0, metadata={"help": "LightGBM: L2 penalty of leaf values"})
     class_weights: bool = field(default=True, metadata={"help": "weigh clips so that every class counts the same"})
     penalties: list[float] = field(
@@ -62,13 +83,21 @@ class HybridArguments:
             "help": "fit on the clips that the bases were trained on, to see what that is worth: never quote it"
         },
     )
+    calibrate: bool = field(
+        default=True, metadata={"help": "fit a temperature on validation and keep it in the model"}
+    )
+    embed_bases: bool = field(
+        default=True,
+        metadata={"help": "keep the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
+    )
     batch_size: int = field(default=32, metadata={"help": "clips per forward pass"})
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
     seed: int = field(default=0, metadata={"help": "of the inner folds, the booster and the forest"})
     overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
 
     def __post_init__(self) -> None:
-        for name, value, known in (("kind", self.kind, KINDS), ("meta", self.meta, METAS)):
+        choices = (("kind", self.kind, KINDS), ("meta", self.meta, METAS), ("fit_on", self.fit_on, FIT_ON))
+        for name, value, known in choices:
             if value not in known:
                 raise ConfigError(
                     f"{name} is {value!r}; expected one of {', '.join(known)}{did_you_mean(value, known)}."
@@ -92,10 +121,16 @@ class HybridArguments:
                 raise ConfigError(f"predictions has {nameless[0]!r}; expected NAME=FILE.parquet.")
             if self.allow_leak and self.meta == "mean":
                 raise ConfigError("got allow_leak beside meta mean, which is fitted on nothing; leave one out.")
+            if self.layer is not None:
+                raise ConfigError("got layer beside kind stacking, which takes probabilities; leave it out.")
             return
-        for name in ("bases", "predictions", "allow_leak", "trust_bases"):
+        for name in ("predictions", "allow_leak"):
             if getattr(self, name):
-                raise ConfigError(f"got {name} beside kind random_forest, which stacks nothing; leave one out.")
+                raise ConfigError(f"got {name} beside kind {self.kind}, which stacks nothing; leave one out.")
+        if self.layer is not None and not self.bases:
+            raise ConfigError("got layer without bases; expected the encoder whose layer it is.")
+        if self.layer is not None and self.layer < 0:
+            raise ConfigError(f"layer is {self.layer}; expected 0 or more.")
 
     def _check_numbers(self) -> None:
         least = {
@@ -104,6 +139,7 @@ class HybridArguments:
             "early_stopping_rounds": 1,
             "num_leaves": 2,
             "min_child_samples": 1,
+            "reg_alpha": 0,
             "reg_lambda": 0,
             "n_estimators": 1,
             "batch_size": 1,

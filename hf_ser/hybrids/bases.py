@@ -1,7 +1,7 @@
 """The models that a stack is made of: their probabilities by clip id, and which clips they were taught."""
 
-import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,16 +9,26 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.splits import AUDIO_OPTIONS, SPLITS_FILE, DataArguments, read_assignment
 from hf_ser.errors import SerError
-from hf_ser.evaluation import Predictions, load_classifier, model_results, predict_logits, softmax
+from hf_ser.evaluation import (
+    Predictions,
+    file_beside,
+    label_names,
+    load_classifier,
+    model_results,
+    predict_logits,
+    softmax,
+)
 from hf_ser.evaluation.predictions import PredictionsError, read_table
 from hf_ser.evaluation.sources import clip_columns, clips_of_split
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.places import fill_in, name_and_place
+from hf_ser.hybrids.places import name_and_place
 
 logger = logging.getLogger(__name__)
 _SEVERITY = ("test", "validation", "train")
@@ -37,21 +47,36 @@ class Base:
         place: where it lies, for messages.
         tables: Parquet files of its stored predictions.
         splits: clip id -> split of its training; None where nothing tells.
-        folder: of the model, which is asked for what no table holds; None for tables alone.
+        model: folder or Hub id, which is asked for what no table holds; None for tables alone.
+        commit: of the model on the Hub; None for folders.
         parameters: of the model; None where nothing tells.
+        preprocessing: of its training, see `DataArguments.preprocessing`; None where nothing tells.
     """
 
     name: str
     place: str
     tables: tuple[Path, ...]
     splits: dict[str, str] | None
-    folder: Path | None = None
+    model: str | None = None
+    commit: str | None = None
     parameters: int | None = None
+    preprocessing: dict[str, Any] | None = None
 
     @property
     def splits_hash(self) -> str | None:
         """Hash of the split assignment that it was trained under; None where nothing tells."""
         return None if self.splits is None else Assignment("", None, 0, (0, 0, 0), self.splits).hash
+
+    @property
+    def revision(self) -> str:
+        """What from_pretrained is to be asked for."""
+        return self.commit or "main"
+
+    def audio_options(self, data_args: DataArguments) -> dict[str, Any]:
+        """How its clips are cut, for `load_audio`: as in its training, or as the arguments say where nothing tells."""
+        return data_args.audio_options | {
+            name: its for name, its in (self.preprocessing or {}).items() if name in AUDIO_OPTIONS
+        }
 
 
 def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
@@ -62,12 +87,12 @@ def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
         StackError: no such folder or file, or a base that does not tell what it was trained on.
     """
     if not args.bases and not args.predictions:
-        raise ConfigError("got no base to stack; expected at least one of bases and predictions.")
-    bases = [_open_folder(*name_and_place(its), data_args) for its in args.bases]
+        raise ConfigError("got no base; expected at least one in bases (or predictions, for a stack).")
+    bases = [_open_model(*name_and_place(its, data_args)) for its in args.bases]
     files: dict[str, list[str]] = {}
     for its in args.predictions:
-        name, place = name_and_place(its)
-        files.setdefault(name, []).append(fill_in(place, data_args))
+        name, place = name_and_place(its, data_args)
+        files.setdefault(name, []).append(place)
     bases += [_open_tables(name, places) for name, places in files.items()]
     names = [base.name for base in bases]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -82,19 +107,45 @@ def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
     return bases
 
 
-def _open_folder(name: str, template: str, data_args: DataArguments) -> Base:
-    folder = Path(fill_in(template, data_args))
-    if not folder.is_dir():
-        raise StackError(f"base {name}: {folder} is no folder; expected that of a trained model.")
-    results = model_results(str(folder)) or {"kind": None, "splits": {}, "parameters": None}
+def _open_model(name: str, place: str) -> Base:
+    model, commit = (place, None) if Path(place).is_dir() else _find_on_hub(name, place)
+    revision = commit or "main"
+    results = model_results(model, revision) or {"kind": None, "splits": {}, "parameters": None}
     if results["kind"] == "cross_validation":
         raise StackError(
-            f"base {name}: {folder} is a cross-validation; expected one of its runs, such as seed_{{protocol_seed}} "
+            f"base {name}: {place} is a cross-validation; expected one of its runs, such as seed_{{protocol_seed}} "
             "below it (and fold_{fold} below that where there are folds)."
         )
-    tables = tuple(folder / file for its in results["splits"].values() for file in its["predictions"])
-    splits = read_assignment(folder / SPLITS_FILE) if (folder / SPLITS_FILE).is_file() else None
-    return Base(name, str(folder), tables, splits, folder, results["parameters"])
+    stored = [file_beside(model, file, revision) for its in results["splits"].values() for file in its["predictions"]]
+    splits = file_beside(model, SPLITS_FILE, revision)
+    return Base(
+        name,
+        place,
+        tuple(path for path in stored if path is not None),
+        read_assignment(splits) if splits is not None else None,
+        model,
+        commit,
+        results["parameters"],
+        results.get("preprocessing"),
+    )
+
+
+def _find_on_hub(name: str, place: str) -> tuple[str, str]:
+    """Repository and commit of owner/name or owner/name@revision."""
+    repository, _, revision = place.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise StackError(
+            f"base {name}: {place} is no folder; expected that of a trained model, or owner/name@revision."
+        )
+    try:
+        commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
+    except OSError as error:
+        raise StackError(
+            f"base {name}: {place} is no folder, and the Hub does not give it ({' '.join(str(error).split())}); "
+            "expected the folder of a trained model, or owner/name@revision."
+        ) from error
+    assert commit is not None  # what was downloaded lies below its commit
+    return repository, commit
 
 
 def _open_tables(name: str, places: Sequence[str]) -> Base:
@@ -164,7 +215,7 @@ def probabilities(
     missing = np.flatnonzero(np.isnan(whole[:, 0]))
     if len(missing):
         ids = [clips["id"][row] for row in missing]
-        if base.folder is None or not (base.folder / "config.json").is_file():
+        if base.model is None or file_beside(base.model, "config.json", base.revision) is None:
             raise StackError(
                 f"base {base.name} ({base.place}) has no probabilities for {len(ids)} of {len(split)} clips "
                 f"({_some(ids)}) and no model to ask; expected a row for each in its tables."
@@ -190,7 +241,7 @@ def _take_stored(
         raise StackError(f"base {base.name} ({path}) has the classes {', '.join(names)}; expected {_order(labels)}.")
     lacking = [labels[index] for index in classes if labels[index] not in names]
     if lacking:
-        if base.folder is None:
+        if base.model is None:
             raise StackError(f"base {base.name}: {path} has no column for {', '.join(lacking)}; expected every class.")
         return
     row_of = {clip: row for row, clip in enumerate(table["id"])}
@@ -207,16 +258,13 @@ def _take_stored(
 
 
 def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArguments, args: Any) -> np.ndarray:
-    folder = str(base.folder)
-    id2label = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8")).get("id2label", {})
-    names = [id2label.get(str(index)) for index in range(len(id2label))]
+    model, extractor = load_classifier(str(base.model), base.revision)
+    names = label_names(model.config)
     if names != list(labels):
         raise StackError(
-            f"base {base.name} ({folder}) has the classes {', '.join(map(str, names))}; expected {_order(labels)}."
+            f"base {base.name} ({base.place}) has the classes {', '.join(names)}; expected {_order(labels)}."
         )
-    model, extractor = load_classifier(folder)
-    own = (model_results(folder) or {}).get("preprocessing", {})
-    clips = clips_of_split(split, replace(data_args, **{name: own[name] for name in AUDIO_OPTIONS if name in own}))
+    clips = clips_of_split(split, replace(data_args, **base.audio_options(data_args)))
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     rows, logits = predict_logits(
         model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device

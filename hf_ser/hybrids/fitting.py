@@ -1,11 +1,19 @@
-"""Fitting a hybrid of either kind, from its arguments to its folder."""
+"""Fitting a hybrid of any kind, from its arguments to its folder."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.deep_features import fit_deep_features
 from hf_ser.hybrids.forest import fit_forest
 from hf_ser.hybrids.stacking import fit_stack
+
+_FITS: dict[str, Callable[..., dict[str, Any]]] = {
+    "stacking": fit_stack,
+    "deep_features": fit_deep_features,
+    "random_forest": fit_forest,
+}
 
 
 def fit_hybrid(data: SplitData, data_args: DataArguments, args: HybridArguments, name: str) -> dict[str, Any]:
@@ -14,5 +22,4 @@ def fit_hybrid(data: SplitData, data_args: DataArguments, args: HybridArguments,
     Returns:
         What stands in results.json.
     """
-    fit = fit_forest if args.kind == "random_forest" else fit_stack
-    return fit(data, data_args, args, name)
+    return _FITS[args.kind](data, data_args, args, name)

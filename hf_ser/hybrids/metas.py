@@ -15,9 +15,8 @@ from tqdm import tqdm
 
 from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.folds import Fold
+from hf_ser.models.hybrid import TINY
 from hf_ser.training.baseline import class_probabilities, regression
-
-_TINY = 1e-6  # what a probability of 0 counts as under a logarithm
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Fitted:
         contributions: columns -> each column's part in every class's score (clips, classes, columns).
         gain: of each column, summed over the splits that use it.
         booster: LightGBM's own.
+        linear: weights (classes, columns) and biases (classes,) of log-probabilities.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -41,6 +41,7 @@ class Fitted:
     contributions: Callable[[np.ndarray], np.ndarray] | None = None
     gain: np.ndarray | None = None
     booster: lightgbm.Booster | None = None
+    linear: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def log_loss(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -61,7 +62,7 @@ def fit_logistic(
     features: np.ndarray, truth: np.ndarray, num_classes: int, folds: Sequence[Fold], args: HybridArguments
 ) -> Fitted:
     """Fit a logistic regression on log-probabilities (clips, columns) with the C that the inner folds like best."""
-    columns = np.log(np.maximum(features, _TINY))
+    columns = np.log(np.maximum(features, TINY))
     losses, held_out = [], []
     for penalty in tqdm(args.penalties, desc="Inner folds, C"):
         rows = np.zeros((len(truth), num_classes))
@@ -72,19 +73,17 @@ def fit_logistic(
         held_out.append(rows)
     best = int(np.argmin(losses))
     model = regression(columns, truth, args.penalties[best], args.class_weights)
-
-    def standardized(values: np.ndarray) -> np.ndarray:
-        return model[0].transform(np.log(np.maximum(values, _TINY)))
-
-    weights = model[-1].coef_
+    scaler, last = model[0], model[-1]
+    weights, biases = last.coef_, last.intercept_
     if len(weights) == 1:  # of two classes, scikit-learn keeps the second's against the first's
-        weights = np.concatenate([-weights / 2, weights / 2])
+        weights, biases = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
     return Fitted(
-        lambda values: class_probabilities(model, np.log(np.maximum(values, _TINY)), num_classes),
+        lambda values: class_probabilities(model, np.log(np.maximum(values, TINY)), num_classes),
         held_out[best],
-        int(model[-1].coef_.size + model[-1].intercept_.size),
+        int(last.coef_.size + last.intercept_.size),
         {"C": args.penalties[best], "inner_log_loss": losses[best]},
-        lambda values: standardized(values)[:, None, :] * weights[None],
+        lambda values: scaler.transform(np.log(np.maximum(values, TINY)))[:, None, :] * weights[None],
+        linear=(weights / scaler.scale_, biases - weights @ (scaler.mean_ / scaler.scale_)),
     )
 
 
@@ -105,7 +104,7 @@ def fit_lightgbm(
     All folds grow together until the mean loss has not fallen for `early_stopping_rounds`. Each sees its own clips
     only: columns are binned and classes weighed within the fold.
     """
-    growing = [_booster(features, truth, num_classes, names, args, fold) for fold in folds]
+    growing = [_grower(features, truth, num_classes, names, args, fold) for fold in folds]
     losses: list[float] = []
     for _ in (bar := tqdm(range(args.max_trees), desc="Inner folds, trees")):
         for booster in growing:
@@ -118,17 +117,57 @@ def fit_lightgbm(
     held_out = np.zeros((len(truth), num_classes))
     for booster, fold in zip(growing, folds, strict=True):
         held_out[fold.held_out] = booster.predict(features[fold.held_out], num_iteration=trees)
-    final = _booster(features, truth, num_classes, names, args)
-    for _ in range(trees):
-        final.update()
+    model = _classifier(args, num_classes, trees).fit(features, truth, feature_name=list(names))
+    return _fitted(model, held_out, num_classes, {"inner_log_loss": losses[trees - 1]})
+
+
+def fit_early_stopped(
+    fitting: tuple[np.ndarray, np.ndarray],
+    deciding: tuple[np.ndarray, np.ndarray],
+    num_classes: int,
+    names: Sequence[str],
+    args: HybridArguments,
+) -> Fitted:
+    """Grow a booster on some clips until the loss on others has not fallen for `early_stopping_rounds`.
+
+    Args:
+        fitting: columns (clips, columns) and class ids (clips,).
+        deciding: the same of the clips that decide how many trees are kept.
+        num_classes: all in `fitting`.
+        names: of the columns.
+        args: settings of LightGBM.
+    """
+    model = _classifier(args, num_classes, args.max_trees)
+    with tqdm(total=args.max_trees, desc="Trees") as bar:
+        model.fit(
+            *fitting,
+            eval_X=deciding[0],
+            eval_y=deciding[1],
+            feature_name=list(names),
+            callbacks=[
+                lightgbm.early_stopping(args.early_stopping_rounds, verbose=False),
+                lambda _: bar.update(),
+            ],
+        )
+    predict = model.booster_.predict  # of the best iteration
+    held_out = np.asarray(predict(deciding[0]))
+    return _fitted(model, held_out, num_classes, {"validation_log_loss": log_loss(held_out, deciding[1])})
+
+
+def _fitted(
+    model: lightgbm.LGBMClassifier, held_out: np.ndarray, num_classes: int, training: dict[str, Any]
+) -> Fitted:
+    booster = model.booster_
+    trees = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+    dumped = booster.dump_model(num_iteration=trees)["tree_info"]
     return Fitted(
-        lambda values: np.asarray(final.predict(values)),
+        lambda values: np.asarray(booster.predict(values)),
         held_out,
-        sum(tree["num_leaves"] for tree in final.dump_model()["tree_info"]),
-        {"trees_per_class": trees, "inner_log_loss": losses[trees - 1]},
-        lambda values: contributions(final, values, num_classes),
-        final.feature_importance("gain"),
-        final,
+        sum(tree["num_leaves"] for tree in dumped),
+        {"trees_per_class": trees, **training},
+        lambda values: contributions(booster, values, num_classes),
+        booster.feature_importance("gain", iteration=trees),
+        booster,
     )
 
 
@@ -142,16 +181,9 @@ def contributions(booster: lightgbm.Booster, values: np.ndarray, num_classes: in
     return rows.reshape(len(values), num_classes, -1)[:, :, :-1]
 
 
-def _booster(
-    features: np.ndarray,
-    truth: np.ndarray,
-    num_classes: int,
-    names: Sequence[str],
-    args: HybridArguments,
-    fold: Fold | None = None,
-) -> lightgbm.Booster:
-    """A booster without trees that grows on a fold's clips and is scored on those held out, or grows on all clips."""
-    settings = {
+def _settings(args: HybridArguments, num_classes: int) -> dict[str, Any]:
+    """Those of LightGBM, for its boosters and its estimator alike."""
+    return {
         "objective": "multiclass",
         "metric": "multi_logloss",
         "num_class": num_classes,
@@ -161,17 +193,28 @@ def _booster(
         "subsample": args.subsample,
         "subsample_freq": int(args.subsample < 1),
         "colsample_bytree": args.colsample_bytree,
+        "reg_alpha": args.reg_alpha,
         "reg_lambda": args.reg_lambda,
-        "seed": args.seed,
+        "random_state": args.seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": threads(),
+        "n_jobs": threads(),
         "verbosity": -1,
     }
-    rows = slice(None) if fold is None else fold.fitted
+
+
+def _classifier(args: HybridArguments, num_classes: int, trees: int) -> lightgbm.LGBMClassifier:
+    weights = "balanced" if args.class_weights else None
+    return lightgbm.LGBMClassifier(n_estimators=trees, class_weight=weights, **_settings(args, num_classes))
+
+
+def _grower(
+    features: np.ndarray, truth: np.ndarray, num_classes: int, names: Sequence[str], args: HybridArguments, fold: Fold
+) -> lightgbm.Booster:
+    """A booster without trees that grows on a fold's clips and is scored on those held out."""
+    settings, rows = _settings(args, num_classes), fold.fitted
     weights = compute_sample_weight("balanced", truth[rows]) if args.class_weights else None
     data = lightgbm.Dataset(features[rows], truth[rows], weight=weights, feature_name=list(names), params=settings)
     booster = lightgbm.Booster(settings, data)
-    if fold is not None:
-        booster.add_valid(data.create_valid(features[fold.held_out], truth[fold.held_out]), "held out")
+    booster.add_valid(data.create_valid(features[fold.held_out], truth[fold.held_out]), "held out")
     return booster

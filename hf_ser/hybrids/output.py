@@ -1,52 +1,95 @@
-"""The folder that a fitted hybrid leaves: what the evaluation stage makes of any run, and what tells of the fit."""
+"""The folder that a fitted hybrid leaves: the model, and what the evaluation stage makes of any run."""
 
+import csv
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
-from hf_ser.evaluation import write_run
+from hf_ser.evaluation import Explanation, apply_temperature, write_run
+from hf_ser.evaluation.results import RESULTS
+from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.model import remove, save
+from hf_ser.models import HybridForAudioClassification
 from hf_ser.training.run import describe, score_trained
 
 
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted, ready to be scored and written.
+
+    Args:
+        model_type: in reports.
+        parameters: of all that it takes to answer; None where a base does not tell.
+        training: that block of results.json.
+        predict: split -> probabilities (clips, classes).
+        assemble: temperature (None without one) -> the model; None where its bases cannot be parts of one.
+        notes: what a reader must know, beside what the protocol tells.
+        taught: clips that were fitted on though they stand in another split than train; they are put down as train.
+        explanation: for the report.
+        importances: rows of importances.csv.
+        booster: LightGBM's own, for booster.txt.
+    """
+
+    model_type: str
+    parameters: int | None
+    training: dict[str, Any]
+    predict: Callable[[str], np.ndarray]
+    assemble: Callable[[float | None], HybridForAudioClassification] | None
+    notes: Sequence[str]
+    taught: Iterable[str]
+    explanation: Explanation
+    importances: Sequence[dict[str, Any]]
+    booster: lightgbm.Booster | None = None
+
+
 def write_hybrid(
-    data: SplitData,
-    data_args: DataArguments,
-    folder: Path,
-    name: str,
-    model: tuple[str, int | None, dict[str, Any]],
-    predict: Callable[[str], np.ndarray],
-    *,
-    notes: Sequence[str] = (),
-    taught: Iterable[str] = (),
-    write_more: Callable[[Path], None],
+    data: SplitData, data_args: DataArguments, args: HybridArguments, name: str, fit: Fit
 ) -> dict[str, Any]:
     """Score validation and test and write the folder; results.json, last, marks it as finished.
 
     Args:
         data: the splits.
         data_args: how they were made.
-        folder: where to.
+        args: output_dir and calibrate.
         name: in reports.
-        model: its type, number of parameters (None where it is not known) and the training block of results.json.
-        predict: split -> probabilities (clips, classes).
-        notes: what a reader must know, beside what the protocol tells.
-        taught: clips that were fitted on though they stand in another split than train; they are put down as train.
-        write_more: writes the other files.
+        fit: what was fitted.
 
     Returns:
         What stands in results.json.
+
+    Raises:
+        HybridError: the saved model does not answer as the fitted one.
     """
-    model_type, parameters, training = model
-    results = describe(data, data_args, name, model_type, parameters or 0, training) | {"parameters": parameters}
-    results["protocol"]["notes"] += notes
-    results["splits"], predictions, _ = score_trained(data, predict, calibrate=False)
+    folder = Path(args.output_dir)
+    results = describe(data, data_args, name, fit.model_type, fit.parameters or 0, fit.training)
+    results |= {"parameters": fit.parameters}
+    results["protocol"]["notes"] += fit.notes
+    results["splits"], predictions, temperature = score_trained(data, fit.predict, args.calibrate)
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (RESULTS, "booster.txt", "importances.csv"):
+        (folder / old).unlink(missing_ok=True)
+    remove(folder)
     its = data.assignment
-    write_assignment(folder / SPLITS_FILE, replace(its, splits=its.splits | dict.fromkeys(taught, "train")))
-    write_more(folder)
-    write_run(folder, results, predictions)
+    write_assignment(folder / SPLITS_FILE, replace(its, splits=its.splits | dict.fromkeys(fit.taught, "train")))
+    if fit.booster is not None:
+        fit.booster.save_model(folder / "booster.txt")
+    if fit.importances:
+        with open(folder / "importances.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(fit.importances[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(fit.importances)
+    if fit.assemble is not None:
+        results["preprocessing"] |= DataArguments().audio_options  # the sources cut clips, each as it was taught
+        test = data.splits["test"]
+        expected = apply_temperature(fit.predict("test"), temperature or 1.0) if len(test) else np.zeros((0, 0))
+        hybrid = fit.assemble(temperature)
+        save(hybrid, folder, test, data_args, expected)
+        told = [{key: its for key, its in source.items() if key != "model"} for source in hybrid.config.sources]
+        results["training"]["sources"] = told
+    write_run(folder, results, predictions, explanation=fit.explanation)
     return results

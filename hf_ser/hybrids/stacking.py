@@ -1,19 +1,22 @@
 """Stacking without leaks: a small model on the probabilities of others, fitted on clips that taught none of them."""
 
-import csv
 import logging
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.evaluation import Explanation
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, StackError, check_leaks, open_bases, probabilities
+from hf_ser.hybrids.columns import SourceError, check_columns, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
 from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean
-from hf_ser.hybrids.output import write_hybrid
+from hf_ser.hybrids.model import assemble
+from hf_ser.hybrids.output import Fit, write_hybrid
+from hf_ser.models import HybridForAudioClassification
 
 logger = logging.getLogger(__name__)
 MODEL_TYPES = {
@@ -47,7 +50,7 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
     tested = list(data.splits["test"]["id"])
     for base in bases:
         check_leaks(base, list(fitting["id"]), tested, args.allow_leak)
-    classes = _classes(data, fit_on, args.meta)
+    classes = known_classes(data, fit_on, args.meta)
     names = [f"{base.name}.{data.labels[index]}" for base in bases for index in classes]
     splits = dict.fromkeys((fit_on, "validation", "test"))
     features = {
@@ -55,48 +58,75 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
         for split in splits
         if len(data.splits[split])
     }
-    _tell_constants(features[fit_on], names)
+    check_columns(features[fit_on], names)
     fitted, num_folds = _fit(fitting, data, features[fit_on], classes, names, args)
 
     def predict(split: str) -> np.ndarray:
         values = fitted.held_out if split == fit_on else fitted.predict(features[split])
-        whole = np.zeros((len(values), len(data.labels)))
-        whole[:, classes] = values
-        return whole
+        return spread(values, classes, len(data.labels))
 
-    training = {
-        "seed": args.seed,
-        "kind": args.kind,
-        "meta": args.meta,
-        "fit_on": "train (leaky)" if args.allow_leak else fit_on,
-        "fit_clips": len(fitting),
-        "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
-        "inner_folds": num_folds,
-        "fitted_parameters": fitted.parameters,
-        **fitted.training,
-        **_settings(args),
-    }
-    return write_hybrid(
-        data,
-        data_args,
-        Path(args.output_dir),
-        name,
-        (MODEL_TYPES[args.meta], _parameters(bases, fitted), training),
+    explanation, importances = _explain(data, fitted, features, bases, names, classes)
+    fit = Fit(
+        MODEL_TYPES[args.meta],
+        _parameters(bases, fitted),
+        {
+            "seed": args.seed,
+            "kind": args.kind,
+            "meta": args.meta,
+            "fit_on": "train (leaky)" if args.allow_leak else fit_on,
+            "fit_clips": len(fitting),
+            "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
+            "inner_folds": num_folds,
+            "fitted_parameters": fitted.parameters,
+            **fitted.training,
+            **settings(args),
+        },
         predict,
-        notes=_notes(bases, args),
+        _assembler(bases, fitted, data, classes, data_args, args),
+        _notes(bases, args),
         # A model that is evaluated or stacked later must not take these for clips that this one has not heard.
-        taught=() if args.meta == "mean" else fitting["id"],
-        write_more=lambda folder: _write_more(folder, data, fitted, features, bases, names, classes),
+        () if args.meta == "mean" else fitting["id"],
+        explanation,
+        importances,
+        fitted.booster,
     )
+    return write_hybrid(data, data_args, args, name, fit)
 
 
-def _classes(data: SplitData, fit_on: str, meta: str) -> list[int]:
-    """Ids of the classes that the stack knows: those that train or the fitting split has."""
+def spread(values: np.ndarray, classes: Sequence[int], num_labels: int) -> np.ndarray:
+    """Probabilities of some classes (clips, classes) -> of all labels (clips, labels)."""
+    whole = np.zeros((len(values), num_labels))
+    whole[:, list(classes)] = values
+    return whole
+
+
+def _assembler(
+    bases: list[Base], fitted: Fitted, data: SplitData, classes: list[int], data_args: DataArguments, args: Any
+) -> Callable[[float | None], HybridForAudioClassification] | None:
+    """What puts the model together; None for a leaky stack, and where a base cannot be a part of one."""
+    if args.allow_leak:
+        return None
+    try:
+        sources = [open_source(base, "probabilities", data.labels, classes, data_args, args) for base in bases]
+    except SourceError as error:
+        if not args.embed_bases:
+            raise
+        logger.warning("The folder gets no model, but what tells of the fit: %s", error)
+        return None
+    return lambda temperature: assemble(sources, fitted, data.labels, classes, temperature)
+
+
+def known_classes(data: SplitData, fit_on: str, meta: str = "lightgbm") -> list[int]:
+    """Ids of the classes that a hybrid knows: those that train or the fitting split has.
+
+    Raises:
+        StackError: fewer than two, or one of them is absent from what is fitted on.
+    """
     taught, there = set(data.splits["train"]["label"]), set(data.splits[fit_on]["label"])
     missing = [data.labels[index] for index in sorted(taught - there)]
     if missing and meta != "mean":
         raise StackError(
-            f"the {fit_on} split, which the stack is fitted on, has no clip of {', '.join(missing)}; expected every "
+            f"the {fit_on} split, which the hybrid is fitted on, has no clip of {', '.join(missing)}; expected every "
             "class that the bases were taught. Choose another protocol or seed, or --meta mean."
         )
     classes = sorted(taught | there)
@@ -110,12 +140,6 @@ def _columns(
 ) -> np.ndarray:
     """(clips, bases * classes), base after base."""
     return np.concatenate([probabilities(base, split, labels, classes, data_args, args) for base in bases], axis=1)
-
-
-def _tell_constants(features: np.ndarray, names: list[str]) -> None:
-    constant = [name for name, varies in zip(names, np.ptp(features, axis=0) > 0, strict=True) if not varies]
-    if constant:
-        logger.warning("%d columns are the same for every fitting clip: %s", len(constant), ", ".join(constant))
 
 
 def _fit(
@@ -132,12 +156,12 @@ def _fit(
     return fit_lightgbm(features, truth, len(classes), names, folds, args), len(folds)
 
 
-def _settings(args: HybridArguments) -> dict[str, Any]:
+def settings(args: HybridArguments) -> dict[str, Any]:
     """The settings that a repetition needs, beside what was chosen."""
     names: tuple[str, ...] = ()
     if args.meta == "lightgbm":
-        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree", "reg_lambda")
-        names += ("max_trees", "early_stopping_rounds")
+        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
+        names += ("reg_alpha", "reg_lambda", "max_trees", "early_stopping_rounds")
     if args.meta == "logistic":
         names = ("penalties",)
     return {name: getattr(args, name) for name in (*names, *(("class_weights",) if names else ()))}
@@ -155,34 +179,23 @@ def _notes(bases: list[Base], args: HybridArguments) -> list[str]:
     return notes + ([f"{UNTOLD} {', '.join(untold)}; the person who fitted the stack vouches"] if untold else [])
 
 
-def _write_more(
-    folder: Path,
+def _explain(
     data: SplitData,
     fitted: Fitted,
     features: dict[str, np.ndarray],
     bases: list[Base],
     names: list[str],
     classes: list[int],
-) -> None:
-    if fitted.booster is not None:
-        fitted.booster.save_model(folder / "booster.txt")
+) -> tuple[Explanation, list[dict[str, Any]]]:
     split = "test" if "test" in features else "validation"
     truth = np.asarray(data.splits[split]["label"])
     known = np.isin(truth, classes)  # across corpora, others are tested too
-    text, rows = explain(
-        Explained(
-            split,
-            features[split][known],
-            np.searchsorted(classes, truth[known]),
-            [base.name for base in bases],
-            [data.labels[index] for index in classes],
-            names,
-        ),
-        fitted,
+    its = Explained(
+        split,
+        features[split][known],
+        np.searchsorted(classes, truth[known]),
+        [base.name for base in bases],
+        [data.labels[index] for index in classes],
+        names,
     )
-    (folder / "explanations.md").write_text(text, encoding="utf-8")
-    if rows:
-        with open(folder / "importances.csv", "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    return explain(its, fitted)

@@ -15,7 +15,7 @@ from .tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 HEADS = ("trees", "linear", "mean")
 TINY = 1e-6  # what a probability of 0 counts as under the logarithm of the linear head
-_LEAST = 1e-30  # keeps the logarithm of a probability that came out as 0 finite
+_LEAST = 1e-300  # keeps the logarithm of a probability that came out as 0 finite, and its root next to nothing
 
 
 class HybridConfig(PreTrainedConfig):
@@ -27,7 +27,7 @@ class HybridConfig(PreTrainedConfig):
             sources' probabilities).
         classes: ids of the classes that the head tells apart; None for all. The others get probability 0.
         trees: fields of `TreeEnsembleConfig`, for head "trees".
-        calibration_temperature: by which scores are divided.
+        calibration_temperature: by which scores are divided; None for not.
         sampling_rate: Hz.
         **kwargs: those of PreTrainedConfig, such as id2label.
 
@@ -43,7 +43,7 @@ class HybridConfig(PreTrainedConfig):
         head: str = "trees",
         classes: list[int] | None = None,
         trees: dict[str, Any] | None = None,
-        calibration_temperature: float = 1.0,
+        calibration_temperature: float | None = None,
         sampling_rate: int = 16_000,
         **kwargs: Any,
     ) -> None:
@@ -53,7 +53,7 @@ class HybridConfig(PreTrainedConfig):
         super().__init__(**kwargs)
         self.classes = list(range(int(self.num_labels or 0))) if classes is None else list(classes)
         check_choice(self, "head", HEADS)
-        check_number(self, "calibration_temperature")
+        check_number(self, *(() if calibration_temperature is None else ("calibration_temperature",)))
         if sampling_rate != 16_000:
             raise ValueError(f"sampling_rate: got {sampling_rate}; expected 16000.")
         if not self.sources:
@@ -104,6 +104,8 @@ class SourceMean(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
+        # transformers loads no folder without a tensor, and there is no other where all bases stay on the Hub.
+        self.register_buffer("size", torch.tensor([num_classes], device="cpu"))
 
     def forward(self, columns: torch.Tensor) -> torch.Tensor:
         """Average."""
@@ -259,7 +261,7 @@ class HybridForAudioClassification(PreTrainedModel):
         known = self.classifier(self.embeddings(input_values, attention_mask))
         whole = known.new_zeros(len(known), self.num_labels)
         whole[:, self.config.classes] = known
-        scores = whole.clamp_min(_LEAST).log() / self.config.calibration_temperature
+        scores = whole.clamp_min(_LEAST).log() / (self.config.calibration_temperature or 1.0)
         logits = torch.log_softmax(scores, dim=1).float()
         loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
         if not (self.config.return_dict if return_dict is None else return_dict):

@@ -104,6 +104,8 @@ def base_config(settings: dict[str, Any]) -> PreTrainedConfig:
     its = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
     if settings["model_type"] in own:
         return own[settings["model_type"]](**its)
+    if settings["model_type"].startswith("ser-"):  # a hybrid, or trees
+        raise ValueError(f"model_type: got {settings['model_type']}; expected a companion's or one of transformers.")
     return AutoConfig.for_model(settings["model_type"], **its)
 
 

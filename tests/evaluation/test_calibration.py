@@ -16,6 +16,9 @@ from hf_ser.evaluation import (
     stored_temperature,
 )
 from hf_ser.evaluation.calibration import describe_calibration, reliability
+from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, HybridConfig, HybridForAudioClassification
+from hf_ser.models.hybrid import LogLinear
+from hf_ser.models.hybrid_sources import describe_base
 
 
 def calibrated(clips=4000, classes=6, spread=1.5, seed=0):
@@ -141,6 +144,34 @@ def test_a_head_without_bias_is_divided(model):
     before = logits_of(model)
     store_temperature(model, 4.0)
     torch.testing.assert_close(logits_of(model), before / 4, rtol=0, atol=0)
+
+
+def test_a_hybrid_is_divided_and_normalised_and_notes_it(tmp_path):
+    torch.manual_seed(0)
+    base = AudioCNNForAudioClassification(
+        AudioCNNConfig(channels=(4, 4), kernel_sizes=(5, 3), hidden_size=8, duration_s=0.3, num_labels=5)
+    )
+    rng = np.random.default_rng(0)
+    head = LogLinear.from_weights(rng.normal(0, 2, (4, 4)), rng.normal(size=4))
+    config = HybridConfig(
+        [{"name": "base", "model": describe_base(base.config)}], "linear", [0, 1, 3, 4], num_labels=5
+    )
+    hybrid = HybridForAudioClassification.from_parts(config, [base.eval()], head)
+    weights = {name: tensor.clone() for name, tensor in hybrid.state_dict().items()}
+    before = logits_of(hybrid)
+    assert stored_temperature(hybrid.config) == 1.0
+    for factor, whole in ((2.5, 2.5), (8.0, 20.0)):  # storing twice multiplies; a class that it does not know stays so
+        store_temperature(hybrid, factor)
+        torch.testing.assert_close(logits_of(hybrid), torch.log_softmax(before / whole, dim=1), rtol=1e-4, atol=1e-5)
+        assert hybrid.config.calibration_temperature == stored_temperature(hybrid.config) == whole
+    probabilities = torch.softmax(before, dim=1).double().numpy()
+    expected = apply_temperature(probabilities, 20.0)
+    np.testing.assert_allclose(torch.softmax(logits_of(hybrid), dim=1), expected, rtol=0, atol=1e-5)
+    assert expected[:, 2].max() < 1e-10
+    assert all(torch.equal(weights[name], tensor) for name, tensor in hybrid.state_dict().items())
+    hybrid.save_pretrained(tmp_path)
+    loaded = AutoModelForAudioClassification.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(logits_of(loaded), logits_of(hybrid), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("head", [nn.Sequential(nn.Linear(16, 5)), None], ids=["sequential", "none"])

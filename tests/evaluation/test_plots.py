@@ -60,6 +60,10 @@ CASES = {
     "genders": lambda path: plots.plot_gender_distribution(
         {"a": {"female": 7, "male": 8}, ODD: {"male": 100}}, {"a": {"female": 2, "male": 1}, ODD: {"male": 9}}, path
     ),
+    "shares": lambda path: plots.plot_shares(
+        [[0.25, 0.75], [0.98, 0.02], [np.nan] * 2, [0.5, 0.5]], ["a", ODD * 4], ["sad", "happy", ODD], path
+    ),
+    "importances": lambda path: plots.plot_importances([0.5, 31.25, 2000], ["a", ODD, ODD * 4], path, ODD, ODD * 5),
 }  # fmt: skip
 
 
@@ -256,6 +260,52 @@ def test_calibration_shows_curve_diagonal_and_clips(texts, drawn, tmp_path):
     upper, _, lower, _ = drawn[0].axes
     assert list(upper.lines[1].get_ydata()) == CURVE["accuracy"]
     assert [bar.get_height() for bar in lower.patches] == CURVE["clips"]
+
+
+# --- importances
+
+
+def test_shares_are_stacked_to_the_whole_and_written_where_there_is_room(texts, drawn, tmp_path):
+    shares = [[0.2, 0.8], [0.97, 0.03], [0.6, 0.4]]
+    words = texts(plots.plot_shares, shares, ["cnn", "forest"], ["sad", "happy"], tmp_path / "figure")
+    assert {"20 %", "80 %", "97 %", "60 %", "40 %", "cnn", "forest", "sad", "happy", "all"} <= set(words)
+    assert "3 %" not in words and not any("–" in word for word in words)
+    axes = drawn[0].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([share for row in shares for share in row])
+    assert [bar.get_x() for bar in axes.patches] == pytest.approx([0, 0.2, 0, 0.97, 0, 0.6])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["sad", "happy", "all"] and axes.yaxis_inverted()
+    assert axes.patches[0].get_hatch() != axes.patches[1].get_hatch()
+
+
+def test_an_answer_without_shares_is_a_dash(texts, drawn, tmp_path):
+    shares = [[1.0], [np.nan], [1.0]]
+    words = texts(plots.plot_shares, shares, ["cnn"], ["sad", "happy"], tmp_path / "figure")
+    assert "–" in words and any("answer never given" in word for word in words) and "no shares" not in words
+    assert len(drawn[0].axes[0].patches) == words.count("100 %") == 2
+    for bases in (["cnn", "forest"], []):
+        nothing = np.full((3, len(bases)), np.nan)
+        assert "no shares" in texts(plots.plot_shares, nothing, bases, ["sad", "happy"], tmp_path / "figure")
+
+
+def test_the_greatest_columns_stand_at_the_top(texts, drawn, tmp_path):
+    values = [*range(1, 31), np.nan]
+    names = [f"mfcc_{number}" for number in range(1, 32)]
+    words = texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
+    axes = drawn[0].axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == names[29:9:-1] and axes.yaxis_inverted()
+    assert [bar.get_width() for bar in axes.patches] == values[29:9:-1]
+    said = "gain the 20 greatest of 30 columns not shown: 1 of 31 columns, which have no value"
+    assert {"Columns", "30.0", "11.0", said} <= set(words)
+    words = texts(plots.plot_importances, [12345.6, 0.01234], ["a", "b"], tmp_path / "figure", "Columns", "gain")
+    assert {"12,346", "0.0123", "gain"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    "values, said", [([], "no values"), ([np.nan], "no values"), ([0.0, 0.0], "all values are 0")]
+)
+def test_columns_without_importance_say_so(values, said, texts, drawn, tmp_path):
+    names = ["a", "b"][: len(values)]
+    assert said in texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
 
 
 # --- clips

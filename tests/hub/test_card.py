@@ -108,3 +108,22 @@ def test_how_it_was_trained_is_told():
     assert "| loss | focal, label smoothing 0.1 |\n" in card
     assert "| optimizer, schedule, precision | adamw_torch, one_cycle, bf16 |\n| augmentation | Gain |\n" in card
     assert "| learning rate, batch | 0.001, 16 |\n| best checkpoint" in render_model_card(RESULTS)
+
+
+def test_a_hybrid_says_what_it_hears_and_how_it_was_fitted():
+    training = {
+        "seed": 3,
+        "kind": "stacking",
+        "meta": "lightgbm",
+        "fit_on": "validation",
+        "fit_clips": 15,
+        "trees_per_class": 77,
+        "layer": None,
+        "sources": [{"name": "cnn"}, {"name": "w2v", "columns": "embeddings", "layer": 9}],
+    }
+    card = render_model_card({**RESULTS, "model_type": "LightGBM on stacked probabilities", "training": training})
+    assert "| kind | stacking, lightgbm, fitted on validation (15 clips) |" in card
+    assert "| hears | probabilities of cnn |\n| hears | embeddings of w2v, layer 9 |" in card
+    assert "| fitted with | trees_per_class 77 |\n| seed | 3 |" in card
+    assert "trust_remote_code=True" in card and "training_curves" not in card and "None, None" not in card
+    assert "parameters)" not in render_model_card({**RESULTS, "parameters": None, "training": training})

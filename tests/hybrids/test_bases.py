@@ -11,7 +11,7 @@ from hf_ser.data import DataArguments
 from hf_ser.evaluation.predictions import PredictionsError
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import StackError, check_leaks, open_bases, probabilities
-from hf_ser.hybrids.places import fill_in
+from hf_ser.hybrids.places import name_and_place
 
 LABELS = ("neutral", "happy", "sad")
 
@@ -63,13 +63,29 @@ def _ask(tmp_path, split, *tables, classes=(0, 1, 2)):
     return [probabilities(base, split, LABELS, classes, DataArguments(), args) for base in bases]
 
 
-def test_placeholders_follow_a_cross_validation():
+def test_placeholders_follow_a_cross_validation(tmp_path):
     args = DataArguments(protocol="emobox", fold=3, protocol_seed=2)
-    assert fill_in("runs/a/seed_{protocol_seed}/fold_{fold}", args) == "runs/a/seed_2/fold_3"
+    assert name_and_place("runs/a_{protocol}/seed_{protocol_seed}/fold_{fold}", args) == (
+        "a_emobox",
+        "runs/a_emobox/seed_2/fold_3",
+    )
+    assert name_and_place("b=x/{fold}.parquet", args) == ("b", "x/3.parquet")
     with pytest.raises(ConfigError, match=r"base a/\{fold\} asks for a fold; pass --fold"):
-        fill_in("a/{fold}", DataArguments())
-    with pytest.raises(ConfigError, match=r"\{seed\} is unknown; expected \{protocol_seed\} or \{fold\}"):
-        fill_in("a/{seed}", args)
+        name_and_place("a/{fold}", DataArguments())
+    with pytest.raises(ConfigError, match=r"base \{protocol\} asks for a protocol; pass --protocol\."):
+        name_and_place("{protocol}", DataArguments())
+    with pytest.raises(
+        ConfigError, match=r"\{seed\} is unknown; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
+    ):
+        name_and_place("a/{seed}", args)
+
+
+def test_a_folder_of_folds_is_followed_into_the_fold_that_is_asked_for(tmp_path):
+    (tmp_path / "runs/a/seed_0/fold_3").mkdir(parents=True)
+    template = f"{tmp_path}/runs/a/seed_{{protocol_seed}}"
+    inside = name_and_place(template, DataArguments(protocol="emobox", fold=3))
+    assert inside == ("a", f"{tmp_path}/runs/a/seed_0/fold_3")
+    assert name_and_place(template, DataArguments(protocol="emobox", fold=2))[1] == f"{tmp_path}/runs/a/seed_0"
 
 
 def test_names_come_from_the_folders(tmp_path):
@@ -176,7 +192,7 @@ def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_pa
 
 
 def test_places_that_hold_no_base_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="got no base to stack"):
+    with pytest.raises(ConfigError, match="got no base"):
         _open(tmp_path)
     with pytest.raises(StackError, match="base cnn: .*/cnn is no folder"):
         _open(tmp_path, bases=[f"{tmp_path}/cnn"])
@@ -188,9 +204,17 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
     ("fields", "message"),
     [
         ({"bases": ["a"], "meta": "xgboost"}, "meta is 'xgboost'; expected one of lightgbm, logistic, mean"),
-        ({"kind": "stack"}, r"kind is 'stack'; expected one of stacking, random_forest \(did you mean stacking\?\)"),
+        (
+            {"kind": "stack"},
+            r"kind is 'stack'; expected one of stacking, deep_features, random_forest \(did you mean stacking\?\)",
+        ),
         ({"predictions": ["p.parquet"]}, "predictions has 'p.parquet'; expected NAME=FILE.parquet"),
-        ({"kind": "random_forest", "bases": ["a"]}, "got bases beside kind random_forest"),
+        ({"kind": "random_forest", "predictions": ["a=b"]}, "got predictions beside kind random_forest"),
+        ({"kind": "deep_features", "allow_leak": True}, "got allow_leak beside kind deep_features"),
+        ({"bases": ["a"], "layer": 3}, "got layer beside kind stacking"),
+        ({"kind": "random_forest", "layer": 3}, "got layer without bases"),
+        ({"kind": "deep_features", "bases": ["a"], "layer": -1}, "layer is -1; expected 0 or more"),
+        ({"kind": "deep_features", "fit_on": "test"}, "fit_on is 'test'; expected one of train, validation"),
         ({"bases": ["a"], "meta": "mean", "allow_leak": True}, "got allow_leak beside meta mean"),
         ({"bases": ["a"], "inner_folds": 1}, "inner_folds is 1; expected at least 2"),
         ({"bases": ["a"], "learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0"),

@@ -21,7 +21,7 @@ from hf_ser.hybrids.folds import inner_folds
 
 LABELS = ("neutral", "happy", "sad", "angry")
 CLIPS = {"train": 160, "validation": 240, "test": 240}
-FAST = {"learning_rate": 0.1, "early_stopping_rounds": 20, "num_leaves": 4, "min_child_samples": 5}
+FAST = {"learning_rate": 0.1, "early_stopping_rounds": 20, "num_leaves": 4, "min_child_samples": 5, "calibrate": False}
 TEXT = ("id", "corpus", "speaker", "gender", "intensity", "sha256")
 
 
@@ -129,7 +129,7 @@ def test_a_mean_is_the_mean(world):
 def test_the_folder_is_a_whole_run(world):
     folder, results = world.fit(world.a(), world.b())
     assert read_results(folder) == results
-    names = {"booster.txt", "explanations.md", "importances.csv", "predictions_test.parquet"}
+    names = {"booster.txt", "importances.csv", "predictions_test.parquet"}
     names |= {"predictions_validation.parquet", "report.md", "results.json", "splits.csv"}
     assert {path.name for path in folder.iterdir()} == names
     training = results["training"]
@@ -168,18 +168,18 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
         return {row.tobytes() for row in np.asarray(rows)}
 
     if meta == "lightgbm":
-        grow, predict = metas._booster, lightgbm.Booster.predict
+        grow, predict = metas._grower, lightgbm.Booster.predict
 
-        def growing(features, truth, num_classes, names, args, fold=None):
-            booster = grow(features, truth, num_classes, names, args, fold)
-            seen[id(booster)] = (booster, keys(booster.train_set.get_data()) if fold else None)
+        def growing(*rest):
+            booster = grow(*rest)
+            seen[id(booster)] = (booster, keys(booster.train_set.get_data()))
             return booster
 
         def predicting(self, rows, **options):
-            asked.append((seen[id(self)][1], keys(rows)))
+            asked.append((seen.get(id(self), (None, None))[1], keys(rows)))
             return predict(self, rows, **options)
 
-        monkeypatch.setattr(metas, "_booster", growing)
+        monkeypatch.setattr(metas, "_grower", growing)
         monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
         monkeypatch.setattr(lightgbm.Dataset, "__init__", _keep_raw(lightgbm.Dataset.__init__))
     else:
@@ -227,9 +227,7 @@ def test_sampling_follows_the_seed():
     texts = []
     for seed in (0, 0, 1):
         args = HybridArguments("out", predictions=["a=b"], subsample=0.5, colsample_bytree=0.5, seed=seed, **FAST)
-        booster = metas._booster(features, truth, 4, [f"c{column}" for column in range(8)], args)
-        for _ in range(3):
-            booster.update()
+        booster = metas._classifier(args, 4, 3).fit(features, truth).booster_
         texts.append(booster.model_to_string().partition("parameters:")[0])
     assert texts[0] == texts[1] != texts[2]
 
@@ -262,7 +260,7 @@ def test_a_leak_that_is_asked_for_is_marked(world):
 
 def test_a_class_that_the_fitting_split_lacks_is_named(world):
     world.data = make_data(lambda split, row: row % 4 if split != "validation" else row % 3)
-    with pytest.raises(StackError, match="validation split, which the stack is fitted on, has no clip of angry"):
+    with pytest.raises(StackError, match="validation split, which the hybrid is fitted on, has no clip of angry"):
         world.fit(world.a(), world.b())
     assert world.fit(world.a(), world.b(), meta="mean")[1]["splits"]["test"]["clips"] == CLIPS["test"]
 
@@ -286,8 +284,10 @@ def test_constant_columns_are_told_once(world, caplog):
     flat = world.table("flat", lambda truth: np.full((len(truth), 4), 0.25))
     with caplog.at_level(logging.WARNING):
         world.fit(world.a(), flat)
-    (message,) = [record.message for record in caplog.records if "columns are the same" in record.message]
+    (message,) = [record.message for record in caplog.records if "columns are constant" in record.message]
     assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
+    with pytest.raises(StackError, match="all 4 columns are the same for each of the 240 fitting clips"):
+        world.fit(flat)
 
 
 def test_the_explanations_find_who_knows_what(world):
@@ -300,7 +300,7 @@ def test_the_explanations_find_who_knows_what(world):
         return sum(float(row[f"contribution_to_{label}"]) for row in rows if row["base"] == base)
 
     assert part("b", "sad") > part("a", "sad") and part("a", "happy") > part("b", "happy")
-    text = (folder / "explanations.md").read_text()
+    text = (folder / "report.md").read_text()
     assert "Share of each base in the answer" in text and "The bases give different answers to" in text
 
 
@@ -308,9 +308,7 @@ def test_contributions_add_up_to_the_score():
     rng = np.random.default_rng(0)
     features, truth = rng.random((80, 8)), np.arange(80) % 4
     args = HybridArguments("out", predictions=["a=b"], **FAST)
-    booster = metas._booster(features, truth, 4, [f"c{column}" for column in range(8)], args)
-    for _ in range(5):
-        booster.update()
+    booster = metas._classifier(args, 4, 5).fit(features, truth).booster_
     parts = metas.contributions(booster, features, 4).sum(axis=2)
     raw = booster.predict(features, raw_score=True)
     difference = raw - parts  # the same for every clip: what is expected without knowing any column

@@ -1,4 +1,4 @@
-"""`recipes/fit_hybrid.py` from its command line: stacks of trained companions, random forests, and how it refuses."""
+"""`recipes/fit_hybrid.py` from its command line: stacks and embeddings of companions, random forests, refusals."""
 
 import re
 import sys
@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from hf_ser.arguments import parse, run
-from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
-from hf_ser.evaluation import read_predictions, read_results, report
-from hf_ser.hybrids import forest
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.evaluation import load_classifier, read_predictions, read_results, report
+from hf_ser.hybrids import columns
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.models import Functionals
 
@@ -36,40 +36,6 @@ def call(load_recipe, monkeypatch, capsys):
     return run_it
 
 
-@pytest.fixture(scope="module")
-def sounds_dir(tmp_path_factory):
-    """A prepared dataset with enough clips of every class in validation: 6 speakers, 192 clips of half a second."""
-    from hf_ser.corpora import synthetic
-
-    root = tmp_path_factory.mktemp("hybrids")
-    folders = synthetic.generate(
-        root / "corpora", corpora=("ravdess",), clips_per_class=4, speakers_per_corpus=6, duration_s=(0.5, 0.6)
-    )
-    arguments = PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1)
-    prepare(arguments, progress=False)
-    return root / "dataset"
-
-
-@pytest.fixture(scope="module")
-def companions(sounds_dir, tmp_path_factory, load_recipe):
-    """Folders of two tiny companions, trained for a few steps under protocol random with seed 0."""
-    root = tmp_path_factory.mktemp("companions")
-    folders = []
-    for name in ("audio_cnn", "mel_cnn"):
-        config = yaml.safe_load((ROOT / f"recipes/configs/{name}.yaml").read_text())
-        channels = [4] * (4 if name == "audio_cnn" else 3)
-        config["model_config"] |= {"channels": channels, "hidden_size": 8, "duration_s": 0.5}
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(config))
-        folders.append(root / name / "seed_0")
-        words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
-        words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(report, "_draw", lambda *_: {})
-            patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
-            load_recipe("train_companion").main()
-    return folders
-
-
 def _words(sounds_dir, folder, *more):
     return [
         "--dataset",
@@ -85,11 +51,18 @@ def _words(sounds_dir, folder, *more):
 
 
 def test_every_configuration_parses_and_says_what_it_is():
-    assert [path.stem for path in CONFIGS] == ["random_forest", "stacking", "stacking_published"]
+    kinds = {
+        "deep_features": "deep_features",
+        "random_forest": "random_forest",
+        "stacking": "stacking",
+        "stacking_published": "stacking",
+        "wav2vec2_random_forest": "random_forest",
+    }
+    assert [path.stem for path in CONFIGS] == list(kinds)
     for path in CONFIGS:
         _, args = parse(DataArguments, HybridArguments, argv=["--config", str(path)])
-        assert args.kind == ("random_forest" if path.stem == "random_forest" else "stacking")
-        assert not args.allow_leak and not args.trust_bases
+        assert args.kind == kinds[path.stem] and not args.allow_leak
+        assert args.trust_bases == (path.stem == "wav2vec2_random_forest")  # no folder of ours tells its training
 
 
 def test_the_published_settings_of_the_stack_are_the_defaults():
@@ -124,6 +97,7 @@ def test_a_stack_of_trained_companions(call, sounds_dir, companions, tmp_path):
     assert results["training"]["bases"] == bases and results["protocol"]["hash"] == digest
     sizes = [read_results(its)["parameters"] for its in companions]
     assert results["parameters"] == sum(sizes) + results["training"]["fitted_parameters"]
+    assert load_classifier(str(folder))[0].config.model_type == "ser-hybrid"
     # Without the stored tables the models are asked, and say the same.
     bare = []
     for its in companions:
@@ -172,6 +146,20 @@ def test_a_cross_validation_of_stacks(call, sounds_dir, companions, tmp_path):
     assert code == 2 and "is a cross-validation; expected one of its runs" in error
 
 
+def test_deep_features_of_trained_companions(call, sounds_dir, companions, tmp_path):
+    words = ["--kind", "deep_features", "--max_trees", 20, "--learning_rate", 0.1, "--early_stopping_rounds", 5]
+    folder = tmp_path / "deep"
+    code, printed, error = call(*_words(sounds_dir, folder, *words), "--bases", *companions)
+    assert code == 0, error
+    assert f"Wrote {folder} (read {folder}/report.md)" in printed
+    results = read_results(folder)
+    assert results["model_type"] == "LightGBM on deep features" and results["training"]["columns"] == 16
+    assert results["training"]["fit_on"] == "train" and results["training"]["fit_clips"] == 128
+    assert len((folder / "importances.csv").read_text().splitlines()) == 17
+    assert "Which columns decide" in (folder / "report.md").read_text()
+    assert load_classifier(str(folder))[0].config.sources[0]["columns"] == "embeddings"
+
+
 def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch):
     folder = tmp_path / "forest"
     code, printed, error = call(*_words(sounds_dir, folder, *FOREST))
@@ -179,41 +167,30 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     results = read_results(folder)
     assert results["splits"]["test"]["scores"]["uar"] > 0.4  # of eight classes; the voices are synthetic and easy
     assert results["training"]["max_features"] in (0.05, 0.1, 0.2) and results["training"]["fit_on"] == "train"
-    names = {"importances.csv", "predictions_test.parquet", "predictions_validation.parquet"}
-    assert {path.name for path in folder.iterdir()} == names | {"report.md", "results.json", "splits.csv"}
+    names = {"importances.csv", "predictions_test.parquet", "predictions_validation.parquet", "report.md"}
+    names |= {"README.md", "results.json", "splits.csv", "config.json", "model.safetensors"}
+    names |= {"preprocessor_config.json"}
+    assert {path.name for path in folder.iterdir() if path.suffix != ".py"} == names
     lines = (folder / "importances.csv").read_text().splitlines()
     assert len(lines) == 1 + len(Functionals().names) and lines[0] == "column,importance"
     # The columns are kept: nothing is computed a second time, and the same comes out.
-    monkeypatch.setattr(forest, "decoded", None)
+    monkeypatch.setattr(columns, "decoded", None)
     assert call(*_words(sounds_dir, tmp_path / "again", *FOREST))[0] == 0
     one, two = (read_predictions(its / "predictions_test.parquet") for its in (folder, tmp_path / "again"))
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
-def test_kept_functionals_are_of_these_clips_whole_and_equal_to_single_ones(sounds_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(forest.datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    data_args = DataArguments(str(sounds_dir), "ravdess")
-    split = load_splits(data_args).splits["test"].select(range(10))
-    frontend, args = Functionals(), HybridArguments(str(tmp_path / "out"), kind="random_forest", batch_size=4)
-    rows = forest.functionals(split, data_args, frontend, args, "test")
-    alone = [forest.functionals(split.select([row]), data_args, frontend, args, "test")[0] for row in range(10)]
-    np.testing.assert_allclose(rows, np.stack(alone), rtol=1e-3, atol=1e-3)
-    assert not list(tmp_path.rglob("*.part")) and len(list(tmp_path.rglob("*.npy"))) == 11
-    cut = DataArguments(str(sounds_dir), "ravdess", duration_s=0.2)
-    assert not np.allclose(forest.functionals(split, cut, frontend, args, "test"), rows)
-    for path in tmp_path.rglob("*.npy"):  # broken off while it was copied
-        path.write_bytes(path.read_bytes()[:200])
-    np.testing.assert_array_equal(forest.functionals(split, data_args, frontend, args, "test"), rows)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "got no base to stack"),
+        ((), "got no base"),
         (("--bases", "runs/nothing"), "base nothing: runs/nothing is no folder"),
         (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, mean"),
         (("--base", "a"), r"unknown field base .did you mean bases"),
         (("--bases", "a_{fold}"), "asks for a fold; pass --fold"),
+        (("--kind", "deep_features"), "got no base for kind deep_features; expected at least one in bases"),
+        (("--kind", "random_forest", "--layer", 3), "got layer without bases; expected the encoder whose layer it is"),
+        (("--bases", "someone/nothing"), "is no folder, and the Hub does not give it"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(call, sounds_dir, tmp_path, words, message):

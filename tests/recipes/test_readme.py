@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_ser.arguments import parse
 from hf_ser.corpora import synthetic
@@ -25,6 +26,7 @@ from hf_ser.training.search import SearchArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 PAGES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))])
 COMMANDS = [
     line
@@ -60,7 +62,7 @@ TYPES = {
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 25 and len(PYTHON) == 2
+    assert len(COMMANDS) == 29 and len(PYTHON) == 2
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
@@ -85,12 +87,51 @@ def test_the_tables_are_what_compare_makes_of_the_committed_results(tmp_path, mo
     monkeypatch.chdir(ROOT)
     command = next(line for line in COMMANDS if "recipes/compare.py" in line)
     argv = shlex.split(command)[2:]
-    copy = tmp_path / "README.md"
-    begin, end = README.index(BEGIN), README.index(END)
-    copy.write_text(README[: begin + len(BEGIN)] + "\n" + README[end:], encoding="utf-8")
+    assert argv[-2:] == ["--readme", "docs/results.md"]
+    copy = tmp_path / "results.md"
+    begin, end = RESULTS.index(BEGIN), RESULTS.index(END)
+    copy.write_text(RESULTS[: begin + len(BEGIN)] + "\n" + RESULTS[end:], encoding="utf-8")
     (args,) = parse(CompareArguments, argv=[*argv[:-1], str(copy)], positional="runs")
     compare_runs(args)
-    assert copy.read_text(encoding="utf-8") == README
+    assert copy.read_text(encoding="utf-8") == RESULTS
+
+
+def _scores(name):
+    path = ROOT / f"results/{name}/results.json"
+    return json.loads(path.read_text(encoding="utf-8"))["splits"]["test"] if path.is_file() else None
+
+
+def _cell(name, key):
+    scored = _scores(name)
+    if scored is None:
+        return "-"
+    low, high = scored["intervals"][0][key]
+    return f"{scored['scores'][key]:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def test_the_short_table_stands_in_the_results():
+    others = yaml.safe_load((ROOT / "results/published.yaml").read_text(encoding="utf-8"))
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", README.split("## Results")[1], re.MULTILINE)
+    assert len(rows) > 10
+    for name, accuracy, uar, published in rows:
+        other = others.get(name.removesuffix("_plus"))
+        assert accuracy == _cell(f"{name}_random", "accuracy") and uar == _cell(f"{name}_emobox", "uar"), name
+        assert published == (f"{other['accuracy']:.3f}" if other else "-"), name
+
+
+def test_every_score_with_an_interval_stands_in_the_results():
+    """As 0.868 (0.823 to 0.904) or 0.868 [0.823, 0.904], outside compare's tables and examples of output."""
+    known = set()
+    for path in (ROOT / "results").glob("*/results.json"):
+        for scored in json.loads(path.read_text(encoding="utf-8"))["splits"].values():
+            for key, value in scored["scores"].items():
+                numbers = (value, *(scored["intervals"][0].get(key) or ()))
+                known.add(tuple("-" if number is None else f"{number:.3f}" for number in numbers))
+    pages = PAGES.replace(RESULTS[RESULTS.index(BEGIN) : RESULTS.index(END)], "")
+    pages = re.sub(r"```.*?```", "", pages, flags=re.DOTALL)
+    found = re.findall(r"(0\.\d{3}) (?:\(95 % interval )?[\[(]?(0\.\d{3})(?: to |, )(0\.\d{3})[\])]", pages)
+    assert len(found) > 10
+    assert [score for score in found if score not in known] == []
 
 
 def test_the_yaml_examples_are_known(tmp_path):
@@ -168,4 +209,4 @@ def test_the_matrix_stands_in_its_results():
     matrix = json.loads((ROOT / "results/baseline_cross_corpus/results.json").read_text())["matrix"]
     for train, *columns in zip(matrix["train"], matrix["uar"], matrix["clips"], matrix["classes"], strict=True):
         cells = [f"{uar:.3f} ({clips} clips, {size} classes)" for uar, clips, size in zip(*columns, strict=True)]
-        assert f"| {train} | {' | '.join(cells)} |" in README
+        assert f"| {train} | {' | '.join(cells)} |" in RESULTS

@@ -4,6 +4,7 @@ from hf_ser.evaluation.plots.calibration import plot_reliability
 from hf_ser.evaluation.plots.clips import plot_clip, plot_emotions
 from hf_ser.evaluation.plots.distributions import plot_class_distribution, plot_gender_distribution
 from hf_ser.evaluation.plots.embeddings import plot_embeddings, project
+from hf_ser.evaluation.plots.importances import plot_importances, plot_shares
 from hf_ser.evaluation.plots.roc import plot_macro_roc, plot_roc
 from hf_ser.evaluation.plots.scores import ScoreRow, plot_scores
 from hf_ser.evaluation.plots.tables import plot_confusions, plot_matrix
@@ -18,11 +19,13 @@ __all__ = [
     "plot_embeddings",
     "plot_emotions",
     "plot_gender_distribution",
+    "plot_importances",
     "plot_macro_roc",
     "plot_matrix",
     "plot_reliability",
     "plot_roc",
     "plot_scores",
+    "plot_shares",
     "plot_training_curves",
     "plot_trials",
     "project",
