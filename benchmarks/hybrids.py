@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 def fit(name: str, words: list[str], root: Path, args: argparse.Namespace) -> float:
     """Seconds of one fit."""
     command = [sys.executable, str(ROOT / "recipes" / "fit_hybrid.py"), "--config"]
-    command += [str(ROOT / "recipes" / "hybrids" / f"{name}.yaml"), "--dataset", args.dataset, "--protocol", "random"]
+    command += [str(ROOT / "recipes" / "configs" / f"{name}.yaml"), "--dataset", args.dataset, "--protocol", "random"]
     environment = os.environ | {"HF_DATASETS_CACHE": str(root / "cache")}
     start = time.perf_counter()
     subprocess.run([*command, "--output_dir", str(root / name), *words], env=environment, check=True)

@@ -1,6 +1,6 @@
 """Fit and score a hybrid: a stack of models' probabilities, LightGBM on deep features, or a random forest.
 
-python recipes/fit_hybrid.py --config recipes/hybrids/stacking.yaml --dataset data/emotions --output_dir runs/stacking
+python recipes/fit_hybrid.py --config recipes/configs/stacking.yaml --dataset data/emotions --output_dir runs/stacking
 """
 
 import logging

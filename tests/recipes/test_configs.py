@@ -1,13 +1,16 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
+# Those of hybrids, which name their kind, are of recipes/fit_hybrid.py and tested with it.
+EVERY = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
+CONFIGS = [path for path in EVERY if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8"))]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 
 

@@ -16,7 +16,11 @@ from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.models import Functionals
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted((ROOT / "recipes" / "hybrids").glob("*.yaml"))
+CONFIGS = [
+    path
+    for path in sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
+    if "kind" in yaml.safe_load(path.read_text(encoding="utf-8"))
+]
 FOREST = ("--kind", "random_forest", "--n_estimators", 20, "--min_samples_leaf", 1)
 
 
@@ -53,6 +57,7 @@ def _words(sounds_dir, folder, *more):
 def test_every_configuration_parses_and_says_what_it_is():
     kinds = {
         "deep_features": "deep_features",
+        "deep_features_plus": "deep_features",
         "random_forest": "random_forest",
         "stacking": "stacking",
         "stacking_published": "stacking",
@@ -66,7 +71,7 @@ def test_every_configuration_parses_and_says_what_it_is():
 
 
 def test_the_published_settings_of_the_stack_are_the_defaults():
-    path = ROOT / "recipes/hybrids/stacking_published.yaml"
+    path = ROOT / "recipes/configs/stacking_published.yaml"
     _, published = parse(DataArguments, HybridArguments, argv=["--config", str(path)])
     plain = HybridArguments("out", bases=["a"])
     names = ("max_trees", "learning_rate", "early_stopping_rounds", "class_weights", "num_leaves", "subsample")
@@ -78,7 +83,7 @@ def test_the_docstring_opens_with_a_command_that_parses(load_recipe):
     words = load_recipe("fit_hybrid").__doc__.splitlines()[2].split()
     assert words[:2] == ["python", "recipes/fit_hybrid.py"]
     _, args = parse(
-        DataArguments, HybridArguments, argv=[str(ROOT / its) if "/hybrids/" in its else its for its in words[2:]]
+        DataArguments, HybridArguments, argv=[str(ROOT / its) if "/configs/" in its else its for its in words[2:]]
     )
     assert args.kind == "stacking" and args.output_dir == "runs/stacking"
 
