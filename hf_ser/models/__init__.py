@@ -9,6 +9,7 @@ from transformers import (
     PreTrainedModel,
     Wav2Vec2FeatureExtractor,
 )
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
@@ -22,6 +23,7 @@ from hf_ser.models.hybrid_sources import COMPANIONS
 from hf_ser.models.log_mel import LogMel
 from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from hf_ser.models.mfcc import Mfcc
+from hf_ser.models.speech_emotion_pipeline import SpeechEmotionPipeline
 from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 _CLASSIFIERS: list[tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = [
@@ -34,6 +36,14 @@ for _config, _model in _CLASSIFIERS:
     AutoFeatureExtractor.register(_config, Wav2Vec2FeatureExtractor)
     _config.register_for_auto_class()
     _model.register_for_auto_class("AutoModelForAudioClassification")
+
+# For wav2vec2 folders, which carry no code, and wherever this package is at hand.
+PIPELINE_REGISTRY.register_pipeline(
+    "speech-emotion-recognition",
+    pipeline_class=SpeechEmotionPipeline,
+    pt_model=AutoModelForAudioClassification,
+    type="audio",
+)
 
 AutoConfig.register(TreeEnsembleConfig.model_type, TreeEnsembleConfig)
 AutoModel.register(TreeEnsembleConfig, TreeEnsemble)
@@ -57,6 +67,7 @@ __all__ = [
     "MelCNNConfig",
     "MelCNNForAudioClassification",
     "Mfcc",
+    "SpeechEmotionPipeline",
     "TreeEnsemble",
     "TreeEnsembleConfig",
     "make_feature_extractor",

@@ -12,6 +12,7 @@ from .frontend import FEATURES, NORMALIZE, Frontend
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import DELTA_WIDTH
+from .speech_emotion_pipeline import CUSTOM_PIPELINES
 
 
 class CompanionConfig(PreTrainedConfig):
@@ -76,6 +77,7 @@ class CompanionConfig(PreTrainedConfig):
         self.spec_augment_frequency_masks = spec_augment_frequency_masks
         self.spec_augment_frequency_rows = spec_augment_frequency_rows
         self.spec_augment_stretch, self.spec_augment_row_shift = spec_augment_stretch, spec_augment_row_shift
+        self.custom_pipelines = CUSTOM_PIPELINES
         super().__init__(**kwargs)
         self._check_signal()
 

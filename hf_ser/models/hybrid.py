@@ -11,6 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from .checks import check_choice, check_number
 from .frontend import check_finite, check_waveforms
 from .hybrid_sources import Source, SourceSettings
+from .speech_emotion_pipeline import CUSTOM_PIPELINES
 from .tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 HEADS = ("trees", "linear", "mean")
@@ -50,6 +51,7 @@ class HybridConfig(PreTrainedConfig):
         self.sources = [SourceSettings(**source).to_dict() for source in sources]
         self.head, self.trees = head, trees
         self.calibration_temperature, self.sampling_rate = calibration_temperature, sampling_rate
+        self.custom_pipelines = CUSTOM_PIPELINES
         super().__init__(**kwargs)
         self.classes = list(range(int(self.num_labels or 0))) if classes is None else list(classes)
         check_choice(self, "head", HEADS)

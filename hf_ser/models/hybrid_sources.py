@@ -90,7 +90,7 @@ class SourceSettings:
 def describe_base(config: PreTrainedConfig) -> dict[str, Any]:
     """A model's configuration for `SourceSettings`, as JSON gives it back: what it is, and not where it came from."""
     its = config.to_diff_dict() | {"model_type": config.model_type}
-    dropped = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
+    dropped = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
     return json.loads(json.dumps({key: value for key, value in its.items() if key not in dropped}))
 
 

@@ -166,9 +166,9 @@ class AttentivePooling(nn.Module):
         weights = torch.softmax(scores, dim=1)
         mean = (weights * sequence).sum(dim=1)
         if not self.statistics:
-            return mean
+            return mean.to(sequence.dtype)
         variance = (weights * (sequence - mean[:, None]) ** 2).sum(dim=1)
-        return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1)
+        return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1).to(sequence.dtype)
 
 
 class FeatureMapPooling(nn.Module):

@@ -230,6 +230,19 @@ def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny
         torch.testing.assert_close(loaded.frontend(inputs)[0], model.frontend(inputs)[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("pooling", ["", "attention", "statistics"])
+def test_a_model_that_is_loaded_in_bfloat16_gives_about_the_same_scores(
+    build, tiny, waveforms, kind, pooling, tmp_path
+):
+    model = build(tiny(kind, **({"pooling": pooling} if pooling else {})))
+    model.save_pretrained(tmp_path)
+    loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
+    inputs = waveforms()[0]
+    with torch.inference_mode():
+        one, two = (torch.softmax(its(inputs).logits.float(), dim=1) for its in (model, loaded))
+    torch.testing.assert_close(one, two, rtol=0, atol=0.05)
+
+
 def test_a_batch_of_one_clip_trains(build, tiny, waveforms, kind):
     inputs, labels = waveforms()
     model = build(tiny(kind)).train()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile as sf
 import torch
 
 import hf_ser.models
@@ -39,9 +40,12 @@ for folder in sys.argv[1:]:
     inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         logits = model(**inputs).logits[0].tolist()
-    classify = pipeline("audio-classification", model=folder, trust_remote_code=True)
-    scores = {row["label"]: row["score"] for row in classify({"raw": waveform, "sampling_rate": 16_000}, top_k=None)}
-    results[folder] = {"logits": logits, "scores": scores}
+    classify = pipeline("audio-classification", model=folder, trust_remote_code=True, device="cpu")
+    answers = [classify({"raw": waveform, "sampling_rate": 16_000}, top_k=None), classify("clip.flac")]
+    scores, of_file = ({row["label"]: row["score"] for row in answer} for answer in answers)
+    timeline = classify("clip.flac", window_s=0.2, stride_s=0.15, return_timeline=True)["timeline"]
+    results[folder] = {"logits": logits, "scores": scores, "of_file": of_file, "timeline": timeline}
+    results[folder]["class"] = type(classify).__name__
 assert not {"hf_ser", "lightgbm", "sklearn"} & {name.split(".")[0] for name in sys.modules}
 print(json.dumps(results))
 """
@@ -53,7 +57,9 @@ def fresh_process(tmp_path_factory, tiny, build, hybrid, waveforms):
 
     root = tmp_path_factory.mktemp("elsewhere")
     waveform, expected = waveforms(1)[0], {}
+    waveform = (waveform * 2**15).round() / 2**15  # which 16 bits store exactly
     np.save(root / "waveform.npy", waveform[0].numpy())
+    sf.write(root / "clip.flac", waveform[0].numpy(), 16_000)
     for kind in KINDS:
         options = {"pooling": "statistics", "normalize": "clip"} if kind == "cnn_gru" else {}
         model = hybrid() if kind == "hybrid" else build(tiny(kind, **options))
@@ -75,6 +81,18 @@ def test_it_gives_the_same_scores_in_a_fresh_process(fresh_process, kind):
     names = ("neutral", "happy", "sad", "angry") if kind == "hybrid" else [f"LABEL_{number}" for number in range(4)]
     for name, score in zip(names, scores.tolist(), strict=True):
         assert results[kind]["scores"][name] == pytest.approx(score, abs=1e-5)
+        assert results[kind]["of_file"][name] == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_brings_its_pipeline_along(fresh_process, kind):
+    results = fresh_process[1][kind]
+    assert results["class"] == "SpeechEmotionPipeline"
+    times = [(window["start"], window["end"]) for window in results["timeline"]]
+    assert times == [(0.0, 0.2), (0.15, 0.35), (0.3, 0.5)]
+    for window in results["timeline"]:
+        assert {row["label"] for row in window["scores"]} == set(results["scores"])
+        assert sum(row["score"] for row in window["scores"]) == pytest.approx(1.0)
 
 
 def test_modules_import_siblings_only():

@@ -1,0 +1,268 @@
+"""Speech emotion recognition as a pipeline: any recording in, scores of all emotions out."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import Pipeline, Wav2Vec2FeatureExtractor
+
+from .encoder_inputs import min_samples, takes_attention_mask
+from .recordings import MIN_DURATION_S, SAMPLING_RATE, RecordingError, describe, is_silent, read_windows
+
+WHOLE_S = 30.0  # a recording of at most so many seconds is heard at once, unless window_s is given
+WINDOW_S = 10.0
+# What config.json says, so that pipeline("audio-classification", ...) takes the class below, with trust_remote_code.
+CUSTOM_PIPELINES = {
+    "audio-classification": {
+        "impl": "speech_emotion_pipeline.SpeechEmotionPipeline",
+        "pt": ["AutoModelForAudioClassification"],
+    }
+}
+PARAMETERS = ("top_k", "window_s", "stride_s", "return_timeline", "return_embeddings", "on_error")
+_NOTHING = np.zeros(0, np.float32)
+_AHEAD = 8  # batches whose recordings are decoded together, while the model works on the batches before
+
+
+@dataclass
+class _Window:
+    start_s: float
+    end_s: float
+    waveform: np.ndarray
+    silent: bool
+    probabilities: Any = None  # (labels,)
+    embedding: Any = None  # (dim,)
+
+
+@dataclass
+class _Answer:
+    """What is known so far of one recording."""
+
+    name: str
+    windows: list[_Window] = field(default_factory=list)
+    error: RecordingError | None = None
+
+
+class SpeechEmotionPipeline(Pipeline):
+    """Classify recordings with a speech emotion model, this package's or of the wav2vec2 family.
+
+    Scores are probabilities, calibrated where the model is. A recording's scores are the same alone and in any batch.
+    """
+
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = True  # type: ignore[assignment]
+    _load_tokenizer = False  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        rate = getattr(self.feature_extractor, "sampling_rate", None)
+        if rate != SAMPLING_RATE:
+            got = "none" if rate is None else f"one for {rate} Hz"
+            raise ValueError(f"feature_extractor: got {got}; expected one for {SAMPLING_RATE} Hz.")
+
+    def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:
+        # None means the default: of the others it has a meaning of its own, which a call may go back to.
+        given = {name: value for name, value in pipeline_parameters.items() if value is not None or name != "on_error"}
+        unknown = sorted(set(given) - set(PARAMETERS))
+        if unknown:
+            raise ValueError(f"{unknown[0]}: got an unknown parameter; expected one of {', '.join(PARAMETERS)}.")
+        for name in ("window_s", "stride_s"):
+            if given.get(name) is not None and not given[name] >= MIN_DURATION_S:
+                raise ValueError(f"{name}: got {given[name]}; expected at least {MIN_DURATION_S} s.")
+        if given.get("top_k") is not None and (type(given["top_k"]) is not int or given["top_k"] < 1):
+            raise ValueError(f"top_k: got {given['top_k']!r}; expected a whole number from 1, or None for all labels.")
+        if given.get("on_error", "raise") not in ("raise", "report"):
+            raise ValueError(f"on_error: got {given['on_error']!r}; expected raise or report.")
+        return {}, {}, given
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Classify one recording or many.
+
+        Args:
+            inputs: a path, URL, bytes, file object, array or tensor (samples,) at 16 kHz, mapping with `raw` or
+                `array` and `sampling_rate`, mapping of `datasets` audio, or a list, dataset column, generator or other
+                iterable of these.
+            *args: none.
+            **kwargs: `top_k` (None for all labels), `batch_size`, `window_s` and `stride_s` (overlapping windows, by
+                default of 10 s every 5 s for recordings of more than 30 s), `return_timeline`, `return_embeddings`,
+                `on_error` (raise or report; by default one recording raises, and of many each that cannot be used
+                is reported in its place).
+
+        Returns:
+            For one recording a list of `{"label", "score"}`, best first. With `return_timeline` or
+            `return_embeddings` a mapping: `scores` as before, `timeline` (`start`, `end` in seconds, `scores` and
+            `silent` of every window) and `embedding` (dim,), what enters the classifier. For a list a list of these,
+            for other iterables an iterator. What cannot be used is `{"error", "reason"}`.
+
+        Raises:
+            RecordingError: one recording that cannot be used: not found, undecodable, too short or silent.
+        """
+        batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
+        if batch_size < 1:
+            raise ValueError(f"batch_size: got {batch_size}; expected a whole number from 1.")
+        kwargs.pop("num_workers", None)
+        one = _is_one(inputs)
+        options = {"on_error": "raise" if one else "report", **self._postprocess_params}
+        options |= self._sanitize_parameters(**kwargs)[2]
+        if one:
+            return next(self._classify([inputs], batch_size, options))
+        answers = self._classify(inputs, batch_size, options)
+        return list(answers) if isinstance(inputs, (list, tuple)) else answers
+
+    def _classify(self, sources: Iterable[Any], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
+        """Answers in the order of the sources; recordings are decoded ahead of the model, a few batches at a time."""
+        events = _events(sources, options)
+
+        def take() -> list[_Window | _Answer]:
+            taken: list[_Window | _Answer] = []
+            room = batch_size * _AHEAD
+            while room and (event := next(events, None)) is not None:
+                taken.append(event)
+                room -= 1  # for answers too, or recordings that cannot be used would be read on and on
+            return taken
+
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            coming = pool.submit(take)
+            while taken := coming.result():
+                coming = pool.submit(take)
+                windows = [event for event in taken if isinstance(event, _Window)]
+                self._predict(windows, batch_size, bool(options.get("return_embeddings")))
+                for event in taken:
+                    if isinstance(event, _Answer):
+                        yield self._finish(event, options)
+
+    def _predict(self, windows: list[_Window], batch_size: int, embeddings: bool) -> None:
+        """Put the probabilities of windows, and what enters the classifier, where they belong."""
+        sounding = [window for window in windows if not window.silent]
+        kept: list[torch.Tensor] = []
+        hook = None
+        if embeddings:
+            model: Any = self.model
+            hook = model.classifier.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].float().cpu()))
+        try:
+            for batch in self._batches(sounding, batch_size):
+                probabilities = self.forward(self.preprocess([window.waveform for window in batch]))["probabilities"]
+                for row, window in enumerate(batch):
+                    window.probabilities = probabilities[row].cpu().numpy()
+                    window.embedding = kept[-1][row].numpy() if embeddings else None
+        finally:
+            if hook is not None:
+                hook.remove()
+        for window in windows:
+            window.waveform = _NOTHING  # heard
+
+    def _batches(self, windows: list[_Window], batch_size: int) -> Iterator[list[_Window]]:
+        """Longest first; of models that take no mask, only windows of one length together."""
+        extractor: Any = self.feature_extractor
+        spectrogram = not isinstance(extractor, Wav2Vec2FeatureExtractor)
+        masked = takes_attention_mask(self.model.config) and bool(getattr(extractor, "return_attention_mask", False))
+        batch: list[_Window] = []
+        for window in sorted(windows, key=lambda window: -len(window.waveform)):
+            same = spectrogram or masked or (batch and len(window.waveform) == len(batch[0].waveform))
+            if batch and (len(batch) == batch_size or not same):
+                yield batch
+                batch = []
+            batch.append(window)
+        if batch:
+            yield batch
+
+    def preprocess(self, input_: Any, **preprocess_parameters: Any) -> Any:
+        """Waveforms (samples,) at 16 kHz -> the model's inputs, padded to one length and to its floor."""
+        # The last window of a recording may be as short as a sample, which spectrograms cannot be made of.
+        floor = max(min_samples(self.model.config), round(MIN_DURATION_S * SAMPLING_RATE))
+        padded = [np.pad(waveform, (0, max(0, floor - len(waveform)))) for waveform in input_]
+        extractor: Any = self.feature_extractor
+        # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not be told to pad.
+        padding: dict[str, Any] = {"padding": True} if isinstance(extractor, Wav2Vec2FeatureExtractor) else {}
+        inputs = dict(extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt", **padding))
+        if not str(self.model.config.model_type).startswith("ser-"):  # these have frontends of float32
+            name = extractor.model_input_names[0]
+            inputs[name] = inputs[name].to(self.model.dtype)
+        return inputs
+
+    def _forward(self, input_tensors: Any, **forward_parameters: Any) -> Any:
+        logits = self.model(**input_tensors).logits.cpu()  # not every accelerator has float64
+        return {"probabilities": torch.softmax(logits.double(), dim=-1)}
+
+    def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Any:
+        """Probabilities of one clip (1, labels) -> labels and scores, best first."""
+        return self._ranked(model_outputs["probabilities"][0].cpu().numpy(), postprocess_parameters.get("top_k"))
+
+    def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
+        """Save the model and its feature extractor, and what `pipeline` needs to make this of them again.
+
+        The base class would add code to a folder of transformers' own models, and replace what a companion's config
+        says of its pipelines.
+        """
+        for part in (self.model, self.feature_extractor):
+            part.save_pretrained(save_directory, **kwargs)  # type: ignore[union-attr]
+
+    def _finish(self, answer: _Answer, options: Mapping[str, Any]) -> Any:
+        heard = [window for window in answer.windows if not window.silent]
+        error = answer.error
+        if error is None and not heard:
+            error = RecordingError("silent", answer.name, "silence", "a voice")
+        if error is not None:
+            if options["on_error"] == "raise":
+                raise error
+            return {"error": str(error), "reason": error.reason}
+        top_k = options.get("top_k")
+        weights = np.asarray([window.end_s - window.start_s for window in heard])
+        mean = np.average([window.probabilities for window in heard], axis=0, weights=weights)
+        scores = self._ranked(mean, top_k)
+        if not options.get("return_timeline") and not options.get("return_embeddings"):
+            return scores
+        whole: dict[str, Any] = {"scores": scores}
+        if options.get("return_timeline"):
+            whole["timeline"] = [
+                {
+                    "start": window.start_s,
+                    "end": window.end_s,
+                    "silent": window.silent,
+                    "scores": None if window.silent else self._ranked(window.probabilities, top_k),
+                }
+                for window in answer.windows
+            ]
+        if options.get("return_embeddings"):
+            whole["embedding"] = np.average([window.embedding for window in heard], axis=0, weights=weights)
+        return whole
+
+    def _ranked(self, probabilities: Any, top_k: int | None) -> list[dict[str, Any]]:
+        names: Any = self.model.config.id2label
+        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        return [{"label": names[int(index)], "score": float(probabilities[index])} for index in order]
+
+
+def _events(sources: Iterable[Any], options: Mapping[str, Any]) -> Iterator[_Window | _Answer]:
+    """The windows of every recording, and after them its answer, which is whole once these have been heard."""
+    asked = options.get("window_s")
+    window_s = float(asked or WINDOW_S)
+    stride_s = float(options.get("stride_s") or window_s / 2)
+    if stride_s > window_s:
+        raise ValueError(f"stride_s: got {stride_s}; expected at most window_s, which is {window_s}.")
+    for source in sources:
+        answer = _Answer(describe(source))
+        try:
+            for start_s, end_s, waveform in read_windows(source, window_s, stride_s, asked or WHOLE_S):
+                window = _Window(start_s, end_s, waveform, is_silent(waveform))
+                answer.windows.append(window)
+                yield window
+        except RecordingError as error:
+            answer.error = error
+        yield answer
+
+
+def _is_one(inputs: Any) -> bool:
+    """Whether this is a recording itself, and not many of them."""
+    if isinstance(inputs, (str, bytes, bytearray, memoryview, PathLike, Mapping, np.ndarray, torch.Tensor)):
+        return True
+    return (
+        hasattr(inputs, "read")
+        or hasattr(inputs, "get_all_samples")
+        or not hasattr(inputs, "__getitem__")
+        and (not hasattr(inputs, "__iter__"))
+    )
