@@ -1,0 +1,146 @@
+"""`hf-ser` as a person calls it, with a tiny model and generated sound."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+from hf_ser import cli
+from hf_ser.evaluation import load_classifier
+from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
+
+LABELS = ("neutral", "happy", "sad", "angry")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    torch.manual_seed(0)
+    config = AudioCNNConfig(
+        channels=(4, 4),
+        kernel_sizes=(5, 3),
+        hidden_size=8,
+        duration_s=0.5,
+        n_mels=24,
+        id2label=dict(enumerate(LABELS)),
+    )
+    AudioCNNForAudioClassification(config).save_pretrained(folder)
+    make_feature_extractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def recordings(tmp_path, tone):
+    """A folder with two recordings, one below the other, and a text file."""
+    folder = tmp_path / "recordings"
+    (folder / "deeper").mkdir(parents=True)
+    sf.write(folder / "a.wav", tone(0.6), 16_000)
+    sf.write(folder / "deeper" / "b.flac", tone(0.8, 44_100, 2), 44_100)
+    (folder / "notes.txt").write_text("no recording")
+    return folder
+
+
+@pytest.fixture
+def call(capsys, model):
+    """Run `hf-ser predict ... --model` -> exit code, stdout, stderr."""
+
+    def run(*words, command="predict", place=model):
+        tail = ["--model", str(place)] if command == "predict" else [str(place)]
+        code = cli.main([command, *map(str, words), *tail])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_json_holds_the_pipelines_answers(call, model, recordings):
+    code, out, _ = call(recordings, "--format", "json")
+    rows = json.loads(out)
+    assert code == 0 and [row["file"] for row in rows] == [f"{recordings}/a.wav", f"{recordings}/deeper/b.flac"]
+    loaded, extractor = load_classifier(str(model))
+    classify = SpeechEmotionPipeline(model=loaded, feature_extractor=extractor, task="audio-classification")
+    for row in rows:
+        expected = classify(row["file"])
+        assert [score["label"] for score in row["scores"]] == [score["label"] for score in expected]
+        np.testing.assert_allclose(
+            [its["score"] for its in row["scores"]], [its["score"] for its in expected], atol=1e-6
+        )
+
+
+def test_the_table_shows_every_label_and_the_timeline(call, recordings):
+    code, out, _ = call(recordings / "a.wav", "--timeline", "--window_s", 0.4, "--stride_s", 0.2)
+    lines = out.splitlines()
+    assert code == 0 and lines[0] == f"{recordings}/a.wav" and {line.split()[0] for line in lines[1:5]} == set(LABELS)
+    assert [line.split()[:3] for line in lines[5:]] == [["0.0", "to", "0.4"], ["0.2", "to", "0.6"]]
+    code, out, _ = call(recordings / "a.wav", "--top_k", 1)
+    assert len(out.splitlines()) == 2
+
+
+def test_csv_has_a_row_for_every_recording_and_window_and_a_column_for_every_label(call, recordings):
+    code, out, _ = call(recordings, "missing.wav", "--format", "csv", "--timeline", "--window_s", 0.4)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert code == cli.SOME_FAILED and {row["file"] for row in rows} >= {"missing.wav", f"{recordings}/a.wav"}
+    for row in rows[:-1]:
+        scores = [float(row[f"p_{label}"]) for label in LABELS]
+        assert sum(scores) == pytest.approx(1, abs=1e-5) and row["emotion"] == LABELS[int(np.argmax(scores))]
+    assert "no such file" in rows[-1]["error"] and rows[-1]["emotion"] == ""
+    assert [row["start"] for row in rows if row["file"].endswith("a.wav")] == ["", "0.0", "0.2"]
+
+
+def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recordings):
+    (recordings / "empty.wav").write_bytes(b"")
+    sf.write(recordings / "silent.wav", np.zeros(9000), 16_000)
+    code, out, error = call(recordings)
+    assert code == cli.SOME_FAILED and out.count("cannot be used") == 2 and out.count("neutral") == 2
+    assert "empty.wav: got no readable audio" in error and "silent.wav: got silence; expected a voice" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--batch_size", 0), "--batch_size 0; expected at least 1"),
+        (("--window_s", 0), "window_s: got 0.0; expected at least 0.1 s"),
+        (("--window_s", 1, "--stride_s", 2), "stride_s: got 2.0; expected at most window_s"),
+        (("--top_k", 0), "top_k: got 0; expected a whole number from 1"),
+        (("--device", "abacus"), "abacus"),
+    ],
+)
+def test_options_that_cannot_be_are_one_line_and_exit_code_2(call, recordings, words, message):
+    code, out, error = call(recordings, *words)
+    assert code == cli.WRONG_USE and out == "" and error.startswith("error: ") and message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_folders_and_models_that_are_none_are_refused(call, recordings, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    code, _, error = call(tmp_path / "nothing")
+    assert code == cli.WRONG_USE and "got a folder without recordings; expected files that end in" in error
+    code, _, error = call(recordings, place=tmp_path / "no_model")
+    assert code == cli.WRONG_USE and "no_model" in error and "Traceback" not in error
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict"])
+    assert ended.value.code == 2
+
+
+def test_ctrl_c_is_no_traceback(call, recordings, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_classifier", interrupt)
+    assert call(recordings)[0] == cli.INTERRUPTED
+
+
+def test_info_tells_what_a_model_is(call, companions):
+    code, out, _ = call(command="info", place=companions[0])
+    assert code == 0 and "ser-audio-cnn" in out and "neutral, calm, happy" in out
+    assert "synthetic recordings: these scores say nothing about real speech" in out
+    assert "UAR" in out and "seed 0" in out and "calibrated" in out
+
+
+def test_info_says_where_nothing_is_known(call):
+    code, out, _ = call(command="info")
+    assert code == 0 and "not told: there is no results.json beside it" in out
