@@ -13,6 +13,7 @@ import jsonschema
 import numpy as np
 
 import hf_ser
+from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.errors import SerError
 from hf_ser.evaluation.calibration import describe_calibration
@@ -105,6 +106,21 @@ def describe_dataset(data: SplitData, args: DataArguments) -> dict[str, Any]:
         "configuration": args.configuration,
         "synthetic": list(data.synthetic),
     }
+
+
+def describe_recordings(data: SplitData, args: DataArguments) -> dict[str, Any]:
+    """Whose recordings taught or chose a model, and what preparation kept out of them, for results.json.
+
+    Returns:
+        corpora, and quarantined: corpus -> reason -> files; None for a dataset that no longer tells, such as one on
+        the Hub.
+    """
+    corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
+    summary = Path(str(args.dataset)) / SUMMARY
+    if not summary.is_file():
+        return {"corpora": corpora, "quarantined": None}
+    kept_out = json.loads(summary.read_text(encoding="utf-8")).get("quarantined", {})
+    return {"corpora": corpora, "quarantined": {corpus: kept_out.get(corpus, {}) for corpus in corpora}}
 
 
 def describe_protocol(data: SplitData) -> dict[str, Any]:

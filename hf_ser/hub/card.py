@@ -1,40 +1,177 @@
-"""The model card: the template `model_card.md` filled only from results.json."""
+"""Cards: a model's, from the template `model_card.md` filled only from its run, and a dataset's as it goes out."""
 
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import yaml
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard
 
+from hf_ser.corpora import CORPORA
+from hf_ser.data import PROTOCOLS
+from hf_ser.data.splits import SPLITS_FILE, read_assignment
+from hf_ser.errors import SerError
+from hf_ser.hub.licences import data_licence, model_licence
+
+PLACEHOLDER = "PATH_OR_ID"  # where a card names its own folder or repository
 _HERE = Path(__file__).parent
 # A checkout holds the template at its top level; an installed wheel beside this file.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
+_FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "roc_{}")
 
 
-def render_model_card(results: dict[str, Any]) -> str:
-    """Render a model folder's README.md from what stands in its results.json."""
+class CardError(SerError):
+    """A card that the Hub would refuse."""
+
+
+def render_model_card(
+    results: dict[str, Any],
+    *,
+    corpora: Collection[str] | None = None,
+    figures: Collection[str] | None = None,
+    repository: str | None = None,
+) -> str:
+    """Render a model folder's README.md from what stands in its results.json.
+
+    Args:
+        results: what stands there.
+        corpora: that the model was trained on; default: as the results tell.
+        figures: names without suffix that lie in the folder; default: all that a run of this kind draws.
+        repository: the Hub id that the card will stand under; default: none yet.
+    """
     template = next(path for path in _TEMPLATES if path.is_file())
-    labels = next(iter(results["splits"].values()))["labels"]
+    corpora = sorted(trained_on(results) if corpora is None else corpora)
+    synthetic = results["dataset"]["synthetic"]
+    dataset, base = results["dataset"]["name"], results["training"].get("base_model", "")
     data = ModelCardData(
         language="en",
-        license="other",
-        license_name="see-the-corpora",
+        **model_licence(corpora, synthetic),
+        base_model=base if "/" in base else None,  # else a folder's name, which the Hub would look up
+        datasets=[dataset] if "/" in dataset else None,
         library_name="transformers",
         pipeline_tag="audio-classification",
-        tags=["speech-emotion-recognition", *(["synthetic"] if results["dataset"]["synthetic"] else [])],
+        tags=["speech-emotion-recognition", *corpora, *(["synthetic"] if synthetic else [])],
         metrics=["accuracy", "f1", "recall"],
-        model_name=results["name"],
+        model_name=results["name"] if repository is None else repository.partition("/")[2],
         eval_results=_eval_results(results),
     )
-    return str(
-        ModelCard.from_template(
-            data, template_path=str(template), name=results["name"], results={**results, "labels": labels}
-        )
+    card = ModelCard.from_template(
+        data,
+        template_path=str(template),
+        name=data.model_name,
+        place=repository or PLACEHOLDER,
+        results=results,
+        labels=next(iter(results["splits"].values()))["labels"],
+        needs_code=needs_code(results),
+        corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
+        figures=_drawn(results, figures),
+        recipe=_recipe(results),
+        known_protocols=PROTOCOLS,
     )
+    return str(card)
 
 
 def write_model_card(folder: Path, results: dict[str, Any]) -> None:
     """Write the card into a model folder."""
-    (folder / "README.md").write_text(render_model_card(results), encoding="utf-8")
+    (folder / "README.md").write_text(folder_card(folder, results), encoding="utf-8")
+
+
+def folder_card(folder: Path, results: dict[str, Any], repository: str | None = None) -> str:
+    """Render the card of a run's folder; `repository` is the Hub id that it will stand under."""
+    figures = {path.stem for path in (folder / "figures").glob("*.png")}
+    return render_model_card(results, corpora=trained_on(results, folder), figures=figures, repository=repository)
+
+
+def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]:
+    """The corpora whose clips taught or chose a model.
+
+    Older runs do not tell; then they follow from the folder's splits.csv, or else from what was scored.
+    """
+    told = results["training"].get("corpora")
+    if told is not None:
+        return list(told)
+    if folder is not None and (folder / SPLITS_FILE).is_file():
+        splits = read_assignment(folder / SPLITS_FILE)
+        return sorted({clip.partition("/")[0] for clip, split in splits.items() if split in ("train", "validation")})
+    return sorted({corpus for its in results["splits"].values() for corpus in its["groups"]["corpus"]["groups"]})
+
+
+def needs_code(results: dict[str, Any]) -> bool:
+    """Whether a model folder carries its architecture's code."""
+    return results["model_type"].startswith("ser-") or "sources" in results["training"]
+
+
+def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool) -> str:
+    """A prepared dataset's card as it goes to the Hub: its name, its licence, and whether the audio is there.
+
+    Args:
+        text: the README.md that preparation wrote.
+        corpora: whose recordings are in it.
+        repository: the Hub id.
+        with_audio: whether the audio goes along.
+    """
+    front, body = _parts(text)
+    front = {key: value for key, value in front.items() if key not in ("license", "license_name")}
+    front |= data_licence(corpora)
+    if not with_audio:
+        front["tags"] = [*front.get("tags", []), "metadata-only"]
+        heading, rest = body.split("\n\n", 1)
+        body = f"{heading}\n\n{_WITHOUT_AUDIO}\n\n{rest}"
+        body = body.replace("(corpus/stem), `audio`, `label`", "(corpus/stem), `label`")
+        body = re.sub(r"Audio is stored as 16 kHz mono.*?are installed\.\n\n", "", body, flags=re.DOTALL)
+    head = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    return f"---\n{head}---\n" + body.replace(PLACEHOLDER, repository)
+
+
+_WITHOUT_AUDIO = (
+    "**Metadata only: no audio is here**, since the licence of at least one corpus does not let it be passed on. Who "
+    "has the corpora makes the same clips with `recipes/prepare.py` and joins these rows by `sha256` (of the mono "
+    "samples) and `id`. The columns `split_...` hold each clip's split under each protocol."
+)
+
+
+def check_card(text: str, kind: str) -> None:
+    """Let huggingface_hub read a card as the Hub will.
+
+    Raises:
+        CardError: it cannot.
+    """
+    reader: type[RepoCard] = ModelCard if kind == "model" else DatasetCard
+    try:
+        data = reader(text).data.to_dict()
+    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+        raise CardError(f"README.md: {' '.join(str(error).split())}; expected metadata that the Hub takes.") from error
+    if "license" not in data:
+        raise CardError("README.md has no metadata with a licence; expected a card that a recipe wrote.")
+
+
+def _parts(text: str) -> tuple[dict[str, Any], str]:
+    found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
+    try:
+        front = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError as error:
+        raise CardError(f"README.md: {' '.join(str(error).split())}; expected valid YAML at its head.") from error
+    if found is None or not isinstance(front, dict):
+        raise CardError("README.md has no metadata at its head; expected a card that recipes/prepare.py wrote.")
+    return front, text[found.end() :]
+
+
+def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str]:
+    names = [name.format(split) for name in _FIGURES for split in (results["splits"] if "{}" in name else [""])]
+    if figures is None:
+        return [name for name in names if name != ("training_curves" if _is_hybrid(results) else "importances")]
+    return [name for name in names if name in figures]
+
+
+def _is_hybrid(results: dict[str, Any]) -> bool:
+    return "sources" in results["training"]
+
+
+def _recipe(results: dict[str, Any]) -> str:
+    if _is_hybrid(results):
+        return "fit_hybrid"
+    return "train_companion" if results["model_type"].startswith("ser-") else "finetune"
 
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
@@ -55,4 +192,5 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
         for split, scored in results["splits"].items()
         if split == "test"
         for metric, name in names.items()
+        if scored["scores"][metric] is not None
     ]

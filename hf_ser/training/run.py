@@ -26,7 +26,7 @@ from hf_ser.evaluation import (
     write_json,
     write_run,
 )
-from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe_protocol
+from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe_protocol, describe_recordings
 from hf_ser.evaluation.sources import clip_columns
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
@@ -235,6 +235,9 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
     }
     if args.augmentation:
         training["augmentation"] = args.augmentation
+    base = str(getattr(model.config, "_name_or_path", "") or "")  # empty for a model trained from scratch
+    if base:
+        training["base_model"] = Path(base).name if Path(base).exists() else base
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return describe(data, data_args, name, str(model.config.model_type), parameters, training)  # type: ignore[union-attr]
 
@@ -263,7 +266,7 @@ def describe(
         },
         "protocol": describe_protocol(data),
         "preprocessing": data_args.preprocessing,
-        "training": training,
+        "training": {**training, **describe_recordings(data, data_args)},
         "seeds": [training["seed"]],
         "versions": versions(),
         "splits": {},

@@ -1,0 +1,390 @@
+"""Pushing a folder to the Hub: what would go is planned and checked without a network, and goes in one commit."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, constants, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+import hf_ser
+from hf_ser.arguments import ConfigError
+from hf_ser.data.prepare import SUMMARY
+from hf_ser.errors import SerError
+from hf_ser.evaluation.results import RESULTS
+from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
+from hf_ser.hub.checks import (
+    Outgoing,
+    check_contents,
+    check_dataset,
+    check_model,
+    find_kind,
+    goes,
+    sort_files,
+    without_audio,
+)
+from hf_ser.hub.licences import LicenceError, check_audio
+
+_MARKS = {"model": RESULTS, "dataset": SUMMARY}  # what a repository that a recipe pushed has
+_MADE_BY_HAND = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md"}
+_SAME_COMMAND = "the same command goes on, and sends nothing that arrived already."
+
+
+class PushError(SerError):
+    """A push that the Hub refuses or that does not get through."""
+
+
+@dataclass
+class PushArguments:
+    """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`)."""
+
+    folder: str = field(metadata={"help": "folder of a model or of a prepared dataset"})
+    repository: str = field(metadata={"help": "where to, as OWNER/NAME"})
+    kind: str | None = field(default=None, metadata={"help": "model or dataset; default: what the folder holds"})
+    dry_run: bool = field(default=True, metadata={"help": "show what would go, without a network; false: push"})
+    private: bool = field(
+        default=True, metadata={"help": "who may see a new repository: only its owner, or everybody"}
+    )
+    metadata_only: bool = field(default=False, metadata={"help": "of a dataset: all but the audio"})
+    tag: str | None = field(default=None, metadata={"help": "name for the pushed revision, such as v1"})
+    message: str | None = field(default=None, metadata={"help": "of the commit; default: what was pushed"})
+
+    def __post_init__(self) -> None:
+        try:
+            validate_repo_id(self.repository)
+        except HFValidationError as error:
+            raise ConfigError(f"--repository {self.repository}: {error}") from error
+        if "/" not in self.repository:
+            raise ConfigError(f"--repository {self.repository} names no owner; expected OWNER/{self.repository}.")
+        if self.kind not in (None, "model", "dataset"):
+            raise ConfigError(f"--kind {self.kind}; expected model or dataset.")
+        if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
+            raise ConfigError(
+                f"--tag {self.tag}; expected letters, digits, dots and dashes, such as v1, and not main."
+            )
+        if self.tag is not None and re.fullmatch(r"[0-9a-f]{40}", self.tag):
+            raise ConfigError(f"--tag {self.tag} looks like a commit; expected a name such as v1.")
+        if self.message is not None and not self.message.strip():
+            raise ConfigError("--message is empty; expected a line, or leave it out.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a push would do.
+
+    Args:
+        kind: model or dataset.
+        files: that go.
+        left: what stays in the folder.
+        notes: what the person must know before it is done.
+        line: Python that loads it, with {revision} in it.
+    """
+
+    kind: str
+    files: Sequence[Outgoing]
+    left: Sequence[str]
+    notes: Sequence[str]
+    line: str
+
+    @property
+    def card(self) -> str:
+        """The README.md that goes."""
+        return next(file.read().decode() for file in self.files if file.path == "README.md")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What became of a push: address, commit, tag, and the Python that loads this very revision."""
+
+    url: str
+    revision: str
+    tag: str | None
+    line: str
+
+
+def make_plan(args: PushArguments, token: str | None = None) -> Plan:
+    """Choose what goes and check all of it; no network is asked.
+
+    Args:
+        args: what to push, and how.
+        token: must occur in none of the files.
+
+    Raises:
+        SerError: the folder is not whole, or holds what must not leave it, or a licence forbids the push.
+    """
+    folder = Path(args.folder)
+    kind = find_kind(folder)
+    if args.kind not in (None, kind):
+        raise ConfigError(
+            f"--kind {args.kind}, but {folder} holds a {kind}; leave --kind out, or choose another folder."
+        )
+    if kind == "model" and args.metadata_only:
+        raise ConfigError("--metadata_only true is for datasets, and this is a model; leave it out.")
+    files, left = sort_files(folder, kind)
+    plan = (_plan_model if kind == "model" else _plan_dataset)(args, folder, files, left)
+    check_card(plan.card, kind)
+    message = Outgoing("--message", (args.message or "").encode())
+    check_contents([*plan.files, message], {"your own token": token or ""})
+    return plan
+
+
+def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
+    results = check_model(folder, [file.path for file in files])
+    synthetic = list(results["dataset"]["synthetic"])
+    _refuse_public_synthetic(args, synthetic, "a model that was trained on")
+    card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())
+    files = _with_card(card, files)
+    corpora = set(trained_on(results, folder)) - set(synthetic)
+    notes = []
+    if "savee" in corpora:
+        notes.append("SAVEE is for research by who registered: ask its makers before this model is used otherwise.")
+    trust = ", trust_remote_code=True" if needs_code(results) else ""
+    line = (
+        "from transformers import pipeline\n"
+        f'classifier = pipeline("audio-classification", model="{args.repository}", revision="{{revision}}"{trust})'
+    )
+    return Plan("model", files, left, notes, line)
+
+
+def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
+    summary, corpora = check_dataset(folder)
+    synthetic = list(summary.get("synthetic", ()))
+    real = [corpus for corpus in corpora if corpus not in synthetic]
+    notes = [] if args.metadata_only else check_audio(real, args.private)
+    _refuse_public_synthetic(args, synthetic, "a dataset of")
+    if args.metadata_only:
+        tables = [Outgoing(its.path, without_audio(its)) for its in files if its.path.endswith(".parquet")]
+        summary |= {"metadata_only": True, "files": {Path(its.path).name: its.size for its in tables}}
+        tables.append(Outgoing(SUMMARY, json.dumps(summary, indent=2).encode()))
+        files = [*tables, *(its for its in files if its.path not in {table.path for table in tables})]
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    card = dataset_card(text, real, args.repository, with_audio=not args.metadata_only)
+    files = _with_card(Outgoing("README.md", card.encode()), files)
+    line = (
+        "from datasets import load_dataset\n"
+        f'dataset = load_dataset("{args.repository}", "all", revision="{{revision}}")'
+    )
+    return Plan("dataset", files, left, notes, line)
+
+
+def _with_card(card: Outgoing, files: Sequence[Outgoing]) -> list[Outgoing]:
+    return [card, *sorted((file for file in files if file.path != card.path), key=lambda file: file.path)]
+
+
+def _refuse_public_synthetic(args: PushArguments, synthetic: Sequence[str], what: str) -> None:
+    if synthetic and not args.private:
+        raise LicenceError(
+            f"--private false would publish {what} synthetic recordings ({', '.join(synthetic)}) under the names of "
+            "real corpora; expected real ones. Push privately."
+        )
+
+
+def describe(plan: Plan, args: PushArguments) -> str:
+    """The plan as a person reads it: files, sizes, what stays, and the card."""
+    total = sum(file.size for file in plan.files)
+    seen = "private" if args.private else "PUBLIC"
+    rows = [f"  {_size(file.size):>10}  {file.path}" for file in plan.files]
+    parts = [f"{args.repository}: {plan.kind}, {seen}, {len(plan.files)} files, {_size(total)}", *rows]
+    if plan.left:
+        parts.append(f"Stays here: {', '.join(plan.left)}")
+    parts += [f"Note: {note}" for note in plan.notes]
+    return "\n".join([*parts, "", "README.md:", "", plan.card])
+
+
+def _size(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} GB"
+
+
+def find_token() -> str:
+    """The token that huggingface_hub has.
+
+    Raises:
+        PushError: it has none, or is told to stay off the network.
+    """
+    if constants.HF_HUB_OFFLINE:
+        raise PushError("HF_HUB_OFFLINE is set, so that nothing can be pushed; unset it.")
+    token = get_token()
+    if not token:
+        raise PushError(
+            "no token of the Hub was found; expected one that may write. Make one under Settings > Access Tokens on "
+            "the Hub, then run `hf auth login` or set HF_TOKEN. Nothing was sent."
+        )
+    return token
+
+
+def send(plan: Plan, args: PushArguments, token: str) -> Pushed:
+    """Push in one commit: a reader sees all of it or nothing.
+
+    Files that arrived before a push broke off are not sent again. If the repository holds exactly this already, there
+    is no new commit.
+
+    Raises:
+        PushError: the Hub cannot be reached or refuses; the message tells what was done.
+    """
+    api = HfApi(token=token)
+    with _plainly(args, "Nothing was sent."):
+        _validate(plan)
+        before, there = _open_repository(api, plan, args)
+        tagged = _tagged(api, plan, args)
+    stale = sorted(path for path in there if goes(path, plan.kind) and path not in {its.path for its in plan.files})
+    same = not stale and _holds(there, plan)
+    if tagged is not None and not (same and tagged == before):
+        raise PushError(
+            f"{args.repository} has a tag {args.tag} already, on {tagged[:10]}; expected a new name. Choose another "
+            "--tag, or delete that one on the Hub. Nothing was sent."
+        )
+    revision = before if same else _commit(api, plan, args, before, stale)
+    if args.tag is not None and tagged is None:
+        done = f"The folder is on the Hub as {revision}, without the tag; the same command adds it."
+        with _plainly(args, done):
+            api.create_tag(args.repository, tag=args.tag, revision=revision, repo_type=plan.kind)
+    prefix = "datasets/" if plan.kind == "dataset" else ""
+    url = f"{api.endpoint}/{prefix}{args.repository}"
+    return Pushed(url, revision, args.tag, plan.line.format(revision=revision))
+
+
+def _validate(plan: Plan) -> None:
+    """Let the Hub itself judge the card, before anything is made there."""
+    try:
+        RepoCard(plan.card).validate(repo_type=plan.kind)
+    except HfHubHTTPError:
+        raise
+    except ValueError as error:
+        said = " ".join(str(error).split())[:500]
+        raise PushError(f"the Hub does not take the card's metadata: {said}. Nothing was sent.") from None
+
+
+def _open_repository(api: HfApi, plan: Plan, args: PushArguments) -> tuple[str, dict[str, str]]:
+    """Make the repository, or find that it is one to push to -> its last commit, and its files' hashes."""
+    try:
+        info = api.repo_info(args.repository, repo_type=plan.kind, files_metadata=True)
+    except RepositoryNotFoundError as error:
+        if error.response.status_code == 401:  # with a token, this is about the token
+            raise
+        other = "dataset" if plan.kind == "model" else "model"
+        if api.repo_exists(args.repository, repo_type=other):
+            raise PushError(
+                f"{args.repository} is a {other} on the Hub, and this is a {plan.kind}; expected another name, so "
+                "that nobody takes one for the other. Nothing was sent."
+            ) from None
+        api.create_repo(args.repository, repo_type=plan.kind, private=args.private)
+        info = api.repo_info(args.repository, repo_type=plan.kind, files_metadata=True)
+    if info.private != args.private:
+        # Who sees it decides whether the licences allow the push, so nothing goes on a guess.
+        is_now, flag = ("private", "true") if info.private else ("public", "false")
+        raise PushError(
+            f"{args.repository} is {is_now} on the Hub, which this push was not planned for; pass --private {flag}, "
+            "or change it in the repository's settings on the Hub. Nothing was sent."
+        )
+    there = _remote(info)
+    if not there.keys() <= _MADE_BY_HAND and _MARKS[plan.kind] not in there:
+        raise PushError(
+            f"{args.repository} holds something that no recipe pushed (it has no {_MARKS[plan.kind]}); expected a new "
+            "name or a repository of an earlier push. Choose another name. Nothing was sent."
+        )
+    return str(info.sha), there
+
+
+def _tagged(api: HfApi, plan: Plan, args: PushArguments) -> str | None:
+    """The commit that the tag stands on already."""
+    if args.tag is None:
+        return None
+    tags = api.list_repo_refs(args.repository, repo_type=plan.kind).tags
+    return next((tag.target_commit for tag in tags if tag.name == args.tag), None)
+
+
+def _commit(api: HfApi, plan: Plan, args: PushArguments, before: str, stale: Sequence[str]) -> str:
+    """Send all files and commit them at once -> the commit."""
+    operations: list[Any] = [CommitOperationAdd(file.path, _readable(file)) for file in plan.files]
+    operations += [CommitOperationDelete(path) for path in stale]
+    message = args.message or f"Push {Path(args.folder).resolve().name} with hf_ser {hf_ser.__version__}"
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*commit a data file")  # a model's predictions are meant
+            with _plainly(args, f"Nothing was committed: {_SAME_COMMAND}"):
+                commit = api.create_commit(
+                    args.repository, operations, commit_message=message, repo_type=plan.kind, parent_commit=before
+                )
+                return str(commit.oid)
+    except PushError:
+        landed = _landed(api, plan, args, before)  # the answer alone may have been lost
+        if landed is None:
+            raise
+        return landed
+
+
+def _landed(api: HfApi, plan: Plan, args: PushArguments, before: str) -> str | None:
+    try:
+        info = api.repo_info(args.repository, repo_type=plan.kind, files_metadata=True)
+    except (HTTPError, OSError):
+        return None
+    return info.sha if info.sha != before and _holds(_remote(info), plan) else None
+
+
+def _remote(info: Any) -> dict[str, str]:
+    """A repository's files: place -> SHA-256 of large ones, git's hash of the others."""
+    return {its.rfilename: its.lfs.sha256 if its.lfs else str(its.blob_id) for its in info.siblings or []}
+
+
+def _holds(there: dict[str, str], plan: Plan) -> bool:
+    return all(file.has(there.get(file.path)) for file in plan.files)
+
+
+def _readable(file: Outgoing) -> bytes | str:
+    return file.source if isinstance(file.source, bytes) else str(file.source)
+
+
+@contextmanager
+def _plainly(args: PushArguments, done: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises into one line, which ends in what was done. Addresses stay out of it: those of
+    the storage are secrets for as long as they are valid.
+    """
+    try:
+        yield
+    except OfflineModeIsEnabled:
+        raise PushError(f"HF_HUB_OFFLINE is set, so that nothing can be pushed; unset it. {done}") from None
+    except (HTTPError, OSError, RuntimeError) as error:
+        # An upload that fails is a RuntimeError, by LFS with the reason behind it, by Xet without.
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        if isinstance(cause, HfHubHTTPError):
+            raise PushError(f"{_refusal(cause.response.status_code, args)} {done}") from None
+        raise PushError(
+            f"{constants.ENDPOINT} cannot be reached, or the connection broke ({type(cause).__name__}); expected a "
+            f"way to the Hub. Try again when there is one. {done}"
+        ) from None
+
+
+def _refusal(status: int, args: PushArguments) -> str:
+    owner = args.repository.partition("/")[0]
+    said = {
+        401: "the Hub does not know the token (HTTP 401): it is mistyped, expired or revoked; run `hf auth login` "
+        "again, or set HF_TOKEN.",
+        403: f"the token may not write to {args.repository} (HTTP 403); expected one with write access, of {owner} or "
+        "of a member of it. Make one under Settings > Access Tokens on the Hub, or choose another --repository.",
+        404: f"{args.repository} is not there, or not to be seen with this token (HTTP 404); look at it on the Hub.",
+        409: f"{args.repository}, or what this push would make in it, has just been made by another push (HTTP 409).",
+        412: f"{args.repository} was changed by somebody else meanwhile (HTTP 412); look at it, then push again.",
+        413: "the Hub finds a file too large (HTTP 413); prepare the dataset with a smaller --max_shard_size.",
+        429: "the Hub asks for patience (HTTP 429): too many requests; try again in some minutes.",
+    }
+    if status in said:
+        return said[status]
+    if status >= 500:
+        return f"the Hub has trouble of its own (HTTP {status}); try again later."
+    return f"the Hub refuses (HTTP {status}); look at {args.repository} on the Hub."

@@ -1,0 +1,540 @@
+"""Pushes, from the command line to the Hub and back: whole or not at all, and never with the token in sight."""
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+import torch
+from huggingface_hub import HfApi, constants
+from test_checks import LABELS, make_model
+
+from hf_ser.arguments import run
+
+NAME = "owner/tiny"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def model_dir(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def data_dir(dataset_dir, tmp_path):
+    return Path(shutil.copytree(dataset_dir, tmp_path / "dataset"))
+
+
+def alter_summary(folder, **fields):
+    path = folder / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    return folder
+
+
+@pytest.fixture
+def call(hub, load_recipe, monkeypatch, capsys, caplog):
+    """Run the recipe as from a command line, by default with the owner's token; returns exit code, stdout and stderr.
+
+    Whatever is run, its token stands in nothing that it said or pushed.
+    """
+    recipe = load_recipe("push")
+    caplog.set_level(logging.DEBUG)
+
+    def run_it(folder, *words, repository=NAME, token="hf_owner"):
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        argv = ["push.py", "--folder", folder, "--repository", repository, "--dry_run", "false", *words]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in argv])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(recipe.main)
+        out, err = capsys.readouterr()
+        if token:
+            assert token not in out + err + caplog.text
+            for repo in hub.repos.values():
+                for commit in repo.commits.values():
+                    assert not any(token.encode() in blob.content for blob in commit.files.values())
+                    assert token not in commit.title + commit.message
+        return ended.value.code, out, [line for line in err.splitlines() if line.startswith("error: ")]
+
+    return run_it
+
+
+def contents(hub, name=NAME, kind="models", revision="main"):
+    files = hub.stored(name, kind).resolve(revision).files
+    return {path: blob.content for path, blob in files.items() if path != ".gitattributes"}
+
+
+def expect_whole(hub, folder, out):
+    """All of the folder is there in one commit, and the recipe said which."""
+    repo = hub.stored(NAME)
+    seen = contents(hub)
+    going = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    assert seen.keys() == going.keys() | {"README.md"}
+    assert all(seen[path] == its.read_bytes() for path, its in going.items() if path != "README.md")
+    assert f"Pushed to {hub.endpoint}/{NAME}\nRevision {repo.head.sha}" in out
+    assert repo.head.parent == repo.history("main")[-1].sha
+
+
+# --- what is pushed ---------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_shows_everything_and_asks_nobody(call, hub, model_dir):
+    code, out, errors = call(model_dir, "--dry_run", "true", token=None)
+    assert (code, errors, hub.requests) == (0, [], [])
+    assert f"{NAME}: model, private, " in out and "Nothing was sent. Add --dry_run false" in out
+    size = (model_dir / "model.safetensors").stat().st_size
+    assert re.search(rf"{size / 1000:.1f} kB  model.safetensors\n", out)
+    assert f'pipeline("audio-classification", model="{NAME}", trust_remote_code=True)' in out
+    assert "license: cc-by-nc-sa-4.0" in out and "PATH_OR_ID" not in out
+
+
+def test_a_model_goes_in_one_commit_to_a_private_repository(call, hub, model_dir):
+    (model_dir / "checkpoint-5").mkdir()
+    (model_dir / "checkpoint-5/optimizer.pt").write_bytes(b"state")
+    (model_dir / "train.log").write_text("words")
+    code, out, errors = call(model_dir, "--tag", "v1", "--message", "First words")
+    assert (code, errors) == (0, []) and "Stays here: checkpoint-5/, train.log\n" in out
+    repo = hub.stored(NAME)
+    shutil.rmtree(model_dir / "checkpoint-5")
+    (model_dir / "train.log").unlink()
+    expect_whole(hub, model_dir, out)
+    assert repo.private and repo.head.title == "First words" and repo.tags == {"v1": repo.head.sha}
+    assert f"Revision {repo.head.sha} (tag v1)" in out
+    assert f'model="{NAME}", revision="{repo.head.sha}", trust_remote_code=True)' in out
+    metadata = repo.head.card()
+    assert metadata["pipeline_tag"] == "audio-classification" and metadata["license"] == "cc-by-nc-sa-4.0"
+    assert metadata["model-index"][0]["name"] == "tiny"
+    assert not any("authorization" in its.headers for its in hub.requests if its.server == "storage")
+
+
+def test_a_new_push_is_a_commit_on_top_that_holds_this_folder_and_no_older_files(call, hub, model_dir):
+    (model_dir / "booster.txt").write_text("trees")
+    assert call(model_dir, "--tag", "v1")[0] == 0
+    repo = hub.stored(NAME)
+    first = repo.head.sha
+    hub.api("hf_owner").upload_file(path_or_fileobj=b"mine", path_in_repo="LICENSE", repo_id=NAME)
+    (model_dir / "booster.txt").unlink()
+    (model_dir / "report.md").write_text("other words")
+    code, out, _ = call(model_dir, "--tag", "v2")
+    assert code == 0 and set(contents(hub)) == {*(set(contents(hub, revision="v1")) - {"booster.txt"}), "LICENSE"}
+    assert contents(hub)["report.md"] == b"other words" and contents(hub)["LICENSE"] == b"mine"
+    assert repo.tags == {"v1": first, "v2": repo.head.sha} and len(repo.history("main")) == 4
+    uploads = len(hub.seen("PUT /storage"))
+    code, out, _ = call(model_dir, "--tag", "v2")  # again: nothing new, and the tag stands where it should
+    assert code == 0 and f"Revision {repo.head.sha} (tag v2)" in out
+    assert len(repo.history("main")) == 4 and len(hub.seen("PUT /storage")) == uploads
+    (model_dir / "report.md").write_text("third words")
+    code, _, errors = call(model_dir, "--tag", "v1")
+    assert code == 2 and "has a tag v1 already" in errors[0] and len(repo.history("main")) == 4
+
+
+def test_a_dataset_goes_privately_and_comes_back(call, hub, data_dir):
+    code, out, errors = call(data_dir, repository="owner/data")
+    assert (code, errors) == (0, [])
+    repo = hub.stored("owner/data", "datasets")
+    assert repo.private and f"Pushed to {hub.endpoint}/datasets/owner/data" in out
+    assert f'load_dataset("owner/data", "all", revision="{repo.head.sha}")' in out
+    seen = contents(hub, "owner/data", "datasets")
+    assert {path for path in seen if path.endswith(".parquet")} == {
+        f"data/{path.name}" for path in (data_dir / "data").iterdir()
+    }
+    card = seen["README.md"].decode()
+    assert 'load_dataset("owner/data", "all")' in card and "PATH_OR_ID" not in card and "synthetic" in card
+    assert repo.head.card()["configs"][0]["config_name"] == "all"
+
+
+def test_open_corpora_go_publicly_with_their_licences(call, hub, data_dir):
+    alter_summary(data_dir, synthetic=[])
+    code, out, errors = call(data_dir, "--private", "false", repository="owner/data")
+    assert (code, errors) == (0, []) and "dataset, PUBLIC" in out
+    repo = hub.stored("owner/data", "datasets")
+    assert not repo.private and repo.head.card()["license"] == ["cc-by-nc-sa-4.0", "odbl"]
+    card = repo.head.files["README.md"].content.decode()
+    assert "Livingstone SR, Russo FA (2018)" in card and "Cao H, Cooper DG" in card
+    assert hub.api().dataset_info("owner/data").sha == repo.head.sha  # anybody sees it
+
+
+def test_metadata_go_without_audio_and_with_the_splits(call, hub, data_dir):
+    from datasets import load_dataset
+
+    alter_summary(data_dir, synthetic=[])
+    code, out, errors = call(data_dir, "--metadata_only", "true", "--private", "false", repository="owner/data")
+    assert (code, errors) == (0, []) and "dataset, PUBLIC" in out
+    repo = hub.stored("owner/data", "datasets")
+    assert not repo.private and repo.head.card()["license"] == ["cc-by-nc-sa-4.0", "odbl"]
+    assert "metadata-only" in repo.head.card()["tags"]
+    card = repo.head.files["README.md"].content.decode()
+    assert "**Metadata only: no audio is here**" in card and "FLAC" not in card and "`audio`" not in card
+    stored = [blob.content for path, blob in repo.head.files.items() if path.endswith(".parquet")]
+    assert stored and not any(b"fLaC" in content for content in stored)
+    local = data_dir.parent / "local"
+    for path, blob in repo.head.files.items():
+        (local / path).parent.mkdir(parents=True, exist_ok=True)
+        (local / path).write_bytes(blob.content)
+    for name, column in (("all", "split_speaker_disjoint"), ("all-random", "split_random")):
+        whole, bare = load_dataset(str(data_dir), name), load_dataset(str(local), name)
+        for split, rows in bare.items():
+            assert "audio" not in rows.features and set(rows[column]) == {split}
+            assert rows.features["label"] == whole[split].features["label"]
+            kept = whole[split].remove_columns("audio")
+            assert {row["id"]: row["sha256"] for row in kept} == {row["id"]: row["sha256"] for row in rows}
+    written = json.loads((local / "preparation.json").read_text())["files"]
+    assert written == {path.name: path.stat().st_size for path in (local / "data").iterdir()}
+
+
+# --- what is refused before anything is sent ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("corpus", ["tess", "savee"])
+def test_closed_audio_never_becomes_public(call, hub, data_dir, corpus):
+    path = sorted((data_dir / "data").glob("*.parquet"))[0]
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("corpus")
+    # One clip of it among all, and not a word of it in what preparation wrote.
+    changed = table.set_column(place, "corpus", [[corpus, *table["corpus"].to_pylist()[1:]]])
+    pq.write_table(changed, path)
+    sizes = {its.name: its.stat().st_size for its in (data_dir / "data").iterdir()}
+    alter_summary(data_dir, synthetic=[], files=sizes)
+    code, _, errors = call(data_dir, "--private", "false", repository="owner/data")
+    assert code == 2 and f"would publish audio of {corpus.upper()}" in errors[0] and hub.requests == []
+    code, out, _ = call(data_dir, "--dry_run", "true", repository="owner/data")
+    assert code == 0 and ("SAVEE's agreement" in out) == (corpus == "savee")
+    code, out, _ = call(data_dir, "--private", "false", "--metadata_only", "true", repository="owner/data")
+    assert code == 0 and ("license: other" in out) == (corpus == "savee")
+    assert not any(b"fLaC" in blob.content for blob in hub.stored("owner/data", "datasets").head.files.values())
+    # To the public repository that is there now, audio does not go under the word private.
+    code, _, errors = call(data_dir, repository="owner/data")
+    assert code == 2 and "is public on the Hub, which this push was not planned for" in errors[0]
+
+
+def test_synthetic_recordings_stay_private(call, hub, data_dir, tmp_path):
+    model = make_model(tmp_path / "generated", synthetic=["ravdess"])
+    for folder, name in ((data_dir, "owner/data"), (model, NAME)):
+        code, _, errors = call(folder, "--private", "false", repository=name)
+        assert code == 2 and "synthetic recordings (ravdess" in errors[0] and "Push privately" in errors[0]
+        assert hub.requests == []
+    code, out, _ = call(model)
+    assert code == 0 and "trained-on-synthetic-recordings" in out and "**Trained and scored on synthetic" in out
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "results.json").unlink(), "holds no results.json"),
+        (lambda folder: (folder / "training_args.bin").write_bytes(b"x"), "is a pickle"),
+        (lambda folder: (folder / "report.md").write_text("hf_" + "a" * 34), "report.md holds a Hugging Face token"),
+        (lambda folder: (folder / "report.md").write_text("my hf_owner"), "report.md holds your own token"),
+        (lambda folder: (folder / "report.md").write_text("/home/ann/x"), "holds the local path /home/ann/x"),
+    ],
+)
+def test_folders_that_must_not_leave_do_not(call, hub, model_dir, damage, message):
+    damage(model_dir)
+    code, out, errors = call(model_dir)
+    assert code == 2 and message in errors[0] and hub.requests == []
+
+
+def test_a_token_in_the_message_is_found(call, hub, model_dir):
+    (code, out, errors) = call(model_dir, "--message", "by hf_" + "b" * 34)
+    assert code == 2 and "--message holds a Hugging Face token" in errors[0] and hub.requests == []
+
+
+def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, monkeypatch):
+    from hf_ser.hub import push
+
+    monkeypatch.setattr(push, "dataset_card", lambda *_, **__: "---\nlicense: mit\ntags: [\n---\nWords\n")
+    code, _, errors = call(data_dir, repository="owner/data")
+    assert code == 2 and "README.md" in errors[0] and hub.requests == []
+    monkeypatch.setattr(push, "check_card", lambda *_: None)
+    hub.fail("validate-yaml", status=400)
+    monkeypatch.setattr(push, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
+    code, _, errors = call(data_dir, repository="owner/data")
+    assert code == 2 and "does not take the card's metadata" in errors[0] and hub.repos == {}
+
+
+# --- what the Hub refuses -----------------------------------------------------------------------------------------
+
+
+def test_no_token_and_no_network_are_told_at_once(call, hub, model_dir, monkeypatch):
+    code, out, errors = call(model_dir, token=None)
+    assert code == 2 and "no token" in errors[0] and "hf auth login" in errors[0] and out == "" and not hub.requests
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    code, out, errors = call(model_dir)
+    assert code == 2 and "HF_HUB_OFFLINE is set" in errors[0] and not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("token", "repository", "message"),
+    [
+        ("hf_wrong", NAME, "does not know the token (HTTP 401)"),
+        ("hf_reader", NAME, "may not write to owner/tiny (HTTP 403)"),
+        ("hf_stranger", NAME, "may not write to owner/tiny (HTTP 403)"),
+        ("hf_owner", "elsewhere/tiny", "may not write to elsewhere/tiny (HTTP 403)"),
+    ],
+)
+@pytest.mark.parametrize("there", [None, "private", "public"])
+def test_tokens_that_may_not_write_make_nothing(call, hub, model_dir, token, repository, message, there):
+    if there and repository == NAME:
+        hub.api("hf_owner").create_repo(NAME, private=there == "private")
+    words = ["--private", "false"] if there == "public" else []
+    code, _, errors = call(model_dir, *words, repository=repository, token=token)
+    assert code == 2 and message in errors[0] and "Traceback" not in errors[0]
+    assert re.search("Nothing was (sent|committed)", errors[0])
+    assert all(len(repo.history("main")) == 1 and not repo.objects for repo in hub.repos.values())
+
+
+def test_a_name_that_is_something_else_is_refused(call, hub, model_dir, data_dir):
+    api = hub.api("hf_owner")
+    api.create_repo(NAME, repo_type="dataset")
+    code, _, errors = call(model_dir)
+    assert code == 2 and f"{NAME} is a dataset on the Hub, and this is a model" in errors[0]
+    assert ("models", NAME) not in hub.repos
+    api.create_repo("owner/mine", private=True)
+    api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="owner/mine")
+    code, _, errors = call(model_dir, repository="owner/mine")
+    assert code == 2 and "holds something that no recipe pushed" in errors[0]
+    assert contents(hub, "owner/mine") == {"config.json": b"{}"}
+    api.create_repo("owner/public")
+    code, _, errors = call(model_dir, repository="owner/public")
+    assert code == 2 and "is public on the Hub" in errors[0] and "--private false" in errors[0]
+    code, _, errors = call(model_dir, "--private", "false", repository="owner/mine")
+    assert code == 2 and "is private on the Hub" in errors[0] and "--private true" in errors[0]
+
+
+def test_a_repository_made_by_hand_is_pushed_to(call, hub, model_dir):
+    api = hub.api("hf_owner")
+    api.create_repo(NAME, private=True)
+    api.upload_file(path_or_fileobj=b"# mine\n", path_in_repo="README.md", repo_id=NAME)
+    assert call(model_dir)[0] == 0 and b"## Scores" in contents(hub)["README.md"]
+
+
+@pytest.mark.parametrize(
+    "place", ["/api/validate-yaml", "/api/repos/create", "/preupload/", "objects/batch", "/commit/"]
+)
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "does not know the token"),
+        (403, "may not write"),
+        (409, "has just been made by another push"),
+        (412, "was changed by somebody else meanwhile"),
+        (429, "asks for patience"),
+        (500, "has trouble of its own (HTTP 500)"),
+        (418, "the Hub refuses (HTTP 418)"),
+    ],
+)
+def test_every_refusal_is_told_and_the_same_command_goes_on(call, hub, model_dir, place, status, message):
+    hub.fail(place, times=None, status=status)
+    code, _, errors = call(model_dir)
+    assert code == 2 and message in errors[0] and re.search("Nothing was (sent|committed)", errors[0])
+    assert all(set(repo.head.files) == {".gitattributes"} for repo in hub.repos.values())
+    hub.faults.clear()
+    code, out, _ = call(model_dir)
+    assert code == 0
+    expect_whole(hub, model_dir, out)
+
+
+def test_somebody_elses_commit_meanwhile_is_not_overwritten(call, hub, model_dir, monkeypatch):
+    from hf_ser.hub import push
+
+    assert call(model_dir)[0] == 0
+    (model_dir / "report.md").write_text("other")
+    opened = push._open_repository
+
+    def racing(api, plan, args):
+        seen = opened(api, plan, args)
+        api.upload_file(path_or_fileobj=b"theirs", path_in_repo="report.md", repo_id=NAME)
+        return seen
+
+    monkeypatch.setattr(push, "_open_repository", racing)
+    code, _, errors = call(model_dir)
+    assert code == 2 and "was changed by somebody else meanwhile" in errors[0]
+    assert contents(hub)["report.md"] == b"theirs"
+
+
+# --- what breaks on the way ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["/api/validate-yaml", "/api/models/owner/tiny", "/preupload/", "/commit/"])
+def test_a_broken_connection_commits_nothing(call, hub, model_dir, place):
+    hub.fail(place, times=None, cut_after=10)
+    code, _, errors = call(model_dir)
+    assert code == 2 and "cannot be reached, or the connection broke" in errors[0]
+    assert re.search("Nothing was (sent|committed)", errors[0]) and "signature" not in errors[0]
+    assert all(set(repo.head.files) == {".gitattributes"} for repo in hub.repos.values())
+    hub.faults.clear()
+    code, out, _ = call(model_dir)
+    assert code == 0
+    expect_whole(hub, model_dir, out)
+
+
+def test_no_hub_at_all(call, hub, model_dir, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    code, _, errors = call(model_dir)
+    assert code == 2 and "http://127.0.0.1:9 cannot be reached" in errors[0] and "Nothing was sent" in errors[0]
+
+
+def test_an_upload_that_breaks_off_goes_on_with_what_is_left(call, hub, model_dir):
+    weights = (model_dir / "model.safetensors").read_bytes()
+    hub.fail(f"PUT /storage/{hashlib.sha256(weights).hexdigest()}", times=None, cut_after=1000)
+    code, _, errors = call(model_dir)
+    assert code == 2 and "Nothing was committed: the same command goes on" in errors[0]
+    assert "signature" not in errors[0] and "/storage/" not in errors[0]
+    repo = hub.stored(NAME)
+    arrived = set(repo.objects)
+    assert set(repo.head.files) == {".gitattributes"} and arrived
+    hub.faults.clear()
+    hub.requests.clear()
+    code, out, _ = call(model_dir)
+    assert code == 0
+    expect_whole(hub, model_dir, out)
+    sent = {re.search("[0-9a-f]{64}", its.path)[0] for its in hub.seen("PUT /storage")}
+    assert hashlib.sha256(weights).hexdigest() in sent and not sent & arrived
+
+
+def test_what_xet_raises_is_told_without_its_addresses(call, hub, model_dir, monkeypatch):
+    def failing(*_, **__):
+        raise RuntimeError("Data processing error: https://storage/x?signature=secret")
+
+    monkeypatch.setattr(HfApi, "create_commit", failing)
+    code, _, errors = call(model_dir)
+    assert code == 2 and "the connection broke (RuntimeError)" in errors[0] and "secret" not in errors[0]
+
+
+def test_a_storage_that_fails_once_is_no_failure(call, hub, model_dir):
+    hub.fail("PUT /storage/", times=2, status=500)
+    code, out, _ = call(model_dir)
+    assert code == 0
+    expect_whole(hub, model_dir, out)
+
+
+def test_a_commit_whose_answer_was_lost_is_found(call, hub, model_dir):
+    fault = hub.fail("/commit/", lose_answer=True)
+    code, out, _ = call(model_dir, "--tag", "v1")
+    assert code == 0 and fault.hits == 1
+    expect_whole(hub, model_dir, out)
+    assert hub.stored(NAME).tags == {"v1": hub.stored(NAME).head.sha}
+
+
+def test_what_was_created_before_the_answer_was_lost_is_taken_up(call, hub, model_dir):
+    hub.fail("/api/repos/create", lose_answer=True)
+    assert call(model_dir)[0] == 2
+    code, out, _ = call(model_dir)
+    assert code == 0
+    expect_whole(hub, model_dir, out)
+
+
+def test_a_tag_that_fails_is_told_and_added_by_the_same_command(call, hub, model_dir):
+    hub.fail("POST .*/tag/", times=None, status=500)
+    code, _, errors = call(model_dir, "--tag", "v1")
+    repo = hub.stored(NAME)
+    assert code == 2 and f"is on the Hub as {repo.head.sha}, without the tag" in errors[0]
+    hub.faults.clear()
+    code, out, _ = call(model_dir, "--tag", "v1")
+    assert code == 0 and repo.tags == {"v1": repo.head.sha} and len(repo.history("main")) == 2
+
+
+# --- and loaded again -------------------------------------------------------------------------------------------
+
+_CHILD = """
+import json, sys
+import numpy as np
+
+(lines, examples), waveform = json.load(open(sys.argv[1])), np.load(sys.argv[2])
+sound, seen = {"raw": waveform, "sampling_rate": 16_000}, {}
+for example in examples:
+    exec(example, {})
+for name, line in lines.items():
+    scope = {}
+    exec(line, scope)
+    if "classifier" in scope:
+        seen[name] = {row["label"]: row["score"] for row in scope["classifier"](dict(sound), top_k=None)}
+    else:
+        seen[name] = {split: len(rows) for split, rows in scope["dataset"].items()}
+        stream = scope["load_dataset"]("owner/data", "all", split="test", streaming=True)
+        seen["stream"] = [[row["id"], len(row["audio"]["bytes"])] for row in stream]
+assert "hf_ser" not in sys.modules
+print(json.dumps(seen))
+"""
+
+
+@pytest.fixture(scope="module")
+def hybrid_dir(companions, sounds_dir, tmp_path_factory):
+    from hf_ser.data import DataArguments, load_splits
+    from hf_ser.evaluation import report
+    from hf_ser.hub import write_model_card
+    from hf_ser.hybrids.arguments import HybridArguments
+    from hf_ser.hybrids.fitting import fit_hybrid
+
+    folder, data_args = (
+        tmp_path_factory.mktemp("hybrids") / "stack",
+        DataArguments(str(sounds_dir), "ravdess", "random"),
+    )
+    args = HybridArguments(str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "_draw", lambda *_: {})
+        write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
+    return folder
+
+
+@pytest.mark.slow
+def test_what_was_pushed_loads_by_the_printed_lines_in_a_fresh_process(
+    call, hub, companions, hybrid_dir, data_dir, tiny_config, tmp_path
+):
+    from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
+
+    from hf_ser.evaluation import load_classifier, read_results
+
+    torch.manual_seed(0)
+    fields = {name: value for name, value in tiny_config.items() if name != "model_type"}
+    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
+    wav2vec2 = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**fields, **names))
+    folders = {"companion": companions[0], "hybrid": hybrid_dir}
+    folders |= {"wav2vec2": make_model(tmp_path / "wav2vec2", model=wav2vec2), "data": data_dir}
+    lines = {}
+    for name in ("companion", "hybrid"):
+        told = read_results(folders[name])["training"]
+        assert told["corpora"] == ["ravdess"] and told["quarantined"] == {"ravdess": {}}
+    for name, folder in folders.items():
+        code, out, errors = call(folder, repository=f"owner/{name}")
+        assert (code, errors) == (0, []), out
+        lines[name] = out.partition("Load it with:\n")[2]
+    assert ["trust_remote_code" in lines[name] for name in folders] == [True, True, False, False]
+    hub.api("hf_owner").delete_file("model.safetensors", "owner/wav2vec2")  # so that only the revision's own will do
+    waveform = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    np.save(tmp_path / "waveform.npy", waveform)
+    soundfile.write(tmp_path / "recording.wav", waveform / 8, 16_000)
+    cards = {name: contents(hub, f"owner/{name}")["README.md"].decode() for name in ("companion", "hybrid")}
+    cards["data"] = contents(hub, "owner/data", "datasets")["README.md"].decode()
+    examples = [re.search(r"```python\n(.*?)```", card, re.DOTALL)[1] for card in cards.values()]
+    (tmp_path / "lines.json").write_text(json.dumps([lines, examples]))
+    command = [sys.executable, "-I", "-c", _CHILD, str(tmp_path / "lines.json"), str(tmp_path / "waveform.npy")]
+    environment = hub.environment(token="hf_reader")
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    for name in ("companion", "hybrid", "wav2vec2"):
+        model, extractor = load_classifier(str(folders[name]))
+        inputs = extractor([waveform], sampling_rate=16_000, return_tensors="pt")
+        with torch.inference_mode():
+            scores = model.eval()(**inputs).logits[0].softmax(0).tolist()
+        expected = {model.config.id2label[number]: score for number, score in enumerate(scores)}
+        assert seen[name] == {label: pytest.approx(score, abs=1e-3) for label, score in expected.items()}
+    from datasets import load_dataset
+
+    local = load_dataset(str(data_dir), "all")
+    assert seen["data"] == {split: len(rows) for split, rows in local.items()}
+    assert seen["stream"] == [[row["id"], len(row["audio"]["bytes"])] for row in local["test"]]
+    assert not any("authorization" in request.headers for request in hub.requests if request.server == "storage")

@@ -1,0 +1,84 @@
+"""`recipes/push.py` from its command line: dry runs of both kinds, and how it refuses; the Hub is in tests/hub."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from hf_ser.arguments import run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def call(load_recipe, monkeypatch, capsys):
+    """Run the recipe as from a command line, away from any Hub; returns the exit code, stdout and stderr."""
+    recipe = load_recipe("push")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+
+    def run_it(*words):
+        monkeypatch.setattr(sys, "argv", ["push.py", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            run(recipe.main)
+        return ended.value.code, *capsys.readouterr()
+
+    return run_it
+
+
+def test_a_dry_run_is_the_default_and_lists_files_sizes_and_the_card(call, dataset_dir):
+    code, out, err = call("--folder", dataset_dir, "--repository", "owner/data")
+    assert (code, err) == (0, "") and out.startswith("owner/data: dataset, private, ")
+    for path in (dataset_dir / "data").iterdir():
+        assert f" kB  data/{path.name}\n" in out
+    assert "preparation.json" in out and "quarantine.csv" in out and "\nREADME.md:\n\n---\npretty_name:" in out
+    assert 'load_dataset("owner/data", "all")' in out and out.rstrip().endswith("a new commit on top.")
+
+
+def test_metadata_are_smaller(call, dataset_dir):
+    words = ["--folder", dataset_dir, "--repository", "owner/data"]
+    total = [call(*words, *more)[1].splitlines()[0].rpartition(", ")[2] for more in ([], ["--metadata_only", "true"])]
+    assert "MB" in total[0] and float(total[1].split()[0]) < 400 and "kB" in total[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--repository", "emotions"], "--repository emotions names no owner; expected OWNER/emotions."),
+        (["--repository", "a/b/c"], "--repository a/b/c: "),
+        (["--repository", "owner/na me"], "--repository owner/na me: "),
+        (["--kind", "space"], "--kind space; expected model or dataset."),
+        (["--kind", "model"], "--kind model, but "),
+        (["--tag", "v 1"], "--tag v 1; expected letters, digits"),
+        (["--tag", "main"], "not main"),
+        (["--tag", "../x"], "--tag ../x; expected"),
+        (["--tag", "a" * 40], "looks like a commit"),
+        (["--message", "  "], "--message is empty"),
+        (["--private", "false"], "synthetic recordings (ravdess, crema_d)"),
+        (["--token", "x"], "unknown field token"),
+        (["--dryrun", "false"], "did you mean dry_run?"),
+        (["--folder", "absent"], "--folder absent: no such folder"),
+        (["--dry_run", "false"], "HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(call, dataset_dir, words, message):
+    given = {"--folder": dataset_dir, "--repository": "owner/data"} | dict(zip(words[::2], words[1::2], strict=True))
+    code, out, err = call(*(word for pair in given.items() for word in pair))
+    assert code == 2 and out == "" and err.count("\n") == 1 and err.startswith("error: ") and message in err
+
+
+def test_no_token_is_told_before_anything_is_looked_at(call, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    code, out, err = call("--folder", "absent", "--repository", "owner/data", "--dry_run", "false")
+    assert code == 2 and "no token of the Hub was found" in err and "`hf auth login`" in err and out == ""
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_program(dataset_dir):
+    command = [sys.executable, ROOT / "recipes/push.py", "--folder", dataset_dir, "--repository", "owner/data"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "Nothing was sent." in done.stdout
+    done = subprocess.run([*command, "--kind", "model"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: --kind model")
