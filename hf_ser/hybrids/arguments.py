@@ -10,7 +10,7 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.evaluation.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
-METAS = ("lightgbm", "logistic", "mean")
+METAS = ("lightgbm", "logistic", "pool", "mean")
 FIT_ON = ("train", "validation")
 
 
@@ -47,7 +47,9 @@ class HybridArguments:
         default_factory=list,
         metadata={"help": "NAME=FILE.parquet: anybody's probabilities by clip id; one NAME may have several files"},
     )
-    meta: str = field(default="lightgbm", metadata={"help": "what stacks: lightgbm, logistic or mean (no fitting)"})
+    meta: str = field(
+        default="lightgbm", metadata={"help": "what stacks: lightgbm, logistic, pool (a weight per base) or mean"}
+    )
     inner_folds: int = field(
         default=5, metadata={"help": "folds of the fitting clips that decide trees or C; fewer where speakers are few"}
     )

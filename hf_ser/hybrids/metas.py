@@ -10,9 +10,11 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+from scipy.optimize import minimize
 from sklearn.utils.class_weight import compute_sample_weight
 from tqdm import tqdm
 
+from hf_ser.evaluation import softmax
 from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.folds import Fold
 from hf_ser.models.hybrid import TINY
@@ -56,6 +58,43 @@ def fit_mean(features: np.ndarray, num_classes: int) -> Fitted:
         return columns.reshape(len(columns), -1, num_classes).mean(axis=1)
 
     return Fitted(predict, predict(features), 0)
+
+
+def fit_pool(features: np.ndarray, truth: np.ndarray, num_classes: int, folds: Sequence[Fold]) -> Fitted:
+    """Weigh the bases in a logarithmic opinion pool (Genest and Zidek 1986, "Combining Probability Distributions").
+
+    A class's score is the sum over bases of weight times log-probability; one weight from 0 per base, with the largest
+    likelihood. So few numbers can be fitted on the clips of a few speakers.
+    """
+    logs = np.log(np.maximum(features, TINY)).reshape(len(features), -1, num_classes)
+    held_out = np.zeros((len(truth), num_classes))
+    for fold in folds:
+        weights = _pool_weights(logs[fold.fitted], truth[fold.fitted])
+        held_out[fold.held_out] = _pooled(logs[fold.held_out], weights)
+    weights = _pool_weights(logs, truth)
+    matrix = np.concatenate([weight * np.eye(num_classes) for weight in weights], axis=1)
+    return Fitted(
+        lambda values: _pooled(np.log(np.maximum(values, TINY)).reshape(len(values), -1, num_classes), weights),
+        held_out,
+        len(weights),
+        {"weights": weights.tolist(), "inner_log_loss": _mean_loss(held_out, truth, folds)},
+        lambda values: np.log(np.maximum(values, TINY))[:, None, :] * matrix[None],
+        linear=(matrix, np.zeros(num_classes)),
+    )
+
+
+def _pooled(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log-probabilities (clips, bases, classes) -> probabilities (clips, classes)."""
+    return softmax(np.einsum("nbk,b->nk", logs, weights))
+
+
+def _pool_weights(logs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The weights (bases,) that give the clips the largest likelihood, which is concave in them."""
+    bases = logs.shape[1]
+    found = minimize(
+        lambda weights: log_loss(_pooled(logs, weights), truth), np.full(bases, 1 / bases), bounds=[(0, None)] * bases
+    )
+    return found.x
 
 
 def fit_logistic(

@@ -13,7 +13,7 @@ from hf_ser.hybrids.bases import Base, StackError, check_leaks, open_bases, prob
 from hf_ser.hybrids.columns import SourceError, check_columns, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
-from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean
+from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean, fit_pool
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
 from hf_ser.models import HybridForAudioClassification
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 MODEL_TYPES = {
     "lightgbm": "LightGBM on stacked probabilities",
     "logistic": "logistic regression on stacked log-probabilities",
+    "pool": "logarithmic pool of stacked probabilities",
     "mean": "mean of stacked probabilities",
 }
 LEAKY = (
@@ -153,6 +154,8 @@ def _fit(
     logger.info("Fitting %s on %d clips, %d inner folds", MODEL_TYPES[args.meta], len(truth), len(folds))
     if args.meta == "logistic":
         return fit_logistic(features, truth, len(classes), folds, args), len(folds)
+    if args.meta == "pool":
+        return fit_pool(features, truth, len(classes), folds), len(folds)
     return fit_lightgbm(features, truth, len(classes), names, folds, args), len(folds)
 
 

@@ -203,7 +203,7 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"bases": ["a"], "meta": "xgboost"}, "meta is 'xgboost'; expected one of lightgbm, logistic, mean"),
+        ({"bases": ["a"], "meta": "xgboost"}, "meta is 'xgboost'; expected one of lightgbm, logistic, pool, mean"),
         (
             {"kind": "stack"},
             r"kind is 'stack'; expected one of stacking, deep_features, random_forest \(did you mean stacking\?\)",

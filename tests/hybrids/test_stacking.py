@@ -126,6 +126,35 @@ def test_a_mean_is_the_mean(world):
     assert not (folder / "booster.txt").exists()
 
 
+def test_a_pool_weighs_bases_by_what_they_know(world):
+    a, b, noise = world.a(), world.b(), world.noise()
+    _, results = world.fit(a, noise, b, meta="pool")
+    weights = results["training"]["weights"]
+    assert weights[1] < 0.2 < min(weights[0], weights[2]) and results["training"]["fitted_parameters"] == 3
+    assert results["training"]["inner_folds"] == 5
+    log_loss = results["splits"]["test"]["scores"]["log_loss"]
+    for base in (a, b):  # calibrated, as the pool calibrates itself
+        assert log_loss < world.fit(base, meta="mean", calibrate=True)[1]["splits"]["test"]["scores"]["log_loss"]
+
+
+def test_a_pools_weights_are_those_that_made_the_labels():
+    rng = np.random.default_rng(0)
+    features = rng.dirichlet(np.ones(4), (6000, 2)).reshape(6000, 8)
+    scores = np.log(features).reshape(6000, 2, 4)
+    truth = (1.5 * scores[:, 0] + 0.25 * scores[:, 1] + rng.gumbel(size=(6000, 4))).argmax(axis=1)
+    folds = [folds_of(np.arange(6000) % 2 == 0), folds_of(np.arange(6000) % 2 == 1)]
+    fitted = metas.fit_pool(features, truth, 4, folds)
+    np.testing.assert_allclose(fitted.training["weights"], [1.5, 0.25], atol=0.1)
+    powers = features[:, :4] ** fitted.training["weights"][0] * features[:, 4:] ** fitted.training["weights"][1]
+    np.testing.assert_allclose(fitted.predict(features), powers / powers.sum(axis=1, keepdims=True), atol=1e-4)
+    # Of one base, the weight is what calibrates it: one over the temperature.
+    assert metas.fit_pool(features[:, :4], truth, 4, folds).training["weights"][0] == pytest.approx(1.4, abs=0.2)
+
+
+def folds_of(held_out):
+    return metas.Fold(np.flatnonzero(~held_out), np.flatnonzero(held_out))
+
+
 def test_the_folder_is_a_whole_run(world):
     folder, results = world.fit(world.a(), world.b())
     assert read_results(folder) == results
@@ -159,7 +188,7 @@ def test_the_stored_booster_gives_the_test_predictions(world):
     np.testing.assert_allclose(stored.probabilities, answers, atol=1e-9)
 
 
-@pytest.mark.parametrize("meta", ["lightgbm", "logistic"])
+@pytest.mark.parametrize("meta", ["lightgbm", "logistic", "pool"])
 def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch, meta):
     """By the rows themselves, which differ from clip to clip: those fitted on beside those asked about."""
     seen, asked = {}, []
@@ -182,6 +211,19 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
         monkeypatch.setattr(metas, "_grower", growing)
         monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
         monkeypatch.setattr(lightgbm.Dataset, "__init__", _keep_raw(lightgbm.Dataset.__init__))
+    elif meta == "pool":
+        pooled, latest = metas._pooled, [None]
+
+        def weighing(rows, truth):
+            latest[0] = keys(rows) if len(rows) < CLIPS["validation"] else None
+            return np.ones(rows.shape[1])
+
+        def pooling(rows, weights):
+            asked.append((latest[0], keys(rows)))
+            return pooled(rows, weights)
+
+        monkeypatch.setattr(metas, "_pool_weights", weighing)
+        monkeypatch.setattr(metas, "_pooled", pooling)
     else:
         regress, pad = metas.regression, metas.class_probabilities
 

@@ -190,7 +190,7 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     [
         ((), "got no base"),
         (("--bases", "runs/nothing"), "base nothing: runs/nothing is no folder"),
-        (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, mean"),
+        (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, pool, mean"),
         (("--base", "a"), r"unknown field base .did you mean bases"),
         (("--bases", "a_{fold}"), "asks for a fold; pass --fold"),
         (("--kind", "deep_features"), "got no base for kind deep_features; expected at least one in bases"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf_ser import cli
 from hf_ser.arguments import parse
 from hf_ser.corpora import synthetic
 from hf_ser.corpora.download import DownloadArguments
@@ -20,6 +21,7 @@ from hf_ser.data import DataArguments, PrepareArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.evaluation.comparison import BEGIN, END, CompareArguments
 from hf_ser.evaluation.comparison_report import compare_runs
+from hf_ser.hub.push import PushArguments
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.training import BaselineArguments, ModelArguments, SerTrainingArguments
 from hf_ser.training.search import SearchArguments
@@ -57,12 +59,13 @@ TYPES = {
     "recipes/baseline.py": (DataArguments, BaselineArguments),
     "recipes/compare.py": (CompareArguments,),
     "recipes/fit_hybrid.py": (DataArguments, HybridArguments),
+    "recipes/push.py": (PushArguments,),
     "recipes/search.py": (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments),
 }
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 29 and len(PYTHON) == 2
+    assert len(COMMANDS) == 34 and len(PYTHON) == 3
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
@@ -72,6 +75,9 @@ def test_a_command_is_known(command, monkeypatch):
     words = shlex.split(command)
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[0] == "hf-ser":
+        assert cli._parser().parse_args(words[1:]).command
         return
     script = next(word for word in words if word.startswith("recipes/") and word.endswith(".py"))
     assert (ROOT / script).is_file()
@@ -144,6 +150,7 @@ def test_the_yaml_examples_are_known(tmp_path):
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help"}  # of accelerate launch, and of every program
+    known |= {"format", "timeline"}  # of hf-ser
     without_benchmarks = re.sub(r"`python benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
     assert flags - known == set()
@@ -199,6 +206,8 @@ def test_the_training_command_and_the_pipeline_example_run(workplace):
     (workplace / "recording.wav").symlink_to(recording)
     code = PYTHON[1].replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
     assert _run([sys.executable, "-c", code], workplace).strip() == "8"
+    reported = _run([sys.executable, "-c", PYTHON[2]], workplace)
+    assert "missing.wav: got no such file" in reported and "'start': 0.0" in reported
     shown = _run(
         [sys.executable, "recipes/predict.py", "--model", "runs/quickstart", "--audio", "recording.wav"], workplace
     )
