@@ -7,10 +7,17 @@ from hf_ser.evaluation.calibration import (
     store_temperature,
     stored_temperature,
 )
-from hf_ser.evaluation.classifier import CheckpointError, label_names, load_classifier, missing_weights, quiet_loading
+from hf_ser.evaluation.classifier import (
+    CheckpointError,
+    check_device,
+    choose_device,
+    label_names,
+    load_classifier,
+    missing_weights,
+    quiet_loading,
+)
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, file_beside, model_results
-from hf_ser.evaluation.inputs import model_inputs
 from hf_ser.evaluation.intervals import compare, intervals
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
@@ -28,6 +35,8 @@ __all__ = [
     "PredictionsError",
     "ResultsError",
     "apply_temperature",
+    "check_device",
+    "choose_device",
     "compare",
     "cross_validate",
     "evaluate",
@@ -37,7 +46,6 @@ __all__ = [
     "label_names",
     "load_classifier",
     "missing_weights",
-    "model_inputs",
     "model_results",
     "predict_logits",
     "quiet_loading",

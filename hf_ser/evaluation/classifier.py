@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 import hf_ser.models  # noqa: F401 - makes the companion models known to transformers
+from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 
@@ -69,3 +71,20 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
             "classifier. Train its head with recipes/finetune.py first."
         )
     return model, extractor
+
+
+def check_device(name: str | None) -> None:
+    """Refuse a --device that torch does not know.
+
+    Raises:
+        ConfigError: with what was got.
+    """
+    try:
+        torch.device(name or "cpu")
+    except RuntimeError as error:
+        raise ConfigError(f"device is {name!r}; expected one such as cpu, cuda or cuda:1.") from error
+
+
+def choose_device(name: str | None) -> str:
+    """The device of this name; without one a GPU where there is one."""
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
@@ -17,7 +16,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
-from hf_ser.evaluation.classifier import label_names, load_classifier
+from hf_ser.evaluation.classifier import check_device, choose_device, label_names, load_classifier
 from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -81,10 +80,7 @@ class EvaluateArguments:
             raise ConfigError("calibrate needs the model's own classes; leave out label_mapping.")
         if self.predictions is not None:
             self._refuse(_FOR_MODELS, "predictions, which is a table")
-        try:
-            torch.device(self.device or "cpu")
-        except RuntimeError as error:
-            raise ConfigError(f"device is {self.device!r}; expected one such as cpu, cuda or cuda:1.") from error
+        check_device(self.device)
         output = Path(self.output_dir)
         if output.exists() and not output.is_dir():
             raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
@@ -281,7 +277,7 @@ class _Scorer:
             clips.durations,
             clips.decode,
             batch_size=self.args.batch_size,
-            device=self.args.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            device=choose_device(self.args.device),
             embeddings=embeddings,
         )
         order = np.argsort(rows)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import PreTrainedModel, Wav2Vec2FeatureExtractor
+from transformers import PreTrainedModel
 
-from hf_ser.evaluation.inputs import model_inputs
-from hf_ser.models import min_samples, takes_attention_mask
+from hf_ser.models import min_samples, model_inputs
+from hf_ser.models.encoder_inputs import batches_by_length, keep_classifier_inputs, takes_any_length
 
 _CHUNK = 8  # batches that are decoded together
 
@@ -54,11 +54,11 @@ def predict_logits(
     mine = [int(clip) for start in starts for clip in order[start : start + batch_size]]
     rows: list[int] = []
     logits: list[np.ndarray] = []
-    hook = _keep_inputs(model, embeddings) if embeddings is not None else None
+    hook = keep_classifier_inputs(model, embeddings) if embeddings is not None else None
     bar = tqdm(total=len(mine), desc="Predicting", unit="clip", disable=not progress)
     try:
         with torch.inference_mode(), bar:
-            for batch, waveforms in batches(mine, decode, batch_size, _takes_any_length(model, extractor)):
+            for batch, waveforms in batches(mine, decode, batch_size, takes_any_length(model.config, extractor)):
                 inputs = model_inputs(extractor, waveforms, min_samples(model.config))
                 output = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
                 rows += batch
@@ -70,13 +70,6 @@ def predict_logits(
     return np.asarray(rows, dtype=int), np.concatenate(logits) if logits else np.zeros(
         (0, model.config.num_labels or 0)
     )
-
-
-def _takes_any_length(model: PreTrainedModel, extractor: Any) -> bool:
-    """Whether clips of different lengths leave each other's answers alone: padding is masked, or all are as long."""
-    if not isinstance(extractor, Wav2Vec2FeatureExtractor):
-        return True  # spectrograms of a fixed length
-    return takes_attention_mask(model.config) and bool(extractor.return_attention_mask)
 
 
 def batches(
@@ -98,22 +91,5 @@ def batches(
             assert coming is not None
             waveforms = coming.result()
             coming = pool.submit(decode, chunks[number + 1]) if number + 1 < len(chunks) else None
-            lengths = [len(waveform) for waveform in waveforms]
-            ordered = sorted(range(len(chunk)), key=lambda index: -lengths[index])
-            batch: list[int] = []
-            for index in ordered:
-                if batch and (len(batch) == batch_size or not (any_length or lengths[index] == lengths[batch[0]])):
-                    yield [chunk[i] for i in batch], [waveforms[i] for i in batch]
-                    batch = []
-                batch.append(index)
-            yield [chunk[i] for i in batch], [waveforms[i] for i in batch]
-
-
-def _keep_inputs(model: PreTrainedModel, embeddings: list[np.ndarray]) -> Any:
-    """Keep what goes into the last layer: the pooled representation that every classifier of transformers has."""
-    head: Any = model.classifier
-
-    def keep(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        embeddings.extend(inputs[0].float().cpu().numpy())
-
-    return head.register_forward_pre_hook(keep)
+            for batch in batches_by_length([len(waveform) for waveform in waveforms], batch_size, any_length):
+                yield [chunk[i] for i in batch], [waveforms[i] for i in batch]

@@ -99,7 +99,7 @@ def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]
 
 def needs_code(results: dict[str, Any]) -> bool:
     """Whether a model folder carries its architecture's code."""
-    return results["model_type"].startswith("ser-") or "sources" in results["training"]
+    return results["model_type"].startswith("ser-") or _is_hybrid(results)
 
 
 def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool) -> str:

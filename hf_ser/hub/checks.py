@@ -192,9 +192,8 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
         model, _ = load_classifier(str(folder))
     except CheckpointError as error:
         raise FolderError(str(error).replace("--model ", "--folder ")) from error
-    except (
-        Exception
-    ) as error:  # other shapes, half a file, a broken configuration: transformers has many ways to say it
+    # Other shapes, half a file, a broken configuration: transformers has many ways to say it.
+    except Exception as error:
         said = " ".join(str(error).split())[:300]
         raise FolderError(
             f"--folder {folder}: the weights do not fit config.json or are broken ({said}); expected a whole trained "

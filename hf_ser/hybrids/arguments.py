@@ -4,9 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.evaluation import check_device
 from hf_ser.evaluation.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
@@ -106,10 +105,7 @@ class HybridArguments:
                 )
         self._check_bases()
         self._check_numbers()
-        try:
-            torch.device(self.device or "cpu")
-        except RuntimeError as error:
-            raise ConfigError(f"device is {self.device!r}; expected one such as cpu, cuda or cuda:1.") from error
+        check_device(self.device)
         folder = Path(self.output_dir)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")

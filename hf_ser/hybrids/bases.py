@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
@@ -18,6 +17,7 @@ from hf_ser.data.splits import AUDIO_OPTIONS, SPLITS_FILE, DataArguments, read_a
 from hf_ser.errors import SerError
 from hf_ser.evaluation import (
     Predictions,
+    choose_device,
     file_beside,
     label_names,
     load_classifier,
@@ -162,6 +162,18 @@ def _open_tables(name: str, places: Sequence[str]) -> Base:
     return Base(name, ", ".join(places), files, splits or None)
 
 
+def describe_bases(bases: Sequence[Base]) -> list[dict[str, Any]]:
+    """What results.json tells of them."""
+    return [{"name": base.name, "splits_hash": base.splits_hash} for base in bases]
+
+
+def untold(bases: Sequence[Base], what: str) -> list[str]:
+    """The note on bases whose training nothing tells of, for what was fitted on them; empty where there are none."""
+    names = ", ".join(base.name for base in bases if base.splits is None)
+    its = f"nothing tells which clips were trained on by {names}; the person who fitted the {what} vouches"
+    return [its] if names else []
+
+
 def check_leaks(base: Base, fitted: Sequence[str], tested: Sequence[str], allow_fitted: bool) -> None:
     """Refuse clips whose answers by this base say more than its answers to new clips would.
 
@@ -265,7 +277,7 @@ def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArgumen
             f"base {base.name} ({base.place}) has the classes {', '.join(names)}; expected {_order(labels)}."
         )
     clips = clips_of_split(split, replace(data_args, **base.audio_options(data_args)))
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(args.device)
     rows, logits = predict_logits(
         model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device
     )

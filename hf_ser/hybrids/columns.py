@@ -26,7 +26,15 @@ from transformers import (
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.data.splits import DataArguments, decoded
 from hf_ser.errors import SerError
-from hf_ser.evaluation import CheckpointError, file_beside, load_classifier, missing_weights, quiet_loading, versions
+from hf_ser.evaluation import (
+    CheckpointError,
+    choose_device,
+    file_beside,
+    load_classifier,
+    missing_weights,
+    quiet_loading,
+    versions,
+)
 from hf_ser.evaluation.predict import batches
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, StackError
@@ -190,7 +198,7 @@ def columns_of(source: Source, split: Any, data_args: DataArguments, args: Hybri
 
 def _compute(source: Source, split: Any, data_args: DataArguments, args: HybridArguments, name: str) -> np.ndarray:
     """Columns of all clips of a split, in batches of similar length."""
-    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(args.device)
     source.to(device)
     items = decoded(split, data_args.uncut())
     order = [int(row) for row in np.argsort(split["duration"], kind="stable")[::-1]]

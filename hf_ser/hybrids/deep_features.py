@@ -9,14 +9,14 @@ import numpy as np
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.bases import Base, check_leaks, open_bases
+from hf_ser.hybrids.bases import Base, check_leaks, describe_bases, open_bases, untold
 from hf_ser.hybrids.columns import check_columns, columns_of, open_source
 from hf_ser.hybrids.explanations import explain_columns
 from hf_ser.hybrids.folds import inner_folds
 from hf_ser.hybrids.metas import Fitted, fit_early_stopped, fit_lightgbm
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
-from hf_ser.hybrids.stacking import HELD_OUT, UNTOLD, known_classes, settings, spread
+from hf_ser.hybrids.stacking import HELD_OUT, known_classes, settings, spread
 from hf_ser.models.hybrid_sources import Source
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,16 @@ def open_embeddings(
     sources = [open_source(base, "embeddings", data.labels, every, data_args, args) for base in bases]
     fitted = set(data.splits[fit_on]["id"])
     notes = [SEEN] if any(fitted & _taught(base) for base in bases) else []
-    untold = [base.name for base in bases if base.splits is None]
-    notes += [f"{UNTOLD} {', '.join(untold)}; the person who fitted the hybrid vouches"] if untold else []
-    return bases, sources, notes
+    return bases, sources, notes + untold(bases, "hybrid")
 
 
 def _taught(base: Base) -> set[str]:
     return {clip for clip, split in (base.splits or {}).items() if split == "train"}
+
+
+def count_parameters(sources: Sequence[Source]) -> int:
+    """Of all models that the columns come from."""
+    return sum(parameter.numel() for source in sources for parameter in source.parameters())
 
 
 def columns_by_split(
@@ -94,16 +97,15 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
     per_class = np.abs(fitted.contributions(asked)).mean(axis=0)
     labels = [data.labels[index] for index in classes]
     explanation, importances = explain_columns(names, fitted.gain, "gain", per_class, labels)
-    sizes = [sum(parameter.numel() for parameter in source.parameters()) for source in sources]
     fit = Fit(
         MODEL_TYPE,
-        sum(sizes) + fitted.parameters,
+        count_parameters(sources) + fitted.parameters,
         {
             "seed": args.seed,
             "kind": args.kind,
             "fit_on": args.fit_on,
             "fit_clips": len(data.splits[args.fit_on]),
-            "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
+            "bases": describe_bases(bases),
             "layer": args.layer,
             "columns": len(names),
             "inner_folds": num_folds,

@@ -10,9 +10,9 @@ from tqdm import tqdm
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.evaluation import score
 from hf_ser.hybrids.arguments import HybridArguments, threads
-from hf_ser.hybrids.bases import Base
+from hf_ser.hybrids.bases import Base, describe_bases
 from hf_ser.hybrids.columns import check_columns, open_source
-from hf_ser.hybrids.deep_features import columns_by_split, open_embeddings
+from hf_ser.hybrids.deep_features import columns_by_split, count_parameters, open_embeddings
 from hf_ser.hybrids.explanations import explain_columns
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
@@ -48,7 +48,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         "kind": args.kind,
         "fit_on": "train",
         "fit_clips": len(data.splits["train"]),
-        "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
+        "bases": describe_bases(bases),
         "layer": args.layer,
         "columns": len(names),
         "trees": args.n_estimators,
@@ -59,11 +59,10 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         "best_value": best,
     }
     leaves = sum(int(tree.tree_.n_leaves) for tree in forest.estimators_)
-    sizes = [sum(parameter.numel() for parameter in source.parameters()) for source in sources]
     explanation, importances = explain_columns(names, forest.feature_importances_, "importance", None, data.labels)
     fit = Fit(
         model_type,
-        sum(sizes) + leaves,
+        count_parameters(sources) + leaves,
         training,
         lambda split: class_probabilities(forest, features[split], len(data.labels)),
         lambda temperature: assemble(sources, forest, data.labels, range(len(data.labels)), temperature),

@@ -9,7 +9,7 @@ import numpy as np
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.evaluation import Explanation
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.bases import Base, StackError, check_leaks, open_bases, probabilities
+from hf_ser.hybrids.bases import Base, StackError, check_leaks, describe_bases, open_bases, probabilities, untold
 from hf_ser.hybrids.columns import SourceError, check_columns, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
@@ -33,7 +33,6 @@ HELD_OUT = (
     "validation scores are of the inner folds: every clip is scored by a stack that was not fitted on it; only how "
     "much is fitted was chosen on these same clips"
 )
-UNTOLD = "nothing tells which clips were trained on by"
 
 
 def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, name: str) -> dict[str, Any]:
@@ -76,7 +75,7 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
             "meta": args.meta,
             "fit_on": "train (leaky)" if args.allow_leak else fit_on,
             "fit_clips": len(fitting),
-            "bases": [{"name": base.name, "splits_hash": base.splits_hash} for base in bases],
+            "bases": describe_bases(bases),
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,
             **fitted.training,
@@ -177,9 +176,8 @@ def _parameters(bases: list[Base], fitted: Fitted) -> int | None:
 
 
 def _notes(bases: list[Base], args: HybridArguments) -> list[str]:
-    untold = [base.name for base in bases if base.splits is None]
     notes = [LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
-    return notes + ([f"{UNTOLD} {', '.join(untold)}; the person who fitted the stack vouches"] if untold else [])
+    return notes + untold(bases, "stack")
 
 
 def _explain(

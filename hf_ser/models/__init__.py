@@ -15,7 +15,7 @@ from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassificati
 from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from hf_ser.models.cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
 from hf_ser.models.companion import CompanionConfig, CompanionModel
-from hf_ser.models.encoder_inputs import min_samples, takes_attention_mask
+from hf_ser.models.encoder_inputs import min_samples, model_inputs, takes_attention_mask
 from hf_ser.models.feature_extractor import make_feature_extractor
 from hf_ser.models.functionals import Functionals
 from hf_ser.models.hybrid import HybridConfig, HybridForAudioClassification
@@ -72,5 +72,6 @@ __all__ = [
     "TreeEnsembleConfig",
     "make_feature_extractor",
     "min_samples",
+    "model_inputs",
     "takes_attention_mask",
 ]

@@ -53,3 +53,12 @@ def check_stack(config: Any) -> None:
             f"kernel_sizes: got {config.kernel_sizes}; expected {blocks} odd numbers, one per entry of channels."
         )
     config.pooled_shape(blocks, config.pool_size)
+
+
+def check_loaded(info: dict[str, Any]) -> None:
+    """Raise ValueError where from_pretrained (with output_loading_info) did not find every tensor in its shape."""
+    absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
+    if absent:
+        more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
+        shown = ", ".join(absent[:8])
+        raise ValueError(f"tensors absent or of another shape: got none for {shown}{more}; expected all.")

@@ -1,6 +1,13 @@
-"""What the encoders of transformers take: with an attention mask or without, and how many samples at least."""
+"""Waveforms to what a model takes: padded to its floor, with a mask or without, in batches that change no answer."""
 
-from transformers import PreTrainedConfig
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedConfig, Wav2Vec2FeatureExtractor
+
+from .recordings import SAMPLING_RATE
 
 
 def takes_attention_mask(config: PreTrainedConfig) -> bool:
@@ -16,3 +23,58 @@ def min_samples(config: PreTrainedConfig) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
+
+
+def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) -> dict[str, torch.Tensor]:
+    """Pad waveforms (samples,) to a batch through the model's feature extractor, which also decides about the mask.
+
+    Args:
+        extractor: the model's own.
+        waveforms: float32 at 16 kHz.
+        floor: shorter ones are padded with zeros to so many samples (see `min_samples`).
+
+    Returns:
+        input_values (batch, samples) and attention_mask where the model takes one; other kinds of model get what their
+        extractor gives, such as spectrograms of a fixed length.
+    """
+    padded = [np.pad(waveform, (0, max(0, floor - len(waveform)))) for waveform in waveforms]
+    # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not be told to pad.
+    padding: dict[str, Any] = {"padding": True} if extractor.model_input_names[0] == "input_values" else {}
+    return dict(extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt", **padding))
+
+
+def takes_any_length(config: PreTrainedConfig, extractor: Any) -> bool:
+    """Whether clips of different lengths leave each other's answers alone: padding is masked, or all are as long."""
+    if not isinstance(extractor, Wav2Vec2FeatureExtractor):
+        return True  # spectrograms of a fixed length
+    return takes_attention_mask(config) and bool(extractor.return_attention_mask)
+
+
+def batches_by_length(lengths: Sequence[int], batch_size: int, any_length: bool) -> Iterator[list[int]]:
+    """Clips' numbers in batches, longest first.
+
+    Args:
+        lengths: samples of each clip.
+        batch_size: clips in a batch at most.
+        any_length: whether a batch may hold clips of different lengths.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batch and (len(batch) == batch_size or not (any_length or lengths[index] == lengths[batch[0]])):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def keep_classifier_inputs(model: Any, kept: list[np.ndarray]) -> Any:
+    """Append what goes into the last layer, a vector (dim,) per clip, at every call of a model -> hook to remove.
+
+    It is the pooled representation that every classifier of transformers has.
+    """
+
+    def keep(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        kept.extend(inputs[0].float().cpu().numpy())
+
+    return model.classifier.register_forward_pre_hook(keep)

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .checks import check_choice, check_number
+from .checks import check_choice, check_loaded, check_number
 from .frontend import check_finite, check_waveforms
 from .hybrid_sources import Source, SourceSettings
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
@@ -196,11 +196,7 @@ class HybridForAudioClassification(PreTrainedModel):
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
-        absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
-        if absent:
-            raise ValueError(
-                f"tensors absent or of another shape: got none for {', '.join(absent[:5])}; expected all."
-            )
+        check_loaded(info)
         if isinstance(model.classifier, TreeEnsemble):
             model.classifier.check()
         for source in model.sources:

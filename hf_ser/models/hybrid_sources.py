@@ -16,6 +16,7 @@ from .companion import CompanionConfig, CompanionModel
 from .encoder_inputs import min_samples, takes_attention_mask
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
+from .recordings import SAMPLING_RATE
 from .trimming import loud_part
 
 COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
@@ -25,7 +26,6 @@ COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     CnnRnnConfig: CnnRnnForAudioClassification,
 }
 COLUMNS = ("probabilities", "embeddings", "functionals")
-SAMPLING_RATE = 16_000
 _VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
 _OPTIONS = ("token", "cache_dir", "local_files_only", "proxies", "dtype")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Pipeline, Wav2Vec2FeatureExtractor
+from transformers import Pipeline
 
-from .encoder_inputs import min_samples, takes_attention_mask
+from .encoder_inputs import batches_by_length, keep_classifier_inputs, min_samples, model_inputs, takes_any_length
 from .recordings import MIN_DURATION_S, SAMPLING_RATE, RecordingError, describe, is_silent, read_windows
 
 WHOLE_S = 30.0  # a recording of at most so many seconds is heard at once, unless window_s is given
@@ -138,47 +138,28 @@ class SpeechEmotionPipeline(Pipeline):
     def _predict(self, windows: list[_Window], batch_size: int, embeddings: bool) -> None:
         """Put the probabilities of windows, and what enters the classifier, where they belong."""
         sounding = [window for window in windows if not window.silent]
-        kept: list[torch.Tensor] = []
-        hook = None
-        if embeddings:
-            model: Any = self.model
-            hook = model.classifier.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].float().cpu()))
+        any_length = takes_any_length(self.model.config, self.feature_extractor)
+        kept: list[np.ndarray] = []
+        hook = keep_classifier_inputs(self.model, kept) if embeddings else None
         try:
-            for batch in self._batches(sounding, batch_size):
+            for numbers in batches_by_length([len(window.waveform) for window in sounding], batch_size, any_length):
+                batch = [sounding[number] for number in numbers]
                 probabilities = self.forward(self.preprocess([window.waveform for window in batch]))["probabilities"]
                 for row, window in enumerate(batch):
                     window.probabilities = probabilities[row].cpu().numpy()
-                    window.embedding = kept[-1][row].numpy() if embeddings else None
+                    window.embedding = kept[row - len(batch)] if embeddings else None
         finally:
             if hook is not None:
                 hook.remove()
         for window in windows:
             window.waveform = _NOTHING  # heard
 
-    def _batches(self, windows: list[_Window], batch_size: int) -> Iterator[list[_Window]]:
-        """Longest first; of models that take no mask, only windows of one length together."""
-        extractor: Any = self.feature_extractor
-        spectrogram = not isinstance(extractor, Wav2Vec2FeatureExtractor)
-        masked = takes_attention_mask(self.model.config) and bool(getattr(extractor, "return_attention_mask", False))
-        batch: list[_Window] = []
-        for window in sorted(windows, key=lambda window: -len(window.waveform)):
-            same = spectrogram or masked or (batch and len(window.waveform) == len(batch[0].waveform))
-            if batch and (len(batch) == batch_size or not same):
-                yield batch
-                batch = []
-            batch.append(window)
-        if batch:
-            yield batch
-
     def preprocess(self, input_: Any, **preprocess_parameters: Any) -> Any:
         """Waveforms (samples,) at 16 kHz -> the model's inputs, padded to one length and to its floor."""
         # The last window of a recording may be as short as a sample, which spectrograms cannot be made of.
         floor = max(min_samples(self.model.config), round(MIN_DURATION_S * SAMPLING_RATE))
-        padded = [np.pad(waveform, (0, max(0, floor - len(waveform)))) for waveform in input_]
         extractor: Any = self.feature_extractor
-        # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not be told to pad.
-        padding: dict[str, Any] = {"padding": True} if isinstance(extractor, Wav2Vec2FeatureExtractor) else {}
-        inputs = dict(extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt", **padding))
+        inputs = model_inputs(extractor, input_, floor)
         if not str(self.model.config.model_type).startswith("ser-"):  # these have frontends of float32
             name = extractor.model_input_names[0]
             inputs[name] = inputs[name].to(self.model.dtype)

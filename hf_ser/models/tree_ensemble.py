@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .checks import check_choice, check_positive
+from .checks import check_choice, check_loaded, check_positive
 from .tree_plan import ZERO, Tables, TreePlan
 
 AGGREGATIONS = ("softmax", "mean")
@@ -144,9 +144,7 @@ class TreeEnsemble(PreTrainedModel):
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
-        absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
-        if absent:
-            raise ValueError(f"tensors absent or of another shape: got none for {', '.join(absent)}; expected all.")
+        check_loaded(info)
         model.check()
         return (model, info) if output_loading_info else model
 

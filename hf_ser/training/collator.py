@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from hf_ser.evaluation import model_inputs
+from hf_ser.models import model_inputs
 
 
 class AudioCollator:

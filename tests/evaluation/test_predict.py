@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
-from hf_ser.evaluation import model_inputs, predict_logits
 from hf_ser.evaluation import predict as module
-from hf_ser.models import min_samples, takes_attention_mask
+from hf_ser.evaluation import predict_logits
+from hf_ser.models import min_samples, model_inputs, takes_attention_mask
 
 # float32 through a network this small; batches of other sizes are summed in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}

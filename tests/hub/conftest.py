@@ -1,8 +1,26 @@
 """The Hub to test against, running and empty."""
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from model_folders import make_model
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def model_dir(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def data_dir(dataset_dir, tmp_path):
+    return Path(shutil.copytree(dataset_dir, tmp_path / "dataset"))
 
 
 @pytest.fixture

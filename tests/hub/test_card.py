@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_checks import make_model
+from model_folders import make_model
 
 from hf_ser.corpora import CORPORA
 from hf_ser.hub import render_model_card, write_model_card

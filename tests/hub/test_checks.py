@@ -2,11 +2,8 @@
 
 import json
 import pickle
-import shutil
 import struct
-from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,73 +13,6 @@ from safetensors.torch import load_file, save_file
 from hf_ser.errors import SerError
 from hf_ser.hub import checks
 from hf_ser.hub.checks import FolderError, Outgoing, check_contents, check_dataset, check_model, find_kind, sort_files
-
-LABELS = ("neutral", "happy", "sad")
-TINY = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "channels": (8, 8), "kernel_sizes": (5, 3), "hidden_size": 8}
-
-
-def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
-    """Write the folder of a tiny companion, or of another model with these labels, as if it had been trained."""
-    from hf_ser.evaluation import Predictions, report, score_split, versions, write_json
-    from hf_ser.models import MelCNNConfig, MelCNNForAudioClassification, make_feature_extractor
-
-    torch.manual_seed(seed)
-    names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
-    model = model or MelCNNForAudioClassification(MelCNNConfig(**TINY, **names))
-    for part in (model, make_feature_extractor()):
-        part.save_pretrained(folder)
-    rng, splits, predictions = np.random.default_rng(seed), {}, {}
-    for split in ("validation", "test"):
-        clips = {
-            "label": list(np.arange(24) % 3),
-            "id": [f"{corpora[i % len(corpora)]}/{split}_{i}" for i in range(24)],
-        }
-        clips["corpus"] = [its.partition("/")[0] for its in clips["id"]]
-        clips["speaker"] = [f"{corpus}_{i % 4}" for i, corpus in enumerate(clips["corpus"])]
-        clips |= {"gender": ["female", "male"] * 12, "intensity": ["normal"] * 24}
-        predictions[split] = [Predictions(clips, rng.dirichlet(np.ones(3), 24), LABELS)]
-        splits[split] = score_split(predictions[split], files=[f"predictions_{split}.parquet"], temperature=1.25)
-    training = {"seed": 3, "epochs": 2.0, "steps": 10, "learning_rate": 0.001, "batch_size": 16, "best_step": 5}
-    training |= {"best_metric": "f1_weighted", "corpora": list(corpora), "quarantined": {corpora[0]: {"silent": 7}}}
-    results = {
-        "schema_version": 1,
-        "kind": "training",
-        "name": folder.name,
-        "model_type": model.config.model_type,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "dataset": {"name": "emotions", "configuration": "all", "synthetic": list(synthetic), "train_clips": 70}
-        | {"train_speakers": 9, "train_classes": list(LABELS)},
-        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0a" * 32, "notes": []},
-        "preprocessing": {"duration_s": None, "trim_db": 20.0, "normalize": False, "merge_calm": False}
-        | {"channel": None},
-        "training": training,
-        "seeds": [3],
-        "versions": versions(),
-        "splits": splits,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_draw", lambda *_: {})
-        report.write_run(folder, results, predictions)
-    write_json(folder / "training_history.json", [])
-    (folder / "splits.csv").write_text(f"id,split\n{corpora[0]}/a,train\n")
-    (folder / "figures").mkdir()
-    (folder / "figures/confusion_test.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def model_dir(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "tiny"))
-
-
-@pytest.fixture
-def data_dir(dataset_dir, tmp_path):
-    return Path(shutil.copytree(dataset_dir, tmp_path / "dataset"))
 
 
 def model_files(folder):

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,26 +14,11 @@ import pytest
 import soundfile
 import torch
 from huggingface_hub import HfApi, constants
-from test_checks import LABELS, make_model
+from model_folders import LABELS, make_model
 
 from hf_ser.arguments import run
 
 NAME = "owner/tiny"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def model_dir(made, tmp_path):
-    return Path(shutil.copytree(made, tmp_path / "tiny"))
-
-
-@pytest.fixture
-def data_dir(dataset_dir, tmp_path):
-    return Path(shutil.copytree(dataset_dir, tmp_path / "dataset"))
 
 
 def alter_summary(folder, **fields):
