@@ -92,6 +92,10 @@ class HybridArguments:
         metadata={"help": "keep the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
     )
     batch_size: int = field(default=32, metadata={"help": "clips per forward pass"})
+    bf16: bool = field(
+        default=False,
+        metadata={"help": "compute embeddings in bfloat16, at fitting and in the model; encoders take half the time"},
+    )
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
     seed: int = field(default=0, metadata={"help": "of the inner folds, the booster and the forest"})
     overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
@@ -121,12 +125,16 @@ class HybridArguments:
                 raise ConfigError("got allow_leak beside meta mean, which is fitted on nothing; leave one out.")
             if self.layer is not None:
                 raise ConfigError("got layer beside kind stacking, which takes probabilities; leave it out.")
+            if self.bf16:
+                raise ConfigError("got bf16 beside kind stacking, whose bases have answered already; leave it out.")
             return
         for name in ("predictions", "allow_leak"):
             if getattr(self, name):
                 raise ConfigError(f"got {name} beside kind {self.kind}, which stacks nothing; leave one out.")
         if self.layer is not None and not self.bases:
             raise ConfigError("got layer without bases; expected the encoder whose layer it is.")
+        if self.bf16 and not self.bases:
+            raise ConfigError("got bf16 without bases; expected models that compute the embeddings.")
         if self.layer is not None and self.layer < 0:
             raise ConfigError(f"layer is {self.layer}; expected 0 or more.")
 

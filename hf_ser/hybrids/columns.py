@@ -65,7 +65,7 @@ def open_source(
         labels: of the dataset.
         classes: ids of those whose probabilities are columns.
         data_args: how clips are cut; the base's own training decides where it tells.
-        args: layer and embed_bases.
+        args: layer, bf16 and embed_bases.
 
     Raises:
         SourceError: a table, a model that takes no waveforms at 16 kHz, other labels, or a layer that it has not.
@@ -86,6 +86,7 @@ def open_source(
             args.layer if columns == "embeddings" else None,
             normalizes,
             **base.audio_options(data_args),
+            bf16=args.bf16,
             **_reference(base, args),
         )
         with torch.device("meta"):  # nothing is drawn at random for what is there already

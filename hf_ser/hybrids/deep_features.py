@@ -107,6 +107,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
             "fit_clips": len(data.splits[args.fit_on]),
             "bases": describe_bases(bases),
             "layer": args.layer,
+            "bf16": args.bf16,
             "columns": len(names),
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,

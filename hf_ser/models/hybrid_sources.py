@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,6 +46,7 @@ class SourceSettings:
         trim_db: cut silent ends before that, so many decibels below the clip's loudest part; None for not.
         normalize: scale clips to a peak of 1 before that.
         duration_s: cut or fill clips to so many seconds before that; None for whole clips.
+        bf16: the model computes in bfloat16 where that is enough (autocast); its weights stay as they are.
         repository: on the Hub, where the model's weights are; None where they are with the hybrid's.
         revision: the commit of `repository`, 40 hexadecimal digits.
 
@@ -60,6 +62,7 @@ class SourceSettings:
     trim_db: float | None = None
     normalize: bool = False
     duration_s: float | None = None
+    bf16: bool = False
     repository: str | None = None
     revision: str | None = None
 
@@ -72,6 +75,8 @@ class SourceSettings:
             self._refuse("model", "a configuration without model_type", "one with it")
         if self.layer is not None and (self.columns != "embeddings" or type(self.layer) is not int or self.layer < 0):
             self._refuse("layer", self.layer, "an integer from 0, and columns embeddings")
+        if type(self.bf16) is not bool or (self.bf16 and self.model is None):
+            self._refuse("bf16", self.bf16, "true or false, and a model to compute with")
         for field in ("trim_db", "duration_s"):
             value = getattr(self, field)
             if value is not None and not 0 < value < float("inf"):
@@ -138,7 +143,7 @@ def cut_encoder(config: Any, settings: SourceSettings) -> None:
 
 
 class Source(nn.Module):
-    """Waveforms to columns; a clip's are the same alone and in any batch.
+    """Waveforms to columns; a clip's are the same alone and in any batch, up to the rounding of what it computes in.
 
     Args:
         settings: see `SourceSettings`.
@@ -246,12 +251,16 @@ class Source(nn.Module):
     def _columns(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.functionals is not None:
             return self.functionals(waveforms, mask).double()
-        if self.settings.columns == "probabilities":
-            logits = self.model(waveforms.to(self.model.dtype), attention_mask=mask).logits
-            return torch.softmax(logits[:, self.classes].double(), dim=1)
-        if isinstance(self.model, CompanionModel):
-            return self.model.embeddings(waveforms, mask).double()
-        return self._mean_states(waveforms.to(self.model.dtype), mask)
+        with self._precision(waveforms.device.type):
+            if self.settings.columns == "probabilities":
+                logits = self.model(waveforms.to(self.model.dtype), attention_mask=mask).logits
+                return torch.softmax(logits[:, self.classes].double(), dim=1)
+            if isinstance(self.model, CompanionModel):
+                return self.model.embeddings(waveforms, mask).double()
+            return self._mean_states(waveforms.to(self.model.dtype), mask)
+
+    def _precision(self, device_type: str) -> AbstractContextManager:
+        return torch.autocast(device_type, torch.bfloat16) if self.settings.bf16 else nullcontext()
 
     def _mean_states(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)

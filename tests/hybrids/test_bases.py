@@ -213,6 +213,8 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
         ({"kind": "deep_features", "allow_leak": True}, "got allow_leak beside kind deep_features"),
         ({"bases": ["a"], "layer": 3}, "got layer beside kind stacking"),
         ({"kind": "random_forest", "layer": 3}, "got layer without bases"),
+        ({"bases": ["a"], "bf16": True}, "got bf16 beside kind stacking"),
+        ({"kind": "random_forest", "bf16": True}, "got bf16 without bases"),
         ({"kind": "deep_features", "bases": ["a"], "layer": -1}, "layer is -1; expected 0 or more"),
         ({"kind": "deep_features", "fit_on": "test"}, "fit_on is 'test'; expected one of train, validation"),
         ({"bases": ["a"], "meta": "mean", "allow_leak": True}, "got allow_leak beside meta mean"),

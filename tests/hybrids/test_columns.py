@@ -155,6 +155,14 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
     np.testing.assert_allclose(rows, alone, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("place", ["cnn", "wav2vec2"])
+def test_bfloat16_is_kept_apart_from_float32(place, bases, split, cache, heard):
+    high = computed(opened(bases[place]), split)
+    low = computed(opened(bases[place], bf16=True), split)
+    assert sum(heard) == 20 and len(kept_files(cache)) == 2
+    assert 0 < np.linalg.norm(low - high) < 0.05 * np.linalg.norm(high)
+
+
 def test_functionals_are_those_of_the_cut_clips(split):
     cut = {"duration_s": 0.3, "normalize": True}
     source = opened(None, data_args=DataArguments(**cut))

@@ -105,6 +105,21 @@ def test_columns_are_those_of_the_base_and_its_extractor(base, clips, cut):
     torch.testing.assert_close(got.float(), torch.cat(expected), rtol=1e-3, atol=1e-4)
 
 
+def test_bfloat16_is_near_float32_and_leaves_the_weights_alone(base, clips):
+    model, settings = base
+    if model is None:
+        with pytest.raises(ValueError, match="bf16: got True; expected true or false, and a model to compute with"):
+            source_of(None, bf16=True, **settings)
+        return
+    source = source_of(model, bf16=True, **settings)
+    with torch.inference_mode():
+        low, high = source(*padded(clips)), source_of(model, **settings)(*padded(clips))
+    assert low.dtype == torch.float64 and not torch.equal(low, high)
+    assert (low - high).norm() < 0.05 * high.norm()
+    assert {parameter.dtype for parameter in source.parameters()} == {torch.float32}
+    assert SourceSettings(**source.settings.to_dict()).bf16
+
+
 @pytest.mark.parametrize("norm", ["group", "layer"])
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
 def test_layers_that_are_not_needed_are_left_out(norm, layer, wav2vec2, clips):
