@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ser.models.layers import Dropout
+from hf_ser.models.layers import ConvBlock, Dropout
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
@@ -50,3 +50,21 @@ def test_dropout_repeats_with_a_seed_and_rests_in_evaluation():
         draws.append(layer.train()(inputs))
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     assert torch.equal(layer.eval()(inputs), inputs) and torch.equal(Dropout(0.0).train()(inputs), inputs)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_a_block_gives_the_same_with_its_normalisation_in_the_weights(residual, dtype, tolerance):
+    torch.manual_seed(0)
+    block = ConvBlock(3, 8, 3, 2, 0.3, residual=residual, squeeze_excitation=True)
+    features = torch.randn(16, 3, 20, 30)
+    for _ in range(5):
+        block.train()(2 + 3 * features)  # running statistics that are not those of the start
+    block = block.eval().to(dtype)
+    apart = block(features.to(dtype))
+    with torch.no_grad():
+        together = block(features.to(dtype))
+        torch.testing.assert_close(together.float(), apart.float(), rtol=tolerance, atol=tolerance)
+        before = {name: buffer.clone() for name, buffer in block.named_buffers()}
+        block.train()(features.to(dtype))  # which normalises by the batch, and learns its statistics
+    assert not torch.equal(before["norm.running_mean"], block.norm.running_mean)
