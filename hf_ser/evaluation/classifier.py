@@ -51,7 +51,8 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     """Load a trained classifier and its feature extractor from a folder or the Hub.
 
     Raises:
-        CheckpointError: there is no such model, or weights are missing, so that its answers would be random.
+        CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
+            so that its answers would be random.
     """
     try:
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
@@ -61,6 +62,13 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
             )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
+    # Other shapes, half a file, a broken configuration: transformers has many ways to say it.
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"--model {name}: the weights do not fit config.json or are broken ({said}); expected a whole trained "
+            "model. Fetch or train it again."
+        ) from error
     if extractor.sampling_rate != SAMPLING_RATE:
         raise CheckpointError(f"--model {name} takes {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     missing = missing_weights(info)

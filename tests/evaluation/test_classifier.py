@@ -53,3 +53,17 @@ def test_the_mask_embedding_may_be_missing(folder):
 def test_a_missing_model_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="nothing"):
         load_classifier(str(tmp_path / "nothing"))
+
+
+def test_weights_of_another_size_are_refused(folder):
+    _rewrite(folder, lambda weights: weights | {"classifier.weight": torch.zeros(8, 5)})
+    with pytest.raises(CheckpointError, match="do not fit config.json or are broken|classifier.weight"):
+        load_classifier(str(folder))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "preprocessor_config.json"])
+def test_half_a_file_is_refused(folder, name):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(CheckpointError, match=str(folder)):
+        load_classifier(str(folder))
