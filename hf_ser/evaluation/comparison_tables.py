@@ -32,7 +32,7 @@ class Table:
 
 
 def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None) -> list[Table]:
-    """Of every group its scores and its differences to the best run; then what the protocols are worth.
+    """Of every group its scores, those per corpus, and the differences to the best run; then what protocols are worth.
 
     Args:
         groups: see `comparison.group`.
@@ -42,7 +42,7 @@ def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None)
     for key, runs in groups.items():
         table = _scores_table(key, runs, groups)
         _add_published(table, runs, reported or {})
-        tables.append(table)
+        tables += [table, *_corpora_tables(key, runs)]
         if len(runs) > 1 and runs[0].scored:
             tables.append(_differences_table(key, runs))
     return tables + _gap_tables(groups)
@@ -141,6 +141,34 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         listed = "; ".join(f"{kept} ({', '.join(names)})" for kept, names in names_of.items())
         sentences.append(f"Preprocessing differs: {listed}.")
     return sentences
+
+
+def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
+    """What a mean over several corpora hides; none where there is one."""
+    of_run = [(run.shown, run.scored["groups"]["corpus"]["groups"]) for run in runs if run.scored]
+    corpora = sorted({corpus for _, its in of_run for corpus in its})
+    if len(corpora) < 2:
+        return []
+    header, rows = ["model"], [[name] for name, _ in of_run]
+    for corpus in corpora:
+        header += [f"{corpus}: accuracy", f"{corpus}: UAR"]
+        for row, (_, its) in zip(rows, of_run, strict=True):
+            row += _corpus_cells(its.get(corpus))
+    sizes = ", ".join(
+        f"{its['clips']:,} clips of {its['speakers']} speakers in {name}" for name, its in sorted(of_run[0][1].items())
+    )
+    sentence = (
+        f"The same answers, scored within each corpus and over its own classes: {sizes}. No interval stands where "
+        "there is one speaker."
+    )
+    return [Table(f"Scores per corpus: {heading(key)}", [sentence], header, rows)]
+
+
+def _corpus_cells(its: Mapping[str, Any] | None) -> list[str]:
+    if its is None:  # somebody else's table, with other names
+        return ["-", "-"]
+    bounds = "" if its["interval"] is None else " [{}, {}]".format(*map(number, its["interval"]))
+    return [number(its["scores"]["accuracy"]), number(its["scores"]["uar"]) + bounds]
 
 
 def _differences_table(key: Key, runs: Sequence[Run]) -> Table:

@@ -235,6 +235,26 @@ def test_several_seeds_show_mean_and_standard_deviation(make):
     assert table.rows[0][-1] == "0, 1, 2" and "mean over the seeds" in " ".join(table.sentences)
 
 
+def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
+    def merged(seed):
+        its = predict(0.6, seed)
+        corpora = ["crema_d" if row < 50 else "tess" for row in range(120)]
+        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(its.clips["speaker"])]
+        return Predictions({**its.clips, "corpus": corpora, "speaker": speakers}, its.probabilities, its.labels)
+
+    folders = [make(name, merged(seed)) for seed, name in enumerate(["a", "b"])]
+    (table,) = (table for table in tables_of(*folders) if table.title.startswith("Scores per corpus"))
+    assert table.header == ["model", "crema_d: accuracy", "crema_d: UAR", "tess: accuracy", "tess: UAR"]
+    assert "50 clips of 10 speakers in crema_d, 70 clips of 2 speakers in tess" in table.sentences[0]
+    for row in table.rows:
+        groups = results_of(folders["ab".index(row[0])])["splits"]["test"]["groups"]["corpus"]["groups"]
+        for corpus, accuracy, uar in (("crema_d", *row[1:3]), ("tess", *row[3:5])):
+            low, high = groups[corpus]["interval"]
+            assert accuracy == f"{groups[corpus]['scores']['accuracy']:.3f}"
+            assert uar == f"{groups[corpus]['scores']['uar']:.3f} [{low:.3f}, {high:.3f}]"
+    assert not any("per corpus" in table.title for table in tables_of(make("one", predict(0.5))))
+
+
 def test_notes_left_out_clips_preprocessing_and_synthetic_recordings_are_named(make):
     folders = [
         make("a", predict(0.5), protocol="random", left_out={"calm": 7}, dataset={"synthetic": ["ravdess"]}),
