@@ -50,6 +50,14 @@ def takes_any_length(config: PreTrainedConfig, extractor: Any) -> bool:
     return takes_attention_mask(config) and bool(extractor.return_attention_mask)
 
 
+def heard_s(model: Any) -> float | None:
+    """Seconds of a clip beyond which a model, or one of a hybrid's, hears nothing; None where all hear the whole."""
+    parts = [(source.settings, source.model) for source in getattr(model, "sources", ())] or [(None, model)]
+    limits = [getattr(settings, "duration_s", None) for settings, _ in parts]
+    limits += [getattr(part.config, "duration_s", None) for _, part in parts if part is not None]
+    return min((limit for limit in limits if limit), default=None)
+
+
 def batches_by_length(lengths: Sequence[int], batch_size: int, any_length: bool) -> Iterator[list[int]]:
     """Clips' numbers in batches, longest first.
 

@@ -83,8 +83,8 @@ class ConvBlock(nn.Module):
         padding = kernel_size // 2
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding)
         self.norm = nn.BatchNorm2d(out_channels)
-        self.second: nn.Sequential | None = None
-        self.shortcut: nn.Sequential | None = None
+        self.second: Any = None  # convolution and normalisation
+        self.shortcut: Any = None
         if residual:
             self.second = nn.Sequential(
                 nn.Conv2d(out_channels, out_channels, kernel_size, padding=padding), nn.BatchNorm2d(out_channels)
@@ -98,7 +98,8 @@ class ConvBlock(nn.Module):
         """Return (batch, out_channels, height // pool_size, frames // pool_size)."""
         hidden = normalized(self.conv, self.norm, features)
         if self.second is not None and self.shortcut is not None:
-            hidden = normalized(*self.second, torch.relu(hidden)) + normalized(*self.shortcut, features)
+            hidden = normalized(self.second[0], self.second[1], torch.relu(hidden))
+            hidden = hidden + normalized(self.shortcut[0], self.shortcut[1], features)
         if self.excitation is not None:
             hidden = self.excitation(torch.relu(hidden))
         # The largest of what ReLU leaves is what ReLU leaves of the largest, at a quarter of the work.

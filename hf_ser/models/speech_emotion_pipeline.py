@@ -10,11 +10,20 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
-from .encoder_inputs import batches_by_length, keep_classifier_inputs, min_samples, model_inputs, takes_any_length
+from .encoder_inputs import (
+    batches_by_length,
+    heard_s,
+    keep_classifier_inputs,
+    min_samples,
+    model_inputs,
+    takes_any_length,
+)
 from .recordings import MIN_DURATION_S, SAMPLING_RATE, RecordingError, describe, is_silent, read_windows
 
-WHOLE_S = 30.0  # a recording of at most so many seconds is heard at once, unless window_s is given
-WINDOW_S = 10.0
+# A recording of at most so many seconds is heard at once, unless window_s is given, and longer ones in windows. Of
+# models that hear only the first seconds of a clip, windows are as long as that, and twice as much is heard at once:
+# clips of the corpora get the answer that the model was trained and scored to give.
+WHOLE_S, WINDOW_S = 30.0, 10.0
 # What config.json says, so that pipeline("audio-classification", ...) takes the class below, with trust_remote_code.
 CUSTOM_PIPELINES = {
     "audio-classification": {
@@ -88,9 +97,10 @@ class SpeechEmotionPipeline(Pipeline):
                 iterable of these.
             *args: none.
             **kwargs: `top_k` (None for all labels), `batch_size`, `window_s` and `stride_s` (overlapping windows, by
-                default of 10 s every 5 s for recordings of more than 30 s), `return_timeline`, `return_embeddings`,
-                `on_error` (raise or report; by default one recording raises, and of many each that cannot be used
-                is reported in its place).
+                default of 10 s every 5 s for recordings of more than 30 s; of a model that hears only the first
+                seconds of a clip, of these, for recordings of more than twice as many), `return_timeline`,
+                `return_embeddings`, `on_error` (raise or report; by default one recording raises, and of many each
+                that cannot be used is reported in its place).
 
         Returns:
             For one recording a list of `{"label", "score"}`, best first. With `return_timeline` or
@@ -115,7 +125,7 @@ class SpeechEmotionPipeline(Pipeline):
 
     def _classify(self, sources: Iterable[Any], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
         """Answers in the order of the sources; recordings are decoded ahead of the model, a few batches at a time."""
-        events = _events(sources, options)
+        events = _events(sources, options, heard_s(self.model))
 
         def take() -> list[_Window | _Answer]:
             taken: list[_Window | _Answer] = []
@@ -218,17 +228,18 @@ class SpeechEmotionPipeline(Pipeline):
         return [{"label": names[int(index)], "score": float(probabilities[index])} for index in order]
 
 
-def _events(sources: Iterable[Any], options: Mapping[str, Any]) -> Iterator[_Window | _Answer]:
+def _events(sources: Iterable[Any], options: Mapping[str, Any], heard: float | None) -> Iterator[_Window | _Answer]:
     """The windows of every recording, and after them its answer, which is whole once these have been heard."""
     asked = options.get("window_s")
-    window_s = float(asked or WINDOW_S)
+    window_s = float(asked or heard or WINDOW_S)
+    whole_s = asked or (2 * heard if heard else WHOLE_S)
     stride_s = float(options.get("stride_s") or window_s / 2)
     if stride_s > window_s:
         raise ValueError(f"stride_s: got {stride_s}; expected at most window_s, which is {window_s}.")
     for source in sources:
         answer = _Answer(describe(source))
         try:
-            for start_s, end_s, waveform in read_windows(source, window_s, stride_s, asked or WHOLE_S):
+            for start_s, end_s, waveform in read_windows(source, window_s, stride_s, whole_s):
                 window = _Window(start_s, end_s, waveform, is_silent(waveform))
                 answer.windows.append(window)
                 yield window

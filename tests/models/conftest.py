@@ -111,7 +111,7 @@ def waveforms():
 @pytest.fixture(scope="session")
 def companion(tiny, build):
     """Make a small companion that knows four emotions."""
-    return lambda kind="audio_cnn": build(tiny(kind, id2label=EMOTION_LABELS))
+    return lambda kind="audio_cnn", **changes: build(tiny(kind, id2label=EMOTION_LABELS, **changes))
 
 
 @pytest.fixture(scope="session")
@@ -124,12 +124,12 @@ def wav2vec2():
 def hybrid(companion):
     """Trees over the probabilities of an AudioCNN and a wav2vec2, and over functionals."""
 
-    def make(**fields):
-        models = [companion(), make_wav2vec2(), None]
+    def make(hears_s=0.5, **fields):
+        models = [companion(duration_s=hears_s), make_wav2vec2(), None]
         sources = [
             {"name": "cnn", "model": describe_base(models[0].config), **fields.pop("cnn", {})},
             {"name": "w2v", "model": describe_base(models[1].config), "do_normalize": True},
-            {"name": "clip", "columns": "functionals", "duration_s": 0.4},
+            {"name": "clip", "columns": "functionals", "duration_s": 0.8 * hears_s},
         ]
         head = stumps(8 + len(Functionals().names))
         trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}

@@ -29,6 +29,7 @@ from hf_ser.models.recordings import RecordingError
 
 LABELS = {"neutral", "happy", "sad", "angry"}
 MODELS = ("companion", "group", "layer", "hybrid")
+HEARS_S = {"companion": 0.8, "hybrid": 0.8}  # at least half of the longest clip below
 
 
 def sharpened(model):
@@ -53,10 +54,10 @@ def parts(companion, wav2vec2, hybrid):
     plain = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
     masked = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
     return {
-        "companion": (companion(), make_feature_extractor()),
+        "companion": (companion(duration_s=HEARS_S["companion"]), make_feature_extractor()),
         "group": (sharpened(wav2vec2()), plain),
         "layer": (sharpened(wav2vec2("layer")), masked),
-        "hybrid": (hybrid(), make_feature_extractor()),
+        "hybrid": (hybrid(hears_s=HEARS_S["hybrid"] / 0.8), make_feature_extractor()),
         "spectrogram": make_spectrogram_model(),
     }
 
@@ -118,8 +119,8 @@ def test_scores_are_those_of_the_stock_pipeline(alone, stock, clips, kind):
     theirs = stock(kind)
     for clip, answer in zip(clips, alone(kind), strict=True):
         assert_equal_scores(answer, theirs(clip))
-    happy = [by_label(answer)["happy"] for answer in alone(kind)]
-    assert max(happy) - min(happy) > 1e-3  # clips do get scores of their own
+    spread = np.ptp([[by_label(answer)[label] for label in sorted(LABELS)] for answer in alone(kind)], axis=0)
+    assert spread.max() > 1e-3  # clips do get scores of their own
 
 
 @pytest.mark.parametrize("kind", [*MODELS, "spectrogram"])
@@ -406,9 +407,23 @@ def test_strides_are_half_a_window_unless_asked_for(classify, parted):
     assert [window["start"] for window in answer["timeline"]] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
-def test_recordings_of_more_than_half_a_minute_are_heard_in_windows(classify, stock, tone):
-    short, long = tone(30.0), tone(31.0)
-    assert_equal_scores(classify(short), stock()(short))
+@pytest.mark.parametrize("kind", ["companion", "hybrid"])
+def test_of_models_that_hear_the_first_seconds_windows_are_as_long_as_that(build_pipeline, stock, tone, kind):
+    classify, window_s = build_pipeline(kind), HEARS_S[kind]
+    short, long = tone(2 * window_s), tone(3 * window_s)
+    assert_equal_scores(classify(short), stock(kind)(short))
+    assert len(classify(short, return_timeline=True)["timeline"]) == 1
+    answer = classify(long, return_timeline=True)
+    times = [window["start"] for window in answer["timeline"]]
+    assert times == pytest.approx([number * window_s / 2 for number in range(5)])
+    assert all(window["end"] - window["start"] == pytest.approx(window_s) for window in answer["timeline"])
+    changed = np.concatenate([long[: -len(long) // 6], 0.2 * np.sign(np.sin(np.arange(len(long) // 6)))])
+    assert by_label(classify(changed.astype(np.float32))) != pytest.approx(by_label(answer["scores"]), abs=1e-6)
+
+
+def test_recordings_of_more_than_half_a_minute_are_heard_in_windows(build_pipeline, stock, tone):
+    classify, short, long = build_pipeline("spectrogram"), tone(30.0), tone(31.0)
+    assert_equal_scores(classify(short), stock("spectrogram")(short))
     (whole,) = classify(short, return_timeline=True)["timeline"]
     assert (whole["start"], whole["end"]) == (0.0, 30.0)
     windows = classify(long, return_timeline=True)["timeline"]
@@ -435,7 +450,7 @@ def test_windows_that_were_heard_are_forgotten(classify, clips, tmp_path):
     sf.write(tmp_path / "long.flac", np.tile(clips[1], 400), 16_000)  # 10 minutes, 38 MB
     tracemalloc.start()
     try:
-        answer = classify(tmp_path / "long.flac", return_timeline=True)
+        answer = classify(tmp_path / "long.flac", window_s=10.0, return_timeline=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -589,6 +604,6 @@ def test_real_recordings_have_the_same_scores_alone_together_and_in_the_stock_pi
     paths = sorted((corpora_dir / "ravdess").rglob("*.flac"))[::240]
     assert len(paths) == 6
     theirs = stock()
-    for path, answer in zip(paths, classify(paths, batch_size=4), strict=True):
-        assert_equal_scores(answer, classify(path))
+    for path, answer in zip(paths, classify(paths, batch_size=4, window_s=30.0), strict=True):
+        assert_equal_scores(answer, classify(path, window_s=30.0))
         assert_equal_scores(answer, theirs(load_audio(path)))
