@@ -23,8 +23,8 @@ quickstart: setup ## Generate small corpora, prepare them, train a tiny wav2vec2
 		--tess $(QUICK)/corpora/tess --savee $(QUICK)/corpora/savee --output_dir $(QUICK)/dataset --overwrite true
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
 		--config recipes/configs/quickstart.yaml --overwrite true
-	$(BIN)/python recipes/predict.py --model runs/quickstart \
-		--audio $(QUICK)/corpora/ravdess/Actor_02/03-01-05-01-01-01-02.wav
+	$(BIN)/hf-ser predict --model runs/quickstart \
+		$(QUICK)/corpora/ravdess/Actor_02/03-01-05-01-01-01-02.wav
 
 test: setup ## Run every test (real recordings too where HF_SER_CORPORA names them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -2,6 +2,7 @@
 
 hf-ser predict recording.wav FOLDER --model MODEL
 hf-ser info MODEL
+hf-ser demo --model MODEL MODEL
 """
 
 import argparse
@@ -19,7 +20,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from hf_ser.audio import SAMPLING_RATE, AudioError, load_audio
-from hf_ser.data.splits import AUDIO_OPTIONS
+from hf_ser.data.splits import trained_options
 from hf_ser.errors import SerError
 from hf_ser.evaluation import label_names, load_classifier, model_results, stored_temperature
 from hf_ser.evaluation.report import bounds, number
@@ -66,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
     predict.add_argument("--format", choices=FORMATS, default="table", help="what is printed (default: table)")
     predict.add_argument("--timeline", action="store_true", help="scores of overlapping windows, too")
-    predict.add_argument("--window_s", type=float, help="seconds of a window (default: 10 above 30 s, else the whole)")
+    predict.add_argument(
+        "--window_s", type=float, help="seconds of a window (default: the whole, of long ones what the model hears)"
+    )
     predict.add_argument("--stride_s", type=float, help="seconds between windows (default: half a window)")
     predict.add_argument("--top_k", type=int, help="emotions per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
@@ -76,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("model", help="model folder or Hub id")
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
+    demo = commands.add_parser("demo", help="a page in the browser: microphone or file in, emotions out")
+    demo.add_argument("--model", required=True, nargs="+", help="model folders or Hub ids to choose from on the page")
+    demo.add_argument("--revision", default="main", help="revision of the models on the Hub")
+    demo.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    demo.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
+    demo.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    demo.set_defaults(command=_demo)
     return parser
 
 
@@ -110,6 +120,16 @@ def _predict(args: argparse.Namespace) -> int:
     return SOME_FAILED if failed else 0
 
 
+def _demo(args: argparse.Namespace) -> int:
+    from hf_ser.demo import serve  # gradio is an extra, and takes seconds to import
+
+    repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]
+    if repeated:
+        raise UsageError(f"--model names {repeated[0]} twice; expected each model once.")
+    serve(dict.fromkeys(args.model, args.revision), device=args.device, host=args.host, port=args.port)
+    return 0
+
+
 def _find(place: str) -> list[str]:
     """The recordings of a folder at any depth, or the place itself."""
     folder = Path(place)
@@ -124,8 +144,7 @@ def _find(place: str) -> list[str]:
 
 def _sources(files: Sequence[str], args: argparse.Namespace) -> Iterator[Any]:
     """Recordings, cut as in the model's training where that was not the model's own part."""
-    trained = (model_results(args.model, args.revision) or {}).get("preprocessing", {})
-    options = {name: trained[name] for name in AUDIO_OPTIONS if trained.get(name) not in (None, False)}
+    options = trained_options(model_results(args.model, args.revision))
     for file in files:
         if not options:
             yield file

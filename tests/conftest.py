@@ -173,19 +173,23 @@ def load_recipe():
     return load
 
 
-class CorporaGuard:
-    """With HF_SER_REQUIRE_CORPORA=1, fails the session unless tests marked `corpora` ran and none was skipped."""
+REQUIRED = {"corpora": "HF_SER_REQUIRE_CORPORA", "browser": "HF_SER_REQUIRE_BROWSER"}  # variables by marker
 
-    def __init__(self):
+
+class Guard:
+    """With its variable set to 1, fails the session unless tests of a marker ran and none of them was skipped."""
+
+    def __init__(self, marker):
+        self.marker = marker
         self.outcomes = collections.Counter()
 
     def fault(self):
         if self.outcomes["skipped"]:
-            return f"{self.outcomes['skipped']} tests marked corpora were skipped"
-        return None if self.outcomes["passed"] else "no test marked corpora passed"
+            return f"{self.outcomes['skipped']} tests marked {self.marker} were skipped"
+        return None if self.outcomes["passed"] else f"no test marked {self.marker} passed"
 
     def pytest_runtest_logreport(self, report):
-        if not report.marked_corpora or hasattr(report, "wasxfail"):
+        if self.marker not in report.marked or hasattr(report, "wasxfail"):
             return
         if report.skipped or (report.passed and report.when == "call"):
             self.outcomes[report.outcome] += 1
@@ -196,18 +200,19 @@ class CorporaGuard:
 
     def pytest_terminal_summary(self, terminalreporter):
         if self.fault():
-            terminalreporter.write_line(f"FAILED: HF_SER_REQUIRE_CORPORA=1, but {self.fault()}", red=True)
+            terminalreporter.write_line(f"FAILED: {REQUIRED[self.marker]}=1, but {self.fault()}", red=True)
 
 
 def pytest_configure(config):
     # Under pytest-xdist only the controller sees every report.
-    if os.environ.get("HF_SER_REQUIRE_CORPORA") == "1" and not hasattr(config, "workerinput"):
-        config.pluginmanager.register(CorporaGuard(), "corpora_guard")
+    for marker, variable in REQUIRED.items():
+        if os.environ.get(variable) == "1" and not hasattr(config, "workerinput"):
+            config.pluginmanager.register(Guard(marker), f"{marker}_guard")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     # report.keywords cannot tell: it names the folder tests/corpora as it names the marker.
     report = yield
-    report.marked_corpora = item.get_closest_marker("corpora") is not None
+    report.marked = [marker for marker in REQUIRED if item.get_closest_marker(marker) is not None]
     return report

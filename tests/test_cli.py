@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import urllib.request
 
 import numpy as np
 import pytest
@@ -144,3 +148,55 @@ def test_info_tells_what_a_model_is(call, companions):
 def test_info_says_where_nothing_is_known(call):
     code, out, _ = call(command="info")
     assert code == 0 and "not told: there is no results.json beside it" in out
+
+
+def test_demo_refuses_what_cannot_be(model, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
+
+    monkeypatch.setattr("hf_ser.demo.app.build", lambda *_: pytest.fail("a page was built"))
+    for words, message in [
+        ((model, model), f"--model names {model} twice; expected each model once."),
+        ((tmp_path / "no_model",), f"--model {tmp_path / 'no_model'}: "),
+        ((model, "--device", "abacus"), "device is 'abacus'; expected one such as cpu"),
+        ((model, "--port", 0), "--port 0; expected a number from 1 to 65535."),
+    ]:
+        assert cli.main(["demo", "--model", *map(str, words)]) == cli.WRONG_USE
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and message in error and "Traceback" not in error
+
+
+def test_demo_without_gradio_names_the_extra(model, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith("hf_ser.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert cli.main(["demo", "--model", str(model)]) == cli.WRONG_USE
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and 'pip install "hf-ser[demo]"' in error and "Traceback" not in error
+
+
+def _hear_ctrl_c():
+    """Shells start background jobs, and so what these start, with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.mark.slow
+def test_demo_serves_until_ctrl_c(model, tmp_path):
+    pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
+    command = [sys.executable, "-u", "-m", "hf_ser.cli", "demo", "--model", str(model)]
+    with (tmp_path / "errors.txt").open("w+") as errors:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=tmp_path, preexec_fn=_hear_ctrl_c
+        )
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("Serving at http://127.0.0.1:"), (tmp_path / "errors.txt").read_text()
+            address = line.split()[2]
+            port = address.rstrip("/").rpartition(":")[2]
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            assert b"Which emotion does a voice carry?" in opener.open(address, timeout=20).read()
+            assert cli.main(["demo", "--model", str(model), "--port", port]) == cli.WRONG_USE  # it is taken
+        finally:
+            process.send_signal(signal.SIGINT)
+            code = process.wait(20)
+        said = (tmp_path / "errors.txt").read_text()
+    assert code == cli.INTERRUPTED and "interrupted" in said and "Traceback" not in said

@@ -1,7 +1,7 @@
 """A prepared dataset's clips under a protocol, decoded on access."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,16 @@ _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", 
 
 SPLITS_FILE = "splits.csv"
 AUDIO_OPTIONS = ("trim_db", "normalize", "duration_s")  # of `load_audio`
+
+
+def trained_options(results: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How clips were cut before a model was taught, for `load_audio`; nothing of what the model does itself.
+
+    Args:
+        results: the model's results.json, where there is one.
+    """
+    trained = (results or {}).get("preprocessing", {})
+    return {name: trained[name] for name in AUDIO_OPTIONS if trained.get(name) not in (None, False)}
 
 
 class DatasetError(SerError):

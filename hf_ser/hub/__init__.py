@@ -1,17 +1,20 @@
 """What goes to the Hub: cards, licence gate, checks and pushes."""
 
-from hf_ser.hub.card import render_model_card, write_model_card
-from hf_ser.hub.checks import FolderError
+from hf_ser.hub.card import check_card, render_model_card, write_model_card
+from hf_ser.hub.checks import FolderError, Outgoing, check_contents
 from hf_ser.hub.licences import LicenceError
 from hf_ser.hub.push import Plan, PushArguments, Pushed, PushError, describe, find_token, make_plan, send
 
 __all__ = [
     "FolderError",
     "LicenceError",
+    "Outgoing",
     "Plan",
     "PushArguments",
     "PushError",
     "Pushed",
+    "check_card",
+    "check_contents",
     "describe",
     "find_token",
     "make_plan",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard
+from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
 from hf_ser.corpora import CORPORA
 from hf_ser.data import PROTOCOLS
@@ -137,7 +137,7 @@ def check_card(text: str, kind: str) -> None:
     Raises:
         CardError: it cannot.
     """
-    reader: type[RepoCard] = ModelCard if kind == "model" else DatasetCard
+    reader: type[RepoCard] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}[kind]
     try:
         data = reader(text).data.to_dict()
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:

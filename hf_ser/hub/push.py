@@ -37,7 +37,8 @@ from hf_ser.hub.checks import (
 )
 from hf_ser.hub.licences import LicenceError, check_audio
 
-_MARKS = {"model": RESULTS, "dataset": SUMMARY}  # what a repository that a recipe pushed has
+# What a repository that a recipe pushed has.
+_MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
 _MADE_BY_HAND = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md"}
 _SAME_COMMAND = "the same command goes on, and sends nothing that arrived already."
 
@@ -50,9 +51,13 @@ class PushError(SerError):
 class PushArguments:
     """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`)."""
 
-    folder: str = field(metadata={"help": "folder of a model or of a prepared dataset"})
     repository: str = field(metadata={"help": "where to, as OWNER/NAME"})
-    kind: str | None = field(default=None, metadata={"help": "model or dataset; default: what the folder holds"})
+    folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
+    models: list[str] = field(
+        default_factory=list,
+        metadata={"help": "for a Space: models of the demo, as Hub ids, each with @REVISION where it is not main"},
+    )
+    kind: str | None = field(default=None, metadata={"help": "model, dataset or space; default: what is given"})
     dry_run: bool = field(default=True, metadata={"help": "show what would go, without a network; false: push"})
     private: bool = field(
         default=True, metadata={"help": "who may see a new repository: only its owner, or everybody"}
@@ -62,14 +67,17 @@ class PushArguments:
     message: str | None = field(default=None, metadata={"help": "of the commit; default: what was pushed"})
 
     def __post_init__(self) -> None:
-        try:
-            validate_repo_id(self.repository)
-        except HFValidationError as error:
-            raise ConfigError(f"--repository {self.repository}: {error}") from error
-        if "/" not in self.repository:
-            raise ConfigError(f"--repository {self.repository} names no owner; expected OWNER/{self.repository}.")
-        if self.kind not in (None, "model", "dataset"):
-            raise ConfigError(f"--kind {self.kind}; expected model or dataset.")
+        for flag, name in (("repository", self.repository), *(("models", its) for its in self.models)):
+            _check_name(flag, name.partition("@")[0] if flag == "models" else name)
+        if (self.folder is None) == (not self.models):
+            got = "both --folder and --models" if self.models else "neither --folder nor --models"
+            raise ConfigError(f"got {got}; expected the folder of a model or dataset, or the models of a Space.")
+        if self.kind not in (None, *_MARKS):
+            raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
+        if self.kind is not None and (self.kind == "space") != bool(self.models):
+            raise ConfigError(f"--kind {self.kind}; a Space is made of --models, everything else of --folder.")
+        if self.models and self.metadata_only:
+            raise ConfigError("--metadata_only true is for datasets, and this is a Space; leave it out.")
         if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
             raise ConfigError(
                 f"--tag {self.tag}; expected letters, digits, dots and dashes, such as v1, and not main."
@@ -80,12 +88,21 @@ class PushArguments:
             raise ConfigError("--message is empty; expected a line, or leave it out.")
 
 
+def _check_name(flag: str, name: str) -> None:
+    try:
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise ConfigError(f"--{flag} {name}: {error}") from error
+    if "/" not in name:
+        raise ConfigError(f"--{flag} {name} names no owner; expected OWNER/{name}.")
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a push would do.
 
     Args:
-        kind: model or dataset.
+        kind: model, dataset or space.
         files: that go.
         left: what stays in the folder.
         notes: what the person must know before it is done.
@@ -124,6 +141,8 @@ def make_plan(args: PushArguments, token: str | None = None) -> Plan:
     Raises:
         SerError: the folder is not whole, or holds what must not leave it, or a licence forbids the push.
     """
+    if args.folder is None:
+        raise ConfigError("got no --folder; expected that of a model or dataset. A Space is planned elsewhere.")
     folder = Path(args.folder)
     kind = find_kind(folder)
     if args.kind not in (None, kind):
@@ -251,10 +270,10 @@ def send(plan: Plan, args: PushArguments, token: str) -> Pushed:
         )
     revision = before if same else _commit(api, plan, args, before, stale)
     if args.tag is not None and tagged is None:
-        done = f"The folder is on the Hub as {revision}, without the tag; the same command adds it."
+        done = f"Everything is on the Hub as {revision}, without the tag; the same command adds it."
         with _plainly(args, done):
             api.create_tag(args.repository, tag=args.tag, revision=revision, repo_type=plan.kind)
-    prefix = "datasets/" if plan.kind == "dataset" else ""
+    prefix = {"model": "", "dataset": "datasets/", "space": "spaces/"}[plan.kind]
     url = f"{api.endpoint}/{prefix}{args.repository}"
     return Pushed(url, revision, args.tag, plan.line.format(revision=revision))
 
@@ -278,12 +297,14 @@ def _open_repository(api: HfApi, plan: Plan, args: PushArguments) -> tuple[str, 
         if error.response.status_code == 401:  # with a token, this is about the token
             raise
         other = "dataset" if plan.kind == "model" else "model"
-        if api.repo_exists(args.repository, repo_type=other):
+        # A Space may well be named after its model.
+        if plan.kind != "space" and api.repo_exists(args.repository, repo_type=other):
             raise PushError(
                 f"{args.repository} is a {other} on the Hub, and this is a {plan.kind}; expected another name, so "
                 "that nobody takes one for the other. Nothing was sent."
             ) from None
-        api.create_repo(args.repository, repo_type=plan.kind, private=args.private)
+        sdk = "gradio" if plan.kind == "space" else None
+        api.create_repo(args.repository, repo_type=plan.kind, private=args.private, space_sdk=sdk)
         info = api.repo_info(args.repository, repo_type=plan.kind, files_metadata=True)
     if info.private != args.private:
         # Who sees it decides whether the licences allow the push, so nothing goes on a guess.
@@ -313,7 +334,8 @@ def _commit(api: HfApi, plan: Plan, args: PushArguments, before: str, stale: Seq
     """Send all files and commit them at once -> the commit."""
     operations: list[Any] = [CommitOperationAdd(file.path, _readable(file)) for file in plan.files]
     operations += [CommitOperationDelete(path) for path in stale]
-    message = args.message or f"Push {Path(args.folder).resolve().name} with hf_ser {hf_ser.__version__}"
+    what = Path(args.folder).resolve().name if args.folder else "the demo"
+    message = args.message or f"Push {what} with hf_ser {hf_ser.__version__}"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*commit a data file")  # a model's predictions are meant

@@ -5,7 +5,19 @@ import json
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlencode
 
-from hub_server_state import LFS_SUFFIXES, URL_PREFIXES, Blob, Commit, HubError, HubState, Repo, Token, parse_card
+from hub_server_state import (
+    LFS_SUFFIXES,
+    SPACE_SDKS,
+    URL_PREFIXES,
+    Blob,
+    Commit,
+    HubError,
+    HubState,
+    Repo,
+    Token,
+    card_faults,
+    parse_card,
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,10 @@ def create_repo(state: HubState, call: Call) -> Answer:
         # The address stands beside the error, since a client with exist_ok reads it from there.
         return as_json({"error": "You already created this repo", "url": url}, 409)
     private = payload.get("private", False) or payload.get("visibility") == "private"
-    state.repos[kind, name] = Repo(kind, name, private, user.user)
+    sdk = payload.get("sdk") if kind == "spaces" else None
+    if kind == "spaces" and sdk not in SPACE_SDKS:
+        raise HubError(400, f'"sdk" must be one of {SPACE_SDKS}; got {sdk}')
+    state.repos[kind, name] = Repo(kind, name, private, user.user, sdk)
     return as_json({"url": url, "name": name, "id": name})
 
 
@@ -96,10 +111,14 @@ def whoami(state: HubState, call: Call) -> Answer:
 
 
 def validate_yaml(state: HubState, call: Call) -> Answer:
+    payload = call.json()
     try:
-        card = parse_card(call.json()["content"])
+        card = parse_card(payload["content"])
     except ValueError as error:
         return as_json({"errors": [{"message": str(error)}], "warnings": []}, 400)
+    faults = card_faults(card, f"{payload.get('repoType') or 'model'}s")
+    if faults:
+        return as_json({"errors": [{"message": fault} for fault in faults], "warnings": []}, 400)
     warnings = [] if card else [{"message": "empty or missing yaml metadata in repo card"}]
     return as_json({"errors": [], "warnings": warnings})
 
@@ -133,6 +152,8 @@ def info(state: HubState, call: Call, kind: str, name: str, revision: str = "mai
     if kind == "models":
         about |= {"modelId": repo.name, "pipeline_tag": card.get("pipeline_tag")}
         about |= {"library_name": card.get("library_name")}
+    if kind == "spaces":
+        about |= {"sdk": card.get("sdk"), "models": card.get("models", []), "subdomain": repo.name.replace("/", "-")}
     expand = call.query.get("expand", [])
     return as_json({key: about.get(key) for key in ("_id", "id", *expand)} if expand else about)
 
@@ -274,6 +295,8 @@ def _apply(repo: Repo, files: dict[str, Blob], key: str, value: dict) -> None:
         raise HubError(400, f"Invalid operation {key}")
     if path == "README.md" and key == "file":
         try:
-            parse_card(files[path].content.decode())
+            faults = card_faults(parse_card(files[path].content.decode()), repo.kind)
         except ValueError as error:
-            raise HubError(400, f"Invalid metadata in README.md: {error}") from error
+            faults = [str(error)]
+        if faults:
+            raise HubError(400, f"Invalid metadata in README.md: {'; '.join(faults)}")

@@ -12,6 +12,8 @@ import yaml
 
 LFS_SUFFIXES = frozenset((".bin", ".flac", ".npz", ".parquet", ".pt", ".safetensors", ".wav"))
 GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES)).encode()
+SPACE_SDKS = ("gradio", "docker", "static")
+SPACE_COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
 URL_PREFIXES = {"models": "", "datasets": "datasets/", "spaces": "spaces/"}
 
 
@@ -101,16 +103,34 @@ def parse_card(text: str) -> dict:
     return card or {}
 
 
+def card_faults(card: dict, kind: str) -> list[str]:
+    """What the Hub refuses in a card's metadata beyond broken YAML."""
+    if kind != "spaces":
+        return []
+    faults = [f'"{key}" must be one of {SPACE_COLOURS}' for key in ("colorFrom", "colorTo")]
+    faults = [fault for fault in faults if card.get(fault.split('"')[1], "red") not in SPACE_COLOURS]
+    if card.get("sdk") not in SPACE_SDKS:
+        faults.append(f'"sdk" must be one of {SPACE_SDKS}')
+    if not isinstance(card.get("sdk_version", ""), str) or not isinstance(card.get("python_version", ""), str):
+        faults.append('"sdk_version" and "python_version" must be strings')
+    if len(card.get("short_description", "")) > 60:
+        faults.append('"short_description" length must be less than or equal to 60 characters long')
+    return faults
+
+
 class Repo:
     """One repository. Commits are never changed or lost, so that every revision ever seen can be had again."""
 
-    def __init__(self, kind: str, name: str, private: bool, author: str) -> None:
+    def __init__(self, kind: str, name: str, private: bool, author: str, sdk: str | None = None) -> None:
         self.kind, self.name, self.private = kind, name, private
         self.objects: dict[str, bytes] = {}  # LFS content by SHA-256, whether a commit names it or not
         self.commits: dict[str, Commit] = {}
         self.branches: dict[str, str] = {}
         self.tags: dict[str, str] = {}
-        self.add_commit("main", {".gitattributes": Blob(GITATTRIBUTES)}, "initial commit", author=author)
+        files = {".gitattributes": Blob(GITATTRIBUTES)}
+        if sdk is not None:  # a new Space has a card, which says how it runs
+            files["README.md"] = Blob(f"---\ntitle: {name}\nsdk: {sdk}\n---\n".encode())
+        self.add_commit("main", files, "initial commit", author=author)
 
     @property
     def head(self) -> Commit:

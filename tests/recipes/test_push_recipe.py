@@ -49,7 +49,9 @@ def test_metadata_are_smaller(call, dataset_dir):
         (["--repository", "emotions"], "--repository emotions names no owner; expected OWNER/emotions."),
         (["--repository", "a/b/c"], "--repository a/b/c: "),
         (["--repository", "owner/na me"], "--repository owner/na me: "),
-        (["--kind", "space"], "--kind space; expected model or dataset."),
+        (["--kind", "spaceship"], "--kind spaceship; expected model, dataset or space."),
+        (["--kind", "space"], "--kind space; a Space is made of --models, everything else of --folder."),
+        (["--models", "owner/tiny"], "got both --folder and --models; expected"),
         (["--kind", "model"], "--kind model, but "),
         (["--tag", "v 1"], "--tag v 1; expected letters, digits"),
         (["--tag", "main"], "not main"),
@@ -67,6 +69,15 @@ def test_bad_input_is_refused_in_one_line(call, dataset_dir, words, message):
     given = {"--folder": dataset_dir, "--repository": "owner/data"} | dict(zip(words[::2], words[1::2], strict=True))
     code, out, err = call(*(word for pair in given.items() for word in pair))
     assert code == 2 and out == "" and err.count("\n") == 1 and err.startswith("error: ") and message in err
+
+
+def test_either_a_folder_or_models_must_be_given(call):
+    code, out, err = call("--repository", "owner/data")
+    assert code == 2 and out == "" and "got neither --folder nor --models; expected the folder" in err
+    code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--kind", "model")
+    assert code == 2 and out == "" and "--kind model; a Space is made of --models" in err
+    code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--metadata_only", "true")
+    assert code == 2 and out == "" and "--metadata_only true is for datasets" in err
 
 
 def test_no_token_is_told_before_anything_is_looked_at(call, monkeypatch):

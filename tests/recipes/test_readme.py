@@ -53,7 +53,6 @@ TYPES = {
     "recipes/prepare.py": (PrepareArguments,),
     "recipes/finetune.py": (ModelArguments, DataArguments, SerTrainingArguments),
     "recipes/train_companion.py": (ModelArguments, DataArguments, SerTrainingArguments),
-    "recipes/predict.py": (_own_arguments("predict", "PredictArguments"),),
     "recipes/explore.py": (DataArguments, _own_arguments("explore", "ExploreArguments")),
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
@@ -65,7 +64,7 @@ TYPES = {
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 34 and len(PYTHON) == 3
+    assert len(COMMANDS) == 40 and len(PYTHON) == 3
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
@@ -150,7 +149,7 @@ def test_the_yaml_examples_are_known(tmp_path):
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help"}  # of accelerate launch, and of every program
-    known |= {"format", "timeline"}  # of hf-ser
+    known |= {"format", "timeline", "revision", "host", "port"}  # of hf-ser
     without_benchmarks = re.sub(r"`python benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
     assert flags - known == set()
@@ -209,7 +208,7 @@ def test_the_training_command_and_the_pipeline_example_run(workplace):
     reported = _run([sys.executable, "-c", PYTHON[2]], workplace)
     assert "missing.wav: got no such file" in reported and "'start': 0.0" in reported
     shown = _run(
-        [sys.executable, "recipes/predict.py", "--model", "runs/quickstart", "--audio", "recording.wav"], workplace
+        [sys.executable, "-m", "hf_ser.cli", "predict", "recording.wav", "--model", "runs/quickstart"], workplace
     )
     assert shown.count("\n  ") == 8
 

@@ -34,7 +34,7 @@ def plot_clip(waveform: np.ndarray, sampling_rate: int, path: Path, title: str) 
     upper.set(ylabel="amplitude")
     upper.set_title(wrapped(title, 90))
     decibels = log_mel(waveform, sampling_rate)
-    image = _draw(lower, decibels, sampling_rate, _top([decibels]))
+    image = draw_log_mel(lower, decibels, sampling_rate, top_level([decibels]))
     lower.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)", xlim=(0, max(len(waveform), 2) / sampling_rate))
     figure.colorbar(image, ax=lower, label="power (dB)", extend="both")
     save(figure, path)
@@ -54,9 +54,9 @@ def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path:
     figure = new_figure(max(5.0, 2.4 * columns + 0.8), 0.8 + 2.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     decibels = {title: log_mel(waveform, sampling_rate) for title, waveform in waveforms.items()}
-    top = _top(list(decibels.values()))
+    top = top_level(list(decibels.values()))
     for axes, (title, spectrogram) in zip(grid.flat, decibels.items(), strict=False):
-        image = _draw(axes, spectrogram, sampling_rate, top)
+        image = draw_log_mel(axes, spectrogram, sampling_rate, top)
         axes.set_title(wrapped(title, 26))
         axes.tick_params(bottom=False)  # else ticks float beyond the end of short clips
     for axes in grid.flat[len(waveforms) :]:
@@ -82,12 +82,13 @@ def _sizes(sampling_rate: int) -> tuple[int, int]:
     return sampling_rate // 40, sampling_rate // 100
 
 
-def _top(spectrograms: Sequence[np.ndarray]) -> float:
+def top_level(spectrograms: Sequence[np.ndarray]) -> float:
     """The level in dB that few cells exceed; the very loudest would leave quiet clips all dark."""
     return max(_SILENCE_DB, *(float(np.percentile(decibels, 99.5)) for decibels in spectrograms))
 
 
-def _draw(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: float) -> AxesImage:
+def draw_log_mel(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: float) -> AxesImage:
+    """Draw what `log_mel` gives (mels, frames), with ticks in Hz; colours end at `top` dB (see `top_level`)."""
     bands, frames = decibels.shape
     step_s = _sizes(sampling_rate)[1] / sampling_rate
     image = axes.imshow(

@@ -1,0 +1,141 @@
+"""The page itself, in Gradio, and serving it: nothing is fetched from elsewhere, nothing is told to anybody."""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf_ser.demo.errors import DemoError, MissingGradioError
+from hf_ser.demo.examples import GENERATED, make_examples
+from hf_ser.demo.listening import Listener, listen, load_listener
+from hf_ser.demo.page import CSS, render, render_error
+from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
+from hf_ser.evaluation import check_device
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
+try:
+    import gradio as gr
+except ImportError as error:
+    raise MissingGradioError(
+        f'the demo needs gradio, which cannot be imported ({error}); expected the extra: pip install "hf-ser[demo]".'
+    ) from error
+
+_LOGGER = logging.getLogger(__name__)
+_FONTS = ("system-ui", "sans-serif")
+# White on gradio's own orange has too little contrast.
+_BUTTON = {"button_primary_background_fill": "#332288", "button_primary_background_fill_hover": "#4a37a8"}
+_BUTTON |= {f"{name}_dark": colour for name, colour in _BUTTON.items()}
+_KEPT_S = (1800, 3600)  # uploads are looked through every half hour, and deleted when they are an hour old
+_WAITING = 32
+_MAX_FILE_SIZE = "100mb"
+# A screen reader is told of an answer only in a region that was there before it.
+_ON_LOAD = "() => { document.querySelector('#answer')?.setAttribute('aria-live', 'polite'); }"
+
+
+def build(listeners: Mapping[str, Listener], examples: Sequence[Path] = ()) -> gr.Blocks:
+    """Make the page.
+
+    Args:
+        listeners: models by name, the first chosen at the start.
+        examples: recordings to try.
+    """
+
+    def recognise(recording: str | None, model: str) -> str:
+        return answer(listeners, recording, model)
+
+    with gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=_KEPT_S) as page:
+        gr.Markdown(f"# {TITLE}\n\n{SENTENCE}")
+        models = gr.Radio(list(listeners), value=next(iter(listeners)), label="Model", elem_id="models")
+        recording = gr.Audio(
+            sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
+        )
+        if examples:
+            paths = [str(path) for path in examples]
+            names = [path.stem.removeprefix(GENERATED).replace("_", " ") for path in examples]
+            gr.Examples(paths, recording, example_labels=names, cache_examples=False, label="Generated examples")
+            gr.Markdown(EXAMPLES)
+        button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+        shown = gr.HTML(elem_id="answer", min_height=120)
+        gr.Markdown("\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS), "", PRIVACY]), elem_id="limits")
+        button.click(recognise, [recording, models], shown, api_name="recognise", concurrency_limit=1)
+        page.load(None, js=_ON_LOAD)
+    return page.queue(max_size=_WAITING)
+
+
+def answer(listeners: Mapping[str, Listener], recording: str | None, model: str) -> str:
+    """The answer to one recording as HTML; whatever goes wrong is told in its place.
+
+    Args:
+        listeners: models by name.
+        recording: a path, or None where there is none yet.
+        model: the one that is asked.
+    """
+    if recording is None:
+        return render_error("There is no recording yet: choose a file, speak into the microphone, or take an example.")
+    if model not in listeners:
+        return render_error(f"Got the model {model}; expected one of {', '.join(listeners)}.")
+    try:
+        return render(listen(listeners[model], recording), listeners[model], model)
+    except DemoError as error:
+        return render_error(f"This recording cannot be used. {error}")
+    except Exception:  # such as a full memory: the page goes on for everybody else
+        _LOGGER.exception("the demo could not answer")
+        return render_error("Something went wrong on the machine that runs this page. Try another recording.")
+
+
+def serve(
+    models: Mapping[str, str],
+    *,
+    device: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    examples: str | Path | None = None,
+) -> None:
+    """Load models and serve the page until Ctrl-C.
+
+    Args:
+        models: folders or Hub ids and their revisions.
+        device: cpu, cuda, ...; None for a GPU where there is one.
+        host: address to listen at; None for the one that a Space gives, or else this machine only.
+        port: to listen at; None for the one that a Space gives, or else the first free one from 7860.
+        examples: folder of recordings to try; None to generate some.
+
+    Raises:
+        SerError: a model, the device, the address or the port cannot be used.
+    """
+    check_device(device)
+    if port is not None and not 1 <= port <= 65_535:
+        raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
+    listeners = {name: load_listener(name, revision, device) for name, revision in models.items()}
+    with tempfile.TemporaryDirectory() as work:
+        paths = make_examples(Path(work)) if examples is None else sorted(Path(examples).glob("*.flac"))
+        page = build(listeners, paths)
+        try:
+            address = launch(page, host, port)
+            print(f"Serving at {address} (Ctrl-C ends it)", flush=True)  # noqa: T201
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def launch(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
+    """Start serving and return at once, with the address.
+
+    Raises:
+        DemoError: nothing can listen there.
+    """
+    theme = gr.themes.Default(primary_hue="indigo", font=_FONTS, font_mono=("monospace",))
+    options: dict[str, Any] = {"theme": theme.set(**_BUTTON), "css": CSS}
+    options |= {"share": False, "ssr_mode": False, "run_history": False, "enable_monitoring": False, "pwa": False}
+    options |= {"footer_links": [], "quiet": True, "max_file_size": _MAX_FILE_SIZE, "mcp_server": False}
+    try:
+        _, address, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **options)
+    except OSError as error:
+        raise DemoError(
+            f"--host {host} --port {port}: cannot listen there ({' '.join(str(error).split())}); expected an address "
+            "of this machine and a free port."
+        ) from error
+    return address

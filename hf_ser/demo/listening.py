@@ -1,0 +1,118 @@
+"""A recording in, its waveform, scores and timeline out; the page has no other way to a recording."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ser.audio import SAMPLING_RATE, AudioError, load_audio
+from hf_ser.data.splits import trained_options
+from hf_ser.demo.errors import DemoError
+from hf_ser.evaluation import label_names, load_classifier, model_results
+from hf_ser.evaluation.report import bounds, number
+from hf_ser.models import SpeechEmotionPipeline
+from hf_ser.models.recordings import RecordingError, read_windows
+from hf_ser.models.speech_emotion_pipeline import WHOLE_S
+
+MAX_DURATION_S = 600.0  # more would keep others waiting
+_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A model that is loaded once and hears many recordings."""
+
+    classify: Any  # SpeechEmotionPipeline
+    labels: Sequence[str]
+    options: Mapping[str, Any]  # of `load_audio`: how clips were cut before the model was taught
+    about: str  # what a person must know of it, in a sentence or two
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a model says of one recording."""
+
+    waveform: np.ndarray  # (samples,), float32 at 16 kHz
+    scores: Mapping[str, float]  # by label, best first
+    timeline: Sequence[Mapping[str, Any]]  # as `SpeechEmotionPipeline` gives it; one window for a short recording
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it was heard in several windows."""
+        return len(self.timeline) > 1
+
+
+def load_listener(name: str, revision: str = "main", device: str | None = None) -> Listener:
+    """Load a model from a folder or the Hub.
+
+    Raises:
+        SerError: there is no such model, it is not whole, or there is no such device.
+    """
+    model, extractor = load_classifier(name, revision)
+    try:
+        classify = SpeechEmotionPipeline(
+            model=model, feature_extractor=extractor, device=device, task="audio-classification"
+        )
+    except (ValueError, RuntimeError) as error:
+        raise DemoError(f"--device {device}: {' '.join(str(error).split())}") from error
+    results = model_results(name, revision)
+    return Listener(classify, label_names(model.config), trained_options(results), _about(results))
+
+
+def listen(listener: Listener, path: str | Path) -> Heard:
+    """Hear a recording.
+
+    Raises:
+        DemoError: it cannot be used; the message names the file, what was got and what was expected.
+    """
+    name = Path(path).name
+    waveform = _read(path)
+    try:
+        # As in training; what the figures show is the whole recording.
+        heard = load_audio(waveform, SAMPLING_RATE, **listener.options) if listener.options else waveform
+        answer = listener.classify(
+            {"raw": heard, "sampling_rate": SAMPLING_RATE, "path": name},
+            return_timeline=True,
+            batch_size=_BATCH_SIZE,
+        )
+    except RecordingError as error:
+        raise DemoError(str(error)) from error
+    except AudioError as error:
+        raise DemoError(f"{name}: got {error.got}; expected {error.expected}.") from error
+    scores = {score["label"]: score["score"] for score in answer["scores"]}
+    return Heard(waveform, scores, answer["timeline"])
+
+
+def _read(path: str | Path) -> np.ndarray:
+    """A whole recording (samples,), float32 at 16 kHz, and no more of it than may be heard."""
+    name, pieces = Path(path).name, []
+    try:
+        # Windows that do not overlap: the recording in pieces, so that one of hours is not read to its end.
+        for _, end_s, piece in read_windows(path, WHOLE_S, WHOLE_S, WHOLE_S):
+            pieces.append(piece)
+            if end_s > MAX_DURATION_S:
+                raise DemoError(
+                    f"{name}: got more than {MAX_DURATION_S / 60:.0f} minutes; expected less on this page. On the "
+                    "command line, hf-ser predict takes any length."
+                )
+    except RecordingError as error:
+        # Not its own words: they hold the place at which the server keeps the upload.
+        raise DemoError(f"{name}: got {error.got}; expected {error.expected}.") from error
+    return np.concatenate(pieces)
+
+
+def _about(results: Mapping[str, Any] | None) -> str:
+    if results is None:
+        return "What it was trained on is not told: there is no results.json beside it."
+    dataset, protocol = results["dataset"], results["protocol"]
+    parts = [f"Trained on {dataset['train_clips']} clips of {dataset['train_speakers']} speakers ({dataset['name']})."]
+    if dataset["synthetic"]:
+        parts.append("These were synthetic: its answers say nothing about real speech.")
+    test = results["splits"].get("test")
+    if test is not None:
+        uar, interval = number(test["scores"]["uar"]), bounds(test["intervals"][0].get("uar"))
+        parts.append(f"UAR on test clips {uar} (95 % interval {interval}), protocol {protocol['name']}.")
+        parts += [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in protocol["notes"]]
+    return " ".join(parts)

@@ -1,0 +1,112 @@
+"""The answer as HTML: whatever stands in a figure or a colour stands in words and numbers as well."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.demo.figures import draw_clip, draw_timeline
+from hf_ser.demo.listening import Heard, Listener
+
+_UNSURE = 0.5  # below this, the best is less probable than all the others together
+
+CSS = """
+.gradio-container { margin: 0 auto !important; max-width: 64rem !important; width: 100%; }
+#answer .html-container, #answer .prose { padding: 0 !important; }
+#recording button, #recording time { color: var(--body-text-color) !important; }
+#models input { border-color: var(--body-text-color-subdued) !important; }
+.ser { --ser-bar: #332288; --ser-track: #e2e2ec; --ser-line: #8a8a99; font-size: 1rem; line-height: 1.5; }
+.dark .ser { --ser-bar: #88ccee; --ser-track: #3a3a46; }
+.ser h2 { font-size: 1.25rem; margin: 0 0 .5rem; }
+.ser h3 { font-size: 1.05rem; margin: 1.25rem 0 .5rem; }
+.ser p { margin: .25rem 0; overflow-wrap: anywhere; }
+.ser table, .ser tr { border: 0 !important; }
+.ser table { border-collapse: collapse; margin: 0; width: 100%; }
+.ser caption { text-align: left; padding-bottom: .25rem; }
+.ser th, .ser td { border: 0; padding: .15rem .4rem .15rem 0; text-align: left; white-space: nowrap; }
+.ser th { font-weight: normal; }
+.ser .best th, .ser .best td { font-weight: bold; }
+.ser .number { text-align: right; font-variant-numeric: tabular-nums; }
+.ser .bar { width: 99%; min-width: 4rem; }
+.ser .track { background: var(--ser-track); border-radius: 2px; height: .9rem; }
+.ser .fill { background: var(--ser-bar); border-radius: 2px; height: 100%; }
+.ser img { background: white; border-radius: 4px; display: block; height: auto; max-width: 100%; width: 38rem; }
+.ser summary { cursor: pointer; padding: .4rem 0; }
+.ser .scroll { max-height: 20rem; overflow: auto; }
+.ser .scroll th, .ser .scroll td { padding-right: 1rem; }
+.ser .error { border: 1px solid var(--ser-line); border-left: .4rem solid #cc3311; padding: .75rem 1rem; }
+.ser :focus-visible, button:focus-visible, [role=button]:focus-visible, input:focus-visible {
+  outline: 3px solid var(--ser-bar, #6655cc) !important; outline-offset: 2px;
+}
+#models label { max-width: 100%; }
+#models span { overflow-wrap: anywhere; }
+"""
+
+
+def render(heard: Heard, listener: Listener, model: str) -> str:
+    """The answer: the best emotion, all of them as bars, waveform and spectrogram, and a timeline if it is long.
+
+    Args:
+        heard: what the model says.
+        listener: the model.
+        model: its name.
+    """
+    best, score = next(iter(heard.scores.items()))
+    unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the model is not sure.</p>"
+    duration_s = len(heard.waveform) / SAMPLING_RATE
+    parts = [
+        f"<h2>Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}",
+        _bars(heard.scores),
+        f"<p>Model: {escape(model)}. {escape(listener.about)}</p>",
+        "<h3>The recording</h3>",
+        _image(draw_clip(heard.waveform), f"Waveform and log-mel spectrogram of the recording, {duration_s:.1f} s."),
+    ]
+    if heard.is_long:
+        parts += ["<h3>Over time</h3>", _timeline(heard.timeline, listener.labels)]
+    return f'<div class="ser">{"".join(parts)}</div>'
+
+
+def render_error(message: str) -> str:
+    """A message in the place of an answer."""
+    return f'<div class="ser"><div class="error"><h2>No answer</h2><p>{escape(message)}</p></div></div>'
+
+
+def _percent(score: float) -> str:
+    return f"{100 * score:.1f} %"
+
+
+def _bars(scores: Mapping[str, float]) -> str:
+    rows = "".join(
+        f'<tr{" class=best" if place == 0 else ""}><th scope="row">{escape(label)}</th>'
+        f'<td class="number">{_percent(score)}</td><td class="bar" aria-hidden="true">'
+        f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'
+        for place, (label, score) in enumerate(scores.items())
+    )
+    return f'<table class="bars"><caption>Probability of each emotion</caption><tbody>{rows}</tbody></table>'
+
+
+def _timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
+    text = "Probability of each emotion in every window of the recording; the table below has the same numbers."
+    head = "".join(f'<th scope="col" class="number">{escape(label)}</th>' for label in labels)
+    rows = "".join(_row(window, labels) for window in timeline)
+    return (
+        f"{_image(draw_timeline(timeline, labels), text)}<details><summary>The timeline as a table</summary>"
+        '<div class="scroll" role="region" aria-label="The timeline as a table" tabindex="0"><table class="timeline">'
+        f'<thead><tr><th scope="col">seconds</th><th scope="col">most probable</th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></details>"
+    )
+
+
+def _row(window: Mapping[str, Any], labels: Sequence[str]) -> str:
+    place = f'<tr><th scope="row">{window["start"]:.1f} to {window["end"]:.1f}</th>'
+    if window["silent"]:
+        return f'{place}<td colspan="{len(labels) + 1}">silence</td></tr>'
+    scores = {score["label"]: score["score"] for score in window["scores"]}
+    cells = "".join(f'<td class="number">{_percent(scores[label])}</td>' for label in labels)
+    return f"{place}<td>{escape(max(scores, key=lambda label: scores[label]))}</td>{cells}</tr>"
+
+
+def _image(png: bytes, text: str) -> str:
+    content = base64.b64encode(png).decode()
+    return f'<img alt="{escape(text)}" src="data:image/png;base64,{content}">'

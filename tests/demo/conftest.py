@@ -1,0 +1,75 @@
+"""A tiny model, the page that it answers on, and a browser to look at it with."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory):
+    """A tiny AudioCNN with random weights and all eight emotions."""
+    from hf_ser.labels import ID2LABEL
+    from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, make_feature_extractor
+
+    folder = tmp_path_factory.mktemp("demo") / "model"
+    torch.manual_seed(0)
+    sizes = {"channels": (4, 4), "kernel_sizes": (5, 3), "hidden_size": 8, "duration_s": 10.0, "n_mels": 24}
+    AudioCNNForAudioClassification(AudioCNNConfig(**sizes, id2label=ID2LABEL)).save_pretrained(folder)
+    make_feature_extractor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def listener(model_dir):
+    from hf_ser.demo import load_listener
+
+    return load_listener(str(model_dir), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory, tone, encode):
+    """Recordings good and bad, by name."""
+    folder = tmp_path_factory.mktemp("recordings")
+    pause = np.zeros(16_000 * 15, np.float32)
+    sounds = {"voice.wav": tone(1.2), "long.flac": np.concatenate([tone(14.0), pause, tone(12.0)])}
+    sounds |= {"silence.wav": np.zeros(16_000), "short.wav": tone(0.02)}
+    for name, samples in sounds.items():
+        sf.write(folder / name, samples, 16_000)
+    (folder / "text.wav").write_text("words, not sound\n" * 40)
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "cut.wav").write_bytes(encode(tone(1.0))[:9000])
+    (folder / "words.txt").write_text("words\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(listener, tmp_path_factory):
+    """Where the page is served, with two models and one example."""
+    from hf_ser.demo import make_examples
+    from hf_ser.demo.app import build, launch
+
+    examples = make_examples(tmp_path_factory.mktemp("examples"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        page = build({"first/model": listener, "second/model": listener}, [examples[4], examples[-1]])
+        yield launch(page, "127.0.0.1").rstrip("/")
+        page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, without a window; its microphone is a beeping one."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    executable = os.environ.get("HF_SER_CHROMIUM") or shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no Chromium: apt-get install chromium, or name one in HF_SER_CHROMIUM")
+    words = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=words)
+        yield browser
+        browser.close()

@@ -1,0 +1,113 @@
+"""What the page hears: the pipeline's own answers, refusals that name the file and nothing else, no traces left."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+import soundfile as sf
+
+from hf_ser.audio import load_audio
+from hf_ser.demo import DemoError, app, listen, load_listener, make_examples
+from hf_ser.demo import listening as module
+from hf_ser.labels import EMOTIONS
+from hf_ser.models.recordings import read_windows
+
+
+@pytest.mark.parametrize("name", ["voice.wav", "long.flac"])
+def test_answers_are_the_pipelines_own(listener, recordings, name):
+    path = recordings / name
+    heard = listen(listener, path)
+    expected = listener.classify(str(path), return_timeline=True)
+    assert list(heard.scores) == [score["label"] for score in expected["scores"]] and set(heard.scores) == {*EMOTIONS}
+    np.testing.assert_allclose([*heard.scores.values()], [its["score"] for its in expected["scores"]], atol=1e-6)
+    assert heard.is_long == (name == "long.flac") and len(heard.timeline) == len(expected["timeline"])
+    for window, other in zip(heard.timeline, expected["timeline"], strict=True):
+        assert {key: window[key] for key in ("start", "end", "silent")} == {
+            key: other[key] for key in ("start", "end", "silent")
+        }
+    np.testing.assert_array_equal(heard.waveform, load_audio(path))
+
+
+def test_recordings_of_other_rates_and_channels_are_heard_as_one_piece(listener, tmp_path, tone):
+    path = tmp_path / "stereo.wav"
+    sf.write(path, tone(32.0, 44_100, 2), 44_100)
+    heard = listen(listener, path)
+    windows = list(read_windows(path, 10.0, 5.0, 30.0))
+    assert [(its["start"], its["end"]) for its in heard.timeline] == [(start, end) for start, end, _ in windows]
+    np.testing.assert_array_equal(heard.waveform[: len(windows[0][2])], windows[0][2])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("text.wav", "text.wav: got no readable audio"),
+        ("empty.wav", "empty.wav: got no readable audio"),
+        ("cut.wav", "cut.wav: got audio that breaks off"),
+        ("silence.wav", "silence.wav: got silence; expected a voice."),
+        ("short.wav", "short.wav: got 0.020 s; expected at least 0.1 s of sound."),
+        ("absent.wav", "absent.wav: got no such file; expected a recording."),
+    ],
+)
+def test_what_cannot_be_used_is_named_without_its_place(listener, recordings, name, message):
+    with pytest.raises(DemoError) as raised:
+        listen(listener, recordings / name)
+    assert str(raised.value).startswith(message) and str(recordings) not in str(raised.value)
+
+
+def test_recordings_that_are_too_long_are_not_read_to_their_end(listener, recordings, monkeypatch):
+    monkeypatch.setattr(module, "MAX_DURATION_S", 30.0)
+    with pytest.raises(DemoError, match="long.flac: got more than 0 minutes; expected less on this page"):
+        listen(listener, recordings / "long.flac")
+
+
+def test_clips_are_cut_as_in_the_training(model_dir, recordings, monkeypatch):
+    results = {"preprocessing": {"trim_db": None, "normalize": False, "duration_s": 0.5, "merge_calm": False}}
+    results |= {"dataset": {"name": "x", "synthetic": ["x"], "train_clips": 7, "train_speakers": 2}}
+    scored = {"scores": {"uar": 0.5}, "intervals": [{"uar": [0.4, 0.6]}]}
+    results |= {"protocol": {"name": "random", "notes": ["clips of one speaker train and test"]}}
+    results |= {"splits": {"test": scored}}
+    monkeypatch.setattr(module, "model_results", lambda *_: results)
+    listener = load_listener(str(model_dir), device="cpu")
+    assert dict(listener.options) == {"duration_s": 0.5}
+    assert "7 clips of 2 speakers (x)" in listener.about and "say nothing about real speech" in listener.about
+    assert "UAR on test clips 0.500 (95 % interval 0.400 to 0.600), protocol random. Clips of one" in listener.about
+    heard = listen(listener, recordings / "voice.wav")
+    assert heard.timeline[-1]["end"] == 0.5 and len(heard.waveform) == 1.2 * 16_000
+
+
+def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):
+    with pytest.raises(ValueError, match="no_model"):
+        load_listener(str(tmp_path / "no_model"))
+    with pytest.raises(DemoError, match="--device cuda:77"):
+        load_listener(str(model_dir), device="cuda:77")
+
+
+def test_examples_are_generated_one_per_emotion_and_one_with_a_timeline(tmp_path):
+    paths = make_examples(tmp_path / "new")
+    assert [path.name for path in paths[:-1]] == [f"generated_{emotion}.flac" for emotion in EMOTIONS]
+    durations = [sf.info(path).duration for path in paths]
+    assert durations[-1] == pytest.approx(sum(durations[:-1])) and durations[-1] > 30
+    assert {(sf.info(path).samplerate, sf.info(path).channels) for path in paths} == {(16_000, 1)}
+    again = make_examples(tmp_path / "again")
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+
+
+def test_uploads_are_deleted_when_they_are_old(listener, recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "_KEPT_S", (1, 1))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    page = app.build({"m": listener})
+    try:
+        address = app.launch(page, "127.0.0.1").rstrip("/")
+        with (recordings / "voice.wav").open("rb") as file:
+            answer = requests.post(f"{address}/gradio_api/upload", files={"files": file}, timeout=20)
+        place = Path(answer.json()[0])
+        assert place.is_relative_to(tmp_path) and place.read_bytes() == (recordings / "voice.wav").read_bytes()
+        until = time.monotonic() + 15
+        while place.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not place.exists()
+    finally:
+        page.close(verbose=False)

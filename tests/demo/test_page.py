@@ -1,0 +1,115 @@
+"""The answer as HTML, and the figures in it."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from hf_ser.demo import Heard, listen
+from hf_ser.demo.app import answer
+from hf_ser.demo.figures import draw_clip, draw_timeline
+from hf_ser.demo.page import render, render_error
+from hf_ser.labels import EMOTIONS
+
+
+def pixels(png):
+    return imread(io.BytesIO(png))
+
+
+def test_the_answer_says_in_numbers_what_it_shows_in_bars(listener, recordings):
+    heard = listen(listener, recordings / "voice.wav")
+    html = render(heard, listener, "first/model")
+    rows = re.findall(r'<th scope="row">(\w+)</th><td class="number">([\d.]+) %</td>.*?width: ([\d.]+)%', html)
+    assert [(label, float(number)) for label, number, _ in rows] == [
+        (label, pytest.approx(100 * score, abs=0.051)) for label, score in heard.scores.items()
+    ]
+    assert all(number == width for _, number, width in rows) and len(rows) == 8
+    assert f"Sounds most like: {next(iter(heard.scores))}" in html and "the model is not sure" in html
+    assert "Model: first/model." in html and "What it was trained on is not told" in html
+    (text,) = re.findall(r'<img alt="(.*?)"', html)
+    assert text == "Waveform and log-mel spectrogram of the recording, 1.2 s." and "timeline" not in html
+
+
+def test_long_recordings_have_a_timeline_as_figure_and_as_table(listener, recordings):
+    heard = listen(listener, recordings / "long.flac")
+    html = render(heard, listener, "first/model")
+    table = html[html.index('<table class="timeline">') :]
+    assert html.count("<img alt=") == 2 and table.count('<th scope="col"') == 10
+    rows = re.findall(r'<th scope="row">([\d.]+) to ([\d.]+)</th>(.*?)</tr>', table)
+    assert [(float(start), float(end)) for start, end, _ in rows] == [
+        (window["start"], window["end"]) for window in heard.timeline
+    ]
+    silent = [row for _, _, row in rows if ">silence<" in row]
+    assert len(silent) == sum(window["silent"] for window in heard.timeline) == 1
+    for _, _, row in rows:
+        if row not in silent:
+            assert sum(map(float, re.findall(r"([\d.]+) %", row))) == pytest.approx(100, abs=0.5)
+
+
+def test_a_sure_answer_carries_no_doubt(listener):
+    scores = {"angry": 0.9, "sad": 0.1}
+    html = render(Heard(np.ones(9000, np.float32), scores, [{}]), listener, "m")
+    assert "Sounds most like: angry (90.0 %)" in html and "not sure" not in html
+
+
+def test_words_from_outside_are_no_markup(listener, recordings):
+    hostile = "<script>alert(1)</script>"
+    assert hostile not in render_error(hostile) and "&lt;script&gt;" in render_error(hostile)
+    assert hostile not in render(listen(listener, recordings / "voice.wav"), listener, hostile)
+
+
+def test_figures_show_the_recording():
+    time_s = np.arange(16_000) / 16_000
+    loud, quiet = np.sin(2 * np.pi * 440 * time_s), np.zeros(16_000)
+    first, second = (draw_clip(np.concatenate(parts).astype(np.float32)) for parts in ((loud, quiet), (quiet, loud)))
+    assert first == draw_clip(np.concatenate([loud, quiet]).astype(np.float32)) != second
+    assert pixels(first).shape == pixels(second).shape == (880, 968, 4)
+    half = (pixels(first) != pixels(second)).any(axis=(0, 2))
+    assert half[220:400].any() and half[450:640].any()
+    assert len(draw_clip(np.full(1600, 0.1, np.float32))) > 1000 and len(draw_clip(np.zeros(1600, np.float32))) > 1000
+
+
+def test_the_timeline_puts_each_window_where_it_belongs():
+    def window(start, best):
+        rest = [label for label in EMOTIONS if label != best]
+        scores = [{"label": best, "score": 0.93}, *({"label": label, "score": 0.01} for label in rest)]
+        return {"start": start, "end": start + 10.0, "silent": best is None, "scores": scores if best else None}
+
+    def dark_at(picture, column):
+        """The height, of the axes', at which the dark cell lies."""
+        inside = picture[: int(0.8 * len(picture)), int(column * picture.shape[1]), :3].mean(axis=1)
+        return np.flatnonzero(inside < 0.4).mean() / len(picture)
+
+    early = pixels(draw_timeline([window(0, "neutral"), window(5, "disgust"), window(10, None)], EMOTIONS))
+    late = pixels(draw_timeline([window(0, "disgust"), window(5, "neutral"), window(10, None)], EMOTIONS))
+    assert dark_at(early, 0.27) < 0.3 < 0.55 < dark_at(late, 0.27)
+    silent, sounding = (
+        pixels(draw_timeline([window(0, "sad"), window(5, best)], EMOTIONS)) for best in (None, "calm")
+    )
+    assert (silent != sounding).any()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (None, "There is no recording yet"),
+        ("text.wav", "This recording cannot be used. text.wav: got no readable audio"),
+        ("silence.wav", "This recording cannot be used. silence.wav: got silence; expected a voice."),
+    ],
+)
+def test_refusals_stand_in_the_place_of_the_answer(listener, recordings, name, message):
+    html = answer({"m": listener}, name and str(recordings / name), "m")
+    assert message in html and "No answer" in html and "Traceback" not in html and str(recordings) not in html
+    assert "Sounds most like" in answer({"m": listener}, str(recordings / "voice.wav"), "m")
+
+
+def test_faults_of_our_own_are_logged_and_not_shown(listener, recordings, monkeypatch, caplog):
+    def fail(*_):
+        raise MemoryError("secret words")
+
+    monkeypatch.setattr("hf_ser.demo.app.listen", fail)
+    html = answer({"m": listener}, str(recordings / "voice.wav"), "m")
+    assert "Something went wrong" in html and "secret" not in html and "secret words" in caplog.text
+    assert "expected one of m." in answer({"m": listener}, str(recordings / "voice.wav"), "other")
