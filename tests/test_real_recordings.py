@@ -260,7 +260,8 @@ def test_trimming_at_60_db_agrees_with_librosa(recordings):
     ],
 )
 def test_required_recordings_that_are_absent_fail_the_session(tmp_path, require, words, returncode, reason):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ours = ("PYTEST_", "HF_SER_REQUIRE_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {"HF_SER_CORPORA": str(tmp_path / "none"), "HF_SER_REQUIRE_CORPORA": require}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "corpora", *words, __file__]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
