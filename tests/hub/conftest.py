@@ -1,6 +1,8 @@
-"""The Hub to test against, running and empty."""
+"""The Hub to test against, running and empty, and the recipe that pushes to it."""
 
+import logging
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -52,3 +54,41 @@ def hub(tmp_path, monkeypatch):
     huggingface_hub.close_session()
     server.stop()
     assert not server.errors, "\n".join(server.errors)
+
+
+@pytest.fixture
+def push(hub, load_recipe, monkeypatch, capsys, caplog):
+    """Run `recipes/push.py` as from a command line; returns exit code, stdout and the lines that begin with error.
+
+    Whatever is run, its token stands in nothing that it said or pushed.
+    """
+    from hf_ser.arguments import run
+
+    recipe = load_recipe("push")
+    caplog.set_level(logging.DEBUG)
+
+    def run_it(*words, token="hf_owner"):
+        if token:
+            monkeypatch.setenv("HF_TOKEN", token)
+        monkeypatch.setattr(sys, "argv", ["push.py", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            run(recipe.main)
+        out, err = capsys.readouterr()
+        if token:
+            assert token not in out + err + caplog.text
+            for repo in hub.repos.values():
+                for commit in repo.commits.values():
+                    assert not any(token.encode() in blob.content for blob in commit.files.values())
+                    assert token not in commit.title + commit.message
+        return ended.value.code, out, [line for line in err.splitlines() if line.startswith("error: ")]
+
+    return run_it
+
+
+@pytest.fixture
+def call(push):
+    """Push a folder, by default with the owner's token."""
+    return lambda folder, *words, repository="owner/tiny", **options: push(
+        "--folder", folder, "--repository", repository, "--dry_run", "false", *words, **options
+    )

@@ -1,4 +1,4 @@
-"""Folders as a training leaves them, without the training."""
+"""Folders as a training leaves them, without the training, and what a repository holds after a push."""
 
 import numpy as np
 import pytest
@@ -55,3 +55,9 @@ def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
     (folder / "figures").mkdir()
     (folder / "figures/confusion_test.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     return folder
+
+
+def contents(hub, name="owner/tiny", kind="models", revision="main"):
+    """What a repository holds at a revision, as path -> bytes."""
+    files = hub.stored(name, kind).resolve(revision).files
+    return {path: blob.content for path, blob in files.items() if path != ".gitattributes"}

@@ -406,7 +406,9 @@ def test_a_dataset_card_keeps_what_preparation_wrote(dataset_dir):
 def test_the_example_trusts_code_only_where_the_folder_carries_it():
     assert "trust_remote_code" not in render_model_card(RESULTS)
     card = render_model_card({**RESULTS, "model_type": "ser-mel-cnn"})
-    assert 'model="PATH_OR_ID", trust_remote_code=True)\nclassifier("recording.wav")' in card and "soundfile" not in card
+    assert (
+        'model="PATH_OR_ID", trust_remote_code=True)\nclassifier("recording.wav")' in card and "soundfile" not in card
+    )
 
 
 def test_how_it_was_trained_is_told():

@@ -16,27 +16,16 @@ from huggingface_hub import SpaceCard
 from huggingface_hub.errors import HfHubHTTPError
 from packaging.requirements import Requirement
 
-from hf_ser.arguments import run
-
 SPACE, MODEL = "owner/demo", "owner/tiny"
 TOKEN = "hf_owner"
 
 
 @pytest.fixture
-def call(hub, load_recipe, monkeypatch, capsys):
-    """Run the recipe for a Space as from a command line -> exit code, stdout and the lines that begin with error."""
-    recipe = load_recipe("push")
+def call(push):
+    """Plan or push a Space."""
 
     def run_it(*words, models=(MODEL,), token=TOKEN):
-        monkeypatch.setenv("HF_TOKEN", token)
-        argv = ["push.py", "--models", *models, "--repository", SPACE, *words]
-        monkeypatch.setattr(sys, "argv", argv)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            run(recipe.main)
-        out, err = capsys.readouterr()
-        assert token not in out + err
-        return ended.value.code, out, [line for line in err.splitlines() if line.startswith("error: ")]
+        return push("--models", *models, "--repository", SPACE, *words, token=token)
 
     return run_it
 
