@@ -1,11 +1,13 @@
 """How long the whole hybrid stage takes on a dataset: columns of all clips, four fits, models, scores and reports.
 
 python benchmarks/hybrids.py [--dataset data/ravdess] [--bases runs/audio_cnn_plus_random/seed_0 ...] [--layer 12]
+    [--bf16]
 
 Every fit is `recipes/fit_hybrid.py` in a process of its own, as a person runs it, with an empty cache: a stack of the
 bases' probabilities (their stored predictions), LightGBM on the last base's embeddings, a random forest on
-functionals, and one on the states of an encoder of wav2vec2-base's size with random weights, down to a layer. A plain
-loop over some of the clips, one by one, with the same encoder says how much of the last is the encoder itself.
+functionals, and one on the states of an encoder of wav2vec2-base's size with random weights, down to a layer, with
+--bf16 in bfloat16. A plain float32 loop over some of the clips, one by one, with the same encoder says how much of the
+last is the encoder itself.
 """
 
 import argparse
@@ -64,6 +66,7 @@ def main() -> None:
         "--bases", nargs="+", default=["runs/audio_cnn_plus_random/seed_0", "runs/cnn_gru_plus_random/seed_0"]
     )
     parser.add_argument("--layer", type=int, default=12, help="of the encoder; 0 leaves it out")
+    parser.add_argument("--bf16", action="store_true", help="the encoder computes in bfloat16")
     parser.add_argument("--loop_clips", type=int, default=64)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -73,7 +76,7 @@ def main() -> None:
         rows.append(("random_forest", fit("random_forest", [], root, args)))
         if args.layer:
             encoder = make_encoder(root / "encoder", args.layer)
-            words = ["--bases", str(root / "encoder"), "--layer", str(args.layer)]
+            words = ["--bases", str(root / "encoder"), "--layer", str(args.layer), "--bf16", str(args.bf16).lower()]
             rows.append(("wav2vec2_random_forest", fit("wav2vec2_random_forest", words, root, args)))
             speed = plain_loop(encoder, args)
     print(f"{torch.get_num_threads()} threads")
