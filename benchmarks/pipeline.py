@@ -60,6 +60,7 @@ def clips(name: str, model: Any, extractor: Any, half: Any, files: list[str], ro
         "ours, one by one": lambda: [both["ours"](its) for its in arrays],
         "ours, batches of 8": lambda: both["ours"](arrays, batch_size=8),
         "ours, batches of 32": lambda: both["ours"](arrays, batch_size=32),
+        "ours, bfloat16, batches of 8": lambda: low(arrays, batch_size=8),
         "ours, files, batches of 8": lambda: both["ours"](files, batch_size=8),
         "ours, files, bfloat16, batches of 8": lambda: low(files, batch_size=8),
     }

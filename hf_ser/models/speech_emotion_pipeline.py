@@ -1,6 +1,6 @@
 """Speech emotion recognition as a pipeline: any recording in, scores of all emotions out."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
@@ -135,15 +135,23 @@ class SpeechEmotionPipeline(Pipeline):
                 room -= 1  # for answers too, or recordings that cannot be used would be read on and on
             return taken
 
+        taken = take()
+        if len(taken) < batch_size * _AHEAD:  # there is no more, and nothing that a thread could do meanwhile
+            yield from self._hear(taken, batch_size, options)
+            return
         with ThreadPoolExecutor(max_workers=1) as pool:
-            coming = pool.submit(take)
-            while taken := coming.result():
+            while taken:
                 coming = pool.submit(take)
-                windows = [event for event in taken if isinstance(event, _Window)]
-                self._predict(windows, batch_size, bool(options.get("return_embeddings")))
-                for event in taken:
-                    if isinstance(event, _Answer):
-                        yield self._finish(event, options)
+                yield from self._hear(taken, batch_size, options)
+                taken = coming.result()
+
+    def _hear(self, taken: Sequence[_Window | _Answer], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
+        """The answers of which all windows have been heard, after hearing these."""
+        windows = [event for event in taken if isinstance(event, _Window)]
+        self._predict(windows, batch_size, bool(options.get("return_embeddings")))
+        for event in taken:
+            if isinstance(event, _Answer):
+                yield self._finish(event, options)
 
     def _predict(self, windows: list[_Window], batch_size: int, embeddings: bool) -> None:
         """Put the probabilities of windows, and what enters the classifier, where they belong."""
