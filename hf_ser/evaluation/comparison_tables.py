@@ -14,7 +14,7 @@ from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.evaluation.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.evaluation.published import Published, published_for
-from hf_ser.evaluation.report import markdown, number
+from hf_ser.evaluation.report import brackets, markdown, number
 
 SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}
@@ -84,9 +84,8 @@ def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Pub
 
 
 def _cell(run: Run, score: str) -> str:
-    low, high = run.interval(score)
     spread = f" ± {number(run.std.get(score))}" if run.std else ""
-    return number(run.scores[score]) + spread + ("" if low is None else f" [{number(low)}, {number(high)}]")
+    return number(run.scores[score]) + spread + brackets(run.interval(score))
 
 
 def _caption(key: Key, runs: Sequence[Run], groups: Groups) -> list[str]:
@@ -167,8 +166,7 @@ def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
 def _corpus_cells(its: Mapping[str, Any] | None) -> list[str]:
     if its is None:  # somebody else's table, with other names
         return ["-", "-"]
-    bounds = "" if its["interval"] is None else " [{}, {}]".format(*map(number, its["interval"]))
-    return [number(its["scores"]["accuracy"]), number(its["scores"]["uar"]) + bounds]
+    return [number(its["scores"]["accuracy"]), number(its["scores"]["uar"]) + brackets(its["interval"])]
 
 
 def _differences_table(key: Key, runs: Sequence[Run]) -> Table:

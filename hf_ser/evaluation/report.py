@@ -276,21 +276,23 @@ def bounds(interval: Sequence[float | None] | None) -> str:
     return f"{number(interval[0])} to {number(interval[1])}"
 
 
+def brackets(interval: Sequence[float | None] | None) -> str:
+    """An interval to stand behind its score, or nothing where there is none."""
+    if interval is None or interval[0] is None:
+        return ""
+    return f" [{number(interval[0])}, {number(interval[1])}]"
+
+
 def summary(results: dict[str, Any]) -> str:
     """A few lines for the terminal."""
     lines = []
     if results["dataset"]["synthetic"]:
         lines.append("Synthetic recordings: these scores say nothing about real speech.")
     for split, scored in results["splits"].items():
-        values = scored["scores"]
+        values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
         lines.append(
             f"{split}: {scored['clips']} clips of {scored['speakers']} speakers, accuracy {values['accuracy']:.3f}, "
-            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{_interval(scored)} "
+            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{interval} "
             f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"
         )
     return "\n".join(lines)
-
-
-def _interval(scored: dict[str, Any]) -> str:
-    low, high = scored["intervals"][0]["uar"]
-    return "" if low is None else f" [{low:.3f}, {high:.3f}]"

@@ -30,6 +30,15 @@ def expect_whole(hub, folder, out):
     assert repo.head.parent == repo.history("main")[-1].sha
 
 
+def expect_nothing_and_then_all(call, hub, folder):
+    """Nothing was committed, and once the fault is over the same command goes through."""
+    assert all(set(repo.head.files) == {".gitattributes"} for repo in hub.repos.values())
+    hub.faults.clear()
+    code, out, _ = call(folder)
+    assert code == 0
+    expect_whole(hub, folder, out)
+
+
 # --- what is pushed ---------------------------------------------------------------------------------------------
 
 
@@ -281,11 +290,7 @@ def test_every_refusal_is_told_and_the_same_command_goes_on(call, hub, model_dir
     hub.fail(place, times=None, status=status)
     code, _, errors = call(model_dir)
     assert code == 2 and message in errors[0] and re.search("Nothing was (sent|committed)", errors[0])
-    assert all(set(repo.head.files) == {".gitattributes"} for repo in hub.repos.values())
-    hub.faults.clear()
-    code, out, _ = call(model_dir)
-    assert code == 0
-    expect_whole(hub, model_dir, out)
+    expect_nothing_and_then_all(call, hub, model_dir)
 
 
 def test_somebody_elses_commit_meanwhile_is_not_overwritten(call, hub, model_dir, monkeypatch):
@@ -315,11 +320,7 @@ def test_a_broken_connection_commits_nothing(call, hub, model_dir, place):
     code, _, errors = call(model_dir)
     assert code == 2 and "cannot be reached, or the connection broke" in errors[0]
     assert re.search("Nothing was (sent|committed)", errors[0]) and "signature" not in errors[0]
-    assert all(set(repo.head.files) == {".gitattributes"} for repo in hub.repos.values())
-    hub.faults.clear()
-    code, out, _ = call(model_dir)
-    assert code == 0
-    expect_whole(hub, model_dir, out)
+    expect_nothing_and_then_all(call, hub, model_dir)
 
 
 def test_no_hub_at_all(call, hub, model_dir, monkeypatch):
