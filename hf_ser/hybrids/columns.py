@@ -1,5 +1,6 @@
 """The columns that a hybrid is fitted on: what its own sources give for every clip, computed once and kept."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from torch import nn
 from tqdm import tqdm
 from transformers import (
     AutoConfig,
@@ -39,6 +41,7 @@ from hf_ser.evaluation.predict import batches
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, StackError
 from hf_ser.models import COMPANIONS, HybridConfig
+from hf_ser.models.companion import CompanionModel
 from hf_ser.models.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
 
 logger = logging.getLogger(__name__)
@@ -200,7 +203,7 @@ def columns_of(source: Source, split: Any, data_args: DataArguments, args: Hybri
 def _compute(source: Source, split: Any, data_args: DataArguments, args: HybridArguments, name: str) -> np.ndarray:
     """Columns of all clips of a split, in batches of similar length."""
     device = choose_device(args.device)
-    source.to(device)
+    source = _with_cast_weights(source).to(device)
     items = decoded(split, data_args.uncut())
     order = [int(row) for row in np.argsort(split["duration"], kind="stable")[::-1]]
     table = np.zeros((len(split), len(source.column_names)))
@@ -215,6 +218,21 @@ def _compute(source: Source, split: Any, data_args: DataArguments, args: HybridA
             bar.update(len(rows))
     source.cpu()
     return table
+
+
+def _with_cast_weights(source: Source) -> Source:
+    """The source, or of an encoder that computes in bfloat16 a copy with such weights: same columns, sooner.
+
+    Autocast casts the weights of every product anew for every batch, which takes as long as some of the products.
+    """
+    if not source.settings.bf16 or isinstance(source.model, CompanionModel):
+        return source
+    cast = copy.deepcopy(source)
+    for module in cast.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d):
+            for weights in module.parameters(recurse=False):  # none that are made from others, as weight_norm does
+                weights.data = weights.data.to(torch.bfloat16)
+    return cast
 
 
 def _path(source: Source) -> Path:

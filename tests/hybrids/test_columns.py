@@ -155,6 +155,17 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
     np.testing.assert_allclose(rows, alone, rtol=1e-3, atol=1e-3)
 
 
+def test_weights_cast_once_give_what_autocast_gives(bases, split, monkeypatch):
+    source = opened(bases["wav2vec2"], bf16=True)
+    before = {name: weights.clone() for name, weights in source.state_dict().items()}
+    rows = computed(source, split)
+    for name, weights in source.state_dict().items():
+        assert weights.dtype == torch.float32 and torch.equal(weights, before[name])
+    monkeypatch.setattr(columns, "_path", lambda source: None)  # nothing kept
+    monkeypatch.setattr(columns, "_with_cast_weights", lambda source: source)
+    np.testing.assert_array_equal(computed(source, split), rows)
+
+
 @pytest.mark.parametrize("place", ["cnn", "wav2vec2"])
 def test_bfloat16_is_kept_apart_from_float32(place, bases, split, cache, heard):
     high = computed(opened(bases[place]), split)
