@@ -90,9 +90,9 @@ class Frontend(KeepsPrecision):
         used = self.num_samples if self.trim_db is None else input_values.shape[1]
         waveforms = input_values[:, :used].float()
         if attention_mask is not None:
-            waveforms = waveforms.masked_fill(attention_mask[:, :used] == 0, 0.0)
+            waveforms = waveforms.where(attention_mask[:, :used].bool(), 0.0)
         if self.trim_db is not None:
-            check_finite(waveforms.abs().amax())
+            check_finite(torch.stack(torch.aminmax(waveforms)))
             return cut_silent_ends(waveforms, self.trim_db, self.num_samples)
         return nn.functional.pad(waveforms, (0, self.num_samples - waveforms.shape[1]))
 

@@ -55,6 +55,18 @@ def normalized(conv: nn.Conv2d, norm: nn.BatchNorm2d, features: torch.Tensor) ->
     return nn.functional.conv2d(features, weight, bias, conv.stride, conv.padding)
 
 
+def max_pooled(features: torch.Tensor, size: int) -> torch.Tensor:
+    """Max pooling of (batch, channels, height, frames), both shrunk by `size`, rounded down.
+
+    Where nothing is trained, nobody needs to know where the largest stood, and processors find it in half the time.
+    """
+    if size != 2 or torch.is_grad_enabled() or features.device.type != "cpu":
+        return nn.functional.max_pool2d(features, size)
+    height, frames = (length - length % 2 for length in features.shape[2:])
+    rows = torch.maximum(features[:, :, 0:height:2], features[:, :, 1:height:2])
+    return torch.maximum(rows[..., 0:frames:2], rows[..., 1:frames:2])
+
+
 class ConvBlock(nn.Module):
     """Convolution -> batch normalisation -> ReLU -> max pooling -> dropout, (batch, channels, height, frames).
 
@@ -91,7 +103,7 @@ class ConvBlock(nn.Module):
             )
             self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
         self.excitation = SqueezeExcitation(out_channels) if squeeze_excitation else None
-        self.pool = nn.MaxPool2d(pool_size)
+        self.pool_size = pool_size
         self.dropout = Dropout(dropout)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -103,7 +115,7 @@ class ConvBlock(nn.Module):
         if self.excitation is not None:
             hidden = self.excitation(torch.relu(hidden))
         # The largest of what ReLU leaves is what ReLU leaves of the largest, at a quarter of the work.
-        return self.dropout(torch.relu(self.pool(hidden)))
+        return self.dropout(torch.relu(max_pooled(hidden, self.pool_size)))
 
 
 class ConvStack(nn.Module):

@@ -21,17 +21,8 @@ def loud_part(waveforms: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, to
     Returns:
         First sample, and the one after the last, which may lie in the padding (batch, 1).
     """
-    padded = nn.functional.pad(waveforms, (0, -waveforms.shape[1] % _HOP))
-    squares = torch.linalg.vector_norm(padded.unflatten(1, (-1, _HOP)), dim=-1) ** 2
-    half = _BLOCKS // 2
-    # Frame i is centred on the start of block i, and lies between two blocks before and two after it.
-    frames = nn.functional.pad(squares, (half, half)).unfold(1, _BLOCKS, 1).sum(dim=-1) / (_BLOCKS * _HOP)
-    frames = frames.clamp(min=_FLOOR)
-    loud = frames > frames.amax(dim=1, keepdim=True) * 10 ** (-trim_db / 10)
-    numbers = torch.arange(frames.shape[1], device=frames.device)
-    start = numbers.where(loud, frames.shape[1]).amin(dim=1, keepdim=True) * _HOP
-    end = (numbers.where(loud, 0).amax(dim=1, keepdim=True) + 1) * _HOP
-    return start, end.clamp(max=waveforms.shape[1])
+    first, end = _loud_blocks(_blocks(waveforms), trim_db)
+    return first * _HOP, (end * _HOP).clamp(max=waveforms.shape[1])
 
 
 def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
@@ -45,6 +36,29 @@ def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -
     Returns:
         (batch, num_samples).
     """
-    start, end = loud_part(waveforms, trim_db)
-    places = start + torch.arange(num_samples, device=waveforms.device)
-    return waveforms.gather(1, places.clamp(max=waveforms.shape[1] - 1)).where(places < end, 0.0)
+    blocks = _blocks(waveforms)  # the last is of zeros
+    first, end = _loud_blocks(blocks, trim_db)
+    places = first + torch.arange(-(-num_samples // _HOP), device=waveforms.device)
+    places = places.where(places < end, blocks.shape[1] - 1)
+    rows = torch.arange(len(blocks), device=waveforms.device)[:, None] * blocks.shape[1]
+    kept = blocks.flatten(0, 1).index_select(0, (rows + places).flatten())
+    return kept.view(len(blocks), -1)[:, :num_samples]
+
+
+def _blocks(waveforms: torch.Tensor) -> torch.Tensor:
+    """Waveforms (batch, samples) -> (batch, blocks, _HOP), filled with zeros, and a block of zeros."""
+    return nn.functional.pad(waveforms, (0, -waveforms.shape[1] % _HOP + _HOP)).unflatten(1, (-1, _HOP))
+
+
+def _loud_blocks(blocks: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first loud block, and the one after the last (batch, 1)."""
+    squares = torch.linalg.vector_norm(blocks[:, :-1], dim=-1) ** 2
+    half = _BLOCKS // 2
+    # Frame i is centred on the start of block i, and lies between two blocks before and two after it.
+    frames = nn.functional.pad(squares, (half, half)).unfold(1, _BLOCKS, 1).sum(dim=-1) / (_BLOCKS * _HOP)
+    frames = frames.clamp(min=_FLOOR)
+    loud = frames > frames.amax(dim=1, keepdim=True) * 10 ** (-trim_db / 10)
+    numbers = torch.arange(frames.shape[1], device=frames.device)
+    first = numbers.where(loud, frames.shape[1]).amin(dim=1, keepdim=True)
+    end = (numbers.where(loud, 0).amax(dim=1, keepdim=True) + 1).clamp(max=blocks.shape[1] - 1)
+    return first, end

@@ -148,6 +148,20 @@ def test_short_clips_are_filled_with_silence(tiny_config, length):
     assert np.isfinite(predict(classifier, [waveform])).all()
 
 
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("lengths", [[300], [500, 300, 20]])
+def test_where_there_is_only_padding_to_do_it_is_that_of_the_extractor(lengths, masked):
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=masked)
+    rng = np.random.default_rng(0)
+    waveforms = [rng.normal(0, 0.1, length).astype(np.float32) for length in lengths]
+    inputs = model_inputs(extractor, waveforms, 260)
+    filled = [np.pad(waveform, (0, max(0, 260 - len(waveform)))) for waveform in waveforms]
+    expected = extractor(filled, sampling_rate=16_000, padding=True, return_tensors="pt")
+    assert set(inputs) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(inputs[name].to(tensor.dtype), tensor)
+
+
 def test_which_models_take_a_mask(tiny_config):
     assert takes_attention_mask(make(tiny_config, "layer")[0].config)
     assert not takes_attention_mask(make(tiny_config, "group")[0].config)

@@ -74,7 +74,7 @@ def test_published_blocks_are_conv_norm_relu_pool_dropout(build):
     blocks = build(AudioCNNConfig()).stack.blocks
     assert [block.conv.out_channels for block in blocks] == [32, 64, 128, 256]
     for block in blocks:
-        assert block.conv.kernel_size == (3, 3) and block.pool.kernel_size == 2 and block.dropout.p == 0.3
+        assert block.conv.kernel_size == (3, 3) and block.pool_size == 2 and block.dropout.p == 0.3
         assert block.second is None and block.shortcut is None and block.excitation is None
     block, maps = blocks[0], torch.randn(2, 1, 8, 10)
     plain = nn.Sequential(block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))(maps)

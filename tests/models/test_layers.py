@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ser.models.layers import ConvBlock, Dropout
+from hf_ser.models.layers import ConvBlock, Dropout, max_pooled
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
@@ -68,3 +68,14 @@ def test_a_block_gives_the_same_with_its_normalisation_in_the_weights(residual, 
         before = {name: buffer.clone() for name, buffer in block.named_buffers()}
         block.train()(features.to(dtype))  # which normalises by the batch, and learns its statistics
     assert not torch.equal(before["norm.running_mean"], block.norm.running_mean)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("shape", "size"), [((8, 10), 2), ((9, 11), 2), ((2, 3), 2), ((9, 11), 3)])
+def test_pooling_without_training_is_max_pooling(shape, size, memory_format, dtype):
+    maps = torch.randn(2, 4, *shape).to(dtype, memory_format=memory_format)
+    maps[0, 0, 0, 0] = torch.nan
+    with torch.inference_mode():
+        pooled = max_pooled(maps, size)
+    torch.testing.assert_close(pooled, torch.nn.functional.max_pool2d(maps, size), rtol=0, atol=0, equal_nan=True)
