@@ -1,4 +1,4 @@
-"""`SpeechEmotionPipeline` beside the stock audio pipeline: the same model and real clips, in one run and in turn.
+"""`SpeechEmotionPipeline` beside the stock audio pipeline: one model, real clips, in one run and shuffled turns.
 
 python benchmarks/pipeline.py [--recordings ../shared/corpora/ravdess] [--model runs/audio_cnn_plus_random/seed_0]
 
@@ -11,6 +11,7 @@ the stock pipeline called once per window.
 """
 
 import argparse
+import random
 import resource
 import statistics
 import time
@@ -66,10 +67,11 @@ def clips(name: str, model: Any, extractor: Any, half: Any, files: list[str], ro
     }
     seconds: dict[str, list[float]] = {label: [] for label in calls}
     rows = {}
-    for _ in range(rounds):
-        for label, call in calls.items():
+    for number in range(rounds):
+        # In another order every time: a machine that slows down for a while must not always slow the same ones.
+        for label in random.Random(number).sample(list(calls), len(calls)):
             try:
-                taken, rows[label] = timed(call)
+                taken, rows[label] = timed(calls[label])
             except ValueError as error:  # the stock pipeline cannot batch clips of some models
                 print(f"{label}: {error}")
                 continue

@@ -8,10 +8,11 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .checks import check_choice, check_number, check_positive, check_probability
-from .frontend import FEATURES, NORMALIZE, Frontend
+from .frontend import FEATURES, NORMALIZE, Frontend, check_waveforms
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import DELTA_WIDTH
+from .spectra import in_portions
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
 
 
@@ -190,6 +191,12 @@ class CompanionModel(PreTrainedModel):
         Returns:
             Vectors (batch, size).
         """
+        if self.training or torch.is_grad_enabled():
+            return self._embed(input_values, attention_mask)
+        check_waveforms(input_values, attention_mask)
+        return in_portions(self._embed, input_values, attention_mask, self.config.num_samples)
+
+    def _embed(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         features, num_frames = self.frontend(input_values, attention_mask)
         return self._encode(features.to(self.classifier.weight.dtype), num_frames)
 

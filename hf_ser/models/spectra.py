@@ -10,7 +10,10 @@ _GROUPS = 5
 
 
 def in_portions(
-    function: Callable[..., torch.Tensor], waveforms: torch.Tensor, mask: torch.Tensor | None = None
+    function: Callable[..., torch.Tensor],
+    waveforms: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    num_samples: int | None = None,
 ) -> torch.Tensor:
     """Apply a function to a few waveforms (batch, samples) at a time on a CPU, to all at once elsewhere.
 
@@ -18,9 +21,10 @@ def in_portions(
         function: of waveforms, and of their mask where there is one.
         waveforms: (batch, samples).
         mask: (batch, samples).
+        num_samples: of a clip, that the function looks at; None for all.
     """
     inputs = (waveforms,) if mask is None else (waveforms, mask)
-    clips = max(1, _PORTION // waveforms.shape[1])
+    clips = max(1, _PORTION // (num_samples or waveforms.shape[1]))
     if waveforms.device.type != "cpu" or len(waveforms) <= clips:
         return function(*inputs)
     portions = zip(*(tensor.split(clips) for tensor in inputs), strict=True)

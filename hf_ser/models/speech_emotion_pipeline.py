@@ -210,9 +210,9 @@ class SpeechEmotionPipeline(Pipeline):
                 raise error
             return {"error": str(error), "reason": error.reason}
         top_k = options.get("top_k")
-        weights = np.asarray([window.end_s - window.start_s for window in heard])
-        mean = np.average([window.probabilities for window in heard], axis=0, weights=weights)
-        scores = self._ranked(mean, top_k)
+        lengths = np.asarray([window.end_s - window.start_s for window in heard])
+        weights = lengths / lengths.sum()
+        scores = self._ranked(weights @ np.stack([window.probabilities for window in heard]), top_k)
         if not options.get("return_timeline") and not options.get("return_embeddings"):
             return scores
         whole: dict[str, Any] = {"scores": scores}
@@ -227,7 +227,7 @@ class SpeechEmotionPipeline(Pipeline):
                 for window in answer.windows
             ]
         if options.get("return_embeddings"):
-            whole["embedding"] = np.average([window.embedding for window in heard], axis=0, weights=weights)
+            whole["embedding"] = weights @ np.stack([window.embedding for window in heard])
         return whole
 
     def _ranked(self, probabilities: Any, top_k: int | None) -> list[dict[str, Any]]:
