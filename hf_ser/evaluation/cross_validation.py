@@ -3,9 +3,12 @@
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,7 +171,8 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -
     overrides = [f"--{override}" for override in args.recipe_overrides]
     process = subprocess.Popen([*launcher, str(args.model_recipe), *config, *words, *overrides])
     try:
-        code = process.wait()
+        with _ended_with_us(process):
+            code = process.wait()
     except KeyboardInterrupt:
         process.wait()  # the same Ctrl-C reached it: let it end its writing
         raise
@@ -177,6 +181,19 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -
             f"{args.model_recipe} ended with exit code {code} in {run.folder}; its message stands above. What is "
             "finished is kept: the same command goes on from there."
         )
+
+
+@contextmanager
+def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
+    """Pass on the signal by which schedulers end a program: the recipe would train on, unseen, in the run's folder."""
+    if threading.current_thread() is not threading.main_thread():  # the only one that may listen to signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _pool(

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,28 @@ def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
     results = _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
     assert len(recipe.commands) == 6 and len(results["runs"]) == 4
     assert (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns == first
+
+
+def test_a_recipe_ends_with_the_program_that_started_it(dataset_dir, tmp_path):
+    recipe = tmp_path / "slow.py"
+    lines = [
+        "import os, time",
+        "open('part', 'w').write(str(os.getpid()))",
+        "os.rename('part', 'pid')",
+        "time.sleep(300)",
+    ]
+    recipe.write_text("\n".join(lines))
+    words = ["--model_recipe", str(recipe), "--dataset", str(dataset_dir), "--protocol", "random"]
+    command = [sys.executable, str(ROOT / "recipes/evaluate.py"), *words, "--output_dir", str(tmp_path / "cv")]
+    program = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.terminate()
+    error = program.communicate(timeout=60)[1]
+    assert program.returncode == 2 and "ended with exit code -15" in error and "goes on from there" in error
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_a_fold_with_a_checkpoint_is_resumed(dataset_dir, tmp_path, recipe):
