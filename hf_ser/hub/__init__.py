@@ -3,7 +3,8 @@
 from hf_ser.hub.card import check_card, render_model_card, write_model_card
 from hf_ser.hub.checks import FolderError, Outgoing, check_contents
 from hf_ser.hub.licences import LicenceError
-from hf_ser.hub.push import Plan, PushArguments, Pushed, PushError, describe, find_token, make_plan, send
+from hf_ser.hub.plan import Plan, PushArguments, describe, make_plan
+from hf_ser.hub.push import Pushed, PushError, find_token, send
 
 __all__ = [
     "FolderError",

@@ -1,124 +1,26 @@
-"""Pushing a folder to the Hub: what would go is planned and checked without a network, and goes in one commit."""
+"""Pushing what was planned to the Hub, in one commit."""
 
-import json
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoCard, constants, get_token
-from huggingface_hub.errors import (
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 
 import hf_ser
-from hf_ser.arguments import ConfigError
-from hf_ser.data.prepare import SUMMARY
 from hf_ser.errors import SerError
-from hf_ser.evaluation.results import RESULTS
-from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
-from hf_ser.hub.checks import (
-    Outgoing,
-    check_contents,
-    check_dataset,
-    check_model,
-    find_kind,
-    goes,
-    sort_files,
-    without_audio,
-)
-from hf_ser.hub.licences import LicenceError, check_audio
+from hf_ser.hub.checks import Outgoing, goes
+from hf_ser.hub.plan import MARKS, Plan, PushArguments
 
-# What a repository that a recipe pushed has.
-_MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
 _MADE_BY_HAND = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md"}
 _SAME_COMMAND = "the same command goes on, and sends nothing that arrived already."
 
 
 class PushError(SerError):
     """A push that the Hub refuses or that does not get through."""
-
-
-@dataclass
-class PushArguments:
-    """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`)."""
-
-    repository: str = field(metadata={"help": "where to, as OWNER/NAME"})
-    folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
-    models: list[str] = field(
-        default_factory=list,
-        metadata={"help": "for a Space: models of the demo, as Hub ids, each with @REVISION where it is not main"},
-    )
-    kind: str | None = field(default=None, metadata={"help": "model, dataset or space; default: what is given"})
-    dry_run: bool = field(default=True, metadata={"help": "show what would go, without a network; false: push"})
-    private: bool = field(
-        default=True, metadata={"help": "who may see a new repository: only its owner, or everybody"}
-    )
-    metadata_only: bool = field(default=False, metadata={"help": "of a dataset: all but the audio"})
-    tag: str | None = field(default=None, metadata={"help": "name for the pushed revision, such as v1"})
-    message: str | None = field(default=None, metadata={"help": "of the commit; default: what was pushed"})
-
-    def __post_init__(self) -> None:
-        for flag, name in (("repository", self.repository), *(("models", its) for its in self.models)):
-            _check_name(flag, name.partition("@")[0] if flag == "models" else name)
-        if (self.folder is None) == (not self.models):
-            got = "both --folder and --models" if self.models else "neither --folder nor --models"
-            raise ConfigError(f"got {got}; expected the folder of a model or dataset, or the models of a Space.")
-        if self.kind not in (None, *_MARKS):
-            raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
-        if self.kind is not None and (self.kind == "space") != bool(self.models):
-            raise ConfigError(f"--kind {self.kind}; a Space is made of --models, everything else of --folder.")
-        if self.models and self.metadata_only:
-            raise ConfigError("--metadata_only true is for datasets, and this is a Space; leave it out.")
-        if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
-            raise ConfigError(
-                f"--tag {self.tag}; expected letters, digits, dots and dashes, such as v1, and not main."
-            )
-        if self.tag is not None and re.fullmatch(r"[0-9a-f]{40}", self.tag):
-            raise ConfigError(f"--tag {self.tag} looks like a commit; expected a name such as v1.")
-        if self.message is not None and not self.message.strip():
-            raise ConfigError("--message is empty; expected a line, or leave it out.")
-
-
-def _check_name(flag: str, name: str) -> None:
-    try:
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise ConfigError(f"--{flag} {name}: {error}") from error
-    if "/" not in name:
-        raise ConfigError(f"--{flag} {name} names no owner; expected OWNER/{name}.")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a push would do.
-
-    Args:
-        kind: model, dataset or space.
-        files: that go.
-        left: what stays in the folder.
-        notes: what the person must know before it is done.
-        line: Python that loads it, with {revision} in it.
-    """
-
-    kind: str
-    files: Sequence[Outgoing]
-    left: Sequence[str]
-    notes: Sequence[str]
-    line: str
-
-    @property
-    def card(self) -> str:
-        """The README.md that goes."""
-        return next(file.read().decode() for file in self.files if file.path == "README.md")
 
 
 @dataclass(frozen=True)
@@ -129,105 +31,6 @@ class Pushed:
     revision: str
     tag: str | None
     line: str
-
-
-def make_plan(args: PushArguments, token: str | None = None) -> Plan:
-    """Choose what goes and check all of it; no network is asked.
-
-    Args:
-        args: what to push, and how.
-        token: must occur in none of the files.
-
-    Raises:
-        SerError: the folder is not whole, or holds what must not leave it, or a licence forbids the push.
-    """
-    if args.folder is None:
-        raise ConfigError("got no --folder; expected that of a model or dataset. A Space is planned elsewhere.")
-    folder = Path(args.folder)
-    kind = find_kind(folder)
-    if args.kind not in (None, kind):
-        raise ConfigError(
-            f"--kind {args.kind}, but {folder} holds a {kind}; leave --kind out, or choose another folder."
-        )
-    if kind == "model" and args.metadata_only:
-        raise ConfigError("--metadata_only true is for datasets, and this is a model; leave it out.")
-    files, left = sort_files(folder, kind)
-    plan = (_plan_model if kind == "model" else _plan_dataset)(args, folder, files, left)
-    check_card(plan.card, kind)
-    message = Outgoing("--message", (args.message or "").encode())
-    check_contents([*plan.files, message], {"your own token": token or ""})
-    return plan
-
-
-def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
-    results = check_model(folder, [file.path for file in files])
-    synthetic = list(results["dataset"]["synthetic"])
-    _refuse_public_synthetic(args, synthetic, "a model that was trained on")
-    card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())
-    files = _with_card(card, files)
-    corpora = set(trained_on(results, folder)) - set(synthetic)
-    notes = []
-    if "savee" in corpora:
-        notes.append("SAVEE is for research by who registered: ask its makers before this model is used otherwise.")
-    trust = ", trust_remote_code=True" if needs_code(results) else ""
-    line = (
-        "from transformers import pipeline\n"
-        f'classifier = pipeline("audio-classification", model="{args.repository}", revision="{{revision}}"{trust})'
-    )
-    return Plan("model", files, left, notes, line)
-
-
-def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
-    summary, corpora = check_dataset(folder)
-    synthetic = list(summary.get("synthetic", ()))
-    real = [corpus for corpus in corpora if corpus not in synthetic]
-    notes = [] if args.metadata_only else check_audio(real, args.private)
-    _refuse_public_synthetic(args, synthetic, "a dataset of")
-    if args.metadata_only:
-        tables = [Outgoing(its.path, without_audio(its)) for its in files if its.path.endswith(".parquet")]
-        summary |= {"metadata_only": True, "files": {Path(its.path).name: its.size for its in tables}}
-        tables.append(Outgoing(SUMMARY, json.dumps(summary, indent=2).encode()))
-        files = [*tables, *(its for its in files if its.path not in {table.path for table in tables})]
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    card = dataset_card(text, real, args.repository, with_audio=not args.metadata_only)
-    files = _with_card(Outgoing("README.md", card.encode()), files)
-    line = (
-        "from datasets import load_dataset\n"
-        f'dataset = load_dataset("{args.repository}", "all", revision="{{revision}}")'
-    )
-    return Plan("dataset", files, left, notes, line)
-
-
-def _with_card(card: Outgoing, files: Sequence[Outgoing]) -> list[Outgoing]:
-    return [card, *sorted((file for file in files if file.path != card.path), key=lambda file: file.path)]
-
-
-def _refuse_public_synthetic(args: PushArguments, synthetic: Sequence[str], what: str) -> None:
-    if synthetic and not args.private:
-        raise LicenceError(
-            f"--private false would publish {what} synthetic recordings ({', '.join(synthetic)}) under the names of "
-            "real corpora; expected real ones. Push privately."
-        )
-
-
-def describe(plan: Plan, args: PushArguments) -> str:
-    """The plan as a person reads it: files, sizes, what stays, and the card."""
-    total = sum(file.size for file in plan.files)
-    seen = "private" if args.private else "PUBLIC"
-    rows = [f"  {_size(file.size):>10}  {file.path}" for file in plan.files]
-    parts = [f"{args.repository}: {plan.kind}, {seen}, {len(plan.files)} files, {_size(total)}", *rows]
-    if plan.left:
-        parts.append(f"Stays here: {', '.join(plan.left)}")
-    parts += [f"Note: {note}" for note in plan.notes]
-    return "\n".join([*parts, "", "README.md:", "", plan.card])
-
-
-def _size(number: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} GB"
 
 
 def find_token() -> str:
@@ -314,9 +117,9 @@ def _open_repository(api: HfApi, plan: Plan, args: PushArguments) -> tuple[str, 
             "or change it in the repository's settings on the Hub. Nothing was sent."
         )
     there = _remote(info)
-    if not there.keys() <= _MADE_BY_HAND and _MARKS[plan.kind] not in there:
+    if not there.keys() <= _MADE_BY_HAND and MARKS[plan.kind] not in there:
         raise PushError(
-            f"{args.repository} holds something that no recipe pushed (it has no {_MARKS[plan.kind]}); expected a new "
+            f"{args.repository} holds something that no recipe pushed (it has no {MARKS[plan.kind]}); expected a new "
             "name or a repository of an earlier push. Choose another name. Nothing was sent."
         )
     return str(info.sha), there

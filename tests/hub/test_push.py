@@ -203,14 +203,14 @@ def test_a_token_in_the_message_is_found(call, hub, model_dir):
 
 
 def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, monkeypatch):
-    from hf_ser.hub import push
+    from hf_ser.hub import plan
 
-    monkeypatch.setattr(push, "dataset_card", lambda *_, **__: "---\nlicense: mit\ntags: [\n---\nWords\n")
+    monkeypatch.setattr(plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\ntags: [\n---\nWords\n")
     code, _, errors = call(data_dir, repository="owner/data")
     assert code == 2 and "README.md" in errors[0] and hub.requests == []
-    monkeypatch.setattr(push, "check_card", lambda *_: None)
+    monkeypatch.setattr(plan, "check_card", lambda *_: None)
     hub.fail("validate-yaml", status=400)
-    monkeypatch.setattr(push, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
+    monkeypatch.setattr(plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
     code, _, errors = call(data_dir, repository="owner/data")
     assert code == 2 and "does not take the card's metadata" in errors[0] and hub.repos == {}
 

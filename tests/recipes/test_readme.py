@@ -21,7 +21,7 @@ from hf_ser.data import DataArguments, PrepareArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.evaluation.comparison import BEGIN, END, CompareArguments
 from hf_ser.evaluation.comparison_report import compare_runs
-from hf_ser.hub.push import PushArguments
+from hf_ser.hub.plan import PushArguments
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.training import BaselineArguments, ModelArguments, SerTrainingArguments
 from hf_ser.training.search import SearchArguments
