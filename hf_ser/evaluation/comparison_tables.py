@@ -71,7 +71,7 @@ def _scores_table(key: Key, runs: Sequence[Run], groups: Groups) -> Table:
 
 def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Published]) -> None:
     """A column beside our accuracy, where there is anything to put into it, and the protocols in words."""
-    names = [published_for(run.name, reported) for run in runs]
+    names = [published_for(run.name, _by_corpus(run), reported) for run in runs]
     shown = {name: reported[name] for name in names if name is not None}
     if not shown:
         return
@@ -144,7 +144,7 @@ def _notes(runs: Sequence[Run]) -> list[str]:
 
 def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
     """What a mean over several corpora hides; none where there is one."""
-    of_run = [(run.shown, run.scored["groups"]["corpus"]["groups"]) for run in runs if run.scored]
+    of_run = [(run.shown, _by_corpus(run)) for run in runs if run.scored]
     corpora = sorted({corpus for _, its in of_run for corpus in its})
     if len(corpora) < 2:
         return []
@@ -161,6 +161,11 @@ def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
         "there is one speaker."
     )
     return [Table(f"Scores per corpus: {heading(key)}", [sentence], header, rows)]
+
+
+def _by_corpus(run: Run) -> dict[str, Any]:
+    """The scores of every corpus among a run's test clips."""
+    return run.scored["groups"]["corpus"]["groups"] if run.scored else {}
 
 
 def _corpus_cells(its: Mapping[str, Any] | None) -> list[str]:
@@ -199,8 +204,13 @@ def _gap_tables(groups: Groups) -> list[Table]:
     families: dict[Key, list[Key]] = defaultdict(list)
     for key in groups:
         if key.classes:
-            families[key._replace(protocol="", fold=None, seeds=(), clips="")].append(key)
+            families[_family(key)].append(key)
     return [table for keys in families.values() if (table := _gap_table(keys, groups)) is not None]
+
+
+def _family(key: Key) -> Key:
+    """What groups under several protocols on one dataset have in common."""
+    return key._replace(protocol="", fold=None, seeds=(), clips="")
 
 
 def _gap_table(keys: Sequence[Key], groups: Groups) -> Table | None:
@@ -231,7 +241,7 @@ def _gap_table(keys: Sequence[Key], groups: Groups) -> Table | None:
 
 def _column(key: Key, groups: Groups) -> str:
     """The protocol, and the clips' number where several groups are under it."""
-    if sum(other.protocol == key.protocol for other in groups) == 1:
+    if sum(other.protocol == key.protocol and _family(other) == _family(key) for other in groups) == 1:
         return key.protocol
     scored = groups[key][0].scored
     return f"{key.protocol} ({f'fold {key.fold}, ' if key.fold else ''}{scored['clips'] if scored else 0} clips)"
