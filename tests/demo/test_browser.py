@@ -10,6 +10,12 @@ import pytest
 
 pytestmark = pytest.mark.browser
 ANSWER = "#answer h2"
+# Nothing has moved for a second: a key that is pressed sooner is lost where the page draws the focused button anew.
+SETTLED = """() => new Promise(settled => {
+  let timer = setTimeout(settled, 1000);
+  const moved = () => { clearTimeout(timer); timer = setTimeout(settled, 1000); };
+  new MutationObserver(moved).observe(document, {subtree: true, childList: true, attributes: true});
+})"""
 
 
 @pytest.fixture
@@ -24,9 +30,11 @@ def open_page(chromium, address):
         page = context.new_page()
         page.on("request", lambda asked: foreign.append(asked.url) if is_foreign(asked.url) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("filechooser", lambda chooser: None)  # from now on: a dialog that opens sooner than told is never seen
         page.goto(address)
         page.get_by_role("button", name="Recognise").wait_for()
         page.locator("#recording input[type=file]").wait_for(state="attached")  # its scripts come last
+        page.evaluate(SETTLED)
         return page
 
     def is_foreign(url):
