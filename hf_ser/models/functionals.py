@@ -134,7 +134,7 @@ class Functionals(KeepsPrecision):
         waveforms = input_values.float()
         lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         if attention_mask is not None:
-            waveforms = waveforms.masked_fill(attention_mask == 0, 0.0)
+            waveforms = waveforms.where(attention_mask.bool(), 0.0)
             lengths = attention_mask.sum(dim=1)
         check_finite(torch.stack(torch.aminmax(waveforms)))  # a NaN is both, whatever else there is
         num_frames = 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")

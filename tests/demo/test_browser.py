@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.browser
 ANSWER = "#answer h2"
-# Nothing has moved for a second: a key that is pressed sooner is lost where the page draws the focused button anew.
+# Nothing has moved for a second. Without this wait, the test of the keyboard failed once on a busy machine.
 SETTLED = """() => new Promise(settled => {
   let timer = setTimeout(settled, 1000);
   const moved = () => { clearTimeout(timer); timer = setTimeout(settled, 1000); };
