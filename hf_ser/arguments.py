@@ -16,6 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from hf_ser.audio import AudioError
 from hf_ser.errors import SerError
 
 
@@ -105,7 +106,7 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
-    except SerError as error:
+    except (SerError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)

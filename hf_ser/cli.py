@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,6 @@ import transformers
 from tabulate import tabulate
 from tqdm import tqdm
 
-from hf_ser.audio import SAMPLING_RATE, AudioError, load_audio
-from hf_ser.data.splits import trained_options
 from hf_ser.errors import SerError
 from hf_ser.evaluation import label_names, load_classifier, model_results, stored_temperature
 from hf_ser.evaluation.report import bounds, number
@@ -99,7 +97,7 @@ def _predict(args: argparse.Namespace) -> int:
             model=model, feature_extractor=extractor, device=args.device, task="audio-classification"
         )
         answers = classify(
-            _sources(files, args),
+            iter(files),
             batch_size=args.batch_size,
             top_k=args.top_k,
             window_s=args.window_s,
@@ -140,19 +138,6 @@ def _find(place: str) -> list[str]:
         known = ", ".join(SUFFIXES)
         raise UsageError(f"{place}: got a folder without recordings; expected files that end in one of {known}.")
     return found
-
-
-def _sources(files: Sequence[str], args: argparse.Namespace) -> Iterator[Any]:
-    """Recordings, cut as in the model's training where that was not the model's own part."""
-    options = trained_options(model_results(args.model, args.revision))
-    for file in files:
-        if not options:
-            yield file
-            continue
-        try:
-            yield {"raw": load_audio(file, **options), "sampling_rate": SAMPLING_RATE, "path": file}
-        except AudioError:
-            yield file  # the pipeline says what is wrong with it
 
 
 def _table(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> str:

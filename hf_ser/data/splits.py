@@ -1,8 +1,8 @@
 """A prepared dataset's clips under a protocol, decoded on access."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.data.card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
@@ -23,17 +23,7 @@ _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", 
 
 
 SPLITS_FILE = "splits.csv"
-AUDIO_OPTIONS = ("trim_db", "normalize", "duration_s")  # of `load_audio`
-
-
-def trained_options(results: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How clips were cut before a model was taught, for `load_audio`; nothing of what the model does itself.
-
-    Args:
-        results: the model's results.json, where there is one.
-    """
-    trained = (results or {}).get("preprocessing", {})
-    return {name: trained[name] for name in AUDIO_OPTIONS if trained.get(name) not in (None, False)}
+_WHOLE = Preprocessing()  # which does nothing
 
 
 class DatasetError(SerError):
@@ -85,19 +75,19 @@ class DataArguments:
         if self.streaming:
             raise ConfigError(f"streaming is true, and {what} does not train from a stream; leave streaming out.")
 
-    def uncut(self) -> "DataArguments":
-        """The same clips, whole and as loud as they are."""
-        return replace(self, trim_db=None, normalize=False, duration_s=None)
-
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What is done to clips and classes before a model sees them, for results.json."""
-        return self.audio_options | {"merge_calm": self.merge_calm, "channel": self.channel}
+        return asdict(self.steps) | {"merge_calm": self.merge_calm, "channel": self.channel}
 
     @property
-    def audio_options(self) -> dict[str, Any]:
-        """How a clip is cut, for `load_audio`."""
-        return {name: getattr(self, name) for name in AUDIO_OPTIONS}
+    def steps(self) -> Preprocessing:
+        """What is done to a clip before a model gets it."""
+        return Preprocessing(self.trim_db, self.normalize, self.duration_s)
+
+    def with_steps(self, steps: Preprocessing) -> "DataArguments":
+        """The same clips under other steps, such as those that a model's folder tells."""
+        return replace(self, **asdict(steps))
 
 
 @dataclass(frozen=True)
@@ -254,22 +244,28 @@ def _summary(dataset: str) -> dict[str, Any]:
     return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
 
 
-def decoded(dataset: datasets.Dataset, args: DataArguments) -> datasets.Dataset:
-    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+@dataclass(frozen=True)
+class _Decode:
+    """Stored audio -> waveforms, when a batch of clips is read; a class, so that any worker process can take it."""
 
-    def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        waveforms = [load_audio(audio, **args.audio_options) for audio in batch["audio"]]
+    steps: Preprocessing
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        waveforms = [self.steps(load_audio(audio)) for audio in batch["audio"]]
         return {"waveform": waveforms, "label": batch["label"]}
 
-    return dataset.select_columns(["audio", "label"]).with_transform(decode)
+
+def decoded(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> datasets.Dataset:
+    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+    return dataset.select_columns(["audio", "label"]).with_transform(_Decode(steps))
 
 
-def lengths(dataset: datasets.Dataset, args: DataArguments) -> list[int]:
+def lengths(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> list[int]:
     """Samples of every clip as a model gets it; where silence is cut, clips are decoded once to know."""
-    if args.duration_s is not None:
-        return [round(args.duration_s * SAMPLING_RATE)] * len(dataset)
-    if args.trim_db is None:
+    if steps.duration_s is not None:
+        return [round(steps.duration_s * SAMPLING_RATE)] * len(dataset)
+    if steps.trim_db is None:
         return [round(duration * SAMPLING_RATE) for duration in dataset["duration"]]
-    clips = decoded(dataset, args)
+    clips = decoded(dataset, steps)
     starts = tqdm(range(0, len(clips), 64), desc="Measuring clips", leave=False)
     return [len(waveform) for start in starts for waveform in clips[start : start + 64]["waveform"]]

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
@@ -32,6 +32,7 @@ from hf_ser.evaluation.results import (
 )
 from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.models.preprocessing import merged_labels
 
 PREDICTIONS = "predictions.parquet"
 MODEL = "model"  # folder of the calibrated model below output_dir
@@ -125,8 +126,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         assert args.model is not None
         model, extractor = load_classifier(args.model, args.revision)
         own = model_results(args.model, args.revision)
-        if own is not None:
-            data_args = _with_preprocessing(data_args, own["preprocessing"])
+        data_args = _with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
         assert clips is not None  # _check_source refuses a model without a source
         its = _Scorer(args, data_args, data, own, model, extractor)
@@ -168,12 +168,21 @@ def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
     return results
 
 
-def _with_preprocessing(args: DataArguments, trained: Mapping[str, Any]) -> DataArguments:
-    """Clips are cut as in the model's training where the person says nothing else; the channel stays theirs."""
-    changes = {
-        key: value for key, value in trained.items() if key != "channel" and getattr(args, key) in (None, False)
-    }
-    return replace(args, **changes)
+def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: Any) -> DataArguments:
+    """What is done to clips and classes as the model's folder says; a model that says nothing may be given steps.
+
+    Raises:
+        ConfigError: other steps than the model's, under which its scores would be those of no program that uses it.
+    """
+    own, given = Preprocessing.of(extractor), args.steps
+    if given.steps and own.steps and given != own:
+        raise ConfigError(
+            f"got {given.steps}, and the model's own preprocessing is {own.steps}, which every program applies; leave "
+            "trim_db, normalize and duration_s out."
+        )
+    steps = own if own.steps else given
+    steps.store(extractor)
+    return replace(args.with_steps(steps), merge_calm=args.merge_calm or bool(merged_labels(model.config)))
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
@@ -199,7 +208,7 @@ def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tu
     if data_args.dataset is None:
         return None, None
     data = load_splits(data_args, needed=(args.split, "validation") if args.calibrate else (args.split,))
-    return data, clips_of_split(data.splits[args.split], data_args)
+    return data, clips_of_split(data.splits[args.split])
 
 
 @dataclass
@@ -236,7 +245,7 @@ class _Scorer:
     def _calibrate(self) -> float:
         """Fit a temperature on validation and write the calibrated model with what tells of its training."""
         assert self.data is not None  # _source refuses to calibrate without a dataset
-        validation = clips_of_split(self.data.splits["validation"], self.data_args)
+        validation = clips_of_split(self.data.splits["validation"])
         self._refuse_seen(validation)
         fitted, _ = self._predict(validation, None)
         factor = fit_temperature(fitted.probabilities, fitted.truth)

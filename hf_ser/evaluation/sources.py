@@ -49,7 +49,7 @@ def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
     return {name: list(split[name]) for name in CLIP_COLUMNS}
 
 
-def clips_of_split(split: datasets.Dataset, args: DataArguments) -> Clips:
+def clips_of_split(split: datasets.Dataset) -> Clips:
     """The clips of a prepared dataset's split."""
     names = split.features["label"].names
     columns = clip_columns(split)
@@ -58,7 +58,7 @@ def clips_of_split(split: datasets.Dataset, args: DataArguments) -> Clips:
     return Clips(
         columns,
         list(split["duration"]),
-        lambda numbers: [load_audio(row["audio"], **args.audio_options) for row in audio.select(numbers)],
+        lambda numbers: [load_audio(row["audio"]) for row in audio.select(numbers)],
     )
 
 
@@ -69,7 +69,7 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
 
     Args:
         folder: searched however nested.
-        args: how clips are cut.
+        args: channel and merge_calm.
         packs: where the checked clips lie meanwhile; the caller cleans it up.
 
     Raises:
@@ -84,12 +84,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
         raise SourceError(f"--recordings {folder}: none of the recordings can be evaluated{more}.")
 
     def decode(numbers: list[int]) -> list[np.ndarray]:
-        waveforms = []
-        for clip in (clips[number] for number in numbers):
-            with open(packs / clip.pack, "rb") as pack:
-                pack.seek(clip.offset)
-                waveforms.append(load_audio(pack.read(clip.size), **args.audio_options))
-        return waveforms
+        # The recordings themselves, not their 16-bit copies at 16 kHz: every door gives the same answer.
+        return [load_audio(clips[number].utterance.path) for number in numbers]
 
     its = [clip.utterance for clip in clips]
     columns: dict[str, list[Any]] = {
@@ -175,7 +171,7 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     return Clips(
         {**columns, "intensity": intensities, "label": labels},
         [seconds or 0.0 for seconds in durations],
-        lambda numbers: [load_audio(files[number], **args.audio_options) for number in numbers],
+        lambda numbers: [load_audio(files[number]) for number in numbers],
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
     )

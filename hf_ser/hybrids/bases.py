@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import Assignment
-from hf_ser.data.splits import AUDIO_OPTIONS, SPLITS_FILE, DataArguments, read_assignment
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.evaluation import (
     Predictions,
@@ -29,6 +30,7 @@ from hf_ser.evaluation.predictions import PredictionsError, read_table
 from hf_ser.evaluation.sources import clip_columns, clips_of_split
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.places import name_and_place
+from hf_ser.models.preprocessing import stored_preprocessing
 
 logger = logging.getLogger(__name__)
 _SEVERITY = ("test", "validation", "train")
@@ -50,7 +52,7 @@ class Base:
         model: folder or Hub id, which is asked for what no table holds; None for tables alone.
         commit: of the model on the Hub; None for folders.
         parameters: of the model; None where nothing tells.
-        preprocessing: of its training, see `DataArguments.preprocessing`; None where nothing tells.
+        preprocessing: what its folder says is done to recordings; None where nothing tells.
     """
 
     name: str
@@ -60,7 +62,7 @@ class Base:
     model: str | None = None
     commit: str | None = None
     parameters: int | None = None
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def splits_hash(self) -> str | None:
@@ -72,11 +74,9 @@ class Base:
         """What from_pretrained is to be asked for."""
         return self.commit or "main"
 
-    def audio_options(self, data_args: DataArguments) -> dict[str, Any]:
-        """How its clips are cut, for `load_audio`: as in its training, or as the arguments say where nothing tells."""
-        return data_args.audio_options | {
-            name: its for name, its in (self.preprocessing or {}).items() if name in AUDIO_OPTIONS
-        }
+    def steps(self, data_args: DataArguments) -> Preprocessing:
+        """What is done to its clips: as its folder says, or as the arguments do where nothing tells."""
+        return data_args.steps if self.preprocessing is None else self.preprocessing
 
 
 def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
@@ -126,7 +126,7 @@ def _open_model(name: str, place: str) -> Base:
         model,
         commit,
         results["parameters"],
-        results.get("preprocessing"),
+        stored_preprocessing(model, revision),
     )
 
 
@@ -276,7 +276,8 @@ def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArgumen
         raise StackError(
             f"base {base.name} ({base.place}) has the classes {', '.join(names)}; expected {_order(labels)}."
         )
-    clips = clips_of_split(split, replace(data_args, **base.audio_options(data_args)))
+    base.steps(data_args).store(extractor)
+    clips = clips_of_split(split)
     device = choose_device(args.device)
     rows, logits = predict_logits(
         model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device

@@ -59,13 +59,11 @@ def count_parameters(sources: Sequence[Source]) -> int:
 
 
 def columns_by_split(
-    sources: Sequence[Source], data: SplitData, data_args: DataArguments, args: HybridArguments, wanted: Sequence[str]
+    sources: Sequence[Source], data: SplitData, args: HybridArguments, wanted: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Split -> columns of its clips (clips, columns), source after source."""
     return {
-        split: np.concatenate(
-            [columns_of(source, data.splits[split], data_args, args, split) for source in sources], axis=1
-        )
+        split: np.concatenate([columns_of(source, data.splits[split], args, split) for source in sources], axis=1)
         for split in wanted
         if len(data.splits[split])
     }
@@ -84,7 +82,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
     classes = known_classes(data, args.fit_on)
     names = [column for source in sources for column in source.column_names]
     wanted = sorted({args.fit_on, "validation", "test"})
-    features = columns_by_split(sources, data, data_args, args, wanted)
+    features = columns_by_split(sources, data, args, wanted)
     check_columns(features[args.fit_on], names)
     fitted, num_folds = _fit(data, features, classes, names, args)
 

@@ -2,19 +2,21 @@
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
 
+from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
 from hf_ser.evaluation import Explanation, apply_temperature, write_run
 from hf_ser.evaluation.results import RESULTS
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.model import remove, save
 from hf_ser.models import HybridForAudioClassification
+from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.training.run import describe, score_trained
 
 
@@ -84,11 +86,13 @@ def write_hybrid(
             writer.writeheader()
             writer.writerows(fit.importances)
     if fit.assemble is not None:
-        results["preprocessing"] |= DataArguments().audio_options  # the sources cut clips, each as it was taught
+        results["preprocessing"] |= asdict(Preprocessing())  # each source has its own
         test = data.splits["test"]
         expected = apply_temperature(fit.predict("test"), temperature or 1.0) if len(test) else np.zeros((0, 0))
         hybrid = fit.assemble(temperature)
-        save(hybrid, folder, test, data_args, expected)
+        if data_args.merge_calm:
+            hybrid.config.merged_labels = MERGED_CALM
+        save(hybrid, folder, test, expected)
         told = [{key: its for key, its in source.items() if key != "model"} for source in hybrid.config.sources]
         results["training"]["sources"] = told
     write_run(folder, results, predictions, explanation=fit.explanation)

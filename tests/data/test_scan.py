@@ -158,12 +158,14 @@ def test_details_say_what_was_got_and_expected(odd_result):
     assert details[f"Actor_01/{take(3, 2)}.wav"] == "got 0 samples; expected at least 1 sample"
     assert (
         details[f"Actor_01/{take(4)}.wav"]
-        == "got 7950 frames, cut short (100 bytes are missing); expected the whole recording"
+        == "got 7950 frames of 8000, cut short (100 bytes are missing); expected the whole recording"
     )
     assert details[f"Actor_01/{take(4, 2, 2)}.wav"].startswith("got a Git LFS pointer instead of the recording")
     assert details[f"Actor_01/{take(5)}.wav"] == "got 1 NaN or infinite samples of 8000; expected finite samples"
     assert details[f"Actor_01/{take(5, 2, 2)}.wav"] == "got 0.250 s; expected at least 0.3 s"
-    assert details[f"Actor_01/{take(2, 2)}.wav"] == "largest sample 0.000977 of full scale; expected at least -60 dBFS"
+    assert details[f"Actor_01/{take(2, 2)}.wav"] == (
+        "got largest sample 0.000977 of full scale; expected at least -60 dBFS"
+    )
     assert (
         details[f"Actor_02/{take(6, actor=2)}.wav"]
         == f"same samples as ravdess/{take(6, 2, actor=2)} (fearful), ravdess/{take(7, actor=2)} (disgust)"
@@ -580,7 +582,7 @@ def test_journals_hold_paths_and_numbers_only(tmp_path, noise, encode, put):
     (clip,) = scan_ravdess(tmp_path / "in", tmp_path / "packs").clips
     (journal,) = (tmp_path / "packs").glob("*.json")
     content = json.loads(journal.read_text())
-    where = [str(clip.utterance.path), 0.5, clip.sha256, clip.pack, 0, clip.size]
+    where = [str(clip.utterance.path), 0.5, clip.sha256, clip.pack, 0, clip.size, []]
     assert content["clips"] == [where]
     assert [item["reason"] for item in content["refused"]] == ["empty"]
 

@@ -1,11 +1,12 @@
 import json
+import pickle
 
 import datasets
 import numpy as np
 import pytest
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import load_audio
+from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
 from hf_ser.data.splits import (
     DataArguments,
@@ -86,21 +87,27 @@ def test_other_labels_are_refused(tmp_path, dataset_dir):
 
 
 def test_items_are_the_stored_recordings(dataset_dir):
-    args = DataArguments(dataset=str(dataset_dir))
-    clips = load_splits(args).splits["validation"]
-    for item, row in zip(decoded(clips, args), clips, strict=True):
+    clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["validation"]
+    for item, row in zip(decoded(clips), clips, strict=True):
         np.testing.assert_array_equal(item["waveform"], load_audio(row["audio"]))
         assert item["label"] == row["label"]
     fixed = DataArguments(dataset=str(dataset_dir), duration_s=0.25, normalize=True)
-    for item in decoded(clips, fixed):
+    for item in decoded(clips, fixed.steps):
         assert len(item["waveform"]) == 4000 and np.abs(item["waveform"]).max() <= 1
 
 
 def test_lengths_are_those_of_the_waveforms(dataset_dir):
     clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["test"]
     for changes in ({}, {"trim_db": 20.0}, {"duration_s": 0.25}):
-        args = DataArguments(dataset=str(dataset_dir), **changes)
-        assert lengths(clips, args) == [len(item["waveform"]) for item in decoded(clips, args)]
+        steps = Preprocessing(**changes)
+        assert lengths(clips, steps) == [len(item["waveform"]) for item in decoded(clips, steps)]
+
+
+@pytest.mark.parametrize("steps", [Preprocessing(), Preprocessing(trim_db=20.0, normalize=True, duration_s=0.25)])
+def test_decoded_clips_reach_workers_of_any_start_method(dataset_dir, steps):
+    clips = decoded(load_splits(DataArguments(dataset=str(dataset_dir))).splits["validation"], steps)
+    again = pickle.loads(pickle.dumps(clips))
+    np.testing.assert_array_equal(again[0]["waveform"], clips[0]["waveform"])
 
 
 def test_an_assignment_is_read_back(dataset_dir, tmp_path):

@@ -123,9 +123,9 @@ def test_lost_clips_and_ids_that_stand_twice_are_errors(data):
 def test_waveforms_are_those_of_clips_in_memory(dataset_dir, clips, loaded, augmentation, cut):
     data_args = DataArguments(str(dataset_dir), "ravdess", **cut)
     transforms = make_transforms(augmentation) if augmentation else []
-    in_memory = decoded(loaded.splits["train"], data_args)
+    in_memory = decoded(loaded.splits["train"], data_args.steps)
     in_memory = AugmentedDataset(in_memory, transforms, seed=5) if transforms else in_memory
-    stream, collate = clips(), StreamCollator(list, data_args.audio_options, transforms, seed=5)
+    stream, collate = clips(), StreamCollator(list, data_args.steps, transforms, seed=5)
     for epoch in (0, 2):
         stream.set_epoch(epoch)
         if transforms:
