@@ -1,6 +1,7 @@
 """`hf-ser`: speech emotion recognition for people who only use models.
 
 hf-ser predict recording.wav FOLDER --model MODEL
+hf-ser predict FOLDER --model MODEL --output answers.csv
 hf-ser info MODEL
 hf-ser demo --model MODEL MODEL
 """
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Returns:
-        0; 1 where some recordings could not be used; 2 for a command or model that cannot be; 130 after Ctrl-C.
+        0; 1 where some recordings could not be used; 2 for a command or model that cannot be used; 130 after Ctrl-C.
     """
     for stream in (sys.stdout, sys.stderr):  # which may be unable to hold a file's name
         if isinstance(stream, io.TextIOWrapper):

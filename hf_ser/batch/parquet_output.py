@@ -34,17 +34,14 @@ class ParquetOutput:
         self._schema: pa.Schema | None = None
         self._labels: Sequence[str] = ()
         self._in_parquet: dict[str, bool] = {}
+        self.failed = self._journal.failed  # by name: whether a recording that is answered could not be used
         try:
             if not overwrite and _has_content(path):
                 self._in_parquet = dict(self._entries())
+                self.failed = {**self._in_parquet, **self._journal.failed}
         except BaseException:
             self.release()
             raise
-
-    @property
-    def failed(self) -> dict[str, bool]:
-        """By name, whether a recording that is answered could not be used."""
-        return {**self._in_parquet, **self._journal.failed}
 
     @property
     def is_whole(self) -> bool:
@@ -68,6 +65,7 @@ class ParquetOutput:
     def write(self, row: Mapping[str, Any]) -> None:
         """Append the answer for one recording to the journal."""
         self._journal.write(row)
+        self.failed[row["file"]] = "error" in row
 
     def close(self, complete: bool) -> None:
         """Write the Parquet file; the journal is removed once every recording is answered."""

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
@@ -18,6 +19,7 @@ from hf_ser import cli
 from hf_ser.batch import BatchError, PredictArguments
 from hf_ser.batch.answer_rows import SYNTHETIC, TextOutput
 from hf_ser.batch.batch_answers import batch_answers
+from hf_ser.batch.interrupts import Interrupts
 
 PRINTED = ("table", "json", "jsonl", "csv")
 FILES = ("csv", "jsonl", "parquet")
@@ -303,6 +305,27 @@ def test_what_breaks_the_pipeline_is_one_error_entry():
         for name, _ in batch_answers(Breaks(device_fails_at="e"), names, {}):
             done.append(name)
     assert done == list("abcd")
+
+
+def test_ctrl_c_waits_for_the_answer_that_is_being_written():
+    written = []
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
+            with interrupts.held():
+                signal.raise_signal(signal.SIGINT)
+                written.append("whole")
+            written.append("another")
+        assert written == ["whole"] and interrupts.stopped
+        with pytest.raises(KeyboardInterrupt), Interrupts():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a background job
+        with Interrupts():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_no_more_are_opened_once_it_is_stopped():
