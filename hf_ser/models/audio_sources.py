@@ -39,7 +39,10 @@ class ArrayWithRate(NamedTuple):
 
 def printable(name: str) -> str:
     """Escape the bytes of a file name that is not UTF-8, which could be neither printed nor written."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate, which no file name holds
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def describe(source: Any) -> str:
