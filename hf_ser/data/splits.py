@@ -119,6 +119,13 @@ class SplitData:
         """Name of the protocol that made the splits."""
         return self.assignment.protocol
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Clip id -> SHA-256 of its samples, where the dataset tells."""
+        with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
+        pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
+        return {clip: sha256 for clip, sha256 in pairs if sha256}
+
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
         taught, asked = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
@@ -166,16 +173,37 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream)
 
 
-def write_assignment(path: Path, assignment: Assignment) -> None:
-    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on what it was taught."""
-    lines = [f"{clip},{split}" for clip, split in sorted(assignment.splits.items())]
-    path.write_text("\n".join(["id,split", *lines, ""]), encoding="utf-8")
+def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
+    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on its training clips.
+
+    Args:
+        path: of the file.
+        assignment: clip id -> split.
+        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; by it a clip is known under other names.
+    """
+    lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
+    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8")
 
 
 def read_assignment(path: Path) -> dict[str, str]:
-    """What `write_assignment` wrote: clip id -> split."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return dict(line.rsplit(",", 1) for line in lines)
+    """What `write_assignment` wrote, or an earlier version without hashes: clip id -> split."""
+    return {clip: split for clip, split, _ in _assigned(path)}
+
+
+def read_hashes(path: Path) -> dict[str, str]:
+    """What `write_assignment` wrote: clip id -> SHA-256 of its samples; clips without one are absent."""
+    return {clip: sha256 for clip, _, sha256 in _assigned(path) if sha256}
+
+
+def _assigned(path: Path) -> list[tuple[str, str, str]]:
+    """Id, split and hash of every line; ids may hold commas."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    columns = 3 if header.endswith(",sha256") else 2
+    rows = [line.rsplit(",", columns - 1) for line in lines]
+    broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]
+    if broken:
+        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header} in every line.")
+    return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
 def rows(dataset: datasets.Dataset) -> list[Row]:
@@ -220,7 +248,8 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
         raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
     try:
         if args.streaming:
-            return load_streamed(args.dataset, args.configuration, [name for name in _COLUMNS if name != "audio"])
+            columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
+            return load_streamed(args.dataset, args.configuration, columns)
         return datasets.load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
