@@ -18,6 +18,7 @@ from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, R
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.local_or_hub import refuse_missing
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 
@@ -246,6 +247,7 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
         raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
+    refuse_missing(args.dataset, "--dataset", DatasetError, "a folder made by recipes/prepare.py")
     try:
         if args.streaming:
             columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]

@@ -1,7 +1,6 @@
 """The models that a stack is made of: their probabilities by clip id, and which clips they were taught."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from hf_ser.evaluation.predictions import PredictionsError, read_table
 from hf_ser.evaluation.sources import clip_columns, clips_of_split
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.places import name_and_place
+from hf_ser.local_or_hub import refuse_missing
 
 logger = logging.getLogger(__name__)
 _SEVERITY = ("test", "validation", "train")
@@ -143,10 +143,7 @@ def _open_model(name: str, place: str) -> Base:
 def _find_on_hub(name: str, place: str) -> tuple[str, str]:
     """Repository and commit of owner/name or owner/name@revision."""
     repository, _, revision = place.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise StackError(
-            f"base {name}: {place} is no folder; expected that of a trained model, or owner/name@revision."
-        )
+    refuse_missing(repository, f"base {name}:", StackError)
     try:
         commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
     except OSError as error:

@@ -230,7 +230,7 @@ def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_pa
 def test_places_that_hold_no_base_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="got no base"):
         _open(tmp_path)
-    with pytest.raises(StackError, match="base cnn: .*/cnn is no folder"):
+    with pytest.raises(StackError, match="base cnn: .*/cnn: no such folder"):
         _open(tmp_path, bases=[f"{tmp_path}/cnn"])
     with pytest.raises(StackError, match="base text: .*/t.parquet is no file"):
         _open(tmp_path, predictions=[f"text={tmp_path}/t.parquet"])
