@@ -13,6 +13,7 @@ from tqdm import tqdm
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, load_audio
 from hf_ser.data.card import DEFAULT_PROTOCOL
+from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
 from hf_ser.data.streaming import load_streamed
@@ -252,6 +253,8 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
         if args.streaming:
             columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
             return load_streamed(args.dataset, args.configuration, columns)
+        if is_pattern(path):
+            return load_literal(files_of(args.dataset, args.configuration)), None
         return datasets.load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
