@@ -1,4 +1,4 @@
-"""Every door says the same of a recording: `load_audio`, the pipeline, the scan of preparation, and `hf-ser predict`."""
+"""Every door says the same of a recording: `load_audio`, the pipeline, the scan, and `hf-ser predict`."""
 
 import json
 import os

@@ -96,6 +96,7 @@ class Quarantined:
     channel: str = ""
     speaker: str = ""
     emotion: str = ""
+    performance: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Found:
     """What lies below the corpora's folders, before any recording is opened."""
 
     folders: dict[str, Path]
-    copies: list[list[Utterance]]  # one inner list per stem, in path order
+    copies: list[list[Utterance]]  # one inner list per performance, the preferred first, then in path order
     refused: list[Quarantined]  # names that do not parse
     other_files: dict[str, int]  # corpus -> files that are no recordings (tables, archives, ...)
 
@@ -175,11 +176,11 @@ def _printable(text: str) -> str:
 
 
 def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
-    """List the recordings below a folder, copies of one stem together.
+    """List the recordings below a folder, those of one performance together.
 
     Returns:
-        The utterances grouped by stem (copies in path order), the files whose names do not parse, and the number of
-        files that are no recordings.
+        The utterances grouped by performance (the preferred first, then in path order), the files whose names do not
+        parse, and the number of files that are no recordings.
 
     Raises:
         ScanError: the folder does not exist or holds no recording.
@@ -188,7 +189,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
         raise ScanError(
             f"--{corpus.name} {folder}: no such folder; expected one that holds {corpus.title} recordings."
         )
-    by_stem: dict[str, list[Utterance]] = defaultdict(list)
+    by_performance: dict[str, list[Utterance]] = defaultdict(list)
     refused: list[Quarantined] = []
     others = 0
     for path in map(Path, _files_below(folder)):
@@ -201,13 +202,13 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(Quarantined(corpus.name, str(path), "name", detail))
         else:
-            by_stem[utterance.stem].append(utterance)
-    if not by_stem and not refused:
+            by_performance[utterance.performance].append(utterance)
+    if not by_performance and not refused:
         raise ScanError(
             f"--{corpus.name} {folder}: found no recording among {others} files; expected "
             f"{' or '.join(AUDIO_SUFFIXES)} files of {corpus.title}. Unpack archives first."
         )
-    return list(by_stem.values()), refused, others
+    return [sorted(copies, key=lambda its: its.rank) for copies in by_performance.values()], refused, others
 
 
 def _files_below(folder: Path) -> list[str]:
@@ -298,7 +299,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 def _first_usable(
     copies: list[Utterance], limits: Limits
 ) -> tuple[Utterance | None, "Examined | None", list[Quarantined]]:
-    """Take the first copy of a stem that can be used; the others are quarantined with their reasons."""
+    """Take the first recording of a performance that can be used; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
     for index, utterance in enumerate(copies):
         try:
@@ -307,10 +308,16 @@ def _first_usable(
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(_quarantine(utterance, error.reason, detail))
         else:
-            detail = f"same name as {utterance.path}"
-            refused += [_quarantine(copy, "duplicate_stem", detail) for copy in copies[index + 1 :]]
+            refused += [_repeated(copy, utterance) for copy in copies[index + 1 :]]
             return utterance, examined, refused
     return None, None, refused
+
+
+def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
+    """A recording of a performance that is there already: a copy of the file, or another release of it."""
+    if copy.stem == kept.stem:
+        return _quarantine(copy, "duplicate_stem", f"same name as {kept.path}")
+    return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path}")
 
 
 class Examined(NamedTuple):
@@ -318,7 +325,7 @@ class Examined(NamedTuple):
 
     Args:
         flac: 16 kHz mono 16-bit FLAC bytes.
-        sha256: of the mono samples at their own rate, rounded to 16 bit.
+        sha256: see `content_sha256`.
         duration: seconds.
         notes: what was unusual about the file, though it could be used.
     """
@@ -343,9 +350,9 @@ def examine(path: Path, limits: Limits) -> Examined:
     if duration < limits.min_duration_s:
         expected = f"at least {limits.min_duration_s} s"
         raise audio.AudioError("too_short", name, f"{duration:.3f} s", expected, "Remove it.")
+    pcm = _mono_pcm16(decoded.samples)
+    _check_level(decoded.samples, audio.peak(pcm), limits, name)
     mono = audio.to_mono(decoded.samples)
-    pcm = _as_pcm16(decoded.samples, mono)
-    _check_level(decoded.samples, audio.peak(pcm[:, None]), limits, name)
     notes = list(decoded.notes)
     clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
     if clipped:
@@ -353,12 +360,7 @@ def examine(path: Path, limits: Limits) -> Examined:
     flac = _stored_flac(path) if not notes else None
     if flac is None:
         flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
-    return Examined(flac, hashlib.sha256(np.ascontiguousarray(pcm).data).hexdigest(), duration, tuple(notes))
-
-
-def _as_pcm16(samples: np.ndarray, mono: np.ndarray) -> np.ndarray:
-    """Mono samples at their own rate, rounded to 16 bit: those of a 16-bit mono file itself."""
-    return samples[:, 0] if samples.dtype == np.int16 and samples.shape[1] == 1 else to_pcm16(mono)
+    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
 
 
 def _stored_flac(path: Path) -> bytes | None:
@@ -378,8 +380,25 @@ def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: st
     raise audio.AudioError("silent", name, got, f"at least {limits.silence_dbfs:g} dBFS", "Remove it.")
 
 
+def content_sha256(samples: np.ndarray) -> str:
+    """SHA-256 of the mono samples rounded to 16 bit, by which a recording is known under any name.
+
+    Args:
+        samples: (frames, channels) int16 or float32 at the recording's own rate, as `audio.decode` gives them.
+    """
+    return hashlib.sha256(np.ascontiguousarray(_mono_pcm16(samples)).data).hexdigest()
+
+
+def _mono_pcm16(samples: np.ndarray) -> np.ndarray:
+    """(frames, channels) int16 or float32 -> int16 (frames,), or (frames, 1) where nothing needs to be changed."""
+    if samples.dtype == np.int16 and (samples.ndim == 1 or samples.shape[1] == 1):
+        return samples
+    return to_pcm16(audio.to_mono(samples))
+
+
 def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
-    return Quarantined(its.corpus, str(its.path), reason, detail, its.id, its.channel, its.speaker, its.emotion)
+    said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
+    return Quarantined(its.corpus, str(its.path), reason, detail, *said)
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:

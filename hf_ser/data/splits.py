@@ -1,7 +1,7 @@
 """A prepared dataset's clips under a protocol, decoded on access."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from tqdm import tqdm
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.data.card import DEFAULT_PROTOCOL
+from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.local_or_hub import refuse_missing
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 
@@ -109,6 +111,13 @@ class SplitData:
         """Name of the protocol that made the splits."""
         return self.assignment.protocol
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Clip id -> SHA-256 of its samples, where the dataset tells."""
+        with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
+        pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
+        return {clip: sha256 for clip, sha256 in pairs if sha256}
+
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
         taught, asked = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
@@ -156,16 +165,37 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream)
 
 
-def write_assignment(path: Path, assignment: Assignment) -> None:
-    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on what it was taught."""
-    lines = [f"{clip},{split}" for clip, split in sorted(assignment.splits.items())]
-    path.write_text("\n".join(["id,split", *lines, ""]), encoding="utf-8")
+def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
+    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on its training clips.
+
+    Args:
+        path: of the file.
+        assignment: clip id -> split.
+        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; by it a clip is known under other names.
+    """
+    lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
+    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8")
 
 
 def read_assignment(path: Path) -> dict[str, str]:
-    """What `write_assignment` wrote: clip id -> split."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return dict(line.rsplit(",", 1) for line in lines)
+    """What `write_assignment` wrote, or an earlier version without hashes: clip id -> split."""
+    return {clip: split for clip, split, _ in _assigned(path)}
+
+
+def read_hashes(path: Path) -> dict[str, str]:
+    """What `write_assignment` wrote: clip id -> SHA-256 of its samples; clips without one are absent."""
+    return {clip: sha256 for clip, _, sha256 in _assigned(path) if sha256}
+
+
+def _assigned(path: Path) -> list[tuple[str, str, str]]:
+    """Id, split and hash of every line; ids may hold commas."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    columns = 3 if header.endswith(",sha256") else 2
+    rows = [line.rsplit(",", columns - 1) for line in lines]
+    broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]
+    if broken:
+        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header} in every line.")
+    return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
 def rows(dataset: datasets.Dataset) -> list[Row]:
@@ -208,9 +238,13 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
         raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
+    refuse_missing(args.dataset, "--dataset", DatasetError, "a folder made by recipes/prepare.py")
     try:
         if args.streaming:
-            return load_streamed(args.dataset, args.configuration, [name for name in _COLUMNS if name != "audio"])
+            columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
+            return load_streamed(args.dataset, args.configuration, columns)
+        if is_pattern(path):
+            return load_literal(files_of(args.dataset, args.configuration)), None
         return datasets.load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(

@@ -12,6 +12,7 @@ import hf_ser.models  # noqa: F401 - makes the companion models known to transfo
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
+from hf_ser.local_or_hub import refuse_missing
 from hf_ser.models.preprocessing import complete_preprocessing
 
 # The mask embedding is absent from checkpoints trained without masking, and used in training only.
@@ -55,6 +56,7 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
         CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
             so that its answers would be random.
     """
+    refuse_missing(name, "--model", CheckpointError)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():

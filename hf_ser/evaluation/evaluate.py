@@ -14,7 +14,8 @@ from transformers.utils import cached_file
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
+from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.evaluation.classifier import check_device, choose_device, label_names, load_classifier
 from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
@@ -141,6 +142,7 @@ class _Outcome:
     parameters: int | None
     temperature: float | None
     embeddings: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def file_beside(name: str, file: str, revision: str) -> Path | None:
@@ -224,10 +226,12 @@ class _Scorer:
 
     def score(self, clips: Clips) -> _Outcome:
         """Calibrate where asked, and predict."""
-        self._refuse_seen(clips)
+        notes = self._refuse_seen(clips)
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
-            temperature *= self._calibrate()
+            factor, more = self._calibrate()
+            temperature *= factor
+            notes += [note for note in more if note not in notes]
         calibrated = self.args.calibrate or getattr(self.model.config, "calibration_temperature", None) is not None
         embeddings: list[np.ndarray] | None = [] if self.args.embeddings else None
         predictions, left_out = self._predict(clips, embeddings)
@@ -240,13 +244,18 @@ class _Scorer:
             sum(parameter.numel() for parameter in self.model.parameters()),
             temperature if calibrated else None,
             None if embeddings is None else np.stack(embeddings)[rows],
+            notes,
         )
 
-    def _calibrate(self) -> float:
-        """Fit a temperature on validation and write the calibrated model with what tells of its training."""
+    def _calibrate(self) -> tuple[float, list[str]]:
+        """Fit a temperature on validation and write the calibrated model with what tells of its training.
+
+        Returns:
+            The temperature, and notes on the clips that it was fitted on.
+        """
         assert self.data is not None  # _source refuses to calibrate without a dataset
         validation = clips_of_split(self.data.splits["validation"])
-        self._refuse_seen(validation)
+        notes = self._refuse_seen(validation, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
         factor = fit_temperature(fitted.probabilities, fitted.truth)
         store_temperature(self.model, factor)
@@ -258,22 +267,28 @@ class _Scorer:
             path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
                 shutil.copyfile(path, folder / name)
-        return factor
+        return factor, notes
 
-    def _refuse_seen(self, clips: Clips) -> None:
-        """Refuse clips that the model was trained on, where its folder tells which those were."""
+    def _refuse_seen(self, clips: Clips, which: str = "these {} clips") -> list[str]:
+        """Refuse clips that the model was trained on, whatever they are called -> notes on what was found.
+
+        Raises:
+            PredictionsError: with the first of them and the training clips that they are.
+        """
         path = file_beside(str(self.args.model), SPLITS_FILE, self.args.revision)
-        if path is None or self.args.allow_seen:
-            return
-        its = read_assignment(path)
-        seen = [clip for clip in clips.columns["id"] if its.get(clip) == "train"]
-        if seen:
-            shown = ", ".join(seen[:3]) + (", ..." if len(seen) > 3 else "")
+        record = Record.read(path) if path is not None else None
+        marks = clips.marks or Marks(clips.columns["id"])
+        seen = find_seen(record, marks) if record is not None else []
+        if not seen:
+            return unchecked(record, marks)
+        counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
+        if not self.args.allow_seen:
             raise PredictionsError(
-                f"{self.args.model} was trained on {len(seen)} of these {len(clips.columns['id'])} clips ({shown}); "
-                "expected clips that it has not heard. Pass the protocol, fold and seed of its training, which stand "
-                "in its results.json, or --allow_seen true."
+                f"{self.args.model} was trained on {counted}; expected clips that were not in its training. Pass the "
+                "protocol, fold and seed of its training, which stand in its results.json, or --allow_seen true."
             )
+        note = f"the model was trained on {counted}: these scores say nothing about new recordings"
+        return [note, *unchecked(record, marks)]
 
     def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
         names = label_names(self.model.config)
@@ -327,8 +342,7 @@ def _write(
         dataset = {"name": source.name, "configuration": None, "synthetic": synthetic}
         protocol = {"name": "all_clips", "fold": None, "folds": None, "seed": None, "hash": None, "notes": notes}
         notes += clips.notes if clips else ()
-    if args.model and own is None:
-        protocol["notes"].append("which clips the model was trained on is not known: it may have heard some of these")
+    protocol["notes"] += outcome.notes
     known = ("train_clips", "train_speakers", "train_classes")
     results = {
         "schema_version": SCHEMA_VERSION,

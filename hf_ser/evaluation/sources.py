@@ -3,18 +3,30 @@
 import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import soundfile as sf
+from tqdm import tqdm
 
-from hf_ser.audio import load_audio
+from hf_ser.audio import decode, load_audio
 from hf_ser.corpora import CORPORA
 from hf_ser.data.prepare import is_synthetic
-from hf_ser.data.scan import Found, Quarantined, ScanError, find_clips, scan
+from hf_ser.data.scan import (
+    Found,
+    Quarantined,
+    ScanError,
+    available_processors,
+    content_sha256,
+    find_clips,
+    scan,
+)
+from hf_ser.data.seen import Marks, marks_of_split
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.evaluation.predictions import CLIP_COLUMNS
@@ -35,6 +47,7 @@ class Clips:
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
         notes: what a reader must know about them.
         synthetic: corpora whose recordings are generated.
+        marks: by which they are recognised, whatever they are called; None for their ids alone.
     """
 
     columns: dict[str, list[Any]]
@@ -42,6 +55,7 @@ class Clips:
     decode: Callable[[list[int]], list[np.ndarray]]
     notes: tuple[str, ...] = ()
     synthetic: tuple[str, ...] = ()
+    marks: Marks | None = None
 
 
 def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
@@ -59,6 +73,7 @@ def clips_of_split(split: datasets.Dataset) -> Clips:
         columns,
         list(split["duration"]),
         lambda numbers: [load_audio(row["audio"]) for row in audio.select(numbers)],
+        marks=marks_of_split(split),
     )
 
 
@@ -98,7 +113,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
     }
     folders = {(one.corpus, one.path.parent) for one in its}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
-    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)))
+    marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
+    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)), marks)
 
 
 def _find_any(folder: Path) -> Found:
@@ -174,6 +190,7 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
         lambda numbers: [load_audio(files[number]) for number in numbers],
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
+        Marks(columns["id"], cache(lambda: _hashes(files)), [str(file) for file in files]),
     )
 
 
@@ -199,6 +216,16 @@ def _duration(file: Path) -> float | None:
         return float(sf.info(str(file)).duration)
     except (OSError, RuntimeError):
         return None
+
+
+def _hashes(files: Sequence[Path]) -> list[str]:
+    """SHA-256 of the samples of each file, as preparation computes it; decoders release the interpreter's lock."""
+
+    def content(file: Path) -> str:
+        return content_sha256(decode(file).samples)
+
+    with ThreadPoolExecutor(available_processors()) as pool:
+        return list(tqdm(pool.map(content, files), total=len(files), desc="Recognising clips", leave=False))
 
 
 def _emotion(emotion: str, args: DataArguments) -> str:

@@ -71,6 +71,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         (),
         explanation,
         importances,
+        bases=bases,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

@@ -14,6 +14,7 @@ from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assi
 from hf_ser.evaluation import Explanation, apply_temperature, write_run
 from hf_ser.evaluation.results import RESULTS
 from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.bases import Base
 from hf_ser.hybrids.model import remove, save
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.models.preprocessing import MERGED_CALM
@@ -35,6 +36,7 @@ class Fit:
         explanation: for the report.
         importances: rows of importances.csv.
         booster: LightGBM's own, for booster.txt.
+        bases: what it is made of; whatever they were trained on, it was trained on.
     """
 
     model_type: str
@@ -47,6 +49,7 @@ class Fit:
     explanation: Explanation
     importances: Sequence[dict[str, Any]]
     booster: lightgbm.Booster | None = None
+    bases: Sequence[Base] = ()
 
 
 def write_hybrid(
@@ -76,8 +79,7 @@ def write_hybrid(
     for old in (RESULTS, "booster.txt", "importances.csv"):
         (folder / old).unlink(missing_ok=True)
     remove(folder)
-    its = data.assignment
-    write_assignment(folder / SPLITS_FILE, replace(its, splits=its.splits | dict.fromkeys(fit.taught, "train")))
+    _write_splits(folder, data, fit)
     if fit.booster is not None:
         fit.booster.save_model(folder / "booster.txt")
     if fit.importances:
@@ -97,3 +99,14 @@ def write_hybrid(
         results["training"]["sources"] = told
     write_run(folder, results, predictions, explanation=fit.explanation)
     return results
+
+
+def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
+    """Put down as train what was fitted on, and what the bases were trained on elsewhere."""
+    splits, hashes = dict(data.assignment.splits), data.hashes
+    for base in fit.bases:
+        elsewhere = [clip for clip, split in (base.splits or {}).items() if split == "train" and clip not in splits]
+        splits |= dict.fromkeys(elsewhere, "train")
+        hashes |= {clip: base.hashes[clip] for clip in elsewhere if clip in base.hashes}
+    splits |= dict.fromkeys(fit.taught, "train")
+    write_assignment(folder / SPLITS_FILE, replace(data.assignment, splits=splits), hashes)

@@ -82,7 +82,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    write_assignment(folder / SPLITS_FILE, data.assignment)
+    write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
     write_run(folder, results, predictions)
     return results
 

@@ -180,7 +180,7 @@ def finish(
         for left_behind in ("training_args.bin", SETTINGS):
             (folder / left_behind).unlink(missing_ok=True)
         write_json(folder / "training_history.json", trainer.state.log_history)
-        write_assignment(folder / SPLITS_FILE, data.assignment)
+        write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
         write_run(folder, results, predictions, history=trainer.state.log_history)
     return results
 

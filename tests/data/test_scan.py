@@ -246,6 +246,41 @@ def test_a_stem_whose_copies_are_all_damaged_is_quarantined_with_each_reason(tmp
     assert reasons(result) == {f"a/{take(1)}.wav": "empty", f"b/{take(1)}.wav": "silent"}
 
 
+def test_one_performance_in_two_releases_is_kept_once(tmp_path, noise, encode, put):
+    """RAVDESS's soundtracks (01) are the audio files (03) in another encoding, rate and length."""
+    video, audio = (take(5).replace("03-", modality, 1) for modality in ("01-", "03-"))
+    put(tmp_path / "in/a" / f"{video}.wav", encode(noise(1, 24_000), sampling_rate=48_000))
+    put(tmp_path / "in/b" / f"{audio}.wav", encode(noise(2)))
+    put(tmp_path / "in/c" / f"{audio}.wav", encode(noise(2)))
+    put(tmp_path / "in/c" / f"{video}.flac", encode(noise(3), format="FLAC"))
+    put(tmp_path / "in/a" / f"{take(6)}.wav", encode(noise(4)))
+    result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
+    assert kept(result) == [f"ravdess/{audio}", f"ravdess/{take(6)}"]
+    performance, stem = "duplicate_performance", "duplicate_stem"
+    assert reasons(result) == {f"a/{video}.wav": performance, f"c/{audio}.wav": stem, f"c/{video}.flac": performance}
+    details = {item.path: item.detail for item in result.quarantined}
+    assert details[f"a/{video}.wav"] == f"same performance as b/{audio}.wav"
+    assert {item.performance for item in result.quarantined} == {audio[3:]}
+
+
+def test_the_other_release_is_kept_where_the_preferred_one_cannot_be_used(tmp_path, noise, encode, put):
+    video = take(5).replace("03-", "01-", 1)
+    put(tmp_path / "in" / f"{video}.wav", encode(noise(1)))
+    put(tmp_path / "in" / f"{take(5)}.wav", b"")
+    result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
+    assert kept(result) == [f"ravdess/{video}"] and reasons(result) == {f"{take(5)}.wav": "empty"}
+
+
+def test_the_hash_of_a_recording_is_that_of_its_mono_samples(tmp_path, noise, encode, put):
+    samples = noise(1)
+    expected = hashlib.sha256(samples.tobytes()).hexdigest()
+    twice = np.stack([samples, samples], axis=1)
+    for mono in (samples, samples[:, None], twice, (twice / np.float32(32768)).astype(np.float32)):
+        assert scans.content_sha256(mono) == expected
+    path = put(tmp_path / "x.wav", encode(twice))
+    assert scans.examine(path, Limits())[1] == expected
+
+
 def test_known_misnamings_are_copies_of_the_right_name(tmp_path, noise, encode, put):
     for seed, name in enumerate(("1040_ITH_SAD_X.wav", "1040_ITH_SAD_XX.wav")):
         put(tmp_path / "crema_d" / name, encode(noise(seed)))
