@@ -13,8 +13,9 @@ def refuse_missing(
 ) -> None:
     """Refuse a name that is no folder here and cannot be asked of the Hub, or is plainly not meant for it.
 
-    That is a name other than OWNER/NAME, such as `./x`, `~/x`, `C:/x` or `x`, and one whose parent folder exists here.
-    The Hub would be asked for it several times, for a minute where there is no network.
+    That is a name other than OWNER/NAME, such as one word or one that begins with a dot, a slash, a tilde or a drive,
+    and a name whose parent folder exists here. The Hub would be asked for it several times, which takes a minute where
+    there is no network.
 
     Args:
         name: a folder, or OWNER/NAME.

@@ -191,8 +191,8 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     [
         ((), "got no base"),
         (
-            ("--bases", "runs/nothing"),
-            "base nothing: runs/nothing: no such folder; expected the folder of a trained model, or OWNER/NAME",
+            ("--bases", "./runs/nothing"),
+            "base nothing: ./runs/nothing: no such folder; expected the folder of a trained model, or OWNER/NAME",
         ),
         (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, pool, mean"),
         (("--base", "a"), r"unknown field base .did you mean bases"),
