@@ -174,6 +174,7 @@ def _write_dataset(
     counts = report.count(result)
     report.write_counts(counts, folder / "counts.csv")
     report.write_quarantine(result, folder / "quarantine.csv")
+    report.write_notes(result, folder / "notes.csv")
     text = report.format_report(result, counts, found.other_files, assignments)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]

@@ -10,6 +10,7 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import ScanResult
 from hf_ser.labels import EMOTIONS
+from hf_ser.models.audio_sources import printable
 
 _Key = tuple[str, str, str, str]  # corpus, channel, speaker, emotion
 
@@ -65,6 +66,18 @@ def write_quarantine(result: ScanResult, path: Path) -> None:
     _write_csv(path, ("corpus", "path", "reason", "detail", "id"), rows)
 
 
+def write_notes(result: ScanResult, path: Path) -> None:
+    """Write one line per note on a kept recording (corpus, file, note), such as a header that was wrong."""
+    noted = _noted(result)
+    if noted:
+        _write_csv(path, ("corpus", "file", "note"), noted)
+
+
+def _noted(result: ScanResult) -> list[tuple[str, str, str]]:
+    rows = [(clip.utterance.corpus, clip.utterance.path.name, note) for clip in result.clips for note in clip.notes]
+    return [(corpus, printable(name), note) for corpus, name, note in rows]
+
+
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with open(path, "w", encoding="utf-8", newline="", errors="backslashreplace") as file:
         writer = csv.writer(file)
@@ -91,6 +104,11 @@ def format_report(
         blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
         if len(quarantined) > len(shown):
             blocks.append(f"... and {len(quarantined) - len(shown)} more, all in quarantine.csv")
+    noted = _noted(result)
+    if noted:
+        blocks.append(_table(("kept, noted", "file", "note"), noted[:20]))
+        if len(noted) > 20:
+            blocks.append(f"... and {len(noted) - 20} more, all in notes.csv")
     missing = _missing(counts)
     if missing:
         blocks.append("Missing beside the published corpora (each speaker and class in counts.csv):\n" + missing)

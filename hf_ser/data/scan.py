@@ -25,6 +25,7 @@ from hf_ser import audio
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.protocols import Row
 from hf_ser.errors import SerError
+from hf_ser.models.audio_sources import printable
 from hf_ser.models.flac import encode_flac, is_flac16_mono, to_pcm16
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
@@ -167,12 +168,7 @@ def scan(
 def _relative(item: Quarantined, folder: Path) -> Quarantined:
     below = f"{folder}{os.sep}"
     path, detail = item.path.removeprefix(below), item.detail.replace(below, "")
-    return replace(item, path=_printable(path), detail=_printable(detail))
-
-
-def _printable(text: str) -> str:
-    """Show the bytes of a file name that is not UTF-8, which could be neither printed nor written."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return replace(item, path=printable(path), detail=printable(detail))
 
 
 def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
@@ -342,6 +338,28 @@ def examine(path: Path, limits: Limits) -> Examined:
     Raises:
         AudioError: the recording cannot be decoded, is cut short, is silent, or is shorter than the limit.
     """
+    decoded, pcm = read_checked(path, limits)
+    duration = len(decoded.samples) / decoded.sampling_rate
+    mono = audio.to_mono(decoded.samples)
+    notes = list(decoded.notes)
+    clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
+    if clipped:
+        notes.append(f"{clipped} samples beyond full scale were clipped")
+    flac = _stored_flac(path) if not notes else None
+    if flac is None:
+        flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
+    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
+
+
+def read_checked(path: Path, limits: Limits) -> tuple[audio.Decoded, np.ndarray]:
+    """Decode one recording and check it.
+
+    Returns:
+        Its samples, and these as mono rounded to 16 bit, (frames,) or (frames, 1).
+
+    Raises:
+        AudioError: see `examine`.
+    """
     name = audio.describe(path)
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise audio.AudioError("not_found", name, "no regular file", "an audio file", "Remove it.")
@@ -352,15 +370,7 @@ def examine(path: Path, limits: Limits) -> Examined:
         raise audio.AudioError("too_short", name, f"{duration:.3f} s", expected, "Remove it.")
     pcm = _mono_pcm16(decoded.samples)
     _check_level(decoded.samples, audio.peak(pcm), limits, name)
-    mono = audio.to_mono(decoded.samples)
-    notes = list(decoded.notes)
-    clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
-    if clipped:
-        notes.append(f"{clipped} samples beyond full scale were clipped")
-    flac = _stored_flac(path) if not notes else None
-    if flac is None:
-        flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
-    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
+    return decoded, pcm
 
 
 def _stored_flac(path: Path) -> bytes | None:

@@ -5,25 +5,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
-import soundfile as sf
 from tqdm import tqdm
 
-from hf_ser.audio import decode, load_audio
+from hf_ser.audio import AudioError, load_audio
 from hf_ser.corpora import CORPORA
 from hf_ser.data.prepare import is_synthetic
 from hf_ser.data.scan import (
     Found,
+    Limits,
     Quarantined,
     ScanError,
     available_processors,
     content_sha256,
     find_clips,
+    read_checked,
     scan,
 )
 from hf_ser.data.seen import Marks, marks_of_split
@@ -31,6 +31,7 @@ from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.evaluation.predictions import CLIP_COLUMNS
 from hf_ser.labels import EMOTIONS, merge_calm
+from hf_ser.models.windows import MIN_DURATION_S
 
 
 class SourceError(SerError):
@@ -167,10 +168,10 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     unknown = [its for its, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
     _refuse(path, "labels that are no emotions", unknown, f"expected {', '.join(EMOTIONS)}")
     files = [path.parent / row["path"] for row in rows]
-    durations = [_duration(file) for file in files]
-    openable = zip(lines, files, durations, strict=True)
-    closed = [f"line {line}: {file}" for line, file, seconds in openable if seconds is None]
-    _refuse(path, "recordings that cannot be opened", closed, "expected audio files, relative to the CSV file")
+    checked = _check_files(files)
+    unusable = [f"line {line}: {its}" for line, its in zip(lines, checked, strict=True) if isinstance(its, str)]
+    _refuse(path, "recordings that cannot be used", unusable, "expected audio files, relative to the CSV file")
+    usable = [its for its in checked if not isinstance(its, str)]
     columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
     columns["id"] = [its or row["path"] for its, row in zip(columns["id"], rows, strict=True)]
     counts = Counter(columns["id"])
@@ -186,11 +187,11 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
     return Clips(
         {**columns, "intensity": intensities, "label": labels},
-        [seconds or 0.0 for seconds in durations],
+        [seconds for seconds, _ in usable],
         lambda numbers: [load_audio(files[number]) for number in numbers],
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
-        Marks(columns["id"], cache(lambda: _hashes(files)), [str(file) for file in files]),
+        Marks(columns["id"], lambda: [sha256 for _, sha256 in usable], [str(file) for file in files]),
     )
 
 
@@ -210,22 +211,19 @@ def _read_csv(path: Path) -> tuple[list[int], list[dict[str, str]]]:
     return [line for line, _ in numbered], [row for _, row in numbered]
 
 
-def _duration(file: Path) -> float | None:
-    """Seconds by the file's header; None where there is no readable audio file."""
-    try:
-        return float(sf.info(str(file)).duration)
-    except (OSError, RuntimeError):
-        return None
+def _check_files(files: Sequence[Path]) -> list[tuple[float, str] | str]:
+    """Seconds and SHA-256 of the samples of each file, or why it cannot be used, by the rules of the pipeline."""
+    limits = Limits(min_duration_s=MIN_DURATION_S)
 
+    def check(file: Path) -> tuple[float, str] | str:
+        try:
+            decoded, pcm = read_checked(file, limits)
+        except AudioError as error:
+            return str(error)
+        return len(decoded.samples) / decoded.sampling_rate, content_sha256(pcm)
 
-def _hashes(files: Sequence[Path]) -> list[str]:
-    """SHA-256 of the samples of each file, as preparation computes it; decoders release the interpreter's lock."""
-
-    def content(file: Path) -> str:
-        return content_sha256(decode(file).samples)
-
-    with ThreadPoolExecutor(available_processors()) as pool:
-        return list(tqdm(pool.map(content, files), total=len(files), desc="Recognising clips", leave=False))
+    with ThreadPoolExecutor(available_processors()) as pool:  # decoders release the interpreter's lock
+        return list(tqdm(pool.map(check, files), total=len(files), desc="Checking clips", leave=False))
 
 
 def _emotion(emotion: str, args: DataArguments) -> str:

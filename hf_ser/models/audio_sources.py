@@ -60,7 +60,7 @@ def describe(source: Any) -> str:
 
 
 def open_source(source: Any, sampling_rate: Any = None) -> Opened | ArrayWithRate:
-    """Open a path, `file://` or http(s) address, pipe, bytes, file object, array, `datasets` mapping or decoder.
+    """Open a path, an address, a pipe, bytes, a file object, an array, a `datasets` mapping or a decoder.
 
     Args:
         source: see `decoder.open_recording`.
@@ -135,7 +135,7 @@ def _local_path(address: str) -> str:
     parts = urlsplit(address)
     if parts.netloc not in ("", "localhost"):
         raise AudioError(
-            "not_found", address, f"the host {parts.netloc}", "a file on this machine", "Use file:///PATH."
+            "not_found", address, f"the host {parts.netloc}", "a file on this machine", "Use the path of the file."
         )
     return url2pathname(unquote(parts.path))
 
