@@ -64,6 +64,7 @@ def render_model_card(
         results=results,
         labels=next(iter(results["splits"].values()))["labels"],
         needs_code=needs_code(results),
+        steps=_steps(results),
         corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
         figures=_drawn(results, figures),
         recipe=_recipe(results),
@@ -95,6 +96,12 @@ def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]
         splits = read_assignment(folder / SPLITS_FILE)
         return sorted({clip.partition("/")[0] for clip, split in splits.items() if split in ("train", "validation")})
     return sorted({corpus for its in results["splits"].values() for corpus in its["groups"]["corpus"]["groups"]})
+
+
+def _steps(results: dict[str, Any]) -> dict[str, Any]:
+    """What is done to recordings before the model, as far as it does something."""
+    told = results["preprocessing"]
+    return {name: told[name] for name in ("trim_db", "normalize", "duration_s") if told.get(name) not in (None, False)}
 
 
 def needs_code(results: dict[str, Any]) -> bool:

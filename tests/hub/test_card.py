@@ -128,13 +128,16 @@ sad, happy.
 ## Use
 
 ```python
-import soundfile
+import hf_ser.models  # which applies the preprocessing of the model
 from transformers import pipeline
 
-classifier = pipeline("audio-classification", model="owner/tiny")
-samples, sampling_rate = soundfile.read("recording.wav")  # mono
-classifier({"raw": samples, "sampling_rate": sampling_rate}, top_k=2)
+classifier = pipeline("speech-emotion-recognition", model="owner/tiny")
+classifier("recording.wav")  # or a URL, bytes, an array, audio of datasets, or many of these
 ```
+
+Before the model, every recording goes through these steps, which `preprocessor_config.json` holds:
+trim_db 20.0. The stock `pipeline("audio-classification")` of transformers does
+not apply them, so that its scores differ.
 
 ## Intended use and limits
 
@@ -243,7 +246,7 @@ def test_the_card_says_what_stands_in_the_results():
     assert "| test | all | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.125 to 0.625 (4 speakers) |" in card
     assert "| validation | all | 15 | 0.500 | 0.432 | 0.250 | 0.375 | - |" in card
     assert "70 of 7 speakers" in card and "`0123456789abcdef`" in card and "tess: odd" in card
-    assert "top_k=2" in card
+    assert 'pipeline("speech-emotion-recognition"' in card and "trim_db 20.0. The stock `pipeline" in card
     assert "error on test: 0.300 before and 0.062 after" in card and "error on validation" not in card
     assert "ynthetic" not in card
     assert "{{" not in card and "{%" not in card
@@ -401,6 +404,14 @@ def test_a_dataset_card_keeps_what_preparation_wrote(dataset_dir):
         "license": ["cc-by-nc-sa-4.0", "odbl"],
     }
     assert card.split("---\n", 2)[2] == text.split("---\n", 2)[2].replace("PATH_OR_ID", "owner/data")
+
+
+def test_the_example_applies_what_is_done_to_recordings():
+    plain = render_model_card({**RESULTS, "preprocessing": {"trim_db": None, "normalize": False, "duration_s": None}})
+    assert 'pipeline("audio-classification"' in plain and "top_k=2" in plain and "Before the model" not in plain
+    assert "Resample them with `soxr.resample`" in plain
+    code = render_model_card({**RESULTS, "model_type": "ser-mel-cnn"})
+    assert "trim_db 20.0.\n" in code and "The stock" not in code
 
 
 def test_the_example_trusts_code_only_where_the_folder_carries_it():
