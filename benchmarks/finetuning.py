@@ -199,7 +199,7 @@ def operations(trainer: Trainer) -> float:
     """Floating-point operations of a training step per padded sample, counted on one clip."""
     model: Any = trainer.model
     model.to(trainer.args.device).train()
-    if trainer.args.activation_checkpointing:
+    if getattr(trainer.args, "activation_checkpointing", False):
         model.activation_checkpointing_enable()
     dataset: Any = trainer.train_dataset
     batch = {name: value.to(trainer.args.device) for name, value in trainer.data_collator([dataset[0]]).items()}

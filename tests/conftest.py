@@ -175,7 +175,12 @@ def load_recipe():
     return load
 
 
-REQUIRED = {"corpora": "HF_SER_REQUIRE_CORPORA", "browser": "HF_SER_REQUIRE_BROWSER"}  # variables by marker
+# Variables by marker.
+REQUIRED = {
+    "corpora": "HF_SER_REQUIRE_CORPORA",
+    "browser": "HF_SER_REQUIRE_BROWSER",
+    "gpu": "HF_SER_REQUIRE_GPU",
+}
 
 
 class Guard:
