@@ -20,12 +20,11 @@ export PYTHONPATH="$PWD" # this tree's hf_ser, whatever is installed
 export CUDA_VISIBLE_DEVICES="${CUDA_VISIBLE_DEVICES-0}"
 
 seconds=420
-tiny=""
 words=()
 while [ $# -gt 0 ]; do
     case "$1" in
     --seconds) seconds="$2" && shift ;;
-    --tiny) tiny=1 && words+=(--tiny) ;;
+    --tiny) words+=(--tiny) && export OMP_NUM_THREADS=1 ;;
     *) words+=("$1") ;;
     esac
     shift
@@ -36,6 +35,11 @@ if [ "$version" = 3.12 ] && compgen -G "build/gpu/wheels/*.whl" >/dev/null; then
     "$python" -m pip install -q --disable-pip-version-check --no-index --no-deps --no-compile --no-cache-dir \
         --upgrade --target "$work/site" build/gpu/wheels/*.whl || exit 1
     export PYTHONPATH="$PYTHONPATH:$work/site"
+    if ! "$python" -c 'import hf_ser.training, peft' 2>"$work/import.log"; then
+        tail -3 "$work/import.log"
+        echo "the carried transformers does not fit what is here, whose own is used" | tee -a "$OUT/gpu.log"
+        rm -rf "$work"/site/{transformers,huggingface_hub,peft}*
+    fi
 fi
 recordings=build/gpu/ravdess
 dataset="$work/dataset"

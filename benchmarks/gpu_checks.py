@@ -80,7 +80,7 @@ def checks(args: argparse.Namespace) -> None:
     companion = configs(args.tiny)["audio_cnn_plus"]
     encoder = TINY if args.tiny else BASE
     attempt("loss", lambda: learning("AudioCNN", companion, args, 2e-3))
-    attempt("loss", lambda: learning("wav2vec2-base", encoder, args, 5e-5))
+    attempt("loss", lambda: learning("wav2vec2-base", encoder, args, 1e-2 if args.tiny else 1e-4))
     for precision in ("auto",) if args.tiny else ("auto", "fp32"):
         attempt("resume", lambda precision=precision: resuming("AudioCNN", companion, args, precision))
         attempt("resume", lambda precision=precision: resuming("tiny wav2vec2", TINY, args, precision))
@@ -117,11 +117,10 @@ def agreement(name: str, config: dict[str, Any], waveforms: list[np.ndarray], ti
 
 def learning(name: str, config: dict[str, Any], args: argparse.Namespace, rate: float) -> None:
     """Train on real clips and compare the first losses with the last ones."""
-    steps = 12 if args.tiny else 80
-    rate *= 10 if args.tiny else 1
+    steps = 30 if args.tiny else 80
     logs = {"logging_strategy": "steps", "logging_steps": 1}
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(name, config, batch=4 if args.tiny else 16)
+        job = Job(name, config, batch=4 if args.tiny else 16, duration_s=1.0)
         trainer, _ = make(job, args, folder, steps, learning_rate=rate, lr_scheduler_type="constant", **logs)
         one = trainer.train_dataset[: job.batch]  # the same clips again and again
         items = [dict(zip(one, values, strict=True)) for values in zip(*one.values(), strict=True)]

@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
 ravdess="${1:-${HF_SER_CORPORA:-../shared/corpora}/ravdess}"
 folder=build/gpu
-# What the image that gpu.sh was written for lacks; transformers and huggingface_hub at the versions of the project.
+# What the image that gpu.sh was written for lacks, and transformers, huggingface_hub and peft in the project's versions.
 names=(audiomentations audioread cffi click datasets decorator dill evaluate httpcore2 httpx2 huggingface-hub
     jsonschema jsonschema-specifications kagglehub kagglesdk lazy-loader librosa lightgbm miniaudio multiprocess numpy-minmax
-    numpy-rms platformdirs pooch pycparser python-stretch referencing rpds-py soundfile soxr transformers truststore)
+    numpy-rms peft platformdirs pooch pycparser python-stretch referencing rpds-py soundfile soxr transformers truststore)
 
 platforms=()
 for tag in manylinux_2_28 manylinux_2_27 manylinux_2_24 manylinux_2_17 manylinux2014 manylinux_2_12 manylinux2010 \

@@ -93,8 +93,11 @@ def chip(args: argparse.Namespace) -> None:
     device = "cpu" if args.tiny else "cuda"
     if not args.tiny:
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.max.sm,power.limit"]
-        said = subprocess.run([*query, "--format=csv,noheader"], capture_output=True, text=True)
-        print(f"- nvidia-smi: {said.stdout.strip()}")
+        try:
+            said = subprocess.run([*query, "--format=csv,noheader"], capture_output=True, text=True)
+            print(f"- nvidia-smi: {said.stdout.strip()}")
+        except OSError as error:
+            print(f"- nvidia-smi: {error}")
         own = torch.cuda.get_device_properties(0)
         print(f"- {own.name}, compute capability {own.major}.{own.minor}, {own.multi_processor_count} multiprocessors")
     cudnn = torch.backends.cudnn.version() if device == "cuda" else "none"
@@ -356,10 +359,13 @@ def print_profile(work: Any, device: str) -> None:
     with profiled(activities=kinds) as found:
         work()
         now(torch.device(device))
-    averages = found.key_averages()
     key = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
-    total = sum(getattr(each, key) for each in averages)
-    print("profile of three steps on batches in memory:")
-    for each in sorted(averages, key=lambda its: -getattr(its, key))[:25]:
-        spent = getattr(each, key)
-        print(f"  {spent / max(total, 1):6.1%} {spent / 1e3:9.2f} ms {each.count:6d} x {each.key[:110]}")
+    averages = [each for each in found.key_averages() if not each.key.startswith(("Optimizer.", "ProfilerStep"))]
+    kernels = [each for each in averages if each.device_type == torch.autograd.DeviceType.CUDA]
+    operators = [each for each in averages if each.device_type != torch.autograd.DeviceType.CUDA]
+    for name, entries in (("kernels", kernels), ("operators", operators)):
+        total = sum(getattr(each, key) for each in entries)
+        print(f"profile of three steps on batches in memory, {name}, {total / 1e3:.1f} ms:")
+        for each in sorted(entries, key=lambda its: -getattr(its, key))[:22]:
+            spent = getattr(each, key)
+            print(f"  {spent / max(total, 1):6.1%} {spent / 1e3:9.2f} ms {each.count:6d} x {each.key[:110]}")
