@@ -13,7 +13,6 @@ from hf_ser import hardware
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.hardware import Hardware, choose, cpu_limit, objection
-from hf_ser.models.precision import has_recurrence
 from hf_ser.training import ModelArguments, SerTrainingArguments, arguments, build_model, make_trainer, preflight
 
 AVX512 = frozenset({"avx2", "avx512f", "avx512_bf16"})
