@@ -16,6 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 import yaml
 from transformers import HfArgumentParser
 
+from hf_ser.audio import AudioError
 from hf_ser.errors import SerError
 
 
@@ -73,6 +74,7 @@ def parse(
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
     argv, nested = _split_nested(argv)
+    _refuse_unknown_words(parser, argv, known)
 
     finder = _Finder(add_help=False, allow_abbrev=False)
     finder.add_argument("--config")
@@ -84,13 +86,7 @@ def parse(
         hints = {name: hint for cls in dataclass_types for name, hint in get_type_hints(cls).items()}
         _set_defaults(parser, _with_nested(content, nested, source), known, source, hints)
 
-    *instances, rest = _parse_into(parser, argv)
-    if rest:
-        words = [word for word in rest if word.startswith("-")] or rest
-        names = [word.lstrip("-").partition("=")[0].replace("-", "_") for word in words]
-        _refuse_unknown(names, known, "command line")
-        raise ConfigError(f"command line: got {' '.join(rest)}; expected flags with two dashes, such as --{names[0]}")
-    return tuple(instances[: len(dataclass_types)])
+    return tuple(_parse_into(parser, argv)[: len(dataclass_types)])
 
 
 def run(main: Callable[[], None], *, after_interrupt: str = "the same command goes on from there") -> NoReturn:
@@ -105,7 +101,7 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
-    except SerError as error:
+    except (SerError, AudioError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(0)
@@ -119,6 +115,25 @@ def _name_leading_words(argv: list[str], field_name: str) -> list[str]:
     if any(word.partition("=")[0] in flags for word in argv):
         raise ConfigError(f"command line: got --{field_name} beside the leading {argv[0]}; expected one of them.")
     return [f"--{field_name}", *argv]
+
+
+def _refuse_unknown_words(parser: HfArgumentParser, argv: list[str], known: set[str]) -> None:
+    """Refuse what no field takes before any dataclass is made, whose own checks would speak of something else."""
+    if {"-h", "--help"} & set(argv):
+        return
+    required = [action for action in parser._actions if action.required]
+    for action in required:
+        action.required = False
+    try:
+        _, rest = parser.parse_known_args(argv)
+    finally:
+        for action in required:
+            action.required = True
+    if rest:
+        words = [word for word in rest if word.startswith("-")] or rest
+        names = [word.lstrip("-").partition("=")[0].replace("-", "_") for word in words]
+        _refuse_unknown(names, known, "command line")
+        raise ConfigError(f"command line: got {' '.join(rest)}; expected flags with two dashes, such as --{names[0]}")
 
 
 def _split_nested(argv: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:

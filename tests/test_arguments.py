@@ -221,6 +221,27 @@ def test_unknown_words_on_the_command_line(words, expected):
     assert refusal(["--name", "a", *words]).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    "others",
+    [[], ["--name", "a", "--epochs", "-1"], ["--epochs", "-1"]],
+    ids=["a field is missing", "a check fails", "both"],
+)
+def test_what_is_unknown_is_told_before_all_else(config, others):
+    """Neither a missing field nor a dataclass's own check comes first."""
+    unknown = "unknown field epocs (did you mean epochs?)"
+    assert refusal([*others, "--epocs", "4"]) == f"command line: {unknown}"
+    assert refusal([*others, "--extr.a", "1"]).startswith("command line: unknown field extr (did you mean extra?)")
+    argv = config("epocs: 4")
+    assert refusal([*others, *argv]) == f"{argv[1]}: {unknown}"
+    assert refusal([*others, *config("epochs: many"), "--epocs", "4"]) == f"command line: {unknown}"
+
+
+def test_help_is_shown_beside_what_is_unknown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(Training, argv=["--epocs", "4", "--help"])
+    assert ended.value.code == 0 and "--epochs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("words", [["-epochs", "5"], ["epochs"], ["epochs=5"]], ids=lambda words: " ".join(words))
 def test_a_field_without_its_dashes_is_refused(words):
     refusal(["--name", "a", *words])

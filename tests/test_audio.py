@@ -21,12 +21,11 @@ from hf_ser.audio import (
     fix_length,
     load_audio,
     normalize_peak,
-    read_bytes,
     resample,
     to_mono,
     trim_silence,
 )
-from hf_ser.errors import SerError
+from hf_ser.models.containers import SLACK_BYTES
 
 
 def is_waveform(waveform):
@@ -79,6 +78,8 @@ ARRAYS = {
     "torch": torch.from_numpy,
     "torch (1, samples)": lambda samples: torch.from_numpy(samples)[None],
     "torch int16": lambda samples: (torch.from_numpy(samples) * 2**15).to(torch.int16),
+    "torch bfloat16": lambda samples: torch.from_numpy(samples).to(torch.bfloat16),
+    "torch with gradients": lambda samples: torch.from_numpy(samples).requires_grad_(),
 }
 
 
@@ -194,9 +195,23 @@ def test_every_16_bit_value_is_exact(encode):
         assert np.array_equal(load_audio(encode(values, 16_000, format)), values / np.float32(32768))
 
 
-def test_floats_beyond_1_are_kept(encode):
-    waveform = np.array([1.5, -2.0, 0.0], np.float32)
-    assert np.array_equal(load_audio(encode(waveform, subtype="FLOAT")), waveform)
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("format", ["WAV", "AIFF", "CAF", "W64", "AU"])
+def test_floats_beyond_full_scale_are_scaled_to_it_and_noted(encode, format, subtype):
+    samples = np.array([1.5, -2.0, 0.0] * 20, np.float32)
+    decoded = decode(encode(samples, 16_000, format, subtype))
+    assert np.array_equal(decoded.samples[:, 0], samples / 2)
+    assert decoded.notes == ("float samples reach 2 times full scale: scaled to it",)
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_float_files_of_unscaled_integers_are_divided(tone, encode, subtype):
+    samples = tone()
+    decoded = decode(encode(np.rint(samples * 32768).astype(np.float64), subtype=subtype))
+    assert np.array_equal(decoded.samples[:, 0], samples) and "as 16-bit integers do" in decoded.notes[0]
+    with pytest.raises(AudioError, match="Divide integer samples by their range") as caught:
+        decode(encode(np.rint(samples * 2**23).astype(np.float64), subtype=subtype))  # 24 bits, maybe: who knows
+    assert caught.value.reason == "level"
 
 
 def test_chunks_around_the_samples(tone):
@@ -207,8 +222,8 @@ def test_chunks_around_the_samples(tone):
     end = content.index(b"LIST")
     assert np.array_equal(load_audio(content[: end + 10]), samples / np.float32(32768))  # the samples are whole
     with pytest.raises(AudioError) as caught:
-        load_audio(content[: end - 10])
-    assert (caught.value.reason, "(10 bytes are missing)" in caught.value.got) == ("truncated", True)
+        load_audio(content[: end - 50])
+    assert (caught.value.reason, "(50 bytes are missing)" in caught.value.got) == ("truncated", True)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF000 + 36, 0x7FFFFFFF])
@@ -394,9 +409,13 @@ def test_min_duration_s_is_measured_before_trimming(tone):
     )
 
 
-def test_warning_for_floats_in_the_thousands(tone):
-    with pytest.warns(UserWarning, match=r"float samples reach \d{5}; expected about \[-1, 1\].*divided .*32768"):
-        load_audio(tone() * 32768, 16_000)
+def test_floats_in_the_thousands_are_taken_for_integers_or_refused(tone):
+    with pytest.warns(UserWarning, match=r"float samples reach \d{5}, as 16-bit integers do: divided by 32768"):
+        assert np.array_equal(load_audio(tone() * 32768, 16_000), tone())
+    with pytest.raises(AudioError, match="Divide integer samples by their range"):
+        load_audio(tone() * 30_000.3, 16_000)
+    with pytest.raises(AudioError, match=r"reach 3e\+38"):
+        load_audio(np.full(9, 3e38), 16_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_audio(tone() * 3, 16_000)
@@ -417,24 +436,39 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 BAD_FILES = {
     "0 bytes": (b"", "empty", "0 bytes", "Download or copy the file again."),
     "header only": (wav(np.zeros(0)), "empty", "0 samples", "Remove or replace the recording."),
-    "header that promises more": (wav()[:44], "truncated", "0 frames, cut short (3200 bytes are missing)", "Download"),
-    "text": (b"actor,age\n1001,51\n", "undecodable", "18 bytes starting b'actor,age\\n10'", "convert it to WAV"),
-    "html": (b"<!DOCTYPE html><html></html>", "undecodable", "28 bytes starting b'<!DOCTYPE ht", "Replace the file"),
-    "zeros": (b"\0" * 1000, "undecodable", "1000 bytes", "Replace the file"),
+    "header that promises more": (wav()[:44], "truncated", "0 frames of 1600, cut short (3200 bytes are", "Download"),
+    "text": (b"actor,age\n1001,51\n", "undecodable", "a file starting b'actor,age\\n10'", "convert it to WAV"),
+    "html": (b"<!DOCTYPE html><html></html>", "undecodable", "a file starting b'<!DOCTYPE ht", "Replace the file"),
+    "zeros": (b"\0" * 1000, "undecodable", "a file starting b'\\x00", "Replace the file"),
     "LFS pointer": (POINTER, "lfs_pointer", "a Git LFS pointer instead of the recording", "Run `git lfs pull`"),
-    "truncated WAV": (wav()[:2044], "truncated", "1000 frames, cut short (1200 bytes are missing)", "Download"),
-    "WAV cut in its header": (wav()[:20], "undecodable", "20 bytes starting b'RIFF", "Replace the file"),
-    "truncated AIFF": (wav(format="AIFF")[:2054], "truncated", "1000 frames, cut short (1200 bytes are", "Download"),
-    "truncated FLAC": (wav(format="FLAC")[:-100], "truncated", "FLAC of 1600 frames that breaks off", "Download"),
-    "truncated 24-bit FLAC": (wav(None, "PCM_24", "FLAC")[:-100], "truncated", "FLAC of 1600 frames", "Download"),
-    "truncated MP3": (wav(None, "MPEG_LAYER_III", "MP3")[:-60], "truncated", "cut short of 1600", "Download"),
+    "truncated WAV": (wav()[:2044], "truncated", "1000 frames of 1600, cut short (1200 bytes are", "Download"),
+    "WAV cut in its header": (wav()[:20], "undecodable", "a file starting b'RIFF", "Replace the file"),
+    "truncated AIFF": (
+        wav(format="AIFF")[:2054],
+        "truncated",
+        "1000 frames of 1600, cut short (1200 bytes are",
+        "Download",
+    ),
+    "truncated FLAC": (
+        wav(format="FLAC")[:-100],
+        "truncated",
+        "FLAC that breaks off or is damaged after 0 frames",
+        "Download",
+    ),
+    "truncated 24-bit FLAC": (wav(None, "PCM_24", "FLAC")[:-100], "truncated", "FLAC that breaks off", "Download"),
+    "truncated MP3": (
+        wav(None, "MPEG_LAYER_III", "MP3")[:-60],
+        "truncated",
+        "MP3 of 3 whole frames, cut short of 4",
+        "Download",
+    ),
     "NaN": (wav(np.array([0.0, np.nan, 0.5]), "FLOAT"), "not_finite", "1 NaN or infinite samples of 3", "Repair"),
     "inf": (wav(np.array([np.inf, -np.inf]), "DOUBLE"), "not_finite", "2 NaN or infinite samples of 2", "Repair"),
     "rate 0": (
         riff(pcm16_format(0), (b"data", b"\0" * 100)),
         "undecodable",
-        "144 bytes starting b'RIFF",
-        "Replace the file",
+        "a header with 1 channels at 0 Hz",
+        "replace the file",
     ),
     "rate 100": (riff(pcm16_format(100), (b"data", b"\0" * 100)), "undecodable", "1 channels at 100 Hz", "replace"),
     "100 channels": (
@@ -448,7 +482,7 @@ BAD_FILES = {
 
 def check(error, reason, path, got, remedy):
     """The parts of the error, its message, and that all of it crosses a process border."""
-    assert isinstance(error, SerError)
+    assert isinstance(error, ValueError)
     assert (error.reason, error.path) == (reason, path)
     assert got in error.got
     assert error.expected
@@ -557,28 +591,28 @@ def test_files_that_cannot_be_read(tmp_path):
     for source, name, got, remedy in (
         (tmp_path / "none.wav", str(tmp_path / "none.wav"), "no such file", "Check the path."),
         ({"bytes": None, "path": "none.wav"}, "none.wav", "no such file", "Check the path."),
-        ("https://example.org/a.wav", "https://example.org/a.wav", "no such file", "Download it first."),
-        (tmp_path, str(tmp_path), "Is a directory", "Check the path and its permissions."),
+        ("http://127.0.0.1:1/a.wav", "http://127.0.0.1:1/a.wav", "no whole answer", "or download it first."),
+        (tmp_path.as_uri() + "/none%20b.wav", tmp_path.as_uri() + "/none%20b.wav", "no such file", "Check the path."),
+        ("file://elsewhere/a.wav", "file://elsewhere/a.wav", "the host elsewhere", "file:///PATH"),
+        (tmp_path, str(tmp_path), "a folder", "Check the path."),
         (f"{tmp_path}/{'a' * 300}.wav", f"{tmp_path}/{'a' * 300}.wav", "File name too long", "Check the path"),
     ):
         with pytest.raises(AudioError) as caught:
             load_audio(source)
         check(caught.value, "not_found", name, got, remedy)
-    with pytest.raises(AudioError) as caught:
-        read_bytes(tmp_path / "none.wav")
-    check(caught.value, "not_found", str(tmp_path / "none.wav"), "no such file", "Check the path.")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in soundfile's seek, for AIFF
 @pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
 def test_no_cut_passes_unnoticed(format):
     content = wav(format=format)
-    for size in range(0, len(content), 7):
+    slack = 0 if format == "FLAC" else SLACK_BYTES  # so much a header may be off
+    for size in range(0, len(content) - slack, 7):
         with pytest.raises(AudioError) as caught:
             decode(content[:size])
         assert caught.value.reason in ("empty", "undecodable", "truncated")
-    with pytest.raises(AudioError):
-        decode(content[:-1])
+    for size in range(len(content) - slack, len(content)):
+        assert decode(content[:size]).notes == (f"the header promises {len(content) - size} bytes too many",)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -589,7 +623,7 @@ def test_no_flipped_bit_in_a_flac_frame_passes_unnoticed(subtype):
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(AudioError) as caught:
             decode(bytes(damaged))
-        check(caught.value, "truncated", f"{len(content)} bytes of audio", "FLAC of 6000 frames", "Download")
+        check(caught.value, "truncated", f"{len(content)} bytes of audio", "FLAC ", "Download")
 
 
 # --- further input that must be refused --------------------------------------------------------------------------
@@ -601,8 +635,6 @@ LONG = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000)  # several pages of a
     ("samples", "arguments"),
     [
         pytest.param([[0.0], [0.0, 0.5]], {"sampling_rate": 16_000}, id="ragged list"),
-        pytest.param(torch.zeros(99, requires_grad=True), {"sampling_rate": 16_000}, id="tensor with a gradient"),
-        pytest.param(torch.zeros(99, dtype=torch.bfloat16), {"sampling_rate": 16_000}, id="bfloat16 tensor"),
         pytest.param("a\0b.wav", {}, id="NUL in a path"),
         pytest.param(wav(), {"duration_s": float("inf")}, id="endless duration_s"),
         pytest.param(wav(), {"duration_s": 1e-5}, id="duration_s below one sample"),

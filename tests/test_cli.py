@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recording
     sf.write(recordings / "silent.wav", np.zeros(9000), 16_000)
     code, out, error = call(recordings)
     assert code == cli.SOME_FAILED and out.count("cannot be used") == 2 and out.count("neutral") == 2
-    assert "empty.wav: got no readable audio" in error and "silent.wav: got silence; expected a voice" in error
+    assert "empty.wav: got 0 bytes" in error and "silent.wav: got silence" in error
     assert "Traceback" not in error
 
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recording
     ],
 )
 def test_options_that_cannot_be_are_one_line_and_exit_code_2(call, recordings, words, message):
-    code, out, error = call(recordings, *words)
+    code, out, error = call(recordings / "a.wav", *words)
     assert code == cli.WRONG_USE and out == "" and error.startswith("error: ") and message in error
     assert len(error.splitlines()) == 1
 
@@ -122,7 +122,7 @@ def test_options_that_cannot_be_are_one_line_and_exit_code_2(call, recordings, w
 def test_folders_and_models_that_are_none_are_refused(call, recordings, tmp_path):
     (tmp_path / "nothing").mkdir()
     code, _, error = call(tmp_path / "nothing")
-    assert code == cli.WRONG_USE and "got a folder without recordings; expected files that end in" in error
+    assert code == cli.WRONG_USE and "got a folder without recordings; expected audio or video files such as" in error
     code, _, error = call(recordings, place=tmp_path / "no_model")
     assert code == cli.WRONG_USE and "no_model" in error and "Traceback" not in error
     with pytest.raises(SystemExit) as ended:
@@ -134,8 +134,9 @@ def test_ctrl_c_is_no_traceback(call, recordings, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_classifier", interrupt)
-    assert call(recordings)[0] == cli.INTERRUPTED
+    monkeypatch.setattr("hf_ser.evaluation.load_classifier", interrupt)
+    code, out, error = call(recordings)
+    assert code == cli.INTERRUPTED and out == "" and error.endswith("\ninterrupted\n")
 
 
 def test_info_tells_what_a_model_is(call, companions):

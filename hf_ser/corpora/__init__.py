@@ -1,6 +1,6 @@
 """RAVDESS, CREMA-D, TESS and SAVEE: file names to utterances."""
 
-from hf_ser.corpora.catalog import CORPORA, Corpus
+from hf_ser.corpora.catalog import CORPORA, Corpus, performances
 from hf_ser.corpora.utterance import AUDIO_SUFFIXES, FileNameError, Utterance
 
-__all__ = ["AUDIO_SUFFIXES", "CORPORA", "Corpus", "FileNameError", "Utterance"]
+__all__ = ["AUDIO_SUFFIXES", "CORPORA", "Corpus", "FileNameError", "Utterance", "performances"]

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hf_ser.corpora import crema_d, ravdess, savee, tess
-from hf_ser.corpora.utterance import Utterance
+from hf_ser.corpora.utterance import FileNameError, Utterance
 
 
 @dataclass(frozen=True)
@@ -77,3 +78,23 @@ CORPORA: dict[str, Corpus] = {
         ),
     ),
 }
+
+
+@lru_cache(maxsize=2**16)
+def performances(name: str) -> frozenset[str]:
+    """The performances that a file name or an id stands for in any corpus: "ravdess/01-05-01-02-01-07".
+
+    Args:
+        name: a path with any suffix, or an id such as "ravdess/03-01-05-01-02-01-07".
+
+    Returns:
+        Corpus and performance; empty where the name follows no corpus's convention.
+    """
+    found = set()
+    for stem in {name, name.removesuffix(Path(name).suffix)}:
+        for corpus in CORPORA.values():
+            try:
+                found.add(f"{corpus.name}/{corpus.parse(Path(f'{stem}.wav')).performance}")
+            except FileNameError:
+                continue
+    return frozenset(found)

@@ -23,7 +23,8 @@ _SUNG = ("neutral", "calm", "happy", "sad", "angry", "fearful")
 def parse(path: Path) -> Utterance:
     """Read a RAVDESS file name, whatever folder it lies in.
 
-    Soundtracks taken from the audio-video release (modality 01) are accepted beside the audio release (03).
+    Soundtracks taken from the audio-video release (modality 01) are accepted beside the audio release (03), which is
+    preferred. Both are the same performance: all codes but the modality name it.
 
     Raises:
         FileNameError: the name does not follow the convention, or names a recording that RAVDESS does not have.
@@ -59,6 +60,8 @@ def parse(path: Path) -> Utterance:
         intensity=intensity,
         channel=channel,
         text=code(path, _STATEMENTS, statement, "statement"),
+        performance=path.stem.partition("-")[2],
+        rank=0 if _MODALITIES[modality] == "audio" else 1,
     )
 
 

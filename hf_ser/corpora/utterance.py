@@ -24,6 +24,9 @@ class Utterance:
 
     `stem` is the canonical stem: letter case and known misnamings are normalised, so that the copies of one recording
     share it. Fields that the corpus does not publish are None.
+
+    Recordings of one performance, such as those of an audio and of an audio-video release, share `performance`; the
+    one of the lowest `rank` is preferred.
     """
 
     path: Path
@@ -36,6 +39,12 @@ class Utterance:
     intensity: str | None = None
     channel: Literal["speech", "song"] = "speech"
     text: str | None = None
+    performance: str = ""  # within the corpus; default: the stem
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.performance:
+            object.__setattr__(self, "performance", self.stem)
 
     @property
     def id(self) -> str:

@@ -32,20 +32,17 @@ def count(result: ScanResult) -> list[Count]:
 
     Song is compared with the published song only where a song recording was found.
     """
-    of_id: dict[str, _Key] = {
-        clip.utterance.id: (
-            clip.utterance.corpus,
-            clip.utterance.channel,
-            clip.utterance.speaker,
-            clip.utterance.emotion,
-        )
-        for clip in result.clips
+    taken: dict[tuple[str, str], _Key] = {
+        (its.corpus, its.performance): (its.corpus, its.channel, its.speaker, its.emotion)
+        for its in (clip.utterance for clip in result.clips)
     }
-    kept = Counter(of_id.values())
-    refused: dict[str, _Key] = {
-        item.id: (item.corpus, item.channel, item.speaker, item.emotion) for item in result.quarantined if item.id
+    kept = Counter(taken.values())
+    refused: dict[tuple[str, str], _Key] = {
+        (item.corpus, item.performance): (item.corpus, item.channel, item.speaker, item.emotion)
+        for item in result.quarantined
+        if item.id
     }
-    found = Counter((refused | of_id).values())  # copies of one recording count once
+    found = Counter((refused | taken).values())  # recordings of one performance count once
     published = {
         (corpus, channel, *key): number
         for corpus, channel in {key[:2] for key in found}

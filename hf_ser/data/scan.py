@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -25,7 +25,7 @@ from hf_ser import audio
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.protocols import Row
 from hf_ser.errors import SerError
-from hf_ser.flac import encode_flac, is_flac16_mono, to_pcm16
+from hf_ser.models.flac import encode_flac, is_flac16_mono, to_pcm16
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
 _OTHER_AUDIO = (
@@ -74,6 +74,7 @@ class Clip:
     pack: str  # file name of the pack
     offset: int  # bytes
     size: int  # bytes
+    notes: tuple[str, ...] = ()  # what was unusual about the file, though it could be used
 
     @property
     def row(self) -> Row:
@@ -95,6 +96,7 @@ class Quarantined:
     channel: str = ""
     speaker: str = ""
     emotion: str = ""
+    performance: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Found:
     """What lies below the corpora's folders, before any recording is opened."""
 
     folders: dict[str, Path]
-    copies: list[list[Utterance]]  # one inner list per stem, in path order
+    copies: list[list[Utterance]]  # one inner list per performance, the preferred first, then in path order
     refused: list[Quarantined]  # names that do not parse
     other_files: dict[str, int]  # corpus -> files that are no recordings (tables, archives, ...)
 
@@ -174,11 +176,11 @@ def _printable(text: str) -> str:
 
 
 def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
-    """List the recordings below a folder, copies of one stem together.
+    """List the recordings below a folder, those of one performance together.
 
     Returns:
-        The utterances grouped by stem (copies in path order), the files whose names do not parse, and the number of
-        files that are no recordings.
+        The utterances grouped by performance (the preferred first, then in path order), the files whose names do not
+        parse, and the number of files that are no recordings.
 
     Raises:
         ScanError: the folder does not exist or holds no recording.
@@ -187,7 +189,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
         raise ScanError(
             f"--{corpus.name} {folder}: no such folder; expected one that holds {corpus.title} recordings."
         )
-    by_stem: dict[str, list[Utterance]] = defaultdict(list)
+    by_performance: dict[str, list[Utterance]] = defaultdict(list)
     refused: list[Quarantined] = []
     others = 0
     for path in map(Path, _files_below(folder)):
@@ -200,13 +202,13 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(Quarantined(corpus.name, str(path), "name", detail))
         else:
-            by_stem[utterance.stem].append(utterance)
-    if not by_stem and not refused:
+            by_performance[utterance.performance].append(utterance)
+    if not by_performance and not refused:
         raise ScanError(
             f"--{corpus.name} {folder}: found no recording among {others} files; expected "
             f"{' or '.join(AUDIO_SUFFIXES)} files of {corpus.title}. Unpack archives first."
         )
-    return list(by_stem.values()), refused, others
+    return [sorted(copies, key=lambda its: its.rank) for copies in by_performance.values()], refused, others
 
 
 def _files_below(folder: Path) -> list[str]:
@@ -280,11 +282,14 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
     partial = pack.with_suffix(f".{os.getpid()}.part")  # a killed parent's workers may still be at theirs
     with open(partial, "wb") as file:
         for copies in chunk:
-            flac, sha256, duration, kept, bad = _first_usable(copies, limits)
+            kept, examined, bad = _first_usable(copies, limits)
             refused += bad
-            if kept is not None:
+            if kept is not None and examined is not None:
+                flac = examined.flac
                 file.write(flac)
-                clips.append(Clip(kept, duration, sha256, pack.name, offset, len(flac)))
+                clips.append(
+                    Clip(kept, examined.duration, examined.sha256, pack.name, offset, len(flac), examined.notes)
+                )
                 offset += len(flac)
     os.replace(partial, pack)
     _write_journal(journal, clips, refused)
@@ -293,59 +298,107 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 
 def _first_usable(
     copies: list[Utterance], limits: Limits
-) -> tuple[bytes, str, float, Utterance | None, list[Quarantined]]:
-    """Take the first copy of a stem that can be used; the others are quarantined with their reasons."""
+) -> tuple[Utterance | None, "Examined | None", list[Quarantined]]:
+    """Take the first recording of a performance that can be used; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
     for index, utterance in enumerate(copies):
         try:
-            flac, sha256, duration = examine(utterance.path, limits)
+            examined = examine(utterance.path, limits)
         except audio.AudioError as error:
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(_quarantine(utterance, error.reason, detail))
-        except _Silent as error:
-            refused.append(_quarantine(utterance, "silent", str(error)))
         else:
-            detail = f"same name as {utterance.path}"
-            refused += [_quarantine(copy, "duplicate_stem", detail) for copy in copies[index + 1 :]]
-            return flac, sha256, duration, utterance, refused
-    return b"", "", 0.0, None, refused
+            refused += [_repeated(copy, utterance) for copy in copies[index + 1 :]]
+            return utterance, examined, refused
+    return None, None, refused
 
 
-class _Silent(Exception):  # noqa: N818 - never leaves this module
-    pass
+def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
+    """A recording of a performance that is there already: a copy of the file, or another release of it."""
+    if copy.stem == kept.stem:
+        return _quarantine(copy, "duplicate_stem", f"same name as {kept.path}")
+    return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path}")
 
 
-def examine(path: Path, limits: Limits) -> tuple[bytes, str, float]:
+class Examined(NamedTuple):
+    """A recording that can be used.
+
+    Args:
+        flac: 16 kHz mono 16-bit FLAC bytes.
+        sha256: see `content_sha256`.
+        duration: seconds.
+        notes: what was unusual about the file, though it could be used.
+    """
+
+    flac: bytes
+    sha256: str
+    duration: float
+    notes: tuple[str, ...]
+
+
+def examine(path: Path, limits: Limits) -> Examined:
     """Check one recording and encode it.
 
-    Returns:
-        16 kHz mono 16-bit FLAC bytes, the SHA-256 of the mono samples at their own rate, and the duration in seconds.
-
     Raises:
-        AudioError: the recording cannot be decoded, is cut short, or is shorter than the limit.
+        AudioError: the recording cannot be decoded, is cut short, is silent, or is shorter than the limit.
     """
-    content = audio.read_bytes(path)
-    decoded = audio.decode({"bytes": content, "path": str(path)})
+    name = audio.describe(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise audio.AudioError("not_found", name, "no regular file", "an audio file", "Remove it.")
+    decoded = audio.decode(path)
     duration = len(decoded.samples) / decoded.sampling_rate
     if duration < limits.min_duration_s:
-        raise audio.AudioError(
-            "too_short", str(path), f"{duration:.3f} s", f"at least {limits.min_duration_s} s", "Remove it."
-        )
-    is_pcm16_mono = decoded.samples.dtype == np.int16 and decoded.samples.shape[1] == 1
-    pcm = decoded.samples if is_pcm16_mono else to_pcm16(audio.to_mono(decoded.samples))
-    peak = max(int(pcm.max()), -int(pcm.min())) / 32768
-    if peak < 10 ** (limits.silence_dbfs / 20):
-        raise _Silent(f"largest sample {peak:.6f} of full scale; expected at least {limits.silence_dbfs:g} dBFS")
-    if is_flac16_mono(content, audio.SAMPLING_RATE):
-        flac = content
-    else:
-        waveform = audio.resample(audio.to_mono(decoded.samples), decoded.sampling_rate)
-        flac = encode_flac(waveform, audio.SAMPLING_RATE)
-    return flac, hashlib.sha256(np.ascontiguousarray(pcm).data).hexdigest(), duration
+        expected = f"at least {limits.min_duration_s} s"
+        raise audio.AudioError("too_short", name, f"{duration:.3f} s", expected, "Remove it.")
+    pcm = _mono_pcm16(decoded.samples)
+    _check_level(decoded.samples, audio.peak(pcm), limits, name)
+    mono = audio.to_mono(decoded.samples)
+    notes = list(decoded.notes)
+    clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
+    if clipped:
+        notes.append(f"{clipped} samples beyond full scale were clipped")
+    flac = _stored_flac(path) if not notes else None
+    if flac is None:
+        flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
+    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
+
+
+def _stored_flac(path: Path) -> bytes | None:
+    """The file's bytes where they already are what would be stored."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+        return head + file.read() if is_flac16_mono(head, audio.SAMPLING_RATE) else None
+
+
+def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: str) -> None:
+    least = 10 ** (limits.silence_dbfs / 20)
+    if mono_peak >= least:
+        return
+    if samples.shape[1] > 1 and audio.peak(samples) >= least:
+        raise audio.silence_error(name, audio.peak(samples))
+    got = f"largest sample {mono_peak:.6f} of full scale"
+    raise audio.AudioError("silent", name, got, f"at least {limits.silence_dbfs:g} dBFS", "Remove it.")
+
+
+def content_sha256(samples: np.ndarray) -> str:
+    """SHA-256 of the mono samples rounded to 16 bit, by which a recording is known under any name.
+
+    Args:
+        samples: (frames, channels) int16 or float32 at the recording's own rate, as `audio.decode` gives them.
+    """
+    return hashlib.sha256(np.ascontiguousarray(_mono_pcm16(samples)).data).hexdigest()
+
+
+def _mono_pcm16(samples: np.ndarray) -> np.ndarray:
+    """(frames, channels) int16 or float32 -> int16 (frames,), or (frames, 1) where nothing needs to be changed."""
+    if samples.dtype == np.int16 and (samples.ndim == 1 or samples.shape[1] == 1):
+        return samples
+    return to_pcm16(audio.to_mono(samples))
 
 
 def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
-    return Quarantined(its.corpus, str(its.path), reason, detail, its.id, its.channel, its.speaker, its.emotion)
+    said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
+    return Quarantined(its.corpus, str(its.path), reason, detail, *said)
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
@@ -384,7 +437,7 @@ def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
 
 def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined]) -> None:
     content = {
-        "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size] for c in clips],
+        "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size, c.notes] for c in clips],
         "refused": [asdict(item) for item in refused],
     }
     partial = journal.with_suffix(f".{os.getpid()}.json.part")
@@ -397,7 +450,7 @@ def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Ch
     by_path = {str(utterance.path): utterance for copies in chunk for utterance in copies}
     try:
         content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
-        clips = [Clip(by_path[path], *rest) for path, *rest in content["clips"]]
+        clips = [Clip(by_path[path], *[*rest, tuple(notes)]) for path, *rest, notes in content["clips"]]
         refused = [Quarantined(**item) for item in content["refused"]]
         whole = pack.stat().st_size == sum(clip.size for clip in clips)
     except (OSError, ValueError, KeyError, TypeError):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,21 @@ import numpy as np
 from tqdm import tqdm
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.data.card import DEFAULT_PROTOCOL
+from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.local_or_hub import refuse_missing
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 
 
 SPLITS_FILE = "splits.csv"
-AUDIO_OPTIONS = ("trim_db", "normalize", "duration_s")  # of `load_audio`
-
-
-def trained_options(results: Mapping[str, Any] | None) -> dict[str, Any]:
-    """How clips were cut before a model was taught, for `load_audio`; nothing of what the model does itself.
-
-    Args:
-        results: the model's results.json, where there is one.
-    """
-    trained = (results or {}).get("preprocessing", {})
-    return {name: trained[name] for name in AUDIO_OPTIONS if trained.get(name) not in (None, False)}
+_WHOLE = Preprocessing()  # which does nothing
 
 
 class DatasetError(SerError):
@@ -85,19 +77,19 @@ class DataArguments:
         if self.streaming:
             raise ConfigError(f"streaming is true, and {what} does not train from a stream; leave streaming out.")
 
-    def uncut(self) -> "DataArguments":
-        """The same clips, whole and as loud as they are."""
-        return replace(self, trim_db=None, normalize=False, duration_s=None)
-
     @property
     def preprocessing(self) -> dict[str, Any]:
         """What is done to clips and classes before a model sees them, for results.json."""
-        return self.audio_options | {"merge_calm": self.merge_calm, "channel": self.channel}
+        return asdict(self.steps) | {"merge_calm": self.merge_calm, "channel": self.channel}
 
     @property
-    def audio_options(self) -> dict[str, Any]:
-        """How a clip is cut, for `load_audio`."""
-        return {name: getattr(self, name) for name in AUDIO_OPTIONS}
+    def steps(self) -> Preprocessing:
+        """What is done to a clip before a model gets it."""
+        return Preprocessing(self.trim_db, self.normalize, self.duration_s)
+
+    def with_steps(self, steps: Preprocessing) -> "DataArguments":
+        """The same clips under other steps, such as those that a model's folder tells."""
+        return replace(self, **asdict(steps))
 
 
 @dataclass(frozen=True)
@@ -118,6 +110,13 @@ class SplitData:
     def protocol(self) -> str:
         """Name of the protocol that made the splits."""
         return self.assignment.protocol
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Clip id -> SHA-256 of its samples, where the dataset tells."""
+        with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
+        pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
+        return {clip: sha256 for clip, sha256 in pairs if sha256}
 
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
@@ -166,16 +165,37 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream)
 
 
-def write_assignment(path: Path, assignment: Assignment) -> None:
-    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on what it was taught."""
-    lines = [f"{clip},{split}" for clip, split in sorted(assignment.splits.items())]
-    path.write_text("\n".join(["id,split", *lines, ""]), encoding="utf-8")
+def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
+    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on its training clips.
+
+    Args:
+        path: of the file.
+        assignment: clip id -> split.
+        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; by it a clip is known under other names.
+    """
+    lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
+    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8")
 
 
 def read_assignment(path: Path) -> dict[str, str]:
-    """What `write_assignment` wrote: clip id -> split."""
-    lines = path.read_text(encoding="utf-8").splitlines()[1:]
-    return dict(line.rsplit(",", 1) for line in lines)
+    """What `write_assignment` wrote, or an earlier version without hashes: clip id -> split."""
+    return {clip: split for clip, split, _ in _assigned(path)}
+
+
+def read_hashes(path: Path) -> dict[str, str]:
+    """What `write_assignment` wrote: clip id -> SHA-256 of its samples; clips without one are absent."""
+    return {clip: sha256 for clip, _, sha256 in _assigned(path) if sha256}
+
+
+def _assigned(path: Path) -> list[tuple[str, str, str]]:
+    """Id, split and hash of every line; ids may hold commas."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    columns = 3 if header.endswith(",sha256") else 2
+    rows = [line.rsplit(",", columns - 1) for line in lines]
+    broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]
+    if broken:
+        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header} in every line.")
+    return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
 def rows(dataset: datasets.Dataset) -> list[Row]:
@@ -218,9 +238,13 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
         raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
+    refuse_missing(args.dataset, "--dataset", DatasetError, "a folder made by recipes/prepare.py")
     try:
         if args.streaming:
-            return load_streamed(args.dataset, args.configuration, [name for name in _COLUMNS if name != "audio"])
+            columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
+            return load_streamed(args.dataset, args.configuration, columns)
+        if is_pattern(path):
+            return load_literal(files_of(args.dataset, args.configuration)), None
         return datasets.load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
@@ -254,22 +278,28 @@ def _summary(dataset: str) -> dict[str, Any]:
     return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
 
 
-def decoded(dataset: datasets.Dataset, args: DataArguments) -> datasets.Dataset:
-    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+@dataclass(frozen=True)
+class _Decode:
+    """Stored audio -> waveforms, when a batch of clips is read; a class, so that any worker process can take it."""
 
-    def decode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        waveforms = [load_audio(audio, **args.audio_options) for audio in batch["audio"]]
+    steps: Preprocessing
+
+    def __call__(self, batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        waveforms = [self.steps(load_audio(audio)) for audio in batch["audio"]]
         return {"waveform": waveforms, "label": batch["label"]}
 
-    return dataset.select_columns(["audio", "label"]).with_transform(decode)
+
+def decoded(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> datasets.Dataset:
+    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+    return dataset.select_columns(["audio", "label"]).with_transform(_Decode(steps))
 
 
-def lengths(dataset: datasets.Dataset, args: DataArguments) -> list[int]:
+def lengths(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> list[int]:
     """Samples of every clip as a model gets it; where silence is cut, clips are decoded once to know."""
-    if args.duration_s is not None:
-        return [round(args.duration_s * SAMPLING_RATE)] * len(dataset)
-    if args.trim_db is None:
+    if steps.duration_s is not None:
+        return [round(steps.duration_s * SAMPLING_RATE)] * len(dataset)
+    if steps.trim_db is None:
         return [round(duration * SAMPLING_RATE) for duration in dataset["duration"]]
-    clips = decoded(dataset, args)
+    clips = decoded(dataset, steps)
     starts = tqdm(range(0, len(clips), 64), desc="Measuring clips", leave=False)
     return [len(waveform) for start in starts for waveform in clips[start : start + 64]["waveform"]]

@@ -5,6 +5,8 @@ from typing import Any
 
 import datasets
 
+from hf_ser.data.literal_paths import files_of, is_pattern, load_literal, open_files
+
 # From the Hub, whatever is read brings so much of the file behind it along. The default of 5 MiB is more than a row
 # group of a prepared dataset; pyarrow itself asks for what it needs in one piece. Whichever Parquet files datasets
 # opened last decide for all of them: a stream must be read before others are opened, or be opened last.
@@ -30,22 +32,18 @@ def load_streamed(
     Raises:
         ValueError: no such configuration, no training clips or no audio in them, or files other than Parquet.
     """
-    builder = datasets.load_dataset_builder(dataset, configuration)
-    if not builder.config.data_files or builder.name != "parquet":
-        raise ValueError(f"has {builder.name} files; expected Parquet. Leave streaming out.")
-    files = {str(split): list(paths) for split, paths in builder.config.data_files.items()}
+    literal = is_pattern(dataset)
+    files = files_of(dataset, configuration) if literal else _listed(dataset, configuration)
     if "train" not in files:
         raise ValueError("has no split train; expected one to stream. Choose another configuration.")
     own = {"train": files.pop("train")}
 
     def stream(columns: Sequence[str] | None = None) -> Any:
+        wanted = None if columns is None else list(columns)
+        if literal:
+            return open_files(own, columns=wanted).as_streaming_dataset(split="train")
         return datasets.load_dataset(
-            "parquet",
-            data_files=own,
-            split="train",
-            streaming=True,
-            columns=None if columns is None else list(columns),
-            storage_options=_READ_AHEAD,
+            "parquet", data_files=own, split="train", streaming=True, columns=wanted, storage_options=_READ_AHEAD
         )
 
     stored = stream().features
@@ -53,6 +51,16 @@ def load_streamed(
         raise ValueError("has no column audio in train; expected a prepared dataset.")
     metadata = stream([name for name in columns if name in stored])  # Parquet: the other columns are not read
     train = datasets.Dataset.from_dict(metadata.to_dict(), features=metadata.features)
-    loaded = datasets.load_dataset("parquet", data_files=files) if files else datasets.DatasetDict()
+    loaded = datasets.DatasetDict()
+    if files:
+        loaded = load_literal(files) if literal else datasets.load_dataset("parquet", data_files=files)
     # Row groups are shuffled, which mixes far better than whole files: these hold a corpus and split each.
     return datasets.DatasetDict({"train": train, **loaded}), stream(["id", "audio"]).reshard()
+
+
+def _listed(dataset: str, configuration: str) -> dict[str, list[str]]:
+    """The files of a configuration, by split, as `datasets` finds them in a folder or on the Hub."""
+    builder = datasets.load_dataset_builder(dataset, configuration)
+    if not builder.config.data_files or builder.name != "parquet":
+        raise ValueError(f"has {builder.name} files; expected Parquet. Leave streaming out.")
+    return {str(split): list(paths) for split, paths in builder.config.data_files.items()}

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hf_ser.audio import SAMPLING_RATE, AudioError, load_audio
-from hf_ser.data.splits import trained_options
+from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.demo.errors import DemoError
 from hf_ser.evaluation import label_names, load_classifier, model_results
 from hf_ser.evaluation.report import bounds, number
 from hf_ser.models import SpeechEmotionPipeline
-from hf_ser.models.recordings import RecordingError, read_windows
-from hf_ser.models.speech_emotion_pipeline import WHOLE_S
+from hf_ser.models.windows import WHOLE_S, WindowPlan, read_windows
 
 MAX_DURATION_S = 600.0  # more would keep others waiting
 _BATCH_SIZE = 8
@@ -26,7 +24,6 @@ class Listener:
 
     classify: Any  # SpeechEmotionPipeline
     labels: Sequence[str]
-    options: Mapping[str, Any]  # of `load_audio`: how clips were cut before the model was taught
     about: str  # what a person must know of it, in a sentence or two
 
 
@@ -57,8 +54,7 @@ def load_listener(name: str, revision: str = "main", device: str | None = None) 
         )
     except (ValueError, RuntimeError) as error:
         raise DemoError(f"--device {device}: {' '.join(str(error).split())}") from error
-    results = model_results(name, revision)
-    return Listener(classify, label_names(model.config), trained_options(results), _about(results))
+    return Listener(classify, label_names(model.config), _about(model_results(name, revision)))
 
 
 def listen(listener: Listener, path: str | Path) -> Heard:
@@ -70,17 +66,13 @@ def listen(listener: Listener, path: str | Path) -> Heard:
     name = Path(path).name
     waveform = _read(path)
     try:
-        # As in training; what the figures show is the whole recording.
-        heard = load_audio(waveform, SAMPLING_RATE, **listener.options) if listener.options else waveform
         answer = listener.classify(
-            {"raw": heard, "sampling_rate": SAMPLING_RATE, "path": name},
+            {"raw": waveform, "sampling_rate": SAMPLING_RATE, "path": name},
             return_timeline=True,
             batch_size=_BATCH_SIZE,
         )
-    except RecordingError as error:
-        raise DemoError(str(error)) from error
     except AudioError as error:
-        raise DemoError(f"{name}: got {error.got}; expected {error.expected}.") from error
+        raise _shown(error, name) from error
     scores = {score["label"]: score["score"] for score in answer["scores"]}
     return Heard(waveform, scores, answer["timeline"])
 
@@ -90,17 +82,21 @@ def _read(path: str | Path) -> np.ndarray:
     name, pieces = Path(path).name, []
     try:
         # Windows that do not overlap: the recording in pieces, so that one of hours is not read to its end.
-        for _, end_s, piece in read_windows(path, WHOLE_S, WHOLE_S, WHOLE_S):
-            pieces.append(piece)
-            if end_s > MAX_DURATION_S:
+        for window in read_windows(path, WindowPlan(WHOLE_S, WHOLE_S, WHOLE_S)):
+            pieces.append(window.waveform)
+            if window.end_s > MAX_DURATION_S:
                 raise DemoError(
                     f"{name}: got more than {MAX_DURATION_S / 60:.0f} minutes; expected less on this page. On the "
                     "command line, hf-ser predict takes any length."
                 )
-    except RecordingError as error:
-        # Not its own words: they hold the place at which the server keeps the upload.
-        raise DemoError(f"{name}: got {error.got}; expected {error.expected}.") from error
+    except AudioError as error:
+        raise _shown(error, name) from error
     return np.concatenate(pieces)
+
+
+def _shown(error: AudioError, name: str) -> DemoError:
+    """Not its own words: they hold the place at which the server keeps the upload."""
+    return DemoError(f"{name}: got {error.got}; expected {error.expected}. {error.remedy}")
 
 
 def _about(results: Mapping[str, Any] | None) -> str:

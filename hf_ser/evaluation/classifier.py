@@ -10,8 +10,10 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 import hf_ser.models  # noqa: F401 - makes the companion models known to transformers
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import SAMPLING_RATE
+from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
+from hf_ser.local_or_hub import refuse_missing
+from hf_ser.models.preprocessing import complete_preprocessing
 
 # The mask embedding is absent from checkpoints trained without masking, and used in training only.
 _HARMLESS = ("masked_spec_embed",)
@@ -54,6 +56,7 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
         CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
             so that its answers would be random.
     """
+    refuse_missing(name, "--model", CheckpointError)
     try:
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():
@@ -71,6 +74,11 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
         ) from error
     if extractor.sampling_rate != SAMPLING_RATE:
         raise CheckpointError(f"--model {name} takes {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
+    try:
+        complete_preprocessing(model, extractor, name, revision)
+        Preprocessing.of(extractor)
+    except ValueError as error:
+        raise CheckpointError(f"--model {name}, preprocessor_config.json: {error}") from error
     missing = missing_weights(info)
     if missing:
         shown = ", ".join(sorted(missing)[:5])

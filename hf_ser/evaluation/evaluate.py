@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits, read_assignment
+from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.evaluation.classifier import check_device, choose_device, label_names, load_classifier
 from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
@@ -32,6 +33,7 @@ from hf_ser.evaluation.results import (
 )
 from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.models.preprocessing import merged_labels
 
 PREDICTIONS = "predictions.parquet"
 MODEL = "model"  # folder of the calibrated model below output_dir
@@ -125,8 +127,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         assert args.model is not None
         model, extractor = load_classifier(args.model, args.revision)
         own = model_results(args.model, args.revision)
-        if own is not None:
-            data_args = _with_preprocessing(data_args, own["preprocessing"])
+        data_args = _with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
         assert clips is not None  # _check_source refuses a model without a source
         its = _Scorer(args, data_args, data, own, model, extractor)
@@ -141,6 +142,7 @@ class _Outcome:
     parameters: int | None
     temperature: float | None
     embeddings: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def file_beside(name: str, file: str, revision: str) -> Path | None:
@@ -168,12 +170,21 @@ def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
     return results
 
 
-def _with_preprocessing(args: DataArguments, trained: Mapping[str, Any]) -> DataArguments:
-    """Clips are cut as in the model's training where the person says nothing else; the channel stays theirs."""
-    changes = {
-        key: value for key, value in trained.items() if key != "channel" and getattr(args, key) in (None, False)
-    }
-    return replace(args, **changes)
+def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: Any) -> DataArguments:
+    """What is done to clips and classes as the model's folder says; a model that says nothing may be given steps.
+
+    Raises:
+        ConfigError: other steps than the model's, under which its scores would be those of no program that uses it.
+    """
+    own, given = Preprocessing.of(extractor), args.steps
+    if given.steps and own.steps and given != own:
+        raise ConfigError(
+            f"got {given.steps}, and the model's own preprocessing is {own.steps}, which every program applies; leave "
+            "trim_db, normalize and duration_s out."
+        )
+    steps = own if own.steps else given
+    steps.store(extractor)
+    return replace(args.with_steps(steps), merge_calm=args.merge_calm or bool(merged_labels(model.config)))
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
@@ -199,7 +210,7 @@ def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tu
     if data_args.dataset is None:
         return None, None
     data = load_splits(data_args, needed=(args.split, "validation") if args.calibrate else (args.split,))
-    return data, clips_of_split(data.splits[args.split], data_args)
+    return data, clips_of_split(data.splits[args.split])
 
 
 @dataclass
@@ -215,10 +226,12 @@ class _Scorer:
 
     def score(self, clips: Clips) -> _Outcome:
         """Calibrate where asked, and predict."""
-        self._refuse_seen(clips)
+        notes = self._refuse_seen(clips)
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
-            temperature *= self._calibrate()
+            factor, more = self._calibrate()
+            temperature *= factor
+            notes += [note for note in more if note not in notes]
         calibrated = self.args.calibrate or getattr(self.model.config, "calibration_temperature", None) is not None
         embeddings: list[np.ndarray] | None = [] if self.args.embeddings else None
         predictions, left_out = self._predict(clips, embeddings)
@@ -231,13 +244,18 @@ class _Scorer:
             sum(parameter.numel() for parameter in self.model.parameters()),
             temperature if calibrated else None,
             None if embeddings is None else np.stack(embeddings)[rows],
+            notes,
         )
 
-    def _calibrate(self) -> float:
-        """Fit a temperature on validation and write the calibrated model with what tells of its training."""
+    def _calibrate(self) -> tuple[float, list[str]]:
+        """Fit a temperature on validation and write the calibrated model with what tells of its training.
+
+        Returns:
+            The temperature, and notes on the clips that it was fitted on.
+        """
         assert self.data is not None  # _source refuses to calibrate without a dataset
-        validation = clips_of_split(self.data.splits["validation"], self.data_args)
-        self._refuse_seen(validation)
+        validation = clips_of_split(self.data.splits["validation"])
+        notes = self._refuse_seen(validation, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
         factor = fit_temperature(fitted.probabilities, fitted.truth)
         store_temperature(self.model, factor)
@@ -249,22 +267,28 @@ class _Scorer:
             path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
                 shutil.copyfile(path, folder / name)
-        return factor
+        return factor, notes
 
-    def _refuse_seen(self, clips: Clips) -> None:
-        """Refuse clips that the model was trained on, where its folder tells which those were."""
+    def _refuse_seen(self, clips: Clips, which: str = "these {} clips") -> list[str]:
+        """Refuse clips that the model was trained on, whatever they are called -> notes on what was found.
+
+        Raises:
+            PredictionsError: with the first of them and the training clips that they are.
+        """
         path = file_beside(str(self.args.model), SPLITS_FILE, self.args.revision)
-        if path is None or self.args.allow_seen:
-            return
-        its = read_assignment(path)
-        seen = [clip for clip in clips.columns["id"] if its.get(clip) == "train"]
-        if seen:
-            shown = ", ".join(seen[:3]) + (", ..." if len(seen) > 3 else "")
+        record = Record.read(path) if path is not None else None
+        marks = clips.marks or Marks(clips.columns["id"])
+        seen = find_seen(record, marks) if record is not None else []
+        if not seen:
+            return unchecked(record, marks)
+        counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
+        if not self.args.allow_seen:
             raise PredictionsError(
-                f"{self.args.model} was trained on {len(seen)} of these {len(clips.columns['id'])} clips ({shown}); "
-                "expected clips that it has not heard. Pass the protocol, fold and seed of its training, which stand "
-                "in its results.json, or --allow_seen true."
+                f"{self.args.model} was trained on {counted}; expected clips that were not in its training. Pass the "
+                "protocol, fold and seed of its training, which stand in its results.json, or --allow_seen true."
             )
+        note = f"the model was trained on {counted}: these scores say nothing about new recordings"
+        return [note, *unchecked(record, marks)]
 
     def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
         names = label_names(self.model.config)
@@ -318,8 +342,7 @@ def _write(
         dataset = {"name": source.name, "configuration": None, "synthetic": synthetic}
         protocol = {"name": "all_clips", "fold": None, "folds": None, "seed": None, "hash": None, "notes": notes}
         notes += clips.notes if clips else ()
-    if args.model and own is None:
-        protocol["notes"].append("which clips the model was trained on is not known: it may have heard some of these")
+    protocol["notes"] += outcome.notes
     known = ("train_clips", "train_speakers", "train_classes")
     results = {
         "schema_version": SCHEMA_VERSION,

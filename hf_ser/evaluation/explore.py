@@ -44,9 +44,7 @@ def _draw_clips(dataset: SplitData, data_args: DataArguments, folder: Path) -> d
     train = dataset.splits["train"]
     chosen = _choose(_columns(train, "label", "corpus", "speaker", "text"), len(dataset.labels))
     clips = {label: train[index] for label, index in chosen.items()}
-    waveforms = {
-        dataset.labels[label]: load_audio(clip["audio"], **data_args.audio_options) for label, clip in clips.items()
-    }
+    waveforms = {dataset.labels[label]: data_args.steps(load_audio(clip["audio"])) for label, clip in clips.items()}
     emotion, first = next(iter(waveforms.items()))
     clip = next(iter(clips.values()))
     title = f"{clip['id']} ({emotion})"

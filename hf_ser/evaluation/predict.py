@@ -9,10 +9,13 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
+from hf_ser.audio import Preprocessing
 from hf_ser.models import min_samples, model_inputs
-from hf_ser.models.encoder_inputs import batches_by_length, keep_classifier_inputs, takes_any_length
+from hf_ser.models.encoder_inputs import batches_by_length, keep_classifier_inputs, max_input_s, takes_any_length
+from hf_ser.models.windows import Window, WindowPlan, cut_waveform
 
 _CHUNK = 8  # batches that are decoded together
+_LEAST = 1e-300  # keeps the logarithm of a mean probability that is 0 finite
 
 
 def predict_logits(
@@ -27,16 +30,18 @@ def predict_logits(
     progress: bool = True,
     embeddings: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predict clips in batches of similar length.
+    """Predict clips in batches of similar length, as the pipeline does.
 
-    Models without an attention mask (wav2vec2-base) take padding for silence, so that their batches hold clips of one
-    length only: a clip's scores do not depend on its neighbours.
+    Clips are preprocessed as the feature extractor says, and long ones cut into windows, whose probabilities are
+    averaged. Models without an attention mask (wav2vec2-base) take padding for silence, so that their batches hold
+    clips of one length only: a clip's scores do not depend on its neighbours.
 
     Args:
         model: a classifier; it is moved to `device` and set to evaluation.
         extractor: its feature extractor.
         durations: of each clip in seconds, for sorting.
-        decode: clip numbers to waveforms (samples,), float32 at 16 kHz; a second thread calls it, ahead of the model.
+        decode: clip numbers to whole waveforms (samples,), float32 at 16 kHz; a second thread calls it, ahead of the
+            model.
         batch_size: clips per forward pass at most.
         device: where to compute.
         share: (rank, processes): this process takes every n-th batch's worth of clips.
@@ -44,7 +49,8 @@ def predict_logits(
         embeddings: if given, each clip's input of the last layer (dim,) is put there, in the order of the result.
 
     Returns:
-        The numbers of the clips that this process predicted (n,), and their logits (n, classes).
+        The numbers of the clips that this process predicted (n,), and their logits (n, classes); for a clip in several
+        windows the logarithms of its mean probabilities.
     """
     model.eval()
     model.to(device)  # type: ignore[arg-type]
@@ -52,44 +58,116 @@ def predict_logits(
     rank, processes = share
     starts = range(rank * batch_size, len(order), processes * batch_size)
     mine = [int(clip) for start in starts for clip in order[start : start + batch_size]]
-    rows: list[int] = []
-    logits: list[np.ndarray] = []
-    hook = keep_classifier_inputs(model, embeddings) if embeddings is not None else None
+    steps = Preprocessing.of(extractor)
+    cut = _Cut(steps, WindowPlan.for_model(max_input_s(model, steps)), decode)
+    answers = _Answers(embeddings is not None)
+    kept: list[np.ndarray] = []
+    hook = keep_classifier_inputs(model, kept) if embeddings is not None else None
     bar = tqdm(total=len(mine), desc="Predicting", unit="clip", disable=not progress)
     try:
         with torch.inference_mode(), bar:
-            for batch, waveforms in batches(mine, decode, batch_size, takes_any_length(model.config, extractor)):
+            for windows, waveforms in batches(mine, cut, batch_size, takes_any_length(model.config, extractor)):
                 inputs = model_inputs(extractor, waveforms, min_samples(model.config))
                 output = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
-                rows += batch
-                logits.append(output.float().cpu().numpy())
-                bar.update(len(batch))
+                answers.add(windows, output.float().cpu().numpy(), kept)
+                kept.clear()
+                bar.update(sum(window.first for window in windows))
     finally:
         if hook is not None:
             hook.remove()
-    return np.asarray(rows, dtype=int), np.concatenate(logits) if logits else np.zeros(
-        (0, model.config.num_labels or 0)
-    )
+    rows, logits, inputs_of_last = answers.together(model.config.num_labels or 0)
+    if embeddings is not None:
+        embeddings += inputs_of_last
+    return rows, logits
+
+
+class _Part:
+    """A window of a clip: the clip's number, its share of the clip's answer, and whether it is the clip's first."""
+
+    __slots__ = ("clip", "first", "share")
+
+    def __init__(self, clip: int, share: float, first: bool) -> None:
+        self.clip, self.share, self.first = clip, share, first
+
+
+class _Cut:
+    """Decode clips, cut long ones into windows and preprocess each."""
+
+    def __init__(
+        self, steps: Preprocessing, plan: WindowPlan, decode: Callable[[list[int]], list[np.ndarray]]
+    ) -> None:
+        self.steps, self.plan, self.decode = steps, plan, decode
+
+    def __call__(self, clips: list[int]) -> tuple[list[_Part], list[np.ndarray]]:
+        parts: list[_Part] = []
+        waveforms: list[np.ndarray] = []
+        for clip, waveform in zip(clips, self.decode(clips), strict=True):
+            windows = self._sounding(waveform)
+            whole = sum(len(window.waveform) for window in windows)
+            for number, window in enumerate(windows):
+                parts.append(_Part(clip, len(window.waveform) / whole, number == 0))
+                waveforms.append(self.steps(window.waveform))
+        return parts, waveforms
+
+    def _sounding(self, waveform: np.ndarray) -> list[Window]:
+        windows = list(cut_waveform(waveform, self.plan))
+        return [window for window in windows if not window.silent] or windows  # a silent clip is scored all the same
+
+
+class _Answers:
+    """Logits of clips, put together from those of their windows in whatever order these come."""
+
+    def __init__(self, embeddings: bool) -> None:
+        self._embeddings = embeddings
+        self._parts: dict[int, list[tuple[float, np.ndarray, np.ndarray | None]]] = {}
+
+    def add(self, parts: Sequence[_Part], logits: np.ndarray, kept: Sequence[np.ndarray]) -> None:
+        """Take what a batch gave; of several calls of the last layer, the last ones count."""
+        for row, part in enumerate(parts):
+            vector = kept[row - len(parts)] if self._embeddings else None
+            self._parts.setdefault(part.clip, []).append((part.share, logits[row], vector))
+
+    def together(self, num_labels: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Clips (n,), logits (n, classes), and vectors, where these were kept."""
+        rows = np.asarray(list(self._parts), dtype=int)
+        logits = [_mean_logits(parts) for parts in self._parts.values()]
+        vectors = [_mean_vector(parts) for parts in self._parts.values() if self._embeddings]
+        return rows, np.stack(logits) if logits else np.zeros((0, num_labels)), vectors
+
+
+def _mean_vector(parts: Sequence[tuple[float, np.ndarray, Any]]) -> np.ndarray:
+    return parts[0][2] if len(parts) == 1 else np.stack([share * vector for share, _, vector in parts]).sum(axis=0)
+
+
+def _mean_logits(parts: Sequence[tuple[float, np.ndarray, Any]]) -> np.ndarray:
+    if len(parts) == 1:
+        return parts[0][1]
+    logits = torch.from_numpy(np.stack([logits for _, logits, _ in parts])).double()
+    shares = torch.tensor([share for share, _, _ in parts], dtype=torch.float64)
+    return (shares @ torch.softmax(logits, dim=1)).clamp_min(_LEAST).log().float().numpy()
 
 
 def batches(
-    clips: list[int], decode: Callable[[list[int]], list[np.ndarray]], batch_size: int, any_length: bool
-) -> Iterator[tuple[list[int], list[np.ndarray]]]:
-    """Clips and waveforms batch by batch, longest first within a chunk, the next chunk decoded while the model works.
+    clips: list[int],
+    decode: Callable[[list[int]], tuple[list[Any], list[np.ndarray]]],
+    batch_size: int,
+    any_length: bool,
+) -> Iterator[tuple[list[Any], list[np.ndarray]]]:
+    """Items and waveforms batch by batch, longest first within a chunk, the next chunk decoded while the model works.
 
     Args:
         clips: their numbers.
-        decode: clip numbers to waveforms (samples,).
-        batch_size: clips in a batch at most.
+        decode: clip numbers to items, one or more for a clip, and their waveforms (samples,).
+        batch_size: items in a batch at most.
         any_length: whether a batch may hold clips of different lengths.
     """
     size = batch_size * _CHUNK
     chunks = [clips[start : start + size] for start in range(0, len(clips), size)]
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(decode, chunks[0]) if chunks else None
-        for number, chunk in enumerate(chunks):
+        for number in range(len(chunks)):
             assert coming is not None
-            waveforms = coming.result()
+            items, waveforms = coming.result()
             coming = pool.submit(decode, chunks[number + 1]) if number + 1 < len(chunks) else None
             for batch in batches_by_length([len(waveform) for waveform in waveforms], batch_size, any_length):
-                yield [chunk[i] for i in batch], [waveforms[i] for i in batch]
+                yield [items[i] for i in batch], [waveforms[i] for i in batch]

@@ -3,18 +3,30 @@
 import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import soundfile as sf
+from tqdm import tqdm
 
-from hf_ser.audio import load_audio
+from hf_ser.audio import decode, load_audio
 from hf_ser.corpora import CORPORA
 from hf_ser.data.prepare import is_synthetic
-from hf_ser.data.scan import Found, Quarantined, ScanError, find_clips, scan
+from hf_ser.data.scan import (
+    Found,
+    Quarantined,
+    ScanError,
+    available_processors,
+    content_sha256,
+    find_clips,
+    scan,
+)
+from hf_ser.data.seen import Marks, marks_of_split
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.evaluation.predictions import CLIP_COLUMNS
@@ -35,6 +47,7 @@ class Clips:
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
         notes: what a reader must know about them.
         synthetic: corpora whose recordings are generated.
+        marks: by which they are recognised, whatever they are called; None for their ids alone.
     """
 
     columns: dict[str, list[Any]]
@@ -42,6 +55,7 @@ class Clips:
     decode: Callable[[list[int]], list[np.ndarray]]
     notes: tuple[str, ...] = ()
     synthetic: tuple[str, ...] = ()
+    marks: Marks | None = None
 
 
 def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
@@ -49,7 +63,7 @@ def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
     return {name: list(split[name]) for name in CLIP_COLUMNS}
 
 
-def clips_of_split(split: datasets.Dataset, args: DataArguments) -> Clips:
+def clips_of_split(split: datasets.Dataset) -> Clips:
     """The clips of a prepared dataset's split."""
     names = split.features["label"].names
     columns = clip_columns(split)
@@ -58,7 +72,8 @@ def clips_of_split(split: datasets.Dataset, args: DataArguments) -> Clips:
     return Clips(
         columns,
         list(split["duration"]),
-        lambda numbers: [load_audio(row["audio"], **args.audio_options) for row in audio.select(numbers)],
+        lambda numbers: [load_audio(row["audio"]) for row in audio.select(numbers)],
+        marks=marks_of_split(split),
     )
 
 
@@ -69,7 +84,7 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
 
     Args:
         folder: searched however nested.
-        args: how clips are cut.
+        args: channel and merge_calm.
         packs: where the checked clips lie meanwhile; the caller cleans it up.
 
     Raises:
@@ -84,12 +99,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
         raise SourceError(f"--recordings {folder}: none of the recordings can be evaluated{more}.")
 
     def decode(numbers: list[int]) -> list[np.ndarray]:
-        waveforms = []
-        for clip in (clips[number] for number in numbers):
-            with open(packs / clip.pack, "rb") as pack:
-                pack.seek(clip.offset)
-                waveforms.append(load_audio(pack.read(clip.size), **args.audio_options))
-        return waveforms
+        # The recordings themselves, not their 16-bit copies at 16 kHz: every door gives the same answer.
+        return [load_audio(clips[number].utterance.path) for number in numbers]
 
     its = [clip.utterance for clip in clips]
     columns: dict[str, list[Any]] = {
@@ -102,7 +113,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
     }
     folders = {(one.corpus, one.path.parent) for one in its}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
-    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)))
+    marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
+    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)), marks)
 
 
 def _find_any(folder: Path) -> Found:
@@ -175,9 +187,10 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     return Clips(
         {**columns, "intensity": intensities, "label": labels},
         [seconds or 0.0 for seconds in durations],
-        lambda numbers: [load_audio(files[number], **args.audio_options) for number in numbers],
+        lambda numbers: [load_audio(files[number]) for number in numbers],
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
+        Marks(columns["id"], cache(lambda: _hashes(files)), [str(file) for file in files]),
     )
 
 
@@ -203,6 +216,16 @@ def _duration(file: Path) -> float | None:
         return float(sf.info(str(file)).duration)
     except (OSError, RuntimeError):
         return None
+
+
+def _hashes(files: Sequence[Path]) -> list[str]:
+    """SHA-256 of the samples of each file, as preparation computes it; decoders release the interpreter's lock."""
+
+    def content(file: Path) -> str:
+        return content_sha256(decode(file).samples)
+
+    with ThreadPoolExecutor(available_processors()) as pool:
+        return list(tqdm(pool.map(content, files), total=len(files), desc="Recognising clips", leave=False))
 
 
 def _emotion(emotion: str, args: DataArguments) -> str:

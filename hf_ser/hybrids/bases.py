@@ -1,9 +1,8 @@
 """The models that a stack is made of: their probabilities by clip id, and which clips they were taught."""
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import Assignment
-from hf_ser.data.splits import AUDIO_OPTIONS, SPLITS_FILE, DataArguments, read_assignment
+from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.errors import SerError
 from hf_ser.evaluation import (
     Predictions,
@@ -29,6 +30,8 @@ from hf_ser.evaluation.predictions import PredictionsError, read_table
 from hf_ser.evaluation.sources import clip_columns, clips_of_split
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.places import name_and_place
+from hf_ser.local_or_hub import refuse_missing
+from hf_ser.models.preprocessing import stored_preprocessing
 
 logger = logging.getLogger(__name__)
 _SEVERITY = ("test", "validation", "train")
@@ -47,10 +50,11 @@ class Base:
         place: where it lies, for messages.
         tables: Parquet files of its stored predictions.
         splits: clip id -> split of its training; None where nothing tells.
+        hashes: clip id -> SHA-256 of its samples, where its splits.csv tells.
         model: folder or Hub id, which is asked for what no table holds; None for tables alone.
         commit: of the model on the Hub; None for folders.
         parameters: of the model; None where nothing tells.
-        preprocessing: of its training, see `DataArguments.preprocessing`; None where nothing tells.
+        preprocessing: what its folder says is done to recordings; None where nothing tells.
     """
 
     name: str
@@ -60,7 +64,13 @@ class Base:
     model: str | None = None
     commit: str | None = None
     parameters: int | None = None
-    preprocessing: dict[str, Any] | None = None
+    preprocessing: Preprocessing | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def record(self) -> Record | None:
+        """What tells of its training, by which clips are recognised; None where nothing does."""
+        return None if self.splits is None else Record(self.splits, self.hashes)
 
     @property
     def splits_hash(self) -> str | None:
@@ -72,11 +82,9 @@ class Base:
         """What from_pretrained is to be asked for."""
         return self.commit or "main"
 
-    def audio_options(self, data_args: DataArguments) -> dict[str, Any]:
-        """How its clips are cut, for `load_audio`: as in its training, or as the arguments say where nothing tells."""
-        return data_args.audio_options | {
-            name: its for name, its in (self.preprocessing or {}).items() if name in AUDIO_OPTIONS
-        }
+    def steps(self, data_args: DataArguments) -> Preprocessing:
+        """What is done to its clips: as its folder says, or as the arguments do where nothing tells."""
+        return data_args.steps if self.preprocessing is None else self.preprocessing
 
 
 def open_bases(args: HybridArguments, data_args: DataArguments) -> list[Base]:
@@ -118,25 +126,24 @@ def _open_model(name: str, place: str) -> Base:
         )
     stored = [file_beside(model, file, revision) for its in results["splits"].values() for file in its["predictions"]]
     splits = file_beside(model, SPLITS_FILE, revision)
+    record = Record.read(splits) if splits is not None else None
     return Base(
         name,
         place,
         tuple(path for path in stored if path is not None),
-        read_assignment(splits) if splits is not None else None,
+        None if record is None else dict(record.splits),
         model,
         commit,
         results["parameters"],
-        results.get("preprocessing"),
+        stored_preprocessing(model, revision),
+        hashes={} if record is None else dict(record.hashes),
     )
 
 
 def _find_on_hub(name: str, place: str) -> tuple[str, str]:
     """Repository and commit of owner/name or owner/name@revision."""
     repository, _, revision = place.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise StackError(
-            f"base {name}: {place} is no folder; expected that of a trained model, or owner/name@revision."
-        )
+    refuse_missing(repository, f"base {name}:", StackError)
     try:
         commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
     except OSError as error:
@@ -156,10 +163,13 @@ def _open_tables(name: str, places: Sequence[str]) -> Base:
         raise StackError(f"base {name}: {missing[0]} is no file; expected a Parquet file of predictions.")
     beside = sorted({file.parent / SPLITS_FILE for file in files})
     splits: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for path in beside if all(path.is_file() for path in beside) else ():
-        for clip, split in read_assignment(path).items():
+        record = Record.read(path)
+        hashes |= record.hashes
+        for clip, split in record.splits.items():
             splits[clip] = max(split, splits.get(clip, "test"), key=_SEVERITY.index)
-    return Base(name, ", ".join(places), files, splits or None)
+    return Base(name, ", ".join(places), files, splits or None, hashes=hashes)
 
 
 def describe_bases(bases: Sequence[Base]) -> list[dict[str, Any]]:
@@ -174,30 +184,39 @@ def untold(bases: Sequence[Base], what: str) -> list[str]:
     return [its] if names else []
 
 
-def check_leaks(base: Base, fitted: Sequence[str], tested: Sequence[str], allow_fitted: bool) -> None:
-    """Refuse clips whose answers by this base say more than its answers to new clips would.
+def check_leaks(base: Base, fitted: Marks, tested: Marks, allow_fitted: bool) -> None:
+    """Refuse clips whose answers by this base say more than its answers to new clips would, whatever they are called.
 
     Args:
         base: what is stacked.
-        fitted: ids of the clips that the stack is fitted on.
-        tested: ids of the clips that it is tested on. Those that validated the base chose its checkpoint and
-            temperature, so that they are refused as well.
+        fitted: the clips that the stack is fitted on.
+        tested: the clips that it is tested on. Those that validated the base chose its checkpoint and temperature, so
+            that they are refused as well.
         allow_fitted: whether it may be fitted on what the base was trained on.
 
     Raises:
         StackError: with the clips counted and the first of them named.
     """
-    its = base.splits or {}
+    if base.record is None:
+        return
     cases = [] if allow_fitted else [("fitting", fitted, "train", "was trained on")]
     cases += [("test", tested, "train", "was trained on"), ("test", tested, "validation", "was chosen on")]
-    for what, ids, split, did in cases:
-        seen = [clip for clip in ids if its.get(clip) == split]
+    for what, marks, split, did in cases:
+        seen = find_seen(base.record, marks, split)
         if seen:
             raise StackError(
-                f"base {base.name} ({base.place}) {did} {len(seen)} of the {len(ids)} {what} clips ({_some(seen)}); "
-                "expected clips that it has not heard. Pass the protocol, fold and seed of its training, which stand "
-                "in its results.json."
+                f"base {base.name} ({base.place}) {did} {len(seen)} of the {len(marks.ids)} {what} clips "
+                f"({some(seen)}); expected clips that were not in its training. Pass the protocol, fold and seed of "
+                "its training, which stand in its results.json."
             )
+
+
+def checked_by_name(bases: Sequence[Base], data: SplitData) -> list[str]:
+    """The notes on bases whose training clips could be recognised by name only; `untold` is about the others."""
+    known = [base for base in bases if base.record is not None]
+    parts = [marks_of_split(data.splits[split]) for split in ("validation", "test") if len(data.splits[split])]
+    notes = [note for base in known for part in parts for note in unchecked(base.record, part, f"base {base.name}")]
+    return list(dict.fromkeys(notes))
 
 
 def probabilities(
@@ -276,7 +295,8 @@ def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArgumen
         raise StackError(
             f"base {base.name} ({base.place}) has the classes {', '.join(names)}; expected {_order(labels)}."
         )
-    clips = clips_of_split(split, replace(data_args, **base.audio_options(data_args)))
+    base.steps(data_args).store(extractor)
+    clips = clips_of_split(split)
     device = choose_device(args.device)
     rows, logits = predict_logits(
         model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def open_source(
     """
     id2label = {index: str(label) for index, label in enumerate(labels)}
     if base is None:
-        settings = SourceSettings("functionals", "functionals", **data_args.audio_options)
+        settings = SourceSettings("functionals", "functionals", **asdict(data_args.steps))
         return Source(settings, list(classes), id2label).eval()
     if base.model is None or file_beside(base.model, "config.json", base.revision) is None:
         raise SourceError(f"base {base.name} ({base.place}) holds predictions only; expected a model.")
@@ -88,7 +89,7 @@ def open_source(
             describe_base(model.config),
             args.layer if columns == "embeddings" else None,
             normalizes,
-            **base.audio_options(data_args),
+            **asdict(base.steps(data_args)),
             bf16=args.bf16,
             **_reference(base, args),
         )
@@ -171,7 +172,7 @@ def check_columns(features: np.ndarray, names: Sequence[str]) -> None:
         logger.warning("%d columns are constant: %s%s", len(constant), ", ".join(constant[:8]), more)
 
 
-def columns_of(source: Source, split: Any, data_args: DataArguments, args: HybridArguments, name: str) -> np.ndarray:
+def columns_of(source: Source, split: Any, args: HybridArguments, name: str) -> np.ndarray:
     """What a source gives for a split's clips (clips, columns), float64, in the order of the split.
 
     It is kept below the datasets cache under the clips' hashes and everything else that decides it: no clip is heard
@@ -180,7 +181,6 @@ def columns_of(source: Source, split: Any, data_args: DataArguments, args: Hybri
     Args:
         source: what `open_source` loaded.
         split: a prepared dataset's split.
-        data_args: which dataset; the source itself cuts clips.
         args: batch_size and device.
         name: of the split, for the bar.
     """
@@ -194,24 +194,24 @@ def columns_of(source: Source, split: Any, data_args: DataArguments, args: Hybri
         rows = sorted(first.values())
         kept |= {
             _key(clips[row]): values
-            for row, values in zip(rows, _compute(source, split.select(rows), data_args, args, name), strict=True)
+            for row, values in zip(rows, _compute(source, split.select(rows), args, name), strict=True)
         }
         _write(path, kept)
     return np.stack([kept[_key(clip)] for clip in clips]) if clips else np.zeros((0, size))
 
 
-def _compute(source: Source, split: Any, data_args: DataArguments, args: HybridArguments, name: str) -> np.ndarray:
+def _compute(source: Source, split: Any, args: HybridArguments, name: str) -> np.ndarray:
     """Columns of all clips of a split, in batches of similar length."""
     device = choose_device(args.device)
     source = _with_cast_weights(source).to(device)
-    items = decoded(split, data_args.uncut())
+    items = decoded(split)
     order = [int(row) for row in np.argsort(split["duration"], kind="stable")[::-1]]
     table = np.zeros((len(split), len(source.column_names)))
     title = f"{source.settings.columns.capitalize()} of {name}"
     if source.settings.columns != "functionals":
         title += f" by {source.settings.name}"
     with torch.inference_mode(), tqdm(total=len(order), desc=title, unit="clip") as bar:
-        for rows, waveforms in batches(order, lambda rows: items[rows]["waveform"], args.batch_size, True):
+        for rows, waveforms in batches(order, lambda rows: (rows, items[rows]["waveform"]), args.batch_size, True):
             lengths = torch.tensor([len(waveform) for waveform in waveforms])
             padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(its) for its in waveforms], batch_first=True)
             table[rows] = source(padded.to(device), lengths.to(device)).cpu().numpy()

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from hf_ser.arguments import ConfigError
+from hf_ser.data.seen import find_seen, marks_of_split
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.bases import Base, check_leaks, describe_bases, open_bases, untold
+from hf_ser.hybrids.bases import Base, check_leaks, checked_by_name, describe_bases, open_bases, untold
 from hf_ser.hybrids.columns import check_columns, columns_of, open_source
 from hf_ser.hybrids.explanations import explain_columns
 from hf_ser.hybrids.folds import inner_folds
@@ -41,16 +42,12 @@ def open_embeddings(
         raise ConfigError(f"got no base for kind {args.kind}; expected at least one in bases.")
     bases = open_bases(args, data_args)
     for base in bases:
-        check_leaks(base, list(data.splits["validation"]["id"]), list(data.splits["test"]["id"]), False)
+        check_leaks(base, marks_of_split(data.splits["validation"]), marks_of_split(data.splits["test"]), False)
     every = range(len(data.labels))
     sources = [open_source(base, "embeddings", data.labels, every, data_args, args) for base in bases]
-    fitted = set(data.splits[fit_on]["id"])
-    notes = [SEEN] if any(fitted & _taught(base) for base in bases) else []
-    return bases, sources, notes + untold(bases, "hybrid")
-
-
-def _taught(base: Base) -> set[str]:
-    return {clip for clip, split in (base.splits or {}).items() if split == "train"}
+    fitted = marks_of_split(data.splits[fit_on])
+    notes = [SEEN] if any(base.record and find_seen(base.record, fitted) for base in bases) else []
+    return bases, sources, notes + untold(bases, "hybrid") + checked_by_name(bases, data)
 
 
 def count_parameters(sources: Sequence[Source]) -> int:
@@ -59,13 +56,11 @@ def count_parameters(sources: Sequence[Source]) -> int:
 
 
 def columns_by_split(
-    sources: Sequence[Source], data: SplitData, data_args: DataArguments, args: HybridArguments, wanted: Sequence[str]
+    sources: Sequence[Source], data: SplitData, args: HybridArguments, wanted: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Split -> columns of its clips (clips, columns), source after source."""
     return {
-        split: np.concatenate(
-            [columns_of(source, data.splits[split], data_args, args, split) for source in sources], axis=1
-        )
+        split: np.concatenate([columns_of(source, data.splits[split], args, split) for source in sources], axis=1)
         for split in wanted
         if len(data.splits[split])
     }
@@ -84,7 +79,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
     classes = known_classes(data, args.fit_on)
     names = [column for source in sources for column in source.column_names]
     wanted = sorted({args.fit_on, "validation", "test"})
-    features = columns_by_split(sources, data, data_args, args, wanted)
+    features = columns_by_split(sources, data, args, wanted)
     check_columns(features[args.fit_on], names)
     fitted, num_folds = _fit(data, features, classes, names, args)
 
@@ -121,6 +116,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
         explanation,
         importances,
         fitted.booster,
+        bases,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

@@ -39,7 +39,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         sources = [open_source(None, "functionals", data.labels, range(len(data.labels)), data_args, args)]
     model_type = f"random forest on {'embeddings' if bases else 'functionals'}"
     names = [column for source in sources for column in source.column_names]
-    features = columns_by_split(sources, data, data_args, args, ("train", "validation", "test"))
+    features = columns_by_split(sources, data, args, ("train", "validation", "test"))
     check_columns(features["train"], names)
     logger.info("Fitting a %s on %d clips, %d columns", model_type, *features["train"].shape)
     forest, chosen, best = _choose(data, features, args)
@@ -71,6 +71,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         (),
         explanation,
         importances,
+        bases=bases,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

@@ -11,7 +11,8 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
-from hf_ser.data.splits import DataArguments, decoded
+from hf_ser.audio import Preprocessing
+from hf_ser.data.splits import decoded
 from hf_ser.errors import SerError
 from hf_ser.evaluation import load_classifier, predict_logits, softmax
 from hf_ser.hybrids.convert import from_forest, from_lightgbm
@@ -73,16 +74,13 @@ def assemble(
     return HybridForAudioClassification.from_parts(config, [source.model for source in sources], head)
 
 
-def save(
-    hybrid: HybridForAudioClassification, folder: Path, split: Any, data_args: DataArguments, expected: np.ndarray
-) -> None:
+def save(hybrid: HybridForAudioClassification, folder: Path, split: Any, expected: np.ndarray) -> None:
     """Write a hybrid's files, after what was written has been loaded and asked about some clips.
 
     Args:
         hybrid: put together.
         folder: where to.
         split: clips of a prepared dataset.
-        data_args: which dataset.
         expected: their probabilities (clips, classes), as fitted.
 
     Raises:
@@ -92,8 +90,10 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         hybrid.save_pretrained(partial)
-        make_feature_extractor().save_pretrained(partial)
-        _check(partial, split, data_args, expected)
+        extractor = make_feature_extractor()
+        Preprocessing().store(extractor)  # each source has its own
+        extractor.save_pretrained(partial)
+        _check(partial, split, expected)
         (folder / "config.json").unlink(missing_ok=True)  # without it nothing loads, until all files are there
         for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
             os.replace(path, folder / path.name)
@@ -109,12 +109,12 @@ def remove(folder: Path) -> None:
         path.unlink()
 
 
-def _check(folder: Path, split: Any, data_args: DataArguments, expected: np.ndarray) -> None:
+def _check(folder: Path, split: Any, expected: np.ndarray) -> None:
     if len(split) == 0:
         return
     rows = np.linspace(0, len(split) - 1, min(_CHECKED, len(split))).astype(int)
     some = split.select(rows)
-    clips = decoded(some, data_args.uncut())
+    clips = decoded(some)
     model, extractor = load_classifier(str(folder))
     order, logits = predict_logits(
         model, extractor, some["duration"], lambda numbers: clips[numbers]["waveform"], progress=False

@@ -2,19 +2,22 @@
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
 
+from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
 from hf_ser.evaluation import Explanation, apply_temperature, write_run
 from hf_ser.evaluation.results import RESULTS
 from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.bases import Base
 from hf_ser.hybrids.model import remove, save
 from hf_ser.models import HybridForAudioClassification
+from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.training.run import describe, score_trained
 
 
@@ -33,6 +36,7 @@ class Fit:
         explanation: for the report.
         importances: rows of importances.csv.
         booster: LightGBM's own, for booster.txt.
+        bases: what it is made of; whatever they were trained on, it was trained on.
     """
 
     model_type: str
@@ -45,6 +49,7 @@ class Fit:
     explanation: Explanation
     importances: Sequence[dict[str, Any]]
     booster: lightgbm.Booster | None = None
+    bases: Sequence[Base] = ()
 
 
 def write_hybrid(
@@ -74,8 +79,7 @@ def write_hybrid(
     for old in (RESULTS, "booster.txt", "importances.csv"):
         (folder / old).unlink(missing_ok=True)
     remove(folder)
-    its = data.assignment
-    write_assignment(folder / SPLITS_FILE, replace(its, splits=its.splits | dict.fromkeys(fit.taught, "train")))
+    _write_splits(folder, data, fit)
     if fit.booster is not None:
         fit.booster.save_model(folder / "booster.txt")
     if fit.importances:
@@ -84,12 +88,25 @@ def write_hybrid(
             writer.writeheader()
             writer.writerows(fit.importances)
     if fit.assemble is not None:
-        results["preprocessing"] |= DataArguments().audio_options  # the sources cut clips, each as it was taught
+        results["preprocessing"] |= asdict(Preprocessing())  # each source has its own
         test = data.splits["test"]
         expected = apply_temperature(fit.predict("test"), temperature or 1.0) if len(test) else np.zeros((0, 0))
         hybrid = fit.assemble(temperature)
-        save(hybrid, folder, test, data_args, expected)
+        if data_args.merge_calm:
+            hybrid.config.merged_labels = MERGED_CALM
+        save(hybrid, folder, test, expected)
         told = [{key: its for key, its in source.items() if key != "model"} for source in hybrid.config.sources]
         results["training"]["sources"] = told
     write_run(folder, results, predictions, explanation=fit.explanation)
     return results
+
+
+def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
+    """Put down as train what was fitted on, and what the bases were trained on elsewhere."""
+    splits, hashes = dict(data.assignment.splits), data.hashes
+    for base in fit.bases:
+        elsewhere = [clip for clip, split in (base.splits or {}).items() if split == "train" and clip not in splits]
+        splits |= dict.fromkeys(elsewhere, "train")
+        hashes |= {clip: base.hashes[clip] for clip in elsewhere if clip in base.hashes}
+    splits |= dict.fromkeys(fit.taught, "train")
+    write_assignment(folder / SPLITS_FILE, replace(data.assignment, splits=splits), hashes)

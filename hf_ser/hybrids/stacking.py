@@ -6,10 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from hf_ser.data.seen import marks_of_split
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.evaluation import Explanation
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.bases import Base, StackError, check_leaks, describe_bases, open_bases, probabilities, untold
+from hf_ser.hybrids.bases import (
+    Base,
+    StackError,
+    check_leaks,
+    checked_by_name,
+    describe_bases,
+    open_bases,
+    probabilities,
+    untold,
+)
 from hf_ser.hybrids.columns import SourceError, check_columns, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
@@ -47,9 +57,8 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
     fit_on = "train" if args.allow_leak else "validation"
     fitting = data.splits[fit_on]
     bases = open_bases(args, data_args)
-    tested = list(data.splits["test"]["id"])
     for base in bases:
-        check_leaks(base, list(fitting["id"]), tested, args.allow_leak)
+        check_leaks(base, marks_of_split(fitting), marks_of_split(data.splits["test"]), args.allow_leak)
     classes = known_classes(data, fit_on, args.meta)
     names = [f"{base.name}.{data.labels[index]}" for base in bases for index in classes]
     splits = dict.fromkeys((fit_on, "validation", "test"))
@@ -83,12 +92,13 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
         },
         predict,
         _assembler(bases, fitted, data, classes, data_args, args),
-        _notes(bases, args),
+        _notes(bases, data, args),
         # A model that is evaluated or stacked later must not take these for clips that this one has not heard.
         () if args.meta == "mean" else fitting["id"],
         explanation,
         importances,
         fitted.booster,
+        bases,
     )
     return write_hybrid(data, data_args, args, name, fit)
 
@@ -175,9 +185,9 @@ def _parameters(bases: list[Base], fitted: Fitted) -> int | None:
     return sum(known) + fitted.parameters if len(known) == len(bases) else None
 
 
-def _notes(bases: list[Base], args: HybridArguments) -> list[str]:
+def _notes(bases: list[Base], data: SplitData, args: HybridArguments) -> list[str]:
     notes = [LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
-    return notes + untold(bases, "stack")
+    return notes + untold(bases, "stack") + checked_by_name(bases, data)
 
 
 def _explain(

@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, Wav2Vec2FeatureExtractor
 
-from .recordings import SAMPLING_RATE
+from .decoder import SAMPLING_RATE
+from .preprocessing import Preprocessing
+from .windows import MIN_DURATION_S
 
 
 def takes_attention_mask(config: PreTrainedConfig) -> bool:
@@ -15,7 +17,7 @@ def takes_attention_mask(config: PreTrainedConfig) -> bool:
     return getattr(config, "feat_extract_norm", "layer") == "layer"
 
 
-def min_samples(config: PreTrainedConfig) -> int:
+def fewest_samples(config: PreTrainedConfig) -> int:
     """The fewest samples that the model can take: its receptive field, and one whole span of its time masking."""
     frames = max(1, int(getattr(config, "mask_time_length", 1)) if getattr(config, "mask_time_prob", 0) > 0 else 1)
     samples = frames
@@ -23,6 +25,15 @@ def min_samples(config: PreTrainedConfig) -> int:
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
+
+
+def min_samples(config: PreTrainedConfig) -> int:
+    """The fewest samples that the model is given, shorter clips being padded: `fewest_samples`, and 0.1 s.
+
+    The last window of a recording, or what trimming leaves of a clip, may be as short as a sample, of which no
+    spectrogram can be made.
+    """
+    return max(fewest_samples(config), round(MIN_DURATION_S * SAMPLING_RATE))
 
 
 def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) -> dict[str, torch.Tensor]:
@@ -62,11 +73,12 @@ def takes_any_length(config: PreTrainedConfig, extractor: Any) -> bool:
     return takes_attention_mask(config) and bool(extractor.return_attention_mask)
 
 
-def heard_s(model: Any) -> float | None:
-    """Seconds of a clip beyond which a model, or one of a hybrid's, hears nothing; None where all hear the whole."""
+def max_input_s(model: Any, preprocessing: Preprocessing) -> float | None:
+    """Seconds of a clip beyond which a model, or one of a hybrid's, uses nothing; None where all use the whole."""
     parts = [(source.settings, source.model) for source in getattr(model, "sources", ())] or [(None, model)]
     limits = [getattr(settings, "duration_s", None) for settings, _ in parts]
     limits += [getattr(part.config, "duration_s", None) for _, part in parts if part is not None]
+    limits.append(preprocessing.duration_s)
     return min((limit for limit in limits if limit), default=None)
 
 

@@ -14,10 +14,10 @@ from .audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from .audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from .cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
 from .companion import CompanionConfig, CompanionModel
+from .decoder import SAMPLING_RATE
 from .encoder_inputs import min_samples, takes_attention_mask
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
-from .recordings import SAMPLING_RATE
 from .trimming import loud_part
 
 COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {

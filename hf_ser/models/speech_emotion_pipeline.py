@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from transformers import Pipeline
 
+from .audio_errors import AudioError
+from .audio_sources import describe
+from .decoder import SAMPLING_RATE
 from .encoder_inputs import (
     batches_by_length,
-    heard_s,
     keep_classifier_inputs,
+    max_input_s,
     min_samples,
     model_inputs,
     takes_any_length,
 )
-from .recordings import MIN_DURATION_S, SAMPLING_RATE, RecordingError, describe, is_silent, read_windows
+from .preprocessing import Preprocessing, complete_preprocessing
+from .windows import Window, WindowPlan, check_seconds, read_windows
 
-# A recording of at most so many seconds is heard at once, unless window_s is given, and longer ones in windows. Of
-# models that hear only the first seconds of a clip, windows are as long as that, and twice as much is heard at once:
-# clips of the corpora get the answer that the model was trained and scored to give.
-WHOLE_S, WINDOW_S = 30.0, 10.0
 # What config.json says, so that pipeline("audio-classification", ...) takes the class below, with trust_remote_code.
 CUSTOM_PIPELINES = {
     "audio-classification": {
@@ -40,8 +40,8 @@ _AHEAD = 8  # batches whose recordings are decoded together, while the model wor
 class _Window:
     start_s: float
     end_s: float
-    waveform: np.ndarray
     silent: bool
+    waveform: np.ndarray  # (samples,), preprocessed
     probabilities: Any = None  # (labels,)
     embedding: Any = None  # (dim,)
 
@@ -52,7 +52,7 @@ class _Answer:
 
     name: str
     windows: list[_Window] = field(default_factory=list)
-    error: RecordingError | None = None
+    error: AudioError | None = None
 
 
 class SpeechEmotionPipeline(Pipeline):
@@ -72,6 +72,9 @@ class SpeechEmotionPipeline(Pipeline):
         if rate != SAMPLING_RATE:
             got = "none" if rate is None else f"one for {rate} Hz"
             raise ValueError(f"feature_extractor: got {got}; expected one for {SAMPLING_RATE} Hz.")
+        commit = getattr(self.model.config, "_commit_hash", None)
+        complete_preprocessing(self.model, self.feature_extractor, str(self.model.name_or_path), commit)
+        self.preprocessing = Preprocessing.of(self.feature_extractor)
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:
         # None means the default: of the others it has a meaning of its own, which a call may go back to.
@@ -80,8 +83,7 @@ class SpeechEmotionPipeline(Pipeline):
         if unknown:
             raise ValueError(f"{unknown[0]}: got an unknown parameter; expected one of {', '.join(PARAMETERS)}.")
         for name in ("window_s", "stride_s"):
-            if given.get(name) is not None and not given[name] >= MIN_DURATION_S:
-                raise ValueError(f"{name}: got {given[name]}; expected at least {MIN_DURATION_S} s.")
+            check_seconds(name, given.get(name))
         if given.get("top_k") is not None and (type(given["top_k"]) is not int or given["top_k"] < 1):
             raise ValueError(f"top_k: got {given['top_k']!r}; expected a whole number from 1, or None for all labels.")
         if given.get("on_error", "raise") not in ("raise", "report"):
@@ -109,7 +111,7 @@ class SpeechEmotionPipeline(Pipeline):
             for other iterables an iterator. What cannot be used is `{"error", "reason"}`.
 
         Raises:
-            RecordingError: one recording that cannot be used: not found, undecodable, too short or silent.
+            AudioError: one recording that cannot be used: not found, undecodable, too short or silent.
         """
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
         if batch_size < 1:
@@ -125,7 +127,7 @@ class SpeechEmotionPipeline(Pipeline):
 
     def _classify(self, sources: Iterable[Any], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
         """Answers in the order of the sources; recordings are decoded ahead of the model, a few batches at a time."""
-        events = _events(sources, options, heard_s(self.model))
+        events = self._events(sources, options)
 
         def take() -> list[_Window | _Answer]:
             taken: list[_Window | _Answer] = []
@@ -137,16 +139,39 @@ class SpeechEmotionPipeline(Pipeline):
 
         taken = take()
         if len(taken) < batch_size * _AHEAD:  # there is no more, and nothing that a thread could do meanwhile
-            yield from self._hear(taken, batch_size, options)
+            yield from self._answers(taken, batch_size, options)
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
             while taken:
                 coming = pool.submit(take)
-                yield from self._hear(taken, batch_size, options)
+                yield from self._answers(taken, batch_size, options)
                 taken = coming.result()
 
-    def _hear(self, taken: Sequence[_Window | _Answer], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
-        """The answers of which all windows have been heard, after hearing these."""
+    def _events(self, sources: Iterable[Any], options: Mapping[str, Any]) -> Iterator[_Window | _Answer]:
+        """The windows of every recording, and after them its answer, which is whole once these are predicted."""
+        plan = WindowPlan.for_model(
+            max_input_s(self.model, self.preprocessing), options.get("window_s"), options.get("stride_s")
+        )
+        for source in sources:
+            answer = _Answer(describe(source))
+            try:
+                for window in read_windows(source, plan):
+                    event = self._prepared(window)
+                    answer.windows.append(event)
+                    yield event
+            except AudioError as error:
+                answer.error = error
+            yield answer
+
+    def _prepared(self, window: Window) -> _Window:
+        silent = window.silent
+        waveform = _NOTHING if silent else self.preprocessing(window.waveform)
+        return _Window(window.start_s, window.end_s, silent, waveform)
+
+    def _answers(
+        self, taken: Sequence[_Window | _Answer], batch_size: int, options: Mapping[str, Any]
+    ) -> Iterator[Any]:
+        """Predict the windows among these, and give the answers that follow theirs."""
         windows = [event for event in taken if isinstance(event, _Window)]
         self._predict(windows, batch_size, bool(options.get("return_embeddings")))
         for event in taken:
@@ -170,14 +195,12 @@ class SpeechEmotionPipeline(Pipeline):
             if hook is not None:
                 hook.remove()
         for window in windows:
-            window.waveform = _NOTHING  # heard
+            window.waveform = _NOTHING  # predicted
 
     def preprocess(self, input_: Any, **preprocess_parameters: Any) -> Any:
         """Waveforms (samples,) at 16 kHz -> the model's inputs, padded to one length and to its floor."""
-        # The last window of a recording may be as short as a sample, which spectrograms cannot be made of.
-        floor = max(min_samples(self.model.config), round(MIN_DURATION_S * SAMPLING_RATE))
         extractor: Any = self.feature_extractor
-        inputs = model_inputs(extractor, input_, floor)
+        inputs = model_inputs(extractor, input_, min_samples(self.model.config))
         if not str(self.model.config.model_type).startswith("ser-"):  # these have frontends of float32
             name = extractor.model_input_names[0]
             inputs[name] = inputs[name].to(self.model.dtype)
@@ -201,18 +224,15 @@ class SpeechEmotionPipeline(Pipeline):
             part.save_pretrained(save_directory, **kwargs)  # type: ignore[union-attr]
 
     def _finish(self, answer: _Answer, options: Mapping[str, Any]) -> Any:
-        heard = [window for window in answer.windows if not window.silent]
-        error = answer.error
-        if error is None and not heard:
-            error = RecordingError("silent", answer.name, "silence", "a voice")
-        if error is not None:
+        if answer.error is not None:
             if options["on_error"] == "raise":
-                raise error
-            return {"error": str(error), "reason": error.reason}
+                raise answer.error
+            return {"error": str(answer.error), "reason": answer.error.reason}
+        sounding = [window for window in answer.windows if not window.silent]
         top_k = options.get("top_k")
-        lengths = np.asarray([window.end_s - window.start_s for window in heard])
+        lengths = np.asarray([window.end_s - window.start_s for window in sounding])
         weights = lengths / lengths.sum()
-        scores = self._ranked(weights @ np.stack([window.probabilities for window in heard]), top_k)
+        scores = self._ranked(weights @ np.stack([window.probabilities for window in sounding]), top_k)
         if not options.get("return_timeline") and not options.get("return_embeddings"):
             return scores
         whole: dict[str, Any] = {"scores": scores}
@@ -227,33 +247,13 @@ class SpeechEmotionPipeline(Pipeline):
                 for window in answer.windows
             ]
         if options.get("return_embeddings"):
-            whole["embedding"] = weights @ np.stack([window.embedding for window in heard])
+            whole["embedding"] = weights @ np.stack([window.embedding for window in sounding])
         return whole
 
     def _ranked(self, probabilities: Any, top_k: int | None) -> list[dict[str, Any]]:
         names: Any = self.model.config.id2label
         order = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": names[int(index)], "score": float(probabilities[index])} for index in order]
-
-
-def _events(sources: Iterable[Any], options: Mapping[str, Any], heard: float | None) -> Iterator[_Window | _Answer]:
-    """The windows of every recording, and after them its answer, which is whole once these have been heard."""
-    asked = options.get("window_s")
-    window_s = float(asked or heard or WINDOW_S)
-    whole_s = asked or (2 * heard if heard else WHOLE_S)
-    stride_s = float(options.get("stride_s") or window_s / 2)
-    if stride_s > window_s:
-        raise ValueError(f"stride_s: got {stride_s}; expected at most window_s, which is {window_s}.")
-    for source in sources:
-        answer = _Answer(describe(source))
-        try:
-            for start_s, end_s, waveform in read_windows(source, window_s, stride_s, whole_s):
-                window = _Window(start_s, end_s, waveform, is_silent(waveform))
-                answer.windows.append(window)
-                yield window
-        except RecordingError as error:
-            answer.error = error
-        yield answer
 
 
 def _is_one(inputs: Any) -> bool:

@@ -111,6 +111,10 @@ class SerTrainingArguments(TrainingArguments):
         default="auto",
         metadata={"help": "bf16, fp16 or fp32; auto: bf16 where computed natively, else fp16 on CUDA, else fp32"},
     )
+    # A loss that is not finite ends the training, so that the Trainer need not look for one at every batch.
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "leave losses that are not finite out of the log"}
+    )
     loss: str = field(default="cross_entropy", metadata={"help": "cross_entropy or focal"})
     focal_gamma: float = field(default=2.0, metadata={"help": "how much less clips weigh that are right already"})
     label_smoothing: float = field(default=0.0, metadata={"help": "share of the target spread over all classes"})

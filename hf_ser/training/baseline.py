@@ -82,13 +82,13 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    write_assignment(folder / SPLITS_FILE, data.assignment)
+    write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
     write_run(folder, results, predictions)
     return results
 
 
 def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
-    items, frontend = decoded(split, args), LogMel()
+    items, frontend = decoded(split, args.steps), LogMel()
     starts = tqdm(range(0, len(split), 64), desc=f"Log-mels of {name}")
     return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
 

@@ -11,6 +11,7 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 from hf_ser.evaluation import label_names, missing_weights, quiet_loading
+from hf_ser.local_or_hub import refuse_missing
 from hf_ser.models import CompanionConfig
 from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.layers import HEAD
@@ -51,6 +52,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
     mapping: Any = args.key_mapping or {}
+    refuse_missing(name, "--model_name_or_path", ModelError, "the folder of a checkpoint")
     try:
         stored = AutoConfig.from_pretrained(name, **source)
         _check_kind(name, stored)

@@ -1,6 +1,8 @@
 """A training run: Trainer, best checkpoint, and the model folder that it leaves."""
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel,
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
+from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
 from hf_ser.evaluation import (
     Predictions,
@@ -30,6 +33,7 @@ from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe
 from hf_ser.evaluation.sources import clip_columns
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
+from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.collator import AudioCollator
@@ -40,6 +44,8 @@ from hf_ser.training.output_dir import SETTINGS, check_settings, claim_output_di
 from hf_ser.training.preflight import check_arguments, check_clips, check_disk
 from hf_ser.training.streaming import streamed
 from hf_ser.training.trainer import SerTrainer
+
+logger = logging.getLogger(__name__)
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -58,6 +64,7 @@ def make_trainer(
     Training clips come from the stream where `data` has one. They are augmented where `augmentation` says so;
     validation clips never are.
     """
+    _tell_steps(model, extractor, data_args)
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
@@ -66,24 +73,24 @@ def make_trainer(
     if data.stream is not None:
         train_dataset, collator = streamed(data, args, data_args, collator)
     else:
-        train_dataset = decoded(data.splits["train"], data_args)
+        train_dataset = decoded(data.splits["train"], data_args.steps)
         if args.augmentation:
             seed = args.seed if args.data_seed is None else args.data_seed
             train_dataset = AugmentedDataset(train_dataset, make_transforms(args.augmentation), seed)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = data.splits["validation"]
-    by_length = np.argsort(lengths(validation, data_args), kind="stable")[::-1]
+    by_length = np.argsort(lengths(validation, data_args.steps), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
     return SerTrainer(
         model=model,
         args=args,
         # Of the clips as they are before augmentation, which hardly changes them. Where silence is cut, they cost a
         # pass over the clips.
-        lengths=lengths(data.splits["train"], data_args) if grouped else [],
+        lengths=lengths(data.splits["train"], data_args.steps) if grouped else [],
         train_dataset=train_dataset,
         # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
-        eval_dataset=decoded(validation.select(by_length), data_args),
+        eval_dataset=decoded(validation.select(by_length), data_args.steps),
         processing_class=extractor,
         data_collator=collator,
         compute_loss_func=_loss(args, data),
@@ -112,6 +119,7 @@ def train(
         data = load_splits(data_args)
     check_clips(data, args)
     model, extractor = build_model(model_args, data.labels)
+    data_args = with_model_steps(data_args, extractor)
     check_disk(model, args)
     trainer = make_trainer(model, extractor, data, args, data_args)
     if trainer.is_world_process_zero():
@@ -120,6 +128,22 @@ def train(
     adapter = model_args.save_adapter and trainer.is_world_process_zero()
     trainer.model = merge_lora(trainer.model, Path(str(args.output_dir)) if adapter else None)
     return trainer, finish(trainer, data, args, data_args, Path(str(args.output_dir)).name)
+
+
+def with_model_steps(data_args: DataArguments, extractor: Any) -> DataArguments:
+    """What is done to clips: as a checkpoint's folder says, unless the arguments say otherwise."""
+    own = Preprocessing.of(extractor)
+    steps = replace(own, **data_args.steps.steps)
+    if own.steps:
+        logger.info("Recordings are preprocessed as the checkpoint says: %s", steps.steps)
+    return data_args.with_steps(steps)
+
+
+def _tell_steps(model: PreTrainedModel, extractor: Any, data_args: DataArguments) -> None:
+    """Put what is done to clips and classes into the model's parts, whose folder tells it to whatever loads it."""
+    data_args.steps.store(extractor)
+    if data_args.merge_calm:
+        model.config.merged_labels = MERGED_CALM
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
@@ -145,7 +169,7 @@ def finish(
     results = describe_run(trainer, data, data_args, name)
 
     def probabilities(split: str) -> np.ndarray:
-        return softmax(_predict(trainer, model, extractor, data.splits[split], data_args))
+        return softmax(_predict(trainer, model, extractor, data.splits[split]))
 
     results["splits"], predictions, temperature = score_trained(data, probabilities, args.calibrate)
     if trainer.is_world_process_zero():
@@ -156,7 +180,7 @@ def finish(
         for left_behind in ("training_args.bin", SETTINGS):
             (folder / left_behind).unlink(missing_ok=True)
         write_json(folder / "training_history.json", trainer.state.log_history)
-        write_assignment(folder / SPLITS_FILE, data.assignment)
+        write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
         write_run(folder, results, predictions, history=trainer.state.log_history)
     return results
 
@@ -191,9 +215,9 @@ def score_trained(
     return scores, predictions, temperature
 
 
-def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: Any, args: DataArguments) -> np.ndarray:
+def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: Any) -> np.ndarray:
     """Logits of a split's clips (clips, classes), each process computing its share."""
-    items = decoded(split, args)
+    items = decoded(split)
     rows, logits = predict_logits(
         model,
         extractor,

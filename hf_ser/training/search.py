@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from transformers import EvalPrediction, Trainer, TrainerCallback, set_seed
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
@@ -36,6 +36,7 @@ from hf_ser.training.search_space import (
     with_values,
 )
 from hf_ser.training.search_study import begin, direction, record, stored
+from hf_ser.training.trainer import DivergedError
 
 logger = logging.getLogger(__name__)
 
@@ -221,6 +222,8 @@ def _train(settings: Mapping[str, Any], data: SplitData, trial: Any) -> float:
     watch, out_of_memory = _Watch(trial, arguments[2]), False
     try:
         _fit(arguments, data, watch)
+    except DivergedError as error:
+        raise TrialError(error.what) from error
     except (RuntimeError, MemoryError) as error:
         out_of_memory = isinstance(error, MemoryError) or should_reduce_batch_size(error)
         if not out_of_memory:
@@ -239,7 +242,6 @@ def _fit(arguments: Arguments, data: SplitData, watch: _Watch) -> None:
     set_seed(args.seed)
     model, extractor = build_model(model_args, data.labels)
     trainer = make_trainer(model, extractor, data, args, data_args)
-    trainer.compute_metrics = _finite(trainer.compute_metrics)
     trainer.add_callback(watch)
     trainer.train()
     if not watch.values:
@@ -251,18 +253,6 @@ def _remove_empty(folder: Path) -> None:
     for path in (folder, folder.parent):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
-
-
-def _finite(compute_metrics: Any) -> Callable[[EvalPrediction], dict[str, float]]:
-    """A metric that tells apart a model that has diverged from predictions that are wrong in another way."""
-
-    def checked(prediction: EvalPrediction) -> dict[str, float]:
-        logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-        if not np.isfinite(logits).all():
-            raise TrialError("the model's outputs are not finite; the training diverged")
-        return compute_metrics(prediction)
-
-    return checked
 
 
 def _refuse_runs(folder: Path, args: SerTrainingArguments) -> None:

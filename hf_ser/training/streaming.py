@@ -1,6 +1,6 @@
 """Training clips from a stream: which clips, in which order, and decoded where they are needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datasets
@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import load_audio
+from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data.splits import DataArguments, DatasetError, SplitData
 from hf_ser.training.arguments import SerTrainingArguments
 from hf_ser.training.augmentation import augment_clip, make_transforms
@@ -99,22 +99,20 @@ class StreamCollator:
 
     Args:
         collator: what pads waveforms.
-        audio_options: how clips are cut, for `load_audio`.
+        steps: what is done to a clip first.
         transforms: what `make_transforms` gives; none to leave clips as they are.
         seed: of the augmentation.
     """
 
-    def __init__(
-        self, collator: AudioCollator, audio_options: Mapping[str, Any], transforms: Sequence[Any], seed: int
-    ) -> None:
-        self.collator, self.audio_options, self.transforms, self.seed = collator, audio_options, transforms, seed
+    def __init__(self, collator: AudioCollator, steps: Preprocessing, transforms: Sequence[Any], seed: int) -> None:
+        self.collator, self.steps, self.transforms, self.seed = collator, steps, transforms, seed
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return what the collator makes of the waveforms."""
         return self.collator([its if "waveform" in its else self._decoded(its) for its in examples])
 
     def _decoded(self, example: dict[str, Any]) -> dict[str, Any]:
-        waveform = load_audio(example["audio"], **self.audio_options)
+        waveform = self.steps(load_audio(example["audio"]))
         if self.transforms:
             place = {name: example[name] for name in ("epoch", "number")}
             waveform = augment_clip(waveform, self.transforms, seed=self.seed, **place)
@@ -153,4 +151,4 @@ def streamed(
         drop_last=args.dataloader_drop_last,
     )
     transforms = make_transforms(args.augmentation) if args.augmentation else []
-    return clips, StreamCollator(collator, data_args.audio_options, transforms, seed)
+    return clips, StreamCollator(collator, data_args.steps, transforms, seed)

@@ -1,23 +1,34 @@
-"""`Trainer` with batches of similar length, mixup, and the one-cycle learning rate."""
+"""`Trainer` with batches of similar length, mixup, the one-cycle learning rate, and an end where training diverges."""
 
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate.data_loader import IterableDatasetShard
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer
+from transformers import EvalPrediction, Trainer
+from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
+from hf_ser.errors import SerError
 from hf_ser.training.arguments import SerTrainingArguments
 from hf_ser.training.layers import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.mixup import Mix
 from hf_ser.training.schedules import one_cycle
 
 _WINDOW = 50  # batches whose clips are sorted together
+
+
+class DivergedError(SerError):
+    """A training whose loss, outputs or weights are no longer finite; `what` says so without the remedy."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what = what
+        super().__init__(f"{what}. {remedy}")
 
 
 class LengthGroupedSampler(Sampler[int]):
@@ -60,6 +71,9 @@ class SerTrainer(Trainer):
     The stock Trainer would read a column of the dataset for each comparison, which here decodes audio. Training
     batches are mixed where `mixup_alpha` is not 0; the learning rate makes one cycle where `one_cycle` is true.
 
+    Training ends with `DivergedError` at the first step whose loss is not finite, before its optimizer step, at a
+    validation pass with outputs that are not, and before weights that are not would be saved.
+
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
         kwargs: the Trainer's.
@@ -72,6 +86,76 @@ class SerTrainer(Trainer):
         self._lengths = lengths
         model: Any = self.model
         self.trainable_parameters = sum(its.numel() for its in model.parameters() if its.requires_grad)
+        self._step_loss: torch.Tensor | float = 0.0
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The Trainer's step; the loss of a whole optimizer step is looked at once, by all processes together.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
+        loss = super().training_step(*args, **kwargs)
+        self._step_loss = self._step_loss + loss  # of all its batches, so that one that is not finite shows
+        if self.accelerator.sync_gradients:
+            total, self._step_loss = self._step_loss, 0.0
+            # Only one process may have met the bad clip; if it ended alone, the others would wait for it.
+            value = float(self.accelerator.reduce(total) if self.args.world_size > 1 else total)
+            if not math.isfinite(value):
+                raise self._diverged(f"the training loss is {value}", self.state.global_step + 1)
+        return loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's loop.
+
+        Raises:
+            DivergedError: logits or loss are not finite.
+        """
+        compute_metrics = self.compute_metrics
+
+        def checked(prediction: EvalPrediction, **options: Any) -> dict[str, float]:
+            outputs = prediction.predictions
+            logits = outputs[0] if isinstance(outputs, tuple) else outputs
+            if not np.isfinite(logits).all():
+                raise self._diverged("the model's outputs in validation are not finite", self.state.global_step)
+            assert compute_metrics is not None
+            return compute_metrics(prediction, **options)
+
+        self.compute_metrics = None if compute_metrics is None else checked
+        try:
+            output = super().evaluation_loop(*args, **kwargs)
+        finally:
+            self.compute_metrics = compute_metrics
+        losses = [value for name, value in (output.metrics or {}).items() if name.endswith("_loss")]
+        for loss in losses:
+            if not math.isfinite(loss):
+                raise self._diverged(f"the validation loss is {loss}", self.state.global_step)
+        return output
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, alone or within a checkpoint.
+
+        Raises:
+            DivergedError: weights are not finite; nothing is written.
+        """
+        model: Any = self.model
+        weights = [its.detach() for its in model.parameters() if its.is_floating_point()]
+        if not all(torch.stack([its.isfinite().all() for its in weights]).tolist()):
+            raise self._diverged("weights are not finite", self.state.global_step)
+        super().save_model(output_dir, _internal_call)
+
+    def _diverged(self, what: str, step: int) -> DivergedError:
+        args = self.args
+        rate = args.learning_rate if self.lr_scheduler is None else self._get_learning_rate()
+        remedy = f"Lower --learning_rate (its peak is {args.learning_rate:g})"
+        if args.fp16:
+            remedy += ", or replace --fp16 by --bf16, whose numbers reach further"
+        output = str(args.output_dir)
+        last = get_last_checkpoint(output) if Path(output).is_dir() else None
+        kept = "no checkpoint was saved before" if last is None else f"the last checkpoint, {last}, is from before"
+        place = f"step {step} (epoch {self.state.epoch or 0:.2f}, learning rate {rate:g})"
+        return DivergedError(
+            f"the training diverged: {what} at {place}", f"{remedy}, and start again with --overwrite true; {kept}."
+        )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         args = self.args

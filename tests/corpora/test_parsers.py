@@ -118,7 +118,7 @@ NAMES = {
 def expected_utterance(corpus, stem, path):
     """What the canonical stem says, read by slicing where the parsers match patterns."""
     if corpus == "ravdess":
-        _, channel, emotion, intensity, statement, _, actor = stem.split("-")
+        modality, channel, emotion, intensity, statement, _, actor = stem.split("-")
         return Utterance(
             path=path,
             corpus="ravdess",
@@ -130,6 +130,8 @@ def expected_utterance(corpus, stem, path):
             intensity={"01": "normal", "02": "strong"}[intensity],
             channel={"01": "speech", "02": "song"}[channel],
             text=RAVDESS_STATEMENTS[statement],
+            performance=stem[3:],
+            rank=0 if modality == "03" else 1,
         )
     if corpus == "crema_d":
         age, gender = demographics(int(stem[:4]))

@@ -21,7 +21,8 @@ def refused(corpus: str, path: str, reason: str, *, named: bool = True) -> Quara
     if not named:
         return Quarantined(corpus, path, reason, "got this; expected that")
     its = CORPORA[corpus].parse(Path("/data") / corpus / path)
-    return Quarantined(corpus, path, reason, "got this; expected that", its.id, its.channel, its.speaker, its.emotion)
+    said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
+    return Quarantined(corpus, path, reason, "got this; expected that", *said)
 
 
 RESULT = ScanResult(
@@ -101,10 +102,23 @@ def test_a_song_that_was_refused_was_found_too():
 
 
 def test_more_than_published_is_missing_nothing():
-    extra = [clip("ravdess", f"Actor_01/0{modality}-01-01-01-01-01-01.wav") for modality in (1, 3)]
-    extra += [clip("ravdess", f"Actor_01/0{modality}-01-01-01-02-01-01.wav") for modality in (1, 3)]
-    extra += [clip("ravdess", "Actor_01/03-01-01-01-01-02-01.wav")]
-    assert by_key(report.count(ScanResult(extra, [])))["speech", "ravdess_01", "neutral"] == (4, 5, 5, 0)
+    sentences = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+    extra = [clip("crema_d", f"1002_{sentence}_NEU_XX.wav") for sentence in sentences]  # CREMA-D lacks one of these
+    assert by_key(report.count(ScanResult(extra, [])))["speech", "crema_d_1002", "neutral"] == (11, 12, 12, 0)
+
+
+def test_two_releases_of_one_performance_count_once():
+    kept = [clip("ravdess", "Actor_01/03-01-01-01-01-01-01.wav"), clip("ravdess", "01-01-01-01-01-02-01.wav")]
+    bad = [
+        refused("ravdess", "Actor_01/01-01-01-01-01-01-01.wav", "duplicate_performance"),
+        refused("ravdess", "Actor_01/03-01-01-01-01-02-01.wav", "silent"),
+        refused("ravdess", "Actor_01/03-01-01-01-02-01-01.wav", "silent"),
+        refused("ravdess", "Actor_01/01-01-01-01-02-01-01.wav", "silent"),
+    ]
+    result = ScanResult(kept, bad)
+    assert by_key(report.count(result))["speech", "ravdess_01", "neutral"] == (4, 3, 2, 1)
+    text = report.format_report(result, report.count(result), {"ravdess": 0}, {})
+    assert "1 duplicate_performance, 3 silent" in text
 
 
 def test_a_recording_with_a_damaged_copy_is_found_once(tmp_path, noise, encode, put):

@@ -158,12 +158,14 @@ def test_details_say_what_was_got_and_expected(odd_result):
     assert details[f"Actor_01/{take(3, 2)}.wav"] == "got 0 samples; expected at least 1 sample"
     assert (
         details[f"Actor_01/{take(4)}.wav"]
-        == "got 7950 frames, cut short (100 bytes are missing); expected the whole recording"
+        == "got 7950 frames of 8000, cut short (100 bytes are missing); expected the whole recording"
     )
     assert details[f"Actor_01/{take(4, 2, 2)}.wav"].startswith("got a Git LFS pointer instead of the recording")
     assert details[f"Actor_01/{take(5)}.wav"] == "got 1 NaN or infinite samples of 8000; expected finite samples"
     assert details[f"Actor_01/{take(5, 2, 2)}.wav"] == "got 0.250 s; expected at least 0.3 s"
-    assert details[f"Actor_01/{take(2, 2)}.wav"] == "largest sample 0.000977 of full scale; expected at least -60 dBFS"
+    assert details[f"Actor_01/{take(2, 2)}.wav"] == (
+        "got largest sample 0.000977 of full scale; expected at least -60 dBFS"
+    )
     assert (
         details[f"Actor_02/{take(6, actor=2)}.wav"]
         == f"same samples as ravdess/{take(6, 2, actor=2)} (fearful), ravdess/{take(7, actor=2)} (disgust)"
@@ -242,6 +244,41 @@ def test_a_stem_whose_copies_are_all_damaged_is_quarantined_with_each_reason(tmp
     result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
     assert result.clips == []
     assert reasons(result) == {f"a/{take(1)}.wav": "empty", f"b/{take(1)}.wav": "silent"}
+
+
+def test_one_performance_in_two_releases_is_kept_once(tmp_path, noise, encode, put):
+    """RAVDESS's soundtracks (01) are the audio files (03) in another encoding, rate and length."""
+    video, audio = (take(5).replace("03-", modality, 1) for modality in ("01-", "03-"))
+    put(tmp_path / "in/a" / f"{video}.wav", encode(noise(1, 24_000), sampling_rate=48_000))
+    put(tmp_path / "in/b" / f"{audio}.wav", encode(noise(2)))
+    put(tmp_path / "in/c" / f"{audio}.wav", encode(noise(2)))
+    put(tmp_path / "in/c" / f"{video}.flac", encode(noise(3), format="FLAC"))
+    put(tmp_path / "in/a" / f"{take(6)}.wav", encode(noise(4)))
+    result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
+    assert kept(result) == [f"ravdess/{audio}", f"ravdess/{take(6)}"]
+    performance, stem = "duplicate_performance", "duplicate_stem"
+    assert reasons(result) == {f"a/{video}.wav": performance, f"c/{audio}.wav": stem, f"c/{video}.flac": performance}
+    details = {item.path: item.detail for item in result.quarantined}
+    assert details[f"a/{video}.wav"] == f"same performance as b/{audio}.wav"
+    assert {item.performance for item in result.quarantined} == {audio[3:]}
+
+
+def test_the_other_release_is_kept_where_the_preferred_one_cannot_be_used(tmp_path, noise, encode, put):
+    video = take(5).replace("03-", "01-", 1)
+    put(tmp_path / "in" / f"{video}.wav", encode(noise(1)))
+    put(tmp_path / "in" / f"{take(5)}.wav", b"")
+    result = scan_ravdess(tmp_path / "in", tmp_path / "packs")
+    assert kept(result) == [f"ravdess/{video}"] and reasons(result) == {f"{take(5)}.wav": "empty"}
+
+
+def test_the_hash_of_a_recording_is_that_of_its_mono_samples(tmp_path, noise, encode, put):
+    samples = noise(1)
+    expected = hashlib.sha256(samples.tobytes()).hexdigest()
+    twice = np.stack([samples, samples], axis=1)
+    for mono in (samples, samples[:, None], twice, (twice / np.float32(32768)).astype(np.float32)):
+        assert scans.content_sha256(mono) == expected
+    path = put(tmp_path / "x.wav", encode(twice))
+    assert scans.examine(path, Limits())[1] == expected
 
 
 def test_known_misnamings_are_copies_of_the_right_name(tmp_path, noise, encode, put):
@@ -580,7 +617,7 @@ def test_journals_hold_paths_and_numbers_only(tmp_path, noise, encode, put):
     (clip,) = scan_ravdess(tmp_path / "in", tmp_path / "packs").clips
     (journal,) = (tmp_path / "packs").glob("*.json")
     content = json.loads(journal.read_text())
-    where = [str(clip.utterance.path), 0.5, clip.sha256, clip.pack, 0, clip.size]
+    where = [str(clip.utterance.path), 0.5, clip.sha256, clip.pack, 0, clip.size, []]
     assert content["clips"] == [where]
     assert [item["reason"] for item in content["refused"]] == ["empty"]
 

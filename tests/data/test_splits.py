@@ -1,11 +1,13 @@
 import json
+import pickle
+from dataclasses import replace
 
 import datasets
 import numpy as np
 import pytest
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import load_audio
+from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
 from hf_ser.data.splits import (
     DataArguments,
@@ -14,6 +16,7 @@ from hf_ser.data.splits import (
     lengths,
     load_splits,
     read_assignment,
+    read_hashes,
     write_assignment,
 )
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
@@ -86,27 +89,58 @@ def test_other_labels_are_refused(tmp_path, dataset_dir):
 
 
 def test_items_are_the_stored_recordings(dataset_dir):
-    args = DataArguments(dataset=str(dataset_dir))
-    clips = load_splits(args).splits["validation"]
-    for item, row in zip(decoded(clips, args), clips, strict=True):
+    clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["validation"]
+    for item, row in zip(decoded(clips), clips, strict=True):
         np.testing.assert_array_equal(item["waveform"], load_audio(row["audio"]))
         assert item["label"] == row["label"]
     fixed = DataArguments(dataset=str(dataset_dir), duration_s=0.25, normalize=True)
-    for item in decoded(clips, fixed):
+    for item in decoded(clips, fixed.steps):
         assert len(item["waveform"]) == 4000 and np.abs(item["waveform"]).max() <= 1
 
 
 def test_lengths_are_those_of_the_waveforms(dataset_dir):
     clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["test"]
     for changes in ({}, {"trim_db": 20.0}, {"duration_s": 0.25}):
-        args = DataArguments(dataset=str(dataset_dir), **changes)
-        assert lengths(clips, args) == [len(item["waveform"]) for item in decoded(clips, args)]
+        steps = Preprocessing(**changes)
+        assert lengths(clips, steps) == [len(item["waveform"]) for item in decoded(clips, steps)]
 
 
-def test_an_assignment_is_read_back(dataset_dir, tmp_path):
-    its = load_splits(DataArguments(dataset=str(dataset_dir))).assignment
-    write_assignment(tmp_path / "splits.csv", its)
-    assert read_assignment(tmp_path / "splits.csv") == its.splits
+@pytest.mark.parametrize("steps", [Preprocessing(), Preprocessing(trim_db=20.0, normalize=True, duration_s=0.25)])
+def test_decoded_clips_reach_workers_of_any_start_method(dataset_dir, steps):
+    clips = decoded(load_splits(DataArguments(dataset=str(dataset_dir))).splits["validation"], steps)
+    again = pickle.loads(pickle.dumps(clips))
+    np.testing.assert_array_equal(again[0]["waveform"], clips[0]["waveform"])
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_assignment_is_read_back_with_its_hashes(dataset_dir, tmp_path, streaming):
+    data = load_splits(DataArguments(dataset=str(dataset_dir), streaming=streaming))
+    assert data.hashes.keys() == data.assignment.splits.keys()
+    write_assignment(tmp_path / "splits.csv", data.assignment, data.hashes)
+    assert read_assignment(tmp_path / "splits.csv") == data.assignment.splits
+    assert read_hashes(tmp_path / "splits.csv") == data.hashes
+    stored = {row["id"]: row["sha256"] for part in data.splits.values() for row in part.remove_columns("label")}
+    assert data.hashes == stored
+
+
+def test_a_dataset_without_hashes_gives_none(dataset_dir, tmp_path):
+    data = load_splits(DataArguments(dataset=str(dataset_dir)))
+    data = replace(data, splits={split: part.remove_columns("sha256") for split, part in data.splits.items()})
+    write_assignment(tmp_path / "splits.csv", data.assignment, data.hashes)
+    assert read_assignment(tmp_path / "splits.csv") == data.assignment.splits
+    assert read_hashes(tmp_path / "splits.csv") == data.hashes == {}
+
+
+def test_an_assignment_of_an_earlier_version_is_read(tmp_path):
+    path = tmp_path / "splits.csv"
+    path.write_text("id,split\nx/a, the first,train\nx/b,test\n")
+    assert read_assignment(path) == {"x/a, the first": "train", "x/b": "test"} and read_hashes(path) == {}
+    path.write_text("id,split,sha256\nx/a, the first,train,00ff\nx/b,test,\n")
+    assert read_assignment(path) == {"x/a, the first": "train", "x/b": "test"}
+    assert read_hashes(path) == {"x/a, the first": "00ff"}
+    path.write_text("id,split,sha256\nx/a,train\n")
+    with pytest.raises(DatasetError, match="line 2 has too few columns; expected id,split,sha256"):
+        read_hashes(path)
 
 
 def test_across_corpora_only_shared_classes_are_scored(dataset_dir):

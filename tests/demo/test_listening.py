@@ -1,5 +1,6 @@
 """What the page hears: the pipeline's own answers, refusals that name the file and nothing else, no traces left."""
 
+import shutil
 import time
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 import requests
 import soundfile as sf
+from transformers import AutoFeatureExtractor
 
 from hf_ser.audio import load_audio
 from hf_ser.demo import DemoError, app, listen, load_listener, make_examples
 from hf_ser.demo import listening as module
 from hf_ser.labels import EMOTIONS
-from hf_ser.models.recordings import read_windows
+from hf_ser.models.preprocessing import Preprocessing
+from hf_ser.models.windows import WindowPlan, read_windows
 
 
 @pytest.mark.parametrize("name", ["voice.wav", "long.flac"])
@@ -34,20 +37,20 @@ def test_recordings_of_other_rates_and_channels_are_heard_as_one_piece(listener,
     path = tmp_path / "stereo.wav"
     sf.write(path, tone(32.0, 44_100, 2), 44_100)
     heard = listen(listener, path)
-    windows = list(read_windows(path, 10.0, 5.0, 30.0))
-    assert [(its["start"], its["end"]) for its in heard.timeline] == [(start, end) for start, end, _ in windows]
-    np.testing.assert_array_equal(heard.waveform[: len(windows[0][2])], windows[0][2])
+    windows = list(read_windows(path, WindowPlan(10.0, 5.0, 30.0)))
+    assert [(its["start"], its["end"]) for its in heard.timeline] == [(its.start_s, its.end_s) for its in windows]
+    np.testing.assert_array_equal(heard.waveform[: len(windows[0].waveform)], windows[0].waveform)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("text.wav", "text.wav: got no readable audio"),
-        ("empty.wav", "empty.wav: got no readable audio"),
-        ("cut.wav", "cut.wav: got audio that breaks off"),
-        ("silence.wav", "silence.wav: got silence; expected a voice."),
+        ("text.wav", "text.wav: got a file starting b"),
+        ("empty.wav", "empty.wav: got 0 bytes; expected an audio file"),
+        ("cut.wav", "cut.wav: got "),
+        ("silence.wav", "silence.wav: got silence (largest sample 0.0"),
         ("short.wav", "short.wav: got 0.020 s; expected at least 0.1 s of sound."),
-        ("absent.wav", "absent.wav: got no such file; expected a recording."),
+        ("absent.wav", "absent.wav: got no such file; expected an audio file."),
     ],
 )
 def test_what_cannot_be_used_is_named_without_its_place(listener, recordings, name, message):
@@ -62,19 +65,21 @@ def test_recordings_that_are_too_long_are_not_read_to_their_end(listener, record
         listen(listener, recordings / "long.flac")
 
 
-def test_clips_are_cut_as_in_the_training(model_dir, recordings, monkeypatch):
-    results = {"preprocessing": {"trim_db": None, "normalize": False, "duration_s": 0.5, "merge_calm": False}}
-    results |= {"dataset": {"name": "x", "synthetic": ["x"], "train_clips": 7, "train_speakers": 2}}
+def test_clips_are_cut_as_the_models_folder_says(model_dir, recordings, monkeypatch, tmp_path):
+    results = {"dataset": {"name": "x", "synthetic": ["x"], "train_clips": 7, "train_speakers": 2}}
     scored = {"scores": {"uar": 0.5}, "intervals": [{"uar": [0.4, 0.6]}]}
     results |= {"protocol": {"name": "random", "notes": ["clips of one speaker train and test"]}}
     results |= {"splits": {"test": scored}}
     monkeypatch.setattr(module, "model_results", lambda *_: results)
-    listener = load_listener(str(model_dir), device="cpu")
-    assert dict(listener.options) == {"duration_s": 0.5}
+    model = shutil.copytree(model_dir, tmp_path / "model")
+    extractor = AutoFeatureExtractor.from_pretrained(model)
+    Preprocessing(duration_s=0.5).store(extractor)
+    extractor.save_pretrained(model)
+    listener = load_listener(str(model), device="cpu")
     assert "7 clips of 2 speakers (x)" in listener.about and "say nothing about real speech" in listener.about
     assert "UAR on test clips 0.500 (95 % interval 0.400 to 0.600), protocol random. Clips of one" in listener.about
     heard = listen(listener, recordings / "voice.wav")
-    assert heard.timeline[-1]["end"] == 0.5 and len(heard.waveform) == 1.2 * 16_000
+    assert heard.timeline[0]["end"] == 0.5 and len(heard.waveform) == 1.2 * 16_000  # windows of what is used of a clip
 
 
 def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):

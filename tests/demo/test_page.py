@@ -95,8 +95,8 @@ def test_the_timeline_puts_each_window_where_it_belongs():
     ("name", "message"),
     [
         (None, "There is no recording yet"),
-        ("text.wav", "This recording cannot be used. text.wav: got no readable audio"),
-        ("silence.wav", "This recording cannot be used. silence.wav: got silence; expected a voice."),
+        ("text.wav", "This recording cannot be used. text.wav: got a file starting"),
+        ("silence.wav", "This recording cannot be used. silence.wav: got silence (largest sample"),
     ],
 )
 def test_refusals_stand_in_the_place_of_the_answer(listener, recordings, name, message):

@@ -159,8 +159,8 @@ def test_three_ways_to_the_same_clips_give_the_same_probabilities(
         other, predictions = scored(None, name, **model, **source, batch_size=3)
         assert rows_of(predictions).keys() == expected.keys()
         for clip, row in rows_of(predictions).items():
-            # The folder's clips are the dataset's bytes; a CSV file's are resampled anew where that is needed.
-            np.testing.assert_allclose(row, expected[clip], atol=1e-6 if name == "folder" else atol, err_msg=clip)
+            # The dataset holds 16 bits; recordings of another rate are resampled to more.
+            np.testing.assert_allclose(row, expected[clip], atol=atol, err_msg=clip)
         its, split = other["splits"]["all"], results["splits"]["test"]
         assert its["clips_hash"] == split["clips_hash"]
         assert (its["clips"], its["speakers"]) == (split["clips"], split["speakers"])
@@ -184,7 +184,7 @@ def test_results_of_a_model_of_unknown_origin(scored, model_dir, dataset_dir):
         "train_speakers": None,
         "train_classes": None,
     }
-    assert [note for note in results["protocol"]["notes"] if "may have heard" in note]
+    assert [note for note in results["protocol"]["notes"] if "is not known" in note]
     split = results["splits"]["validation"]
     assert split["calibration"]["temperature"] is None and split["left_out"] == {}
     assert predictions.labels == EMOTIONS
@@ -275,17 +275,21 @@ def test_a_trained_folder_on_a_folder_of_recordings(scored, trained, recordings)
     results, predictions = scored(model=str(folder), recordings=str(recordings("test")[0]))
     before = rows_of(read_predictions(folder / "predictions_test.parquet"))
     for clip, row in rows_of(predictions).items():
-        np.testing.assert_allclose(row, before[clip], atol=1e-5)
+        np.testing.assert_allclose(row, before[clip], atol=1e-4)  # the dataset holds 16 bits
     assert results["preprocessing"] == {
         "trim_db": None, "normalize": False, "duration_s": 0.4, "merge_calm": True, "channel": None
     }  # fmt: skip
     assert "calm" not in results["splits"]["all"]["labels"]
-    assert not any("may have heard" in note for note in results["protocol"]["notes"])
+    assert not any("is not known" in note for note in results["protocol"]["notes"])
 
 
-def test_another_duration_is_the_person_s_choice(scored, trained, dataset_dir):
-    results, _ = scored(DataArguments(str(dataset_dir), duration_s=0.3), model=str(trained[0]))
-    assert results["preprocessing"]["duration_s"] == 0.3 and results["preprocessing"]["merge_calm"] is True
+def test_other_steps_than_the_models_own_are_refused(scored, trained, dataset_dir, model_dir):
+    with pytest.raises(ConfigError, match="the model's own preprocessing is {'duration_s': 0.4}"):
+        scored(DataArguments(str(dataset_dir), duration_s=0.3), model=str(trained[0]))
+    results, _ = scored(DataArguments(str(dataset_dir), duration_s=0.4), model=str(trained[0]))
+    assert results["preprocessing"]["duration_s"] == 0.4 and results["preprocessing"]["merge_calm"] is True
+    results, _ = scored(DataArguments(str(dataset_dir), duration_s=0.3), "other", model=str(model_dir))
+    assert results["preprocessing"]["duration_s"] == 0.3  # of a model that says nothing, the person's choice
 
 
 def test_clips_of_the_training_are_refused(scored, trained, dataset_dir, recordings, tmp_path):
@@ -583,10 +587,11 @@ def test_a_folder_of_real_recordings_scores_like_its_prepared_dataset(scored, mo
             assert "no clip in" in str(error)
     assert whole.keys() == expected
     for clip, row in rows_of(found).items():
-        np.testing.assert_allclose(row, whole[clip], err_msg=clip, **CLOSE)
+        # The dataset holds 16 bits at 16 kHz; on quiet clips a model of random weights makes much of the difference.
+        np.testing.assert_allclose(row, whole[clip], err_msg=clip, atol=0.02)
 
 
 def test_splits_file_round_trip(dataset_dir, tmp_path):
     assignment = load_splits(DataArguments(str(dataset_dir))).assignment
-    write_assignment(tmp_path / SPLITS_FILE, assignment)
+    write_assignment(tmp_path / SPLITS_FILE, assignment, {})
     assert read_assignment(tmp_path / SPLITS_FILE) == assignment.splits

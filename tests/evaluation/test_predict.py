@@ -9,7 +9,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 
 from hf_ser.evaluation import predict as module
 from hf_ser.evaluation import predict_logits
-from hf_ser.models import min_samples, model_inputs, takes_attention_mask
+from hf_ser.models import model_inputs, takes_attention_mask
+from hf_ser.models.encoder_inputs import fewest_samples
 
 # float32 through a network this small; batches of other sizes are summed in another order.
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
@@ -131,7 +132,7 @@ def test_the_model_is_set_to_evaluation(tiny_config, waveforms):
 )
 def test_the_fewest_samples_give_just_as_many_frames(tiny_config, changes, expected):
     model, _ = make(tiny_config, "layer", **changes)
-    fewest, frames = min_samples(model.config), changes.get("mask_time_length", 1)
+    fewest, frames = fewest_samples(model.config), changes.get("mask_time_length", 1)
     assert fewest == expected
     assert model._get_feat_extract_output_lengths(fewest).item() == frames
     assert model._get_feat_extract_output_lengths(fewest - 1).item() < frames

@@ -8,9 +8,11 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments
+from hf_ser.data.seen import Marks
+from hf_ser.data.splits import SplitData
 from hf_ser.evaluation.predictions import PredictionsError
 from hf_ser.hybrids.arguments import HybridArguments
-from hf_ser.hybrids.bases import StackError, check_leaks, open_bases, probabilities
+from hf_ser.hybrids.bases import StackError, check_leaks, checked_by_name, open_bases, probabilities
 from hf_ser.hybrids.places import name_and_place
 
 LABELS = ("neutral", "happy", "sad")
@@ -170,15 +172,49 @@ def test_what_a_base_was_taught_is_refused_by_id(tmp_path, split, table):
     ids = split["id"]
     splits = {ids[0]: "train", ids[1]: "train", ids[2]: "validation", ids[3]: "test"}
     (base,), _ = _open(tmp_path, predictions=[table(ids, _rows(12), splits=splits)])
-    check_leaks(base, ids[2:4], ids[3:], False)  # fitted on what validated and tested it
+    check_leaks(base, Marks(ids[2:4]), Marks(ids[3:]), False)  # fitted on what validated and tested it
     with pytest.raises(StackError, match=r"base text .* was trained on 2 of the 4 fitting clips \(c/00, c/01\)"):
-        check_leaks(base, ids[:4], ids[4:], False)
-    check_leaks(base, ids[:4], ids[4:], True)
+        check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), False)
+    check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), True)
     for allowed in (False, True):  # a leak on the test side is never allowed
         with pytest.raises(StackError, match=r"was trained on 1 of the 11 test clips \(c/01\)"):
-            check_leaks(base, ids[3:4], ids[1:], allowed)
+            check_leaks(base, Marks(ids[3:4]), Marks(ids[1:]), allowed)
         with pytest.raises(StackError, match=r"was chosen on 1 of the 10 test clips \(c/02\)"):
-            check_leaks(base, ids[3:4], ids[2:], allowed)
+            check_leaks(base, Marks(ids[3:4]), Marks(ids[2:]), allowed)
+
+
+def test_what_a_base_was_taught_is_refused_under_other_ids(tmp_path, table):
+    """By the samples, and by the performance that a corpus's file name stands for."""
+    place = table(["mine/a", "ravdess/03-01-05-01-02-01-07"], _rows(2), splits={})
+    lines = ["id,split,sha256", "mine/a,train,11", "mine/b,validation,22", "ravdess/03-01-05-01-02-01-07,train,", ""]
+    (tmp_path / "text" / "splits.csv").write_text("\n".join(lines))
+    (base,), _ = _open(tmp_path, predictions=[place])
+    other = Marks(["c/x", "c/y"], lambda: ["33", ""])
+    check_leaks(base, other, other, False)
+    for marks, message in (
+        (Marks(["c/x", "c/y"], lambda: ["11", "33"]), r"was trained on 1 of the 2 fitting clips \(c/x is mine/a\)"),
+        (Marks(["ravdess/01-01-05-01-02-01-07"]), r"\(ravdess/01-01-\S+ is ravdess/03-01-05-01-02-01-07\)"),
+    ):
+        with pytest.raises(StackError, match=message):
+            check_leaks(base, marks, other, False)
+        with pytest.raises(StackError, match="was trained on 1 of the . test clips"):
+            check_leaks(base, other, marks, True)
+    with pytest.raises(StackError, match=r"was chosen on 1 of the 1 test clips \(c/x is mine/b\)"):
+        check_leaks(base, other, Marks(["c/x"], lambda: ["22"]), False)
+
+
+def test_bases_that_were_checked_by_name_are_noted(tmp_path, split, table):
+    hashed = split.add_column("sha256", [f"{number:02}" for number in range(len(split))])
+    old, new = (table(split["id"], _rows(12), name=name, splits={"a": "train"}) for name in ("old", "new"))
+    (tmp_path / "new" / "splits.csv").write_text("id,split,sha256\na,train,ff\n")
+    (first, second), _ = _open(tmp_path, predictions=[old, new])
+    ours = {
+        name: SplitData({"validation": its, "test": its}, LABELS, None, ())
+        for name, its in (("with", hashed), ("without", split))
+    }
+    (note,) = checked_by_name([first, second], ours["with"])
+    assert note.startswith("whether base old was trained on these clips was checked by name only: its splits.csv")
+    assert [note.split()[2] for note in checked_by_name([first, second], ours["without"])] == ["old", "new"]
 
 
 def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_path, split, table):
@@ -194,7 +230,7 @@ def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_pa
 def test_places_that_hold_no_base_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="got no base"):
         _open(tmp_path)
-    with pytest.raises(StackError, match="base cnn: .*/cnn is no folder"):
+    with pytest.raises(StackError, match="base cnn: .*/cnn: no such folder"):
         _open(tmp_path, bases=[f"{tmp_path}/cnn"])
     with pytest.raises(StackError, match="base text: .*/t.parquet is no file"):
         _open(tmp_path, predictions=[f"text={tmp_path}/t.parquet"])

@@ -22,7 +22,7 @@ from transformers import (
     Wav2Vec2ForSequenceClassification,
 )
 
-from hf_ser.audio import load_audio
+from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.evaluation import CheckpointError, load_classifier, predict_logits, softmax
 from hf_ser.hybrids import columns
@@ -120,7 +120,7 @@ def opened(place, what="embeddings", classes=EVERY, data_args=None, **fields):
 
 
 def computed(source, split, **fields):
-    return columns_of(source, split, DataArguments(), arguments(**fields), "test")
+    return columns_of(source, split, arguments(**fields), "test")
 
 
 def waveforms(split):
@@ -300,7 +300,7 @@ def test_what_a_base_was_taught_with_decides_how_clips_are_cut(bases):
     args = arguments(bases=[str(bases["cnn"])])
     asked = DataArguments(duration_s=0.7, trim_db=30.0)
     (base,) = open_bases(args, asked)
-    taught = replace(base, preprocessing={"duration_s": 0.3, "trim_db": None, "normalize": True, "merge_calm": False})
+    taught = replace(base, preprocessing=Preprocessing(duration_s=0.3, normalize=True))
     for its, expected in ((base, (0.7, 30.0, False)), (taught, (0.3, None, True))):
         settings = open_source(its, "embeddings", EMOTIONS, EVERY, asked, args).settings
         assert (settings.duration_s, settings.trim_db, settings.normalize) == expected

@@ -137,7 +137,7 @@ def test_a_folder_answers_as_its_stored_predictions(name, fitted, data, data_arg
     folder, results = fitted[name]
     assert read_results(folder) == results
     its = stored(folder)
-    clips = decoded(data.splits["test"], data_args.uncut())[:]["waveform"]
+    clips = decoded(data.splits["test"])[:]["waveform"]
     by_recipes, extractor = load_classifier(str(folder))
     for hybrid in (AutoModelForAudioClassification.from_pretrained(folder), by_recipes):
         inputs = extractor(clips, sampling_rate=16_000, padding=True, return_tensors="pt")

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ser.data import Assignment, DataArguments, SplitData
-from hf_ser.data.splits import read_assignment
+from hf_ser.data.splits import read_assignment, read_hashes
 from hf_ser.evaluation import read_predictions, read_results, report
 from hf_ser.hybrids import metas
 from hf_ser.hybrids.arguments import HybridArguments, threads
@@ -173,6 +174,20 @@ def test_the_folder_is_a_whole_run(world):
     splits = read_assignment(folder / "splits.csv")
     assert set(splits.values()) == {"train", "test"}
     assert {clip for clip, split in splits.items() if split == "test"} == set(world.data.splits["test"]["id"])
+
+
+def test_what_its_bases_were_trained_on_elsewhere_counts_as_its_training(world):
+    splits = world.data.assignment.splits
+    a, b = world.a(splits=splits | {"x/1": "train", "x/2": "validation"}), world.b()
+    path = Path(a.partition("=")[2]).with_name("splits.csv")
+    lines = [f"{clip},{split},{'ff' if clip == 'x/1' else ''}" for clip, split in read_assignment(path).items()]
+    path.write_text("\n".join(["id,split,sha256", *lines, ""]))
+    folder, results = world.fit(a, b)
+    whole = read_assignment(folder / "splits.csv")
+    assert whole.keys() == splits.keys() | {"x/1"} and whole["x/1"] == "train"
+    assert read_hashes(folder / "splits.csv") == world.data.hashes | {"x/1": "ff"}
+    named = [note for note in results["protocol"]["notes"] if "by name only" in note]
+    assert [note.split()[2] for note in named] == ["a", "b"]
 
 
 def test_the_stored_booster_gives_the_test_predictions(world):

@@ -25,7 +25,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_ser.audio import load_audio
 from hf_ser.models import SpeechEmotionPipeline, make_feature_extractor
-from hf_ser.models.recordings import RecordingError
+from hf_ser.models.audio_errors import AudioError
 
 LABELS = {"neutral", "happy", "sad", "angry"}
 MODELS = ("companion", "group", "layer", "hybrid")
@@ -505,6 +505,8 @@ def test_the_embedding_of_many_windows_is_their_mean(classify, parted):
 
 BAD = {
     "not_found": "nowhere.wav",
+    "empty": b"",
+    "level": np.full(8000, 3e38, np.float32),
     "undecodable": b"no audio",
     "not_finite": np.full(8000, np.nan, np.float32),
     "too_short": np.full(1000, 0.1, np.float32),
@@ -515,7 +517,7 @@ BAD = {
 
 @pytest.mark.parametrize("reason", BAD)
 def test_one_recording_that_cannot_be_used_raises(classify, reason):
-    with pytest.raises(RecordingError) as caught:
+    with pytest.raises(AudioError) as caught:
         classify(BAD[reason])
     assert caught.value.reason == reason
     assert classify(BAD[reason], on_error="report") == {"error": str(caught.value), "reason": reason}
@@ -535,7 +537,7 @@ def test_a_report_names_the_file(classify, tmp_path, clips):
     (tmp_path / "empty.wav").touch()
     answers = classify([tmp_path / "empty.wav", clips[0], tmp_path / "none.wav"])
     assert str(tmp_path / "empty.wav") in answers[0]["error"]
-    assert answers[2]["error"] == f"{tmp_path / 'none.wav'}: got no such file; expected a recording."
+    assert answers[2]["error"] == f"{tmp_path / 'none.wav'}: got no such file; expected an audio file. Check the path."
 
 
 def test_of_many_the_first_raises_where_asked_for(classify, build_pipeline, clips):
@@ -543,13 +545,13 @@ def test_of_many_the_first_raises_where_asked_for(classify, build_pipeline, clip
         lambda: classify([clips[0], "nowhere.wav"], on_error="raise"),
         lambda: build_pipeline(on_error="raise")([clips[0], "nowhere.wav"]),
     ):
-        with pytest.raises(RecordingError, match=r"^nowhere\.wav: got no such file"):
+        with pytest.raises(AudioError, match=r"^nowhere\.wav: got no such file"):
             answer()
 
 
 def test_a_recording_that_breaks_off_has_no_scores(classify, encode, tone):
     content = encode(tone(3.0), format="FLAC")
-    with pytest.raises(RecordingError, match="breaks off"):
+    with pytest.raises(AudioError, match="breaks off"):
         classify(content[: len(content) * 3 // 4], window_s=0.5)
 
 
@@ -583,7 +585,9 @@ def test_folders_of_this_packages_models_bring_the_pipeline(tmp_path, parts, sto
     for part in parts[kind]:
         part.save_pretrained(tmp_path / "model")
     for number, folder in enumerate((tmp_path / "model", tmp_path / "again")):
-        assert {"recordings.py", "speech_emotion_pipeline.py"} <= {path.name for path in folder.glob("*.py")}
+        assert {"decoder.py", "windows.py", "speech_emotion_pipeline.py"} <= {
+            path.name for path in folder.glob("*.py")
+        }
         classify = pipeline("audio-classification", model=str(folder), trust_remote_code=True, device="cpu")
         assert type(classify).__name__ == "SpeechEmotionPipeline"
         assert_equal_scores(classify(clips[0]), stock(kind)(clips[0]))

@@ -190,7 +190,10 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     ("words", "message"),
     [
         ((), "got no base"),
-        (("--bases", "runs/nothing"), "base nothing: runs/nothing is no folder"),
+        (
+            ("--bases", "runs/nothing"),
+            "base nothing: runs/nothing: no such folder; expected the folder of a trained model, or OWNER/NAME",
+        ),
         (("--bases", "a", "--meta", "svm"), "meta is 'svm'; expected one of lightgbm, logistic, pool, mean"),
         (("--base", "a"), r"unknown field base .did you mean bases"),
         (("--bases", "a_{fold}"), "asks for a fold; pass --fold"),

@@ -96,6 +96,8 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
         ("--output_dir out --savee none", "none: no such folder; expected one that holds SAVEE recordings."),
         ("--output_dir out --savee empty", "found no recording among 0 files; expected .wav or .flac files of SAVEE."),
         ("--output_dir out --savee IN --sede 3", "error: command line: unknown field sede (did you mean seed"),
+        ("--csv list.csv", "error: command line: unknown field csv (no field has a similar name)"),
+        ("--savees IN", "error: command line: unknown field savees (did you mean savee"),
         ("--output_dir out --savee IN --seed x", "error: argument --seed: invalid int value: 'x'"),
         ("--output_dir out --savee IN --num_proc 0", "error: --num_proc 0; expected at least 1."),
         ("--output_dir full --savee IN", "holds something that is no prepared dataset; choose another folder."),

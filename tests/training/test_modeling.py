@@ -4,7 +4,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS, LABEL2ID
-from hf_ser.models import min_samples, takes_attention_mask
+from hf_ser.models import takes_attention_mask
+from hf_ser.models.encoder_inputs import fewest_samples
 from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.modeling import build_model
 
@@ -54,7 +55,7 @@ def test_the_shortest_clip_runs_through_the_real_geometry(spec_augment):
         num_conv_pos_embedding_groups=2,
     )
     model = Wav2Vec2ForSequenceClassification(config).train()
-    floor = min_samples(config)
+    floor = fewest_samples(config)
     assert floor == (10 - 1) * 320 + 400 if spec_augment else 400
     model(torch.zeros(2, floor))
     with pytest.raises((RuntimeError, ValueError)):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
+from hf_ser.data.splits import read_assignment, read_hashes
 from hf_ser.evaluation import read_results, score, softmax
 from hf_ser.labels import EMOTIONS
 from hf_ser.training import (
@@ -89,6 +90,13 @@ def test_the_folder_is_complete_and_free_of_pickles(finished):
     assert figures == {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")}
     report = (folder / "report.md").read_text()
     assert all(f"figures/{name}.png" in report for name in drawn)
+
+
+def test_the_splits_name_every_clip_by_its_samples_too(finished):
+    folder, _, data, _, _ = finished
+    assert read_assignment(folder / "splits.csv") == data.assignment.splits
+    hashes = read_hashes(folder / "splits.csv")
+    assert hashes == data.hashes and hashes.keys() == data.assignment.splits.keys()
 
 
 def test_predictions_carry_ids_and_agree_with_the_results(finished):

@@ -14,6 +14,7 @@ from transformers import set_seed
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, decoded, load_splits
+from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.evaluation.explore import explore
 from hf_ser.training import (
@@ -123,9 +124,9 @@ def test_lost_clips_and_ids_that_stand_twice_are_errors(data):
 def test_waveforms_are_those_of_clips_in_memory(dataset_dir, clips, loaded, augmentation, cut):
     data_args = DataArguments(str(dataset_dir), "ravdess", **cut)
     transforms = make_transforms(augmentation) if augmentation else []
-    in_memory = decoded(loaded.splits["train"], data_args)
+    in_memory = decoded(loaded.splits["train"], data_args.steps)
     in_memory = AugmentedDataset(in_memory, transforms, seed=5) if transforms else in_memory
-    stream, collate = clips(), StreamCollator(list, data_args.audio_options, transforms, seed=5)
+    stream, collate = clips(), StreamCollator(list, data_args.steps, transforms, seed=5)
     for epoch in (0, 2):
         stream.set_epoch(epoch)
         if transforms:
@@ -214,6 +215,8 @@ def test_a_whole_run_learns_and_leaves_a_model(dataset_dir, tmp_path, tiny_confi
     assert len(losses) == 8 and losses[-1] < losses[0]
     assert results["dataset"]["train_clips"] == CLIPS and results["protocol"]["name"] == "speaker_disjoint"
     assert set(results["splits"]) == {"validation", "test"} and (tmp_path / "run" / "model.safetensors").is_file()
+    whole = load_splits(DataArguments(str(dataset_dir), "ravdess"))
+    assert read_hashes(tmp_path / "run" / "splits.csv") == whole.hashes  # those of the streamed clips, too
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,17 @@ what reading a training batch costs.
 import io
 from typing import NamedTuple
 
-import miniaudio
 import numpy as np
 import soundfile as sf
 
+try:  # where it is not installed, libsndfile reads FLAC, too
+    import miniaudio
+except ImportError:
+    miniaudio = None
+
 # A frame of silence holds at most 65535 samples in about 11 bytes; a header that declares more is damaged.
 _MOST_FRAMES_PER_BYTE = 6000
+_INFO_BYTES = 42
 
 
 class FlacInfo(NamedTuple):
@@ -26,10 +31,16 @@ class FlacInfo(NamedTuple):
 
 def flac_info(content: bytes) -> FlacInfo | None:
     """Read the STREAMINFO block that opens every FLAC file (RFC 9639, section 8.2); None for anything else."""
-    if len(content) < 42 or content[:4] != b"fLaC" or content[4] & 0x7F != 0:
+    if len(content) < _INFO_BYTES or content[:4] != b"fLaC" or content[4] & 0x7F != 0:
         return None
     packed = int.from_bytes(content[18:26], "big")  # 20 bits rate, 3 channels - 1, 5 bits per sample - 1, 36 frames
     return FlacInfo(packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1)
+
+
+def without_length(head: bytes) -> bytes:
+    """The first 42 bytes or more of a FLAC file, changed to say that the length is unknown: a decoder counts then."""
+    packed = int.from_bytes(head[18:26], "big") >> 36 << 36
+    return head[:18] + packed.to_bytes(8, "big") + head[26:]
 
 
 def is_flac16_mono(content: bytes, sampling_rate: int) -> bool:
@@ -44,20 +55,24 @@ def decode_flac16(content: bytes) -> tuple[np.ndarray, int] | None:
     None leaves every other or doubtful content to libsndfile and its verdict.
     """
     info = flac_info(content)
-    if info is None or info.bits != 16 or info.frames > _MOST_FRAMES_PER_BYTE * len(content):
+    if miniaudio is None or info is None or info.bits != 16 or not 0 < info.frames <= _most_frames(content):
         return None
     try:
-        sound = miniaudio.flac_read_s16(content)
+        sound = miniaudio.flac_read_s16(without_length(content[:_INFO_BYTES]) + content[_INFO_BYTES:])
     except miniaudio.MiniaudioError:
         return None
     samples = np.frombuffer(sound.samples, dtype=np.int16)
-    # Encoders that write into a pipe leave 0 frames in the header; then there is nothing to hold the length against.
-    if info.frames not in (0, samples.size // info.channels) or (sound.nchannels, sound.sample_rate) != (
+    if (samples.size // info.channels, sound.nchannels, sound.sample_rate) != (
+        info.frames,
         info.channels,
         info.sampling_rate,
     ):
         return None
     return samples.reshape(-1, info.channels), info.sampling_rate
+
+
+def _most_frames(content: bytes) -> int:
+    return _MOST_FRAMES_PER_BYTE * len(content)
 
 
 def to_pcm16(waveform: np.ndarray) -> np.ndarray:

@@ -18,10 +18,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hf_ser.audio import load_audio
-from hf_ser.models import recordings
-from hf_ser.models.recordings import RecordingError, is_silent, read_windows
+from hf_ser.models import audio_sources, decoder, windows
+from hf_ser.models.audio_errors import AudioError
+from hf_ser.models.windows import WindowPlan, cut_waveform, is_silent
 
 SPLIT = 1 << 15  # samples: 16-bit values below 1
+
+
+def read_windows(source, window_s, stride_s, whole_s):
+    """As tuples."""
+    for window in windows.read_windows(source, WindowPlan(window_s, stride_s, whole_s)):
+        yield window.start_s, window.end_s, window.waveform
 
 
 def whole(source):
@@ -33,7 +40,7 @@ def whole(source):
 
 
 def refusal(source):
-    with pytest.raises(RecordingError) as caught:
+    with pytest.raises(AudioError) as caught:
         list(read_windows(source, 10.0, 5.0, 60.0))
     return caught.value
 
@@ -145,22 +152,22 @@ def wav_of_unknown_length(content):
 def test_recordings_that_were_streamed_do_not_know_their_length(tone, encode, format, unknown):
     content = unknown(encode(tone(12.0), format=format))
     assert np.array_equal(whole(content), tone(12.0))
-    windows = list(read_windows(content, 5.0, 5.0, 5.0))
-    assert [end_s for _, end_s, _ in windows] == [5.0, 10.0, 12.0]
+    found = list(read_windows(content, 5.0, 5.0, 5.0))
+    assert [end_s for _, end_s, _ in found] == [5.0, 10.0, 12.0]
 
 
 # --- windows ----------------------------------------------------------------------------------------------------
 
 
-def check_windows(windows, waveform, window_s, stride_s, tolerance=0.0):
+def check_windows(found, waveform, window_s, stride_s, tolerance=0.0):
     """They start every stride, have the size asked for but the last, and together are the recording."""
     size, step = round(window_s * 16_000), round(stride_s * 16_000)
     reached = 0
-    for number, (start_s, end_s, samples) in enumerate(windows):
+    for number, (start_s, end_s, samples) in enumerate(found):
         start = number * step
         assert start_s == start / 16_000 and end_s == (start + len(samples)) / 16_000
         assert samples.dtype == np.float32
-        assert len(samples) == size or (number == len(windows) - 1 and 0 < len(samples) < size)
+        assert len(samples) == size or (number == len(found) - 1 and 0 < len(samples) < size)
         assert start <= reached < start + len(samples)  # no gap, and something new
         reached = start + len(samples)
         np.testing.assert_allclose(samples, waveform[start:reached], atol=tolerance)
@@ -197,21 +204,14 @@ def test_windows_are_the_recording_itself(num_samples, window_s, overlap, block_
     sf.write(buffer, waveform, 16_000, format="WAV", subtype="PCM_16")
     buffer.seek(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recordings, "_read_blocks", blocks_of(round(block_s * 16_000)))
-        windows = list(read_windows(buffer, window_s, stride_s, window_s))
-    check_windows(windows, waveform, window_s, stride_s)
+        patch.setattr(decoder, "_BLOCK_S", block_s)
+        patch.setattr(decoder, "_SHORT_BLOCKS", 0)
+        found = list(read_windows(buffer, window_s, stride_s, window_s))
+    check_windows(found, waveform, window_s, stride_s)
     from_array = list(read_windows(waveform, window_s, stride_s, window_s))
     check_windows(from_array, waveform, window_s, stride_s)
-
-
-def blocks_of(frames):
-    """Read in other blocks than of ten seconds."""
-
-    def read(file, name):
-        while len(block := file.read(frames, dtype="float32", always_2d=True)):
-            yield block
-
-    return read
+    cut = cut_waveform(waveform, WindowPlan(window_s, stride_s, window_s))
+    check_windows([(its.start_s, its.end_s, its.waveform) for its in cut], waveform, window_s, stride_s)
 
 
 @settings(max_examples=20)
@@ -229,9 +229,10 @@ def test_windows_of_other_rates_are_the_resampled_recording(duration_s, window_s
     sf.write(buffer, samples, sampling_rate, format="WAV", subtype="FLOAT")
     buffer.seek(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recordings, "_read_blocks", blocks_of(round(block_s * sampling_rate)))
-        windows = list(read_windows(buffer, window_s, stride_s, window_s))
-    check_windows(windows, load_audio(samples, sampling_rate), window_s, stride_s, tolerance=1e-3)
+        patch.setattr(decoder, "_BLOCK_S", block_s)
+        patch.setattr(decoder, "_SHORT_BLOCKS", 0)
+        found = list(read_windows(buffer, window_s, stride_s, window_s))
+    check_windows(found, load_audio(samples, sampling_rate), window_s, stride_s, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("sampling_rate", [8_000, 16_000, 22_050])
@@ -239,8 +240,8 @@ def test_windows_of_other_rates_are_the_resampled_recording(duration_s, window_s
 def test_the_borders_of_blocks_leave_no_trace(encode, sampling_rate, duration_s):
     samples = sweep(duration_s, sampling_rate)
     content = encode(samples, sampling_rate, subtype="FLOAT")
-    windows = list(read_windows(content, 4.0, 3.0, 4.0))
-    check_windows(windows, load_audio(content), 4.0, 3.0, tolerance=1e-3 if sampling_rate != 16_000 else 0.0)
+    found = list(read_windows(content, 4.0, 3.0, 4.0))
+    check_windows(found, load_audio(content), 4.0, 3.0, tolerance=1e-3 if sampling_rate != 16_000 else 0.0)
 
 
 def test_a_recording_is_cut_only_above_the_length_that_is_heard_at_once(tone):
@@ -250,8 +251,8 @@ def test_a_recording_is_cut_only_above_the_length_that_is_heard_at_once(tone):
 
 def test_windows_share_no_memory(tone):
     waveform = tone(3.0)
-    windows = [samples for _, _, samples in read_windows(waveform, 1.0, 0.5, 1.0)]
-    for number, samples in enumerate(windows):
+    found = [samples for _, _, samples in read_windows(waveform, 1.0, 0.5, 1.0)]
+    for number, samples in enumerate(found):
         assert np.array_equal(samples, waveform[number * 8000 : number * 8000 + 16_000])
         samples[:] = 0.0  # whatever is done to one, its neighbours stay
     assert np.abs(waveform).max() > 0.1
@@ -316,12 +317,15 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_files_without_usable_audio_are_undecodable(tmp_path, kind):
+def test_files_without_usable_audio_say_why(tmp_path, kind):
     path = tmp_path / "clip.wav"
     path.write_bytes(HOSTILE[kind])
-    for source, name in ((path, path), (HOSTILE[kind], "audio"), ({"bytes": HOSTILE[kind], "path": "b.wav"}, "b.wav")):
+    content = HOSTILE[kind]
+    reasons = {"0 bytes": "empty", "LFS pointer": "lfs_pointer", "a length beyond the end": "truncated"}
+    bare = f"{len(content)} bytes of audio"
+    for source, name in ((path, path), (content, bare), ({"bytes": content, "path": "b.wav"}, "b.wav")):
         error = refusal(source)
-        assert error.reason == "undecodable"
+        assert error.reason == reasons.get(kind, "undecodable")
         assert str(error).startswith(f"{name}: got")
         assert "object at 0x" not in str(error)
 
@@ -333,28 +337,64 @@ def test_recordings_that_break_off_are_refused(tmp_path, tone, encode, kind, par
     path = tmp_path / f"clip.{kind}"
     path.write_bytes(content[: round(part * len(content))])
     error = refusal(path)
-    assert error.reason == "undecodable"
+    assert error.reason == "truncated"
     assert str(path) in str(error)
 
 
 def test_a_break_is_found_after_the_windows_before_it(tone, encode):
     content = encode(tone(40.0), format="FLAC")
-    windows = read_windows(content[: len(content) * 3 // 4], 5.0, 5.0, 5.0)
-    assert len(next(windows)[2]) == 80_000
-    with pytest.raises(RecordingError, match="breaks off"):
-        list(windows)
+    found = read_windows(content[: len(content) * 3 // 4], 5.0, 5.0, 5.0)
+    assert len(next(found)[2]) == 80_000
+    with pytest.raises(AudioError, match="breaks off"):
+        list(found)
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "NUL", "lone surrogate", "pipe", "empty"])
-def test_paths_without_a_file_are_not_found(tmp_path, tone, encode, kind):
+NO_FILE = {
+    "missing": "no such file",
+    "folder": "a folder",
+    "NUL": "embedded null byte",
+    "lone surrogate": "surrogates not allowed",
+    "pipe": "a pipe that gave 0 bytes and then nothing for 0 s",
+    "empty": "no such file",
+}
+
+
+@pytest.mark.parametrize("kind", NO_FILE)
+def test_paths_without_a_file_are_not_found(tmp_path, tone, encode, kind, monkeypatch):
+    monkeypatch.setattr(audio_sources, "_PIPE_TIMEOUT_S", 0.1)
     (tmp_path / "clip.wav").write_bytes(encode(tone()))
     names = {"NUL": "clip.wav\0.flac", "lone surrogate": "\ud800.wav", "pipe": "pipe", "missing": "no.wav"}
     path = "" if kind == "empty" else str(tmp_path / names.get(kind, ""))
     if kind == "pipe":  # reading would wait for a writer for ever
         os.mkfifo(path)
     error = refusal(path)
-    assert error.reason == "not_found"
-    assert str(error) == f"{path}: got no such file; expected a recording."
+    assert error.reason == "not_found" and NO_FILE[kind] in error.got
+    assert str(error).startswith(path.encode("utf-8", "backslashreplace").decode())
+
+
+@pytest.mark.parametrize("kind", ["slow", "fast", "descriptor"])
+def test_pipes_are_read_to_their_end(tmp_path, tone, encode, kind):
+    content = encode(tone(8.0))
+    assert len(content) > 1 << 17  # more than a pipe holds
+    read_end, write_end = os.pipe()
+    path = f"/dev/fd/{read_end}" if kind == "descriptor" else str(tmp_path / "pipe.wav")
+    if kind != "descriptor":
+        os.mkfifo(path)
+
+    def write():
+        time.sleep(0.2 if kind == "slow" else 0.0)
+        with open(write_end if kind == "descriptor" else path, "wb") as file:
+            file.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert np.array_equal(whole(path), tone(8.0))
+    finally:
+        writer.join()
+        os.close(read_end)
+        if kind != "descriptor":
+            os.close(write_end)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -371,20 +411,19 @@ def test_clips_below_a_tenth_of_a_second_are_too_short(encode, num_samples):
     samples = np.full(num_samples, 0.5, np.float32)
     for source in (samples, {"raw": samples, "sampling_rate": 16_000}, encode(samples)):
         error = refusal(source)
-        assert error.reason == "too_short"
-        assert f"{num_samples / 16_000:.3f} s" in str(error)
+        assert error.reason == ("too_short" if num_samples else "empty")
+        assert (f"{num_samples / 16_000:.3f} s" if num_samples else "0 samples") in str(error)
     assert len(whole(np.full(1600, 0.5, np.float32))) == 1600
 
 
 BAD_ARGUMENTS = {
-    "integers": np.zeros(16_000, np.int16),
-    "integer tensor": torch.zeros(16_000, dtype=torch.int16),
+    "integers": np.zeros(16_000, np.int64),
+    "integer tensor": torch.zeros(16_000, dtype=torch.int64),
     "complex": np.zeros(16_000, np.complex64),
     "strings": {"raw": ["a"], "sampling_rate": 16_000},
     "unequal rows": {"raw": [[0.0], [0.0, 1.0]], "sampling_rate": 16_000},
     "three dimensions": np.zeros((1, 2, 16_000)),
     "a number": np.array(0.5),
-    "no channels": np.zeros((0, 16_000)),
     "a thousand clips": np.zeros((1000, 16_000)),
     "no sampling_rate": {"array": np.zeros(16_000)},
     "a rate of 0": {"array": np.zeros(16_000), "sampling_rate": 0},
@@ -405,18 +444,18 @@ BAD_ARGUMENTS = {
 def test_what_is_no_recording_is_refused_as_an_argument(kind):
     error = refusal(BAD_ARGUMENTS[kind])
     assert error.reason == "argument"
-    assert str(error).startswith("audio: got ")
+    assert ": got " in str(error) and error.expected in str(error) and error.remedy in str(error)
 
 
 def test_messages_name_the_path_that_a_mapping_brings():
     error = refusal({"array": np.zeros(5), "sampling_rate": 16_000, "path": "actor_01/clip.wav"})
-    assert str(error) == "actor_01/clip.wav: got 0.000 s; expected at least 0.1 s of sound."
+    assert str(error).startswith("actor_01/clip.wav: got 0.000 s; expected at least 0.1 s of sound. Remove")
 
 
 def test_an_error_survives_the_way_to_another_process():
-    error = RecordingError("too_short", "clip.wav", "0.000 s", "more")
+    error = AudioError("too_short", "clip.wav", "0.000 s", "more", "Record more.")
     again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), again.reason) == (RecordingError, str(error), "too_short")
+    assert (type(again), str(again), again.reason) == (AudioError, str(error), "too_short")
 
 
 # --- URLs -------------------------------------------------------------------------------------------------------
@@ -474,8 +513,8 @@ def test_urls_are_sources_and_redirects_are_followed(server, tone, page):
         ("nowhere", "not_found", "HTTP status 404"),
         ("cut", "not_found", "no whole answer"),
         ("elsewhere", "not_found", "InvalidSchema"),
-        ("text", "undecodable", "no readable audio"),
-        ("empty", "undecodable", "no readable audio"),
+        ("text", "undecodable", "a file starting b'<html>'"),
+        ("empty", "empty", "0 bytes"),
     ],
 )
 def test_urls_without_a_recording_say_why(server, page, reason, says):
@@ -485,7 +524,7 @@ def test_urls_without_a_recording_say_why(server, page, reason, says):
 
 
 def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(recordings, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(audio_sources, "_TIMEOUT_S", 0.2)
     started = time.monotonic()
     error = refusal(f"{server}/slow")
     assert error.reason == "not_found" and "no whole answer" in str(error)
@@ -493,7 +532,7 @@ def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
 
 
 def test_a_download_ends_at_its_largest_size(server, monkeypatch):
-    monkeypatch.setattr(recordings, "MAX_DOWNLOAD_BYTES", 1000)
+    monkeypatch.setattr(audio_sources, "MAX_BYTES", 1000)
     error = refusal(f"{server}/clip")
     assert error.reason == "not_found" and "more than" in str(error)
 

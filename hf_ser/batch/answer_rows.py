@@ -1,0 +1,119 @@
+"""Answers as rows: a mapping per recording for JSON, a line per recording and window for CSV and Parquet."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from hf_ser.batch.escaped_names import escaped_name, one_line
+
+SYNTHETIC = "trained on synthetic recordings: these scores say nothing about real speech"
+_BAR_WIDTH = 24
+
+
+def answer_row(name: str, answer: Any, warning: str | None) -> dict[str, Any]:
+    """What the pipeline returns for one recording -> a mapping that JSON can hold, with the name in front."""
+    row: dict[str, Any] = {"file": escaped_name(name)}
+    row |= answer if isinstance(answer, Mapping) else {"scores": answer}
+    if "error" in row:
+        row["error"] = one_line(row["error"])
+    if warning:
+        row["warning"] = warning
+    return row
+
+
+def json_text(row: Mapping[str, Any], *, ascii_only: bool = False, indent: int | None = None) -> str:
+    """Write a row as JSON; ASCII where the output's encoding cannot hold every character."""
+    return json.dumps(row, ensure_ascii=ascii_only, indent=indent)
+
+
+def csv_text(rows: Sequence[Sequence[Any]]) -> str:
+    """Write rows of cells as lines that end in a line feed."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def columns(labels: Sequence[str]) -> list[str]:
+    """Name the columns of `cells`."""
+    return ["file", "start", "end", "emotion", *(one_line(f"p_{label}") for label in labels), "error", "warning"]
+
+
+def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """One mapping by column for the recording and one for each of its windows; None where there is no value."""
+    lines = []
+    for part in ({"start": None, "end": None, **row}, *row.get("timeline", ())):
+        scores = {score["label"]: score["score"] for score in part.get("scores") or ()}
+        lines.append(
+            {
+                "file": row["file"],
+                "start": part["start"],
+                "end": part["end"],
+                "emotion": one_line(max(scores, key=lambda label: scores[label])) if scores else None,
+                **{one_line(f"p_{label}"): scores.get(label) for label in labels},
+                "error": part.get("error") or ("silence" if part.get("silent") else None),
+                "warning": row.get("warning"),
+            }
+        )
+    return lines
+
+
+def csv_cells(line: Mapping[str, Any]) -> list[Any]:
+    """Probabilities with six digits, as they are worth."""
+    return [f"{value:.6f}" if name.startswith("p_") and value is not None else value for name, value in line.items()]
+
+
+@dataclass
+class TextOutput:
+    """Answers on the terminal or in a redirection, each written when it is known."""
+
+    format: str  # table, json, jsonl or csv
+    labels: Sequence[str]
+    warning: str | None
+    stream: TextIO
+    written: int = 0
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Write one answer."""
+        ascii_only = (self.stream.encoding or "").lower().replace("-", "") not in ("utf8", "utf16", "utf32")
+        if self.format == "json":
+            text = json_text(row, ascii_only=ascii_only, indent=1).replace("\n", "\n ")
+            text = ("[" if self.written == 0 else ",") + f"\n {text}"
+        elif self.format == "jsonl":
+            text = json_text(row, ascii_only=ascii_only) + "\n"
+        elif self.format == "csv":
+            header = [columns(self.labels)] if self.written == 0 else []
+            text = csv_text([*header, *(csv_cells(line) for line in tabular(row, self.labels))])
+        else:
+            text = table_text(row)
+        self.written += 1
+        self._put(text)
+
+    def close(self, complete: bool) -> None:
+        """Write what comes after the last answer, also where it is not the last one asked for."""
+        if self.format == "json":
+            self._put("\n]\n" if self.written else "[]\n")
+        elif self.format == "csv" and self.written == 0:
+            self._put(csv_text([columns(self.labels)]))
+        elif self.format == "table" and self.warning and self.written:
+            self._put(f"{self.warning}\n")
+
+    def _put(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def table_text(row: Mapping[str, Any]) -> str:
+    """A recording as lines for people: its name, a bar per emotion, a line per window."""
+    lines = [row["file"]]
+    lines += [_bar(score) for score in row.get("scores", ())] or ["  cannot be used"]
+    for window in row.get("timeline", ()):
+        best = "silence" if window["silent"] else "{label} {score:.3f}".format(**window["scores"][0])
+        lines.append(f"  {window['start']:8.1f} to {window['end']:8.1f} s  {best}")
+    return "\n".join(lines) + "\n"
+
+
+def _bar(score: Mapping[str, Any]) -> str:
+    return f"  {score['label']:<10} {score['score']:.3f} {'#' * round(_BAR_WIDTH * score['score'])}".rstrip()

@@ -1,0 +1,222 @@
+"""Answers in a CSV or JSONL file, appended one recording at a time and continued after any interruption."""
+
+import csv
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from hf_ser.batch.answer_rows import columns, csv_cells, csv_text, json_text, tabular
+from hf_ser.batch.batch_error import BatchError
+from hf_ser.batch.escaped_names import escaped_name
+from hf_ser.batch.run_stamp import RunStamp
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_FIRST = ("file", "start", "end", "emotion")
+_LAST = ("error", "warning", "windows", "model", "options")
+_BEGINNING = {"csv": ",".join((*_FIRST, "")).encode(), "jsonl": b'{"file": "'}
+REMEDY = "Name another file, or pass --overwrite to replace it."
+
+
+class _Entry(NamedTuple):
+    """A recording whose answer a file holds whole."""
+
+    name: str
+    failed: bool
+    model: str
+    options: str
+    end: int  # of its last line, in bytes from the start of the file
+
+
+class AppendedFile:
+    """A file that grows by one answer per write, so that no interruption loses or repeats one.
+
+    A half-written answer at its end is dropped when the file is opened again. Nothing is changed before `start`.
+    """
+
+    is_whole = True  # every answer is in the file itself
+
+    def __init__(self, path: Path, kind: str, run: RunStamp, overwrite: bool = False) -> None:
+        """Open and lock the file, and read which recordings it answers.
+
+        Args:
+            path: of the file; made if there is none.
+            kind: csv or jsonl.
+            run: what the answers are made by.
+            overwrite: whether to replace its content.
+
+        Raises:
+            BatchError: it cannot be written to, holds something else, or was made by another model or other options.
+        """
+        self.path, self.kind, self.run = path, kind, run
+        self.failed: dict[str, bool] = {}  # by name: whether the recording could not be used
+        self.end = 0  # bytes of whole answers
+        self._labels: Sequence[str] = ()
+        self._is_new = not path.exists()
+        self._descriptor = self._open()
+        try:
+            if not overwrite:
+                self._read()
+        except BaseException:
+            self.release()
+            raise
+
+    def start(self, labels: Sequence[str]) -> None:
+        """Drop a half-written end and make the file ready for answers over these labels."""
+        self._labels = labels
+        os.ftruncate(self._descriptor, self.end)
+        if self.kind != "csv":
+            return
+        header = [*columns(labels), *_LAST[2:]]
+        if self.end == 0:
+            self._append(csv_text([header]))
+            return
+        with self.path.open("rb") as file:
+            present = _cells(file.readline())
+        if present != header:
+            got = ", ".join(name for name in present if name.startswith("p_"))
+            raise BatchError(f"{self.path}: got the columns {got}; expected those of this model's labels. {REMEDY}")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append the answer for one recording in one piece."""
+        if self.kind == "jsonl":
+            text = json_text({**row, "model": self.run.model, "options": self.run.options}) + "\n"
+        else:
+            text = csv_text([csv_cells(line) for line in stamped(row, self._labels, self.run)])
+        self._append(text)
+        self.failed[row["file"]] = "error" in row
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The answers of a JSONL file."""
+        with self.path.open("rb") as file:
+            for _, line in _whole_lines(file, self.end):
+                yield json.loads(line)
+
+    def close(self, complete: bool) -> None:
+        """Nothing is left to write: every answer is in the file."""
+
+    def release(self) -> None:
+        """Close and unlock the file; one that was made here and holds nothing is removed."""
+        if self._descriptor < 0:
+            return
+        if self._is_new and os.fstat(self._descriptor).st_size == 0:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+    def _open(self) -> int:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+            descriptor = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise BatchError(f"--output {escaped_name(str(self.path))}: {error.strerror}.") from error
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BatchError(f"--output {escaped_name(str(self.path))}: got no regular file. Name another.")
+            _lock(descriptor, self.path)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            beginning = file.read(len(_BEGINNING[self.kind]))
+            if beginning != _BEGINNING[self.kind][: len(beginning)]:
+                raise BatchError(f"{self.path}: got a file that holds something else. {REMEDY}")
+            file.seek(0)
+            try:
+                for entry in _csv_entries(file) if self.kind == "csv" else _jsonl_entries(file):
+                    differences = self.run.differences(entry.model, entry.options)
+                    if entry.name and differences:
+                        raise BatchError(f"{self.path}: got {differences}. {REMEDY}")
+                    self.end = entry.end
+                    if entry.name:
+                        self.failed[entry.name] = entry.failed
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                if isinstance(error, BatchError):
+                    raise
+                raise BatchError(f"{self.path}: got a line that no answer has ({error}). {REMEDY}") from error
+
+    def _append(self, text: str) -> None:
+        content = memoryview(text.encode("utf-8", "backslashreplace"))
+        size = len(content)
+        try:
+            while content:
+                content = content[os.write(self._descriptor, content) :]
+        except OSError as error:
+            os.ftruncate(self._descriptor, self.end)
+            kept = f"{len(self.failed):,} recordings are answered in it; the same command continues."
+            raise BatchError(f"{self.path}: {error.strerror}. {kept}") from error
+        self.end += size
+
+
+def stamped(row: Mapping[str, Any], labels: Sequence[str], run: RunStamp) -> list[dict[str, Any]]:
+    """The lines of an answer in a file: `tabular`, the number of windows that follow, and the run's stamp."""
+    lines = tabular(row, labels)
+    for number, line in enumerate(lines):
+        windows = len(lines) - 1 if number == 0 and "timeline" in row else None
+        line |= {"windows": windows, "model": run.model, "options": run.options}
+    return lines
+
+
+def _whole_lines(file: BinaryIO, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """Lines that end in a line feed, each after its own end in bytes."""
+    place = 0
+    for line in file:
+        place += len(line)
+        if not line.endswith(b"\n") or (end is not None and place > end):
+            return
+        yield place, line
+
+
+def _jsonl_entries(file: BinaryIO) -> Iterator[_Entry]:
+    for end, line in _whole_lines(file):
+        row = json.loads(line)
+        yield _Entry(row["file"], "error" in row, row["model"], row["options"], end)
+
+
+def _csv_entries(file: BinaryIO) -> Iterator[_Entry]:
+    """Recordings all of whose windows are there; the first entry has no name and stands for the header."""
+    lines = _whole_lines(file)
+    end, line = next(lines, (0, b""))
+    if not line:
+        return
+    header = _cells(line)
+    if tuple(header[-len(_LAST) :]) != _LAST:
+        raise ValueError(f"the header ends in {header[-1]}")
+    yield _Entry("", False, "", "", end)
+    current, missing = None, 0
+    for end, line in lines:
+        row = dict(zip(header, _cells(line), strict=True))
+        if missing == 0:
+            missing = int(row["windows"] or 0)
+            current = _Entry(row["file"], bool(row["error"]), row["model"], row["options"], end)
+        elif current is not None and row["file"] == current.name and row["start"]:
+            missing -= 1
+        else:
+            raise ValueError(f"windows are missing before {row['file']}")
+        if missing == 0 and current is not None:
+            yield current._replace(end=end)
+
+
+def _cells(line: bytes) -> list[str]:
+    return next(csv.reader([line.decode()]), [])
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Two commands that append to one file would repeat each other's answers."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BatchError(f"--output {path}: another command writes to it. Wait for its end.") from error
+    except OSError:  # a file system without locks
+        return

@@ -1,0 +1,83 @@
+"""The pipeline over many recordings, such that one that breaks it costs one answer."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_ser.batch.escaped_names import escaped_name
+from hf_ser.batch.recordings_listing import STDIN
+
+_SAMPLING_RATE = 16_000
+
+
+def check_pipeline(classify: Any, options: Mapping[str, Any]) -> None:
+    """Classify noise, which fails only where the options, the model or the device are at fault."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, _SAMPLING_RATE // 2).astype(np.float32)
+    classify(noise, **options)
+
+
+def batch_answers(
+    classify: Any,
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    stdin: bytes | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, Any]]:
+    """Classify recordings in their order.
+
+    Args:
+        classify: a `SpeechEmotionPipeline`.
+        names: paths and addresses; `-` is standard input.
+        options: of the call.
+        stdin: the content of standard input.
+        is_stopped: asked before a recording is opened; no more are opened once it is True.
+
+    Yields:
+        The name and the pipeline's answer, or its error entry.
+
+    Raises:
+        Exception: whatever the pipeline raises for noise as well.
+    """
+    opened = answered = 0
+
+    def sources() -> Iterator[Any]:
+        nonlocal opened
+        while opened < len(names) and not is_stopped():
+            opened += 1
+            yield _source(names[opened - 1], stdin)
+
+    while answered < len(names):
+        try:
+            for answer in classify(sources(), **options):
+                yield names[answered], answer
+                answered += 1
+        except Exception:
+            # It was decoding ahead, so that any recording that is open may be at fault.
+            if answered == opened:
+                raise
+            for name in names[answered:opened]:
+                yield name, _alone(classify, name, _source(name, stdin), options)
+                answered += 1
+        if is_stopped():
+            return
+        if answered < opened:
+            raise RuntimeError(f"the pipeline gave {answered} answers for {opened} recordings")
+
+
+def _source(name: str, stdin: bytes | None) -> Any:
+    if name == STDIN:
+        return {"bytes": stdin, "path": STDIN}
+    scheme, found, rest = name.partition("://")
+    return f"{scheme.lower()}://{rest}" if found and scheme.lower() in ("http", "https", "file") else name
+
+
+def _alone(classify: Any, name: str, source: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return classify([source], **options)[0]
+    except Exception as error:
+        check_pipeline(classify, options)
+        said = " ".join(str(error).split())
+        got = f"what ended in {type(error).__name__} ({said})"
+        return {"error": f"{escaped_name(name)}: got {got}; expected a recording.", "reason": "undecodable"}

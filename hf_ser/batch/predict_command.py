@@ -1,0 +1,243 @@
+"""`hf-ser predict`, from the command line's words to the last answer."""
+
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from hf_ser.batch.answer_rows import SYNTHETIC, TextOutput, answer_row
+from hf_ser.batch.appended_file import AppendedFile
+from hf_ser.batch.batch_answers import batch_answers, check_pipeline
+from hf_ser.batch.batch_error import BatchError, Interrupted
+from hf_ser.batch.escaped_names import escaped_name, one_line
+from hf_ser.batch.interrupts import Interrupts
+from hf_ser.batch.recordings_listing import STDIN, is_stream, list_recordings, read_list
+from hf_ser.batch.run_stamp import RunStamp, stamp
+
+OUTPUTS = (".csv", ".jsonl", ".parquet")
+MAX_STDIN_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class PredictArguments:
+    """The options of `hf-ser predict`; the command line's help describes them."""
+
+    model: str
+    recordings: Sequence[str] = ()
+    recordings_from: str | None = None
+    revision: str = "main"
+    format: str | None = None
+    output: str | None = None
+    overwrite: bool = False
+    timeline: bool = False
+    window_s: float | None = None
+    stride_s: float | None = None
+    top_k: int | None = None
+    batch_size: int = 8
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            BatchError: with the option's name.
+        """
+        if self.batch_size < 1:
+            raise BatchError(f"--batch_size {self.batch_size}; expected at least 1.")
+        if not self.recordings and self.recordings_from is None:
+            raise BatchError("got no recordings; expected some, or --recordings_from FILE.")
+        if self.recordings_from == STDIN and STDIN in self.recordings:
+            raise BatchError("--recordings_from - beside the recording -: both read standard input. Leave one out.")
+        if self.output is None and self.overwrite:
+            raise BatchError("--overwrite without --output; leave it out.")
+        if self.output is None:
+            return
+        if self.format is not None:
+            raise BatchError(f"--format {self.format} beside --output; the file's name decides. Leave it out.")
+        if Path(self.output).suffix.lower() not in OUTPUTS:
+            raise BatchError(f"--output {self.output}: expected a file that ends in {', '.join(OUTPUTS)}.")
+        if not Path(self.output).absolute().parent.is_dir():
+            raise BatchError(f"--output {self.output}: there is no folder {Path(self.output).parent}. Make it first.")
+
+    @property
+    def call_options(self) -> dict[str, Any]:
+        """For a call of the pipeline."""
+        changed = {"top_k": self.top_k, "window_s": self.window_s, "stride_s": self.stride_s}
+        return {"batch_size": self.batch_size, "return_timeline": self.timeline, **changed}
+
+
+def predict(args: PredictArguments) -> int:
+    """Classify recordings and write every answer when it is known.
+
+    Returns:
+        How many recordings could not be used.
+
+    Raises:
+        SerError: what was asked cannot be done; before the first answer wherever that can be known.
+        Interrupted: Ctrl-C; what was answered has been written.
+    """
+    names = _names(args)
+    options = {"timeline": args.timeline, "window_s": args.window_s, "stride_s": args.stride_s, "top_k": args.top_k}
+    if args.output is None:
+        return _to_stdout(args, names)
+    run = stamp(args.model, args.revision, options)
+    if run is None:
+        _load(args)  # which says why there is no such model
+        raise BatchError(f"--model {args.model}: got no config.json; expected a trained model.")
+    return _to_file(args, list(dict.fromkeys(names)), run)
+
+
+def _names(args: PredictArguments) -> list[str]:
+    places = list(args.recordings)
+    if args.recordings_from is not None:
+        places += read_list(args.recordings_from, getattr(sys.stdin, "buffer", None))
+        if args.recordings_from == STDIN and STDIN in places:
+            raise BatchError("--recordings_from -: the list names -, which is the list itself. Leave it out.")
+    names, listings = list_recordings(places)
+    for listing in listings:
+        for line in listing.lines():
+            _say(line)
+    return names
+
+
+def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
+    stdin = _read_stdin(names)
+    classify, labels = _load(args)
+    warning = _warning(args)
+    output = TextOutput(args.format or "table", labels, warning, sys.stdout)
+    answers = _Answers(classify, names, args.call_options, stdin, warning)
+    # Where the answers are shown, they are the progress.
+    return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
+
+
+def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int:
+    started_s = time.monotonic()
+    with ExitStack() as stack:
+        output = _open_output(args, run)
+        stack.callback(output.release)
+        before = {name for name in names if escaped_name(name) in output.failed}
+        todo = [name for name in names if name not in before]
+        failed_before = sum(output.failed[escaped_name(name)] for name in before)
+        for name in filter(is_stream, sorted(before)):
+            _say(f"note: {escaped_name(name)} is answered in {args.output} and not read again")
+        if not todo and output.is_whole:
+            failures = f" ({failed_before:,} of them failed)" if failed_before else ""
+            output.close(complete=True)
+            _say(f"{args.output}: all {len(names):,} recordings are answered{failures}; nothing to do.")
+            return failed_before
+        stdin = _read_stdin(todo)
+        classify, labels = _load(args)
+        warning = _warning(args)
+        output.start(labels)
+        answers = _Answers(classify, todo, args.call_options, stdin, warning, answered_before=len(before))
+        failed = _write_all(output, answers, remedy=f" in {args.output}; the same command continues")
+    kept = f"; {len(before):,} were answered before" if before else ""
+    duration_s = time.monotonic() - started_s
+    _say(f"{args.output}: {len(todo) - failed:,} recordings answered, {failed:,} failed in {duration_s:.1f} s{kept}")
+    return failed + failed_before
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What there is to answer."""
+
+    classify: Any
+    names: Sequence[str]
+    options: Mapping[str, Any]
+    stdin: bytes | None
+    warning: str | None
+    answered_before: int = 0
+
+    @property
+    def total(self) -> int:
+        return len(self.names) + self.answered_before
+
+    def rows(self, interrupts: Interrupts) -> Generator[dict[str, Any], None, None]:
+        answers = batch_answers(
+            self.classify, self.names, self.options, stdin=self.stdin, is_stopped=lambda: interrupts.stopped
+        )
+        for name, answer in answers:
+            yield answer_row(name, answer, self.warning)
+
+
+def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bool = True, tell: bool = False) -> int:
+    """Write every answer when it is known; return how many recordings failed."""
+    answered, failed = answers.answered_before, 0
+    show_bar = show_bar and answers.total > 1 and sys.stderr.isatty()
+    with Interrupts() as interrupts, closing(answers.rows(interrupts)) as rows:
+        try:
+            for row in tqdm(rows, total=answers.total, initial=answered, unit="recording", disable=not show_bar):
+                with interrupts.held():
+                    output.write(row)
+                    answered += 1
+                    failed += "error" in row
+                    if tell and "error" in row:
+                        _say(f"error: {row['error']}")
+        except KeyboardInterrupt:
+            output.close(complete=False)
+            told = f"interrupted: {answered:,} of {answers.total:,} recordings answered"
+            raise Interrupted(told + remedy) from None
+        except (ValueError, RuntimeError) as error:
+            output.close(complete=False)
+            said = " ".join(str(error).split())
+            raise BatchError(f"{said} ({answered:,} of {answers.total:,} recordings answered{remedy})") from error
+    output.close(complete=True)
+    return failed
+
+
+def _load(args: PredictArguments) -> tuple[Any, list[str]]:
+    """The pipeline, tried on noise, and the labels of its model."""
+    import transformers
+
+    from hf_ser.evaluation import label_names, load_classifier
+    from hf_ser.models import SpeechEmotionPipeline
+
+    transformers.utils.logging.disable_progress_bar()  # of the weights, which load in a moment
+    model, extractor = load_classifier(args.model, args.revision)
+    try:
+        classify: Any = SpeechEmotionPipeline(
+            model=model, feature_extractor=extractor, device=args.device, task="audio-classification"
+        )
+        check_pipeline(classify, args.call_options)
+    except (ValueError, RuntimeError) as error:
+        raise BatchError(" ".join(str(error).split())) from error
+    return classify, label_names(model.config)
+
+
+def _warning(args: PredictArguments) -> str | None:
+    from hf_ser.evaluation import model_results
+
+    results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
+    if not results.get("dataset", {}).get("synthetic"):
+        return None
+    _say(f"warning: {escaped_name(args.model)} was {SYNTHETIC}")
+    return SYNTHETIC
+
+
+def _open_output(args: PredictArguments, run: RunStamp) -> Any:
+    path = Path(str(args.output))
+    kind = path.suffix.lower().removeprefix(".")
+    if kind != "parquet":
+        return AppendedFile(path, kind, run, args.overwrite)
+    from hf_ser.batch.parquet_output import ParquetOutput
+
+    return ParquetOutput(path, run, args.overwrite)
+
+
+def _read_stdin(names: Sequence[str]) -> bytes | None:
+    if STDIN not in names:
+        return None
+    stdin = getattr(sys.stdin, "buffer", None)
+    content = stdin.read(MAX_STDIN_BYTES + 1) if stdin else b""
+    if len(content) > MAX_STDIN_BYTES:
+        raise BatchError(f"-: got more than {MAX_STDIN_BYTES >> 30} GiB on standard input; expected a recording.")
+    return content
+
+
+def _say(line: str) -> None:
+    tqdm.write(one_line(line), file=sys.stderr)

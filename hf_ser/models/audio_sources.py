@@ -1,0 +1,241 @@
+"""Whatever names or holds a recording -> an open binary file, or an array with its sampling rate."""
+
+import io
+import os
+import select
+import stat
+import time
+from collections.abc import Mapping
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+import requests
+
+from .audio_errors import AudioError, argument_error
+
+MAX_BYTES = 1 << 30  # of a download, a pipe, or a compressed recording
+# Files up to this size are read at once; longer ones are read as they are decoded.
+READ_AT_ONCE = 1 << 22
+_TIMEOUT_S = 30.0
+_PIPE_TIMEOUT_S = 30.0  # for the next bytes from whoever writes into a pipe
+
+
+class Opened(NamedTuple):
+    """A recording's bytes: a seekable file that starts at `start`, and whether to close it."""
+
+    file: BinaryIO
+    start: int
+    size: int  # bytes from `start`
+    close: bool = False
+
+
+class ArrayWithRate(NamedTuple):
+    """Decoded samples and their rate in Hz; None where none was given."""
+
+    array: Any
+    sampling_rate: Any
+
+
+def printable(name: str) -> str:
+    """Escape the bytes of a file name that is not UTF-8, which could be neither printed nor written."""
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate, which no file name holds
+        return name.encode("utf-8", "backslashreplace").decode()
+
+
+def describe(source: Any) -> str:
+    """Name a source in messages: its path where it has one, else its kind."""
+    if isinstance(source, Mapping):
+        path = source.get("path")
+        return printable(os.fspath(path)) if path else f"audio dict with keys {', '.join(map(str, source))}"
+    if isinstance(source, (str, os.PathLike)):
+        name = os.fspath(source)
+        return printable(name if isinstance(name, str) else os.fsdecode(name))
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"{len(source)} bytes of audio"
+    name = getattr(source, "name", None)  # files have one; tensors have None
+    return printable(str(name)) if name is not None else f"{type(source).__name__} object"
+
+
+def open_source(source: Any, sampling_rate: Any = None) -> Opened | ArrayWithRate:
+    """Open a path, `file://` or http(s) address, pipe, bytes, file object, array, `datasets` mapping or decoder.
+
+    Args:
+        source: see `decoder.open_recording`.
+        sampling_rate: Hz of a bare array.
+
+    Raises:
+        AudioError: none of these, or it cannot be opened.
+    """
+    name = describe(source)
+    if isinstance(source, Mapping):
+        source, sampling_rate = _of_mapping(source, sampling_rate, name)
+    if hasattr(source, "get_all_samples"):  # torchcodec's decoder, which `datasets` gives for decoded audio
+        samples = source.get_all_samples()
+        return ArrayWithRate(samples.data, samples.sample_rate)
+    if hasattr(source, "__array__") or isinstance(source, (list, tuple)):
+        return ArrayWithRate(source, sampling_rate)
+    opened = _open_encoded(source, name)
+    if opened is None:
+        raise argument_error(
+            name,
+            f"a {type(source).__name__}",
+            "a path, an address, bytes, a binary file object, an array with its sampling rate, or a datasets audio "
+            "dict",
+            "Pass one of these.",
+        )
+    if sampling_rate is not None:
+        raise argument_error(
+            name, "encoded audio together with sampling_rate", "no sampling_rate", "The file carries its own rate."
+        )
+    return opened
+
+
+def _of_mapping(source: Mapping[str, Any], sampling_rate: Any, name: str) -> tuple[Any, Any]:
+    if source.get("bytes") is not None:
+        return source["bytes"], sampling_rate
+    for key in ("array", "raw"):
+        if source.get(key) is not None:
+            if sampling_rate is not None and "sampling_rate" in source:
+                raise argument_error(
+                    name, "sampling_rate beside a dict that has one", "one rate", "Leave sampling_rate out."
+                )
+            return source[key], source.get("sampling_rate", sampling_rate)
+    if source.get("path"):
+        return source["path"], sampling_rate
+    raise argument_error(
+        name,
+        f"an audio dict with {', '.join(map(str, source)) or 'no keys'} and no content",
+        "one of bytes, array (with sampling_rate) or path",
+        "Load the dataset with Audio(decode=False), or pass the array with its rate.",
+    )
+
+
+def _open_encoded(source: Any, name: str) -> Opened | None:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _in_memory(bytes(source))
+    if isinstance(source, str):
+        scheme = source.partition("://")[0].lower() if "://" in source else ""
+        if scheme in ("http", "https"):
+            return _in_memory(_download(source))
+        if scheme == "file":
+            return _open_path(_local_path(source), name)
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(source, name)
+    return _of_file_object(source, name) if hasattr(source, "read") else None
+
+
+def _in_memory(content: bytes) -> Opened:
+    return Opened(io.BytesIO(content), 0, len(content))
+
+
+def _local_path(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        raise AudioError(
+            "not_found", address, f"the host {parts.netloc}", "a file on this machine", "Use file:///PATH."
+        )
+    return url2pathname(unquote(parts.path))
+
+
+def _open_path(path: str | os.PathLike[str], name: str) -> Opened:
+    try:
+        mode = os.stat(path).st_mode
+        if stat.S_ISFIFO(mode):
+            return _in_memory(_read_pipe(path, name))
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            raise AudioError("not_found", name, kind, "an audio file", "Check the path.")
+        file = open(path, "rb")  # noqa: SIM115 - whoever decodes closes it
+    except AudioError:
+        raise
+    except FileNotFoundError:
+        raise AudioError("not_found", name, "no such file", "an audio file", "Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, or a lone surrogate
+        got = getattr(error, "strerror", None) or printable(str(error))
+        remedy = "Check the path and its permissions."
+        raise AudioError("not_found", name, got, "a readable audio file", remedy) from error
+    size = os.fstat(file.fileno()).st_size
+    if size > READ_AT_ONCE:
+        return Opened(file, 0, size, close=True)
+    with file:
+        return _in_memory(_read(file, name))
+
+
+def _read(file: Any, name: str) -> bytes:
+    try:
+        return file.read()
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise AudioError("not_found", name, got, "a readable audio file", "Check the disk.") from error
+
+
+def _read_pipe(path: str | os.PathLike[str], name: str) -> bytes:
+    """What somebody writes into a pipe, to its end; opened without waiting, since maybe nobody does."""
+    content = bytearray()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        waited_since = time.monotonic()
+        while time.monotonic() - waited_since < _PIPE_TIMEOUT_S:
+            try:
+                part = os.read(descriptor, 1 << 20)
+            except BlockingIOError:  # somebody holds the other end
+                select.select([descriptor], [], [], _PIPE_TIMEOUT_S)
+                continue
+            if not part and content:
+                return bytes(content)
+            if not part:  # nobody has written yet
+                time.sleep(0.02)
+                continue
+            content += part
+            waited_since = time.monotonic()
+            _check_size(len(content), name)
+    finally:
+        os.close(descriptor)
+    got = f"a pipe that gave {len(content)} bytes and then nothing for {_PIPE_TIMEOUT_S:.0f} s"
+    raise AudioError("not_found", name, got, "a whole recording", "Check the program that writes into it.")
+
+
+def _check_size(size: int, name: str) -> None:
+    if size > MAX_BYTES:
+        got = f"more than {MAX_BYTES >> 30} GiB"
+        raise AudioError("not_found", name, got, "a recording", "Cut it, or convert it to a WAV file.")
+
+
+def _of_file_object(file: Any, name: str) -> Opened:
+    try:
+        # A long recording on disk is read as it is decoded; everything else is taken whole.
+        if isinstance(file, io.BufferedReader) and file.seekable():
+            size = os.fstat(file.fileno()).st_size - file.tell()
+            if size > READ_AT_ONCE:
+                return Opened(file, file.tell(), size)
+        content = file.read()
+    except (OSError, ValueError) as error:  # closed, or opened as text that the recording is not
+        got = f"a file object that cannot be read ({error})"
+        raise argument_error(name, got, "bytes", 'Open it with "rb".') from error
+    if not isinstance(content, bytes):
+        got = f"a file object that reads {type(content).__name__}"
+        raise argument_error(name, got, "bytes", 'Open it with "rb".')
+    return _in_memory(content)
+
+
+def _download(url: str) -> bytes:
+    """The bytes behind an address; redirects are followed."""
+    content = bytearray()
+    try:
+        with requests.get(url, stream=True, timeout=_TIMEOUT_S) as answer:
+            if not answer.ok:
+                got = f"HTTP status {answer.status_code}"
+                raise AudioError("not_found", url, got, "a recording", "Check the address.")
+            for part in answer.iter_content(1 << 20):
+                content += part
+                _check_size(len(content), url)
+    except AudioError:
+        raise
+    except (requests.RequestException, ValueError) as error:  # a ValueError: host names that urllib3 cannot take
+        got = f"no whole answer ({type(error).__name__})"
+        expected = f"a recording from the address within {_TIMEOUT_S:.0f} s"
+        raise AudioError("not_found", url, got, expected, "Check the address, or download it first.") from error
+    return bytes(content)

@@ -1,0 +1,412 @@
+"""The one decoder: any recording -> samples as they were recorded, counted and not believed from a header.
+
+libsndfile decodes by content, so that AIFF data named `.wav` is read; PyAV, where it is installed, what libsndfile
+does not know. Lengths that headers declare or libraries estimate neither end the reading nor condemn a recording by
+themselves: sound that is there is read, and sound that was promised and is not there makes a recording truncated.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile as sf
+
+from .array_samples import MAX_CHANNELS, RATE_RANGE_HZ, level_factor, read_array
+from .audio_errors import COPY_AGAIN, REPLACE, AudioError
+from .audio_sources import MAX_BYTES, ArrayWithRate, Opened, describe, open_source
+from .containers import Sound, find_sound
+from .flac import FlacInfo, decode_flac16, flac_info, without_length
+from .joined_file import JoinedFile, Piece, piece
+from .media import Media, find_media, read_media
+from .mpeg_audio import Mp3, is_mp3, read_mp3
+from .ogg_pages import read_ogg
+
+logger = logging.getLogger(__name__)
+
+SAMPLING_RATE = 16_000
+LFS_POINTER = b"version https://git-lfs"
+_BLOCK_S = 10.0
+_SHORT_BLOCKS = 4  # a recording of at most so many is read at once
+_MOST_AT_ONCE = 1 << 22  # samples of a short FLAC recording, which is decoded in one go
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a FLAC stream whose encoder did not know it
+_EXPECTED = "WAV, FLAC, MP3, OGG or AIFF"
+# Containers that may hold a coding which libsndfile does not know, and PyAV does.
+_CONTAINERS = {b"OggS": "OGG", b"RIFF": "WAV", b"riff": "W64", b"FORM": "AIFF", b"caff": "CAF", b".snd": "AU"}
+
+
+@dataclass
+class Recording:
+    """An opened recording.
+
+    Args:
+        name: in messages.
+        sampling_rate: Hz.
+        blocks: (frames, channels), to be read once: int16 as stored in 16-bit files, else float32.
+        notes: what is unusual about it, though it can be used; complete once the blocks have been read.
+    """
+
+    name: str
+    sampling_rate: int
+    blocks: Iterator[np.ndarray]
+    notes: list[str] = field(default_factory=list)
+
+
+class Decoded(NamedTuple):
+    """Samples as they were recorded."""
+
+    samples: np.ndarray  # (frames, channels): int16 as stored in 16-bit files, else float32 scaled to [-1, 1)
+    sampling_rate: int  # Hz
+    notes: tuple[str, ...] = ()  # what is unusual about the recording, though it can be used
+
+
+def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
+    """Decode a recording whole, without changing its rate or channels; see `open_recording`."""
+    recording = open_recording(source, sampling_rate)
+    blocks = list(recording.blocks)
+    samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
+    return Decoded(samples, recording.sampling_rate, tuple(recording.notes))
+
+
+def open_recording(source: Any, sampling_rate: int | None = None) -> Recording:
+    """Open a recording; a long one is decoded as its blocks are read.
+
+    Args:
+        source: a path (a pipe such as /dev/stdin, too), an address (http, https or file), encoded bytes, a binary file
+            object, an array or tensor of shape (samples,), (channels, samples) or (samples, channels), a mapping as
+            the stock pipelines and `datasets` know it (`bytes` and `path`, or `array` or `raw` with `sampling_rate`),
+            or a torchcodec decoder.
+        sampling_rate: Hz; required with a bare array, refused with whatever carries its own.
+
+    Raises:
+        AudioError: not found, empty, truncated, undecodable, of an impossible level, or NaN or infinite samples; while
+            the blocks are read, too.
+    """
+    name = describe(source)
+    opened = open_source(source, sampling_rate)
+    if isinstance(opened, ArrayWithRate):
+        samples, rate, note = read_array(opened.array, opened.sampling_rate, name)
+        recording = Recording(name, rate, iter([samples]), [note] if note else [])
+    else:
+        try:
+            recording = _open(opened, name)
+        except BaseException:
+            if opened.close:
+                opened.file.close()
+            raise
+        recording.blocks = _closing(recording.blocks, opened)
+    recording.blocks = _checked(recording.blocks, recording)
+    return recording
+
+
+def _closing(blocks: Iterator[np.ndarray], opened: Opened) -> Iterator[np.ndarray]:
+    try:
+        yield from blocks
+    finally:
+        if opened.close:
+            opened.file.close()
+
+
+def _checked(blocks: Iterator[np.ndarray], recording: Recording) -> Iterator[np.ndarray]:
+    """The blocks, refusing samples that are not finite and a recording without any."""
+    frames = 0
+    for block in blocks:
+        if block.dtype != np.int16 and not np.isfinite(block).all():
+            bad = int(block.size - np.isfinite(block).sum())
+            got = f"{bad} NaN or infinite samples of {block.size}"
+            raise AudioError("not_finite", recording.name, got, "finite samples", "Repair or remove the recording.")
+        frames += block.size
+        if block.size:
+            yield block
+    if frames == 0:
+        raise AudioError("empty", recording.name, "0 samples", "at least 1 sample", "Remove or replace the recording.")
+    for note in recording.notes:
+        logger.info("%s: %s", recording.name, note)
+
+
+def _open(opened: Opened, name: str) -> Recording:
+    if opened.size == 0:
+        raise AudioError("empty", name, "0 bytes", "an audio file", COPY_AGAIN)
+    head = _read(opened, 64)
+    if head.startswith(LFS_POINTER):
+        remedy = "Run `git lfs pull` in the repository, or download an archive that holds the recordings."
+        raise AudioError("lfs_pointer", name, "a Git LFS pointer instead of the recording", "an audio file", remedy)
+    opened = _after_tag(opened, head)
+    head = _read(opened, 64)
+    if head.startswith(b"fLaC"):
+        return _flac(opened, head, name)
+    if head.startswith(b"OggS"):
+        return _ogg(_whole(opened, name), name)
+    sound = find_sound(opened.file, opened.start, opened.size)
+    if sound is not None:
+        return _uncompressed(opened, sound, name)
+    content = _whole(opened, name)
+    media = find_media(content)
+    if media is not None:
+        return _media(content, media, name)
+    if is_mp3(content):
+        return _mp3(content, name)
+    return _other(content, name)
+
+
+def _read(opened: Opened, size: int) -> bytes:
+    opened.file.seek(opened.start)
+    return opened.file.read(min(size, opened.size))
+
+
+def _whole(opened: Opened, name: str) -> bytes:
+    if opened.size > MAX_BYTES:
+        got = f"a compressed or unknown file of {opened.size >> 20:,} MiB"
+        expected = f"at most {MAX_BYTES >> 20:,} MiB"
+        raise AudioError("undecodable", name, got, expected, "Cut it, or convert it to WAV.")
+    return _read(opened, opened.size)
+
+
+def _after_tag(opened: Opened, head: bytes) -> Opened:
+    """Pass over an ID3 tag before another format than MP3, whose reader knows tags, and one after FLAC."""
+    start, size = opened.start, opened.size
+    if head[:3] == b"ID3":
+        length = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        after = _read(opened._replace(start=start + length, size=max(0, size - length)), 4)
+        if after in (*_CONTAINERS, b"RF64", b"BW64", b"RIFX", b"fLaC"):
+            start, size = start + length, size - length
+    return opened._replace(start=start, size=size)
+
+
+# --- uncompressed ---------------------------------------------------------------------------------------------------
+
+
+def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
+    if sound.declared is not None:
+        what, unit = ("frames", sound.block) if sound.block else ("bytes", 1)
+        missing = sound.declared - sound.size
+        got = f"{sound.size // unit} {what} of {sound.declared // unit}, cut short ({missing} bytes are missing)"
+        raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
+    notes = [sound.note] if sound.note else []
+    if sound.pcm16 is not None:
+        channels, rate = sound.pcm16
+        _check_header(rate, channels, name)
+        return Recording(name, rate, _read_pcm16(opened, sound, channels, rate), notes)
+    pieces = [Piece(opened.file, opened.start, opened.size)]
+    if sound.note:
+        pieces = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
+    file = _sound_file(lambda: JoinedFile(pieces), _read(opened, 12), name, lambda: _whole(opened, name))
+    if isinstance(file, Recording):
+        return file
+    rate, frames, is_float = file.samplerate, file.frames, file.subtype in ("FLOAT", "DOUBLE")
+    counted = sound.size // sound.block if sound.block and file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")) else 0
+    if counted and counted != frames and not sound.note:  # libsndfile reads this header otherwise
+        notes.append(f"the header counts {frames} frames, there are {counted}")
+        pieces = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
+        file.close()
+        file = _Forward(JoinedFile(pieces))
+    blocks = _read_blocks(file, name)
+    if is_float:
+        factor, note = level_factor(_read_blocks(_Forward(JoinedFile(pieces)), name), name, full_scale=1.0)
+        if note:
+            notes.append(note)
+            blocks = _scaled(blocks, factor)
+    return Recording(name, rate, blocks, notes)
+
+
+def _scaled(blocks: Iterator[np.ndarray], factor: float) -> Iterator[np.ndarray]:
+    return (block * np.float32(factor) for block in blocks)
+
+
+def _read_pcm16(opened: Opened, sound: Sound, channels: int, rate: int) -> Iterator[np.ndarray]:
+    place, end = sound.start, sound.start + sound.size
+    size = 2 * channels * max(1, round(_BLOCK_S * rate))
+    if end - place <= _SHORT_BLOCKS * size:
+        size = end - place
+    while place < end:
+        opened.file.seek(place)
+        content = opened.file.read(min(size, end - place))
+        samples = np.frombuffer(content, "<i2", len(content) // (2 * channels) * channels)
+        yield samples.astype(np.int16, copy=False).reshape(-1, channels)
+        place += max(len(content), 2 * channels)
+
+
+# --- compressed -----------------------------------------------------------------------------------------------------
+
+
+def _flac(opened: Opened, head: bytes, name: str) -> Recording:
+    info = flac_info(head)
+    if info is None:
+        return _other(_whole(opened, name), name)
+    if opened.size <= MAX_BYTES and info.frames * info.channels <= _MOST_AT_ONCE:
+        whole = decode_flac16(_whole(opened, name))
+        if whole is not None:
+            _check_header(whole[1], whole[0].shape[1], name)
+            return Recording(name, whole[1], iter([whole[0]]))
+    tail = _read(opened._replace(start=opened.start + max(0, opened.size - 128), size=128), 128)
+    end = opened.size - (128 if tail.startswith(b"TAG") else 0)
+    patched = without_length(head)
+    pieces = [piece(patched), Piece(opened.file, opened.start + len(head), end - len(head))]
+    file = _sound_file(lambda: JoinedFile(pieces), head, name)
+    assert isinstance(file, sf.SoundFile)  # PyAV is not asked about FLAC
+    notes: list[str] = []
+    return Recording(name, file.samplerate, _count_flac(file, info, notes, name), notes)
+
+
+def _count_flac(file: sf.SoundFile, info: FlacInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
+    """FLAC frames carry checksums, so that damage shows as an error; beyond the declared length it costs nothing."""
+    frames = 0
+    try:
+        for block in _read_blocks(file, name, info.frames):
+            frames += len(block)
+            yield block
+    except AudioError:
+        if not 0 < info.frames <= frames:
+            raise
+        notes.append("something else than sound follows the sound")
+    if frames < info.frames:
+        got = f"FLAC of {info.frames} frames that breaks off or is damaged after {frames}"
+        raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
+    if frames > info.frames > 0:
+        notes.append(f"the header counts {info.frames} frames, there are {frames}")
+
+
+def _ogg(content: bytes, name: str) -> Recording:
+    streams = read_ogg(content)
+    if not streams[-1].ends:
+        got = f"OGG of {len(content)} bytes that breaks off: its last page is missing or cut"
+        raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
+    return _joined([its.content for its in streams], name, [])
+
+
+def _mp3(content: bytes, name: str) -> Recording:
+    parts = read_mp3(content)
+    notes = [its.note for its in parts if its.note]
+    for its in parts:
+        _check_mp3(its, name, notes)
+    return _joined([its.content for its in parts], name, notes)
+
+
+def _check_mp3(its: Mp3, name: str, notes: list[str]) -> None:
+    lacking = (its.promised or 0) - its.frames
+    # Some encoders count the frame that carries the count, too.
+    if lacking > 1 or (lacking == 1 and its.breaks_off):
+        got = f"MP3 of {its.frames} whole frames, cut short of {its.promised}"
+        raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
+    if its.breaks_off:
+        notes.append("the last frame breaks off")
+
+
+def _joined(contents: list[bytes], name: str, notes: list[str]) -> Recording:
+    """Recordings in one file, one after the other."""
+    files = [_sound_file(partial(JoinedFile, [piece(content)]), content, name) for content in contents]
+    if len(files) == 1 and isinstance(files[0], Recording):
+        return files[0]
+    kinds = sorted({(its.samplerate, its.channels) for its in files if isinstance(its, sf.SoundFile)})
+    if len(kinds) != 1 or any(isinstance(its, Recording) for its in files):
+        got = "joined recordings of different kinds: " + ", ".join(
+            f"{its[1]} channels at {its[0]} Hz" for its in kinds
+        )
+        raise AudioError("undecodable", name, got, "one sampling rate and number of channels", REPLACE)
+    if len(files) > 1:
+        notes.append(f"{len(files)} recordings joined in one file")
+    return Recording(name, kinds[0][0], (block for its in files for block in _read_blocks(its, name)), notes)
+
+
+def _media(content: bytes, media: Media, name: str) -> Recording:
+    blocks, rate = read_media(content, media, name)
+    first = next(blocks)
+    _check_header(rate, first.shape[1], name)
+
+    def all_blocks() -> Iterator[np.ndarray]:
+        yield first
+        yield from blocks
+
+    return Recording(name, rate, all_blocks())
+
+
+def _other(content: bytes, name: str) -> Recording:
+    """What only libsndfile may know."""
+    file = _sound_file(lambda: JoinedFile([piece(content)]), content, name)
+    assert isinstance(file, sf.SoundFile)
+    return Recording(name, file.samplerate, _read_blocks(file, name))
+
+
+# --- libsndfile -----------------------------------------------------------------------------------------------------
+
+
+class _Forward(sf.SoundFile):
+    """A file that is read on and on: soundfile seeks after every read, which fails where a length is unknown."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _sound_file(
+    make: Callable[[], JoinedFile], head: bytes, name: str, whole: Callable[[], bytes] | None = None
+) -> sf.SoundFile | Recording:
+    """Open with libsndfile; what it does not know within a container that PyAV does, with PyAV."""
+    try:
+        file = _Forward(make())
+    except (sf.LibsndfileError, RuntimeError, OSError, TypeError, ValueError) as error:
+        container = _CONTAINERS.get(head[:4])
+        if container is not None and len(head) >= 12:
+            content = head if whole is None else whole()
+            try:
+                return _media(content, Media(container), name)
+            except AudioError as other:
+                if other.reason != "undecodable":
+                    raise
+        raise _undecodable(head, name, error) from error
+    try:
+        _check_header(file.samplerate, file.channels, name)
+    except AudioError:
+        file.close()
+        raise
+    return file
+
+
+def _read_blocks(file: sf.SoundFile, name: str, border: int = 0) -> Iterator[np.ndarray]:
+    """Read to the end, (frames, channels): int16 from 16-bit files, else float32.
+
+    Args:
+        file: is closed at the end.
+        name: in messages.
+        border: frames at which a block ends, so that an error behind them leaves these; 0 for no such place.
+    """
+    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    most, frames = max(1, round(_BLOCK_S * file.samplerate)), 0
+    if file.frames <= _SHORT_BLOCKS * most:
+        most = max(1, file.frames)
+    with file:
+        while True:
+            size = min(most, border - frames) if frames < border else most
+            try:
+                block = file.read(size, dtype=dtype, always_2d=True)
+            except (sf.LibsndfileError, RuntimeError) as error:
+                got = f"{file.format} that breaks off or is damaged after {frames} frames ({_cause(error)})"
+                raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN) from error
+            frames += len(block)
+            if len(block):
+                yield block
+            if len(block) < size:
+                break
+        if frames < file.frames < _UNKNOWN_FRAMES:
+            got = f"{file.format} of {frames} frames, cut short of {file.frames}"
+            raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
+
+
+def _undecodable(head: bytes, name: str, error: Exception) -> AudioError:
+    got = f"a file starting {head[:12]!r} that libsndfile cannot read ({_cause(error)})"
+    return AudioError("undecodable", name, got, _EXPECTED, REPLACE)
+
+
+def _cause(error: Exception) -> str:
+    """What libsndfile says, without the object that it read from."""
+    text = " ".join(str(getattr(error, "error_string", "") or "").split()).rstrip(".")
+    return text or ("damaged data" if isinstance(error, sf.LibsndfileError) else type(error).__name__)
+
+
+def _check_header(rate: int, channels: int, name: str) -> None:
+    low, high = RATE_RANGE_HZ
+    if not low <= rate <= high or not 1 <= channels <= MAX_CHANNELS:
+        got = f"a header with {channels} channels at {rate} Hz"
+        expected = f"1 to {MAX_CHANNELS} channels at {low} to {high} Hz"
+        raise AudioError("undecodable", name, got, expected, "The header is damaged: replace the file.")
