@@ -191,6 +191,7 @@ def make_ours(job: Job, folder: str, data: SplitData, data_args: DataArguments) 
     of_model = {field.name for field in fields(ModelArguments)}
     model_args = ModelArguments(model_config=job.config, **{k: v for k, v in job.options.items() if k in of_model})
     options = {name: value for name, value in job.options.items() if name not in of_model}
+    options.setdefault("precision", "bf16" if options.get("bf16") else "fp32")  # as the peer, unless told otherwise
     args = SerTrainingArguments(**settings(job, folder), load_best_model_at_end=False, **options)
     return make_trainer(*build_model(model_args, data.labels), data, args, data_args)
 
@@ -199,7 +200,7 @@ def operations(trainer: Trainer) -> float:
     """Floating-point operations of a training step per padded sample, counted on one clip."""
     model: Any = trainer.model
     model.to(trainer.args.device).train()
-    if trainer.args.activation_checkpointing:
+    if getattr(trainer.args, "activation_checkpointing", False):
         model.activation_checkpointing_enable()
     dataset: Any = trainer.train_dataset
     batch = {name: value.to(trainer.args.device) for name, value in trainer.data_collator([dataset[0]]).items()}

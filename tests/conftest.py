@@ -17,6 +17,8 @@ for _name, _folder in (("HF_HOME", ""), ("HF_HUB_CACHE", "hub"), ("HF_DATASETS_C
     os.environ[_name] = os.path.join(_home, _folder)
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# `precision: auto` trains in float32 on every machine, so that tests compare to the last digits everywhere.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 
 import collections  # noqa: E402
 import importlib.util  # noqa: E402
@@ -173,7 +175,12 @@ def load_recipe():
     return load
 
 
-REQUIRED = {"corpora": "HF_SER_REQUIRE_CORPORA", "browser": "HF_SER_REQUIRE_BROWSER"}  # variables by marker
+# Variables by marker.
+REQUIRED = {
+    "corpora": "HF_SER_REQUIRE_CORPORA",
+    "browser": "HF_SER_REQUIRE_BROWSER",
+    "gpu": "HF_SER_REQUIRE_GPU",
+}
 
 
 class Guard:

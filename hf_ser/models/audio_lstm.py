@@ -8,6 +8,7 @@ from torch import nn
 from .checks import check_choice, check_positive, check_probability
 from .companion import CompanionConfig, CompanionModel
 from .layers import AttentivePooling, Dropout
+from .precision import recur
 
 POOLINGS = ("last", "attention", "statistics")
 
@@ -71,6 +72,6 @@ class AudioLSTMForAudioClassification(CompanionModel):
         self.post_init()
 
     def _encode(self, features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-        sequence = self.lstm(features.transpose(1, 2))[0]
+        sequence = recur(self.lstm, features.transpose(1, 2))[0]
         vectors = sequence[:, -1] if self.attention is None else self.attention(sequence, num_frames)
         return self.dropout(vectors)

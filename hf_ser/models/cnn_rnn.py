@@ -8,6 +8,7 @@ from torch import nn
 from .checks import check_choice, check_positive, check_probability, check_stack
 from .companion import CompanionConfig, CompanionModel
 from .layers import AttentivePooling, ConvStack, Dropout, as_sequence
+from .precision import recur
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 POOLINGS = ("final", "attention", "statistics")
@@ -93,7 +94,7 @@ class CnnRnnForAudioClassification(CompanionModel):
 
     def _encode(self, features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         maps, num_frames = self.stack(features, num_frames)
-        sequence, states = self.rnn(as_sequence(maps))
+        sequence, states = recur(self.rnn, as_sequence(maps))
         if self.attention is not None:
             return self.dropout(self.attention(sequence, num_frames))
         final = states[0] if isinstance(states, tuple) else states  # an LSTM has cell states besides

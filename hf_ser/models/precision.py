@@ -1,8 +1,9 @@
-"""Windows and filters have their own precision, whatever the model around them is loaded or cast to."""
+"""Layers with a precision of their own: windows and filters, and recurrent layers on CPUs without bfloat16."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from functools import cache
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -29,3 +30,38 @@ def float32_on_cpu() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+@cache
+def has_recurrence(mode: str, dtype: torch.dtype) -> bool:
+    """Whether this CPU trains layers of a mode, LSTM or GRU, in `dtype`: oneDNN has no primitive for it on many."""
+    # Under autocast: elsewhere torch has a slow way around the missing primitive, but not in every case.
+    with float32_on_cpu(), torch.autocast("cpu", dtype), torch.inference_mode(False), torch.enable_grad():
+        layer = {"LSTM": nn.LSTM, "GRU": nn.GRU}[mode](2, 2, batch_first=True, bidirectional=True)
+        try:
+            layer(torch.ones(1, 2, 2))[0].sum().backward()
+        except (RuntimeError, NotImplementedError):
+            return False
+    return True
+
+
+def recur(layer: nn.LSTM | nn.GRU, sequence: torch.Tensor) -> tuple[torch.Tensor, Any]:
+    """Run a recurrent layer, in float32 on CPUs that cannot compute it in the model's or autocast's precision.
+
+    Args:
+        layer: batch first.
+        sequence: (batch, frames, size).
+
+    Returns:
+        Outputs (batch, frames, directions * hidden_size), and the layer's final states.
+    """
+    dtype = sequence.dtype
+    if sequence.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+    if sequence.device.type != "cpu" or dtype == torch.float32 or has_recurrence(layer.mode, dtype):
+        return layer(sequence)
+    with torch.autocast("cpu", enabled=False):
+        weights = {name: weight.float() for name, weight in layer.named_parameters()}
+        output, states = torch.func.functional_call(layer, weights, (sequence.float(),))
+    states = tuple(state.to(sequence.dtype) for state in states) if isinstance(states, tuple) else states
+    return output.to(sequence.dtype), states if isinstance(states, tuple) else states.to(sequence.dtype)

@@ -1,6 +1,7 @@
 """What the training recipes take: model, data and Trainer arguments."""
 
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
+from hf_ser.hardware import PRECISIONS, choose, detect, objection
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
 
@@ -105,6 +107,10 @@ class SerTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "whether a larger score is better; default: by the score's name"}
     )
     logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "bf16, fp16 or fp32; auto: bf16 where computed natively, else fp16 on CUDA, else fp32"},
+    )
     # A loss that is not finite ends the training, so that the Trainer need not look for one at every batch.
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "leave losses that are not finite out of the log"}
@@ -163,10 +169,43 @@ class SerTrainingArguments(TrainingArguments):
             make_transforms(self.augmentation)  # refuses what cannot be
         if self.greater_is_better is None:
             self.greater_is_better = not str(self.metric_for_best_model).endswith(_ERRORS)
+        self._set_precision()
         super().__post_init__()
         self._check_schedule()
         # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+
+    def _set_precision(self) -> None:
+        """Set bf16 or fp16, of which at most one may be given, by `precision` and the hardware."""
+        half: tuple[str, ...] = ("bf16", "fp16")
+        flags = [name for name in half if getattr(self, name)]
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
+        if len(flags) == 2:
+            raise ConfigError("bf16 and fp16 are both true; expected one of them, or --precision auto.")
+        if flags and self.precision not in ("auto", *flags):
+            raise ConfigError(
+                f"precision is {self.precision} and {flags[0]} is true; expected one choice: leave {flags[0]} out."
+            )
+        # What accelerate's launcher was told counts as given; "no" is its default.
+        launched = [name for name in half if os.environ.get("ACCELERATE_MIXED_PRECISION") == name]
+        asked = self.precision if self.precision != "auto" else next(iter(flags + launched), None)
+        cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+        hardware = detect(cpu)
+        if asked is None:
+            asked, reason = choose(hardware)
+            reason = f"auto: {reason}"
+        else:
+            impossible, slow = objection(asked, hardware)
+            if impossible:
+                raise ConfigError(f"precision {asked}: {impossible}.")
+            reason = "as given" if slow is None else f"slow: {slow}"
+        self.bf16, self.fp16 = asked == "bf16", asked == "fp16"
+        if asked == "fp32" and launched:
+            os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # or the Trainer would take the launcher's
+        # transformers refuses bfloat16 on CPU without it.
+        self.use_cpu = self.use_cpu or hardware.kind == "cpu"
+        self.precision_choice = f"precision {asked} ({reason})"  # logged by `check_arguments`
 
     def _check_schedule(self) -> None:
         if self.one_cycle and self.lr_scheduler_type != SchedulerType.LINEAR:

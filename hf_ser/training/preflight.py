@@ -1,6 +1,7 @@
 """What can be known to fail is refused before any training time is spent."""
 
 import importlib.util
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -14,13 +15,15 @@ from hf_ser.data.splits import DatasetError, SplitData
 from hf_ser.evaluation import score
 from hf_ser.training.arguments import SerTrainingArguments
 
+logger = logging.getLogger(__name__)
+
 _TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")  # named as the package that each needs
 _BYTES = 4  # of a weight
 _MOMENTS = 2  # of Adam, beside each weight that trains
 
 
 def check_arguments(args: SerTrainingArguments) -> None:
-    """Refuse a score that does not exist, half precision without a GPU, and trackers that are not installed.
+    """Refuse a score that does not exist and trackers that are not installed; log the precision.
 
     Raises:
         ConfigError: it names the flag and the remedy.
@@ -33,8 +36,9 @@ def check_arguments(args: SerTrainingArguments) -> None:
             f"metric_for_best_model is {args.metric_for_best_model!r}{did_you_mean(metric, known)}; expected one of "
             f"loss, {', '.join(sorted(known))}."
         )
-    if args.fp16 and args.device.type == "cpu":
-        raise ConfigError("fp16 needs a GPU, and there is none here; leave it out, or use --bf16 true --use_cpu true.")
+    if args.should_log:
+        level = logging.WARNING if "(slow: " in args.precision_choice else logging.INFO
+        logger.log(level, args.precision_choice)
     for tracker in args.report_to or ():
         if tracker in _TRACKERS and importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"report_to {tracker} needs its package; pip install {tracker}, or leave it out.")

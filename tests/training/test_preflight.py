@@ -23,7 +23,6 @@ def data(dataset_dir):
     [
         ({"metric_for_best_model": "weighted_f1"}, "f1_weighted"),
         ({"metric_for_best_model": "acuracy", "load_best_model_at_end": False}, "did you mean accuracy"),
-        ({"fp16": True}, "--bf16 true --use_cpu true"),
         ({"report_to": ["wandb"]}, "pip install wandb"),
     ],
 )
