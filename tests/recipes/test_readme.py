@@ -64,7 +64,7 @@ TYPES = {
 
 
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 40 and len(PYTHON) == 3
+    assert len(COMMANDS) == 41 and len(PYTHON) == 3
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
@@ -149,7 +149,7 @@ def test_the_yaml_examples_are_known(tmp_path):
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help"}  # of accelerate launch, and of every program
-    known |= {"format", "timeline", "revision", "host", "port"}  # of hf-ser
+    known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port"}  # of hf-ser
     without_benchmarks = re.sub(r"`python benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
     assert flags - known == set()
