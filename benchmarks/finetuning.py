@@ -128,7 +128,7 @@ def measure(job: Job) -> dict[str, float]:
     data_args = DataArguments(dataset=job.dataset)
     data = load_splits(data_args)
     train = data.splits["train"]
-    longest, needed = max(lengths(train, data_args)), job.batch * job.steps
+    longest, needed = max(lengths(train, data_args.steps)), job.batch * job.steps
     if len(train) < needed or job.warm_up > job.steps:
         raise SerError(
             f"got {len(train)} training clips and {job.steps} steps; expected at least {needed} clips and "
@@ -151,7 +151,7 @@ def measure(job: Job) -> dict[str, float]:
     return {
         "clips_per_s": needed / seconds,
         "gflops": work * stopwatch.padded_samples / seconds / 1e9,
-        "padding": 1 - sum(lengths(data.splits["train"], data_args)) / stopwatch.padded_samples,
+        "padding": 1 - sum(lengths(data.splits["train"], data_args.steps)) / stopwatch.padded_samples,
         "peak_gib": peak_gib(job.device),
     }
 
@@ -175,7 +175,7 @@ def settings(job: Job, folder: str) -> dict[str, Any]:
 
 def make_peer(job: Job, folder: str, data: SplitData, data_args: DataArguments, longest: int) -> Trainer:
     """The stock Trainer on clips padded to the dataset's longest, `longest` samples."""
-    clips = decoded(data.splits["train"], data_args)[:]
+    clips = decoded(data.splits["train"], data_args.steps)[:]
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     padded = extractor(clips["waveform"], sampling_rate=SAMPLING_RATE, padding="max_length", max_length=longest)
     values = zip(padded["input_values"], clips["label"], strict=True)

@@ -71,7 +71,7 @@ class PlainAudioCNN(nn.Module):
 def waveforms_in_memory(dataset: str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     data_args = DataArguments(dataset=dataset, protocol="random")
     train = load_splits(data_args).splits["train"]
-    items = decoded(train, data_args)[: min(number, len(train))]
+    items = decoded(train, data_args.steps)[: min(number, len(train))]
     clips = torch.zeros(len(items["label"]), NUM_SAMPLES)
     for row, waveform in enumerate(items["waveform"]):
         clip = torch.as_tensor(waveform)[:NUM_SAMPLES]

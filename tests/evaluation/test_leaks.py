@@ -146,15 +146,12 @@ def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path)
     }  # fmt: skip
 
 
-def test_every_file_is_hashed_once_and_only_where_it_helps(scored, model, listed, monkeypatch):
+def test_every_file_is_decoded_once_for_its_checks_and_its_hash(scored, model, listed, monkeypatch):
     file, ids = listed("test", renamed)
-    hashed, whole = [], sources.content_sha256
-    monkeypatch.setattr(sources, "content_sha256", lambda samples: hashed.append(1) or whole(samples))
+    read, whole = [], sources.read_checked
+    monkeypatch.setattr(sources, "read_checked", lambda *its: read.append(1) or whole(*its))
     scored(model=str(model), csv=file)
-    assert len(hashed) == len(ids)
-    (model / SPLITS_FILE).unlink()
-    scored(model=str(model), csv=file, overwrite=True)
-    assert len(hashed) == len(ids)
+    assert len(read) == len(ids)
 
 
 # --- a folder and a dataset -------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
     dataset = load_splits(data_args)
     *figures, report = explore(dataset, data_args, tmp_path)
     assert [path.name for path in figures] == [f"{name}.png" for name in NAMES] and report.name == "explore.md"
-    assert len(calls["read"]) == 8 and calls["read"][0]["duration_s"] == 0.25
+    assert len(calls["read"]) == 8
     waveforms = calls["emotions"][0]
     assert list(waveforms) == list(EMOTIONS) and {wave.shape for wave in waveforms.values()} == {(4000,)}
     assert "by speaker ravdess_" in report.read_text()  # the corpus that has all eight
