@@ -19,7 +19,7 @@ import odd_files
 from hf_ser import cli
 from hf_ser.audio import AudioError, load_audio
 from hf_ser.data import DataArguments
-from hf_ser.data.scan import Limits, examine
+from hf_ser.data.examination import Limits, examine
 from hf_ser.demo import listen, load_listener
 from hf_ser.evaluation import label_names, load_classifier
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate

@@ -1,5 +1,6 @@
 """From corpora on disk to one dataset folder: scan, protocols, Parquet, card; atomic, and resumable."""
 
+import gc
 import hashlib
 import json
 import os
@@ -99,6 +100,14 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
         ScanError: a corpus's folder does not exist or holds no recording.
         ProtocolError: bad ratios.
     """
+    gc.freeze()  # nothing that is loaded already is garbage; looking through it takes a while, in workers too
+    try:
+        return _prepare(args, progress)
+    finally:
+        gc.unfreeze()
+
+
+def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
     output = Path(args.output_dir).resolve()
     found = find(args.folders)
     key = _inputs_key(found, args)

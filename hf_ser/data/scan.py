@@ -15,18 +15,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
 import hf_ser
 from hf_ser import audio
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
+from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
-from hf_ser.errors import SerError
 from hf_ser.models.audio_sources import printable
-from hf_ser.models.flac import encode_flac, is_flac16_mono, to_pcm16
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
 _OTHER_AUDIO = (
@@ -45,24 +43,6 @@ _OTHER_AUDIO = (
     ".pcm",
 )
 _CLIPS_PER_PACK = 32
-
-
-class ScanError(SerError):
-    """A folder that cannot be scanned."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a clip must satisfy."""
-
-    min_duration_s: float = 0.3
-    silence_dbfs: float = -60.0  # a clip whose largest sample lies below this is silent
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.min_duration_s < 3600:
-            raise ScanError(f"--min_duration_s {self.min_duration_s}; expected 0 s or more.")
-        if not -120 <= self.silence_dbfs <= 0:
-            raise ScanError(f"--silence_dbfs {self.silence_dbfs}; expected a level from -120 to 0 dBFS.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,96 +294,6 @@ def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
     if copy.stem == kept.stem:
         return _quarantine(copy, "duplicate_stem", f"same name as {kept.path}")
     return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path}")
-
-
-class Examined(NamedTuple):
-    """A recording that can be used.
-
-    Args:
-        flac: 16 kHz mono 16-bit FLAC bytes.
-        sha256: see `content_sha256`.
-        duration: seconds.
-        notes: what was unusual about the file, though it could be used.
-    """
-
-    flac: bytes
-    sha256: str
-    duration: float
-    notes: tuple[str, ...]
-
-
-def examine(path: Path, limits: Limits) -> Examined:
-    """Check one recording and encode it.
-
-    Raises:
-        AudioError: the recording cannot be decoded, is cut short, is silent, or is shorter than the limit.
-    """
-    decoded, pcm = read_checked(path, limits)
-    duration = len(decoded.samples) / decoded.sampling_rate
-    mono = audio.to_mono(decoded.samples)
-    notes = list(decoded.notes)
-    clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
-    if clipped:
-        notes.append(f"{clipped} samples beyond full scale were clipped")
-    flac = _stored_flac(path) if not notes else None
-    if flac is None:
-        flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
-    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
-
-
-def read_checked(path: Path, limits: Limits) -> tuple[audio.Decoded, np.ndarray]:
-    """Decode one recording and check it.
-
-    Returns:
-        Its samples, and these as mono rounded to 16 bit, (frames,) or (frames, 1).
-
-    Raises:
-        AudioError: see `examine`.
-    """
-    name = audio.describe(path)
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise audio.AudioError("not_found", name, "no regular file", "an audio file", "Remove it.")
-    decoded = audio.decode(path)
-    duration = len(decoded.samples) / decoded.sampling_rate
-    if duration < limits.min_duration_s:
-        expected = f"at least {limits.min_duration_s} s"
-        raise audio.AudioError("too_short", name, f"{duration:.3f} s", expected, "Remove it.")
-    pcm = _mono_pcm16(decoded.samples)
-    _check_level(decoded.samples, audio.peak(pcm), limits, name)
-    return decoded, pcm
-
-
-def _stored_flac(path: Path) -> bytes | None:
-    """The file's bytes where they already are what would be stored."""
-    with open(path, "rb") as file:
-        head = file.read(64)
-        return head + file.read() if is_flac16_mono(head, audio.SAMPLING_RATE) else None
-
-
-def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: str) -> None:
-    least = 10 ** (limits.silence_dbfs / 20)
-    if mono_peak >= least:
-        return
-    if samples.shape[1] > 1 and audio.peak(samples) >= least:
-        raise audio.silence_error(name, audio.peak(samples))
-    got = f"largest sample {mono_peak:.6f} of full scale"
-    raise audio.AudioError("silent", name, got, f"at least {limits.silence_dbfs:g} dBFS", "Remove it.")
-
-
-def content_sha256(samples: np.ndarray) -> str:
-    """SHA-256 of the mono samples rounded to 16 bit, by which a recording is known under any name.
-
-    Args:
-        samples: (frames, channels) int16 or float32 at the recording's own rate, as `audio.decode` gives them.
-    """
-    return hashlib.sha256(np.ascontiguousarray(_mono_pcm16(samples)).data).hexdigest()
-
-
-def _mono_pcm16(samples: np.ndarray) -> np.ndarray:
-    """(frames, channels) int16 or float32 -> int16 (frames,), or (frames, 1) where nothing needs to be changed."""
-    if samples.dtype == np.int16 and (samples.ndim == 1 or samples.shape[1] == 1):
-        return samples
-    return to_pcm16(audio.to_mono(samples))
 
 
 def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
