@@ -16,6 +16,7 @@ import soundfile as sf
 import soxr
 
 from hf_ser.data import scan as scans
+from hf_ser.data.examination import content_sha256
 from hf_ser.data.scan import Limits, ScanError, find, scan
 from hf_ser.errors import SerError
 
@@ -276,7 +277,7 @@ def test_the_hash_of_a_recording_is_that_of_its_mono_samples(tmp_path, noise, en
     expected = hashlib.sha256(samples.tobytes()).hexdigest()
     twice = np.stack([samples, samples], axis=1)
     for mono in (samples, samples[:, None], twice, (twice / np.float32(32768)).astype(np.float32)):
-        assert scans.content_sha256(mono) == expected
+        assert content_sha256(mono) == expected
     path = put(tmp_path / "x.wav", encode(twice))
     assert scans.examine(path, Limits())[1] == expected
 
