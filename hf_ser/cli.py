@@ -115,16 +115,20 @@ def _info(args: argparse.Namespace) -> int:
     import transformers
     from tabulate import tabulate
 
+    from hf_ser.audio import Preprocessing
     from hf_ser.evaluation import label_names, load_classifier, model_results, stored_temperature
 
     transformers.utils.logging.disable_progress_bar()
-    model, _ = load_classifier(args.model, args.revision)
+    model, extractor = load_classifier(args.model, args.revision)
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", args.model), ("type", config.model_type), ("parameters", f"{parameters:,}")]
     rows.append(("emotions", ", ".join(label_names(config))))
     if getattr(config, "calibration_temperature", None):
         rows.append(("calibrated", f"by the temperature {stored_temperature(config):.3f}"))
+    steps = Preprocessing.of(extractor).steps
+    if steps:
+        rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
     results = model_results(args.model, args.revision)
     if results is None:
         rows.append(("trained on", "not told: there is no results.json beside it"))

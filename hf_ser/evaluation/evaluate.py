@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel
-from transformers.utils import cached_file
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing
@@ -33,7 +32,7 @@ from hf_ser.evaluation.results import (
 )
 from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
-from hf_ser.models.preprocessing import merged_labels
+from hf_ser.models.preprocessing import file_beside, merged_labels
 
 PREDICTIONS = "predictions.parquet"
 MODEL = "model"  # folder of the calibrated model below output_dir
@@ -143,18 +142,6 @@ class _Outcome:
     temperature: float | None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def file_beside(name: str, file: str, revision: str) -> Path | None:
-    """A file beside a model in a folder or on the Hub; None where there is none."""
-    path = cached_file(
-        name,
-        file,
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return Path(path) if path else None
 
 
 def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:

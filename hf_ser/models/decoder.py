@@ -273,24 +273,24 @@ def _ogg(content: bytes, name: str) -> Recording:
     if not streams[-1].ends:
         got = f"OGG of {len(content)} bytes that breaks off: its last page is missing or cut"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
-    return _joined([its.content for its in streams], name, [])
+    return _joined([stream.content for stream in streams], name, [])
 
 
 def _mp3(content: bytes, name: str) -> Recording:
     parts = read_mp3(content)
-    notes = [its.note for its in parts if its.note]
-    for its in parts:
-        _check_mp3(its, name, notes)
-    return _joined([its.content for its in parts], name, notes)
+    notes = [part.note for part in parts if part.note]
+    for part in parts:
+        _check_mp3(part, name, notes)
+    return _joined([part.content for part in parts], name, notes)
 
 
-def _check_mp3(its: Mp3, name: str, notes: list[str]) -> None:
-    lacking = (its.promised or 0) - its.frames
+def _check_mp3(part: Mp3, name: str, notes: list[str]) -> None:
+    lacking = (part.promised or 0) - part.frames
     # Some encoders count the frame that carries the count, too.
-    if lacking > 1 or (lacking == 1 and its.breaks_off):
-        got = f"MP3 of {its.frames} whole frames, cut short of {its.promised}"
+    if lacking > 1 or (lacking == 1 and part.breaks_off):
+        got = f"MP3 of {part.frames} whole frames, cut short of {part.promised}"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
-    if its.breaks_off:
+    if part.breaks_off:
         notes.append("the last frame breaks off")
 
 
@@ -299,15 +299,15 @@ def _joined(contents: list[bytes], name: str, notes: list[str]) -> Recording:
     files = [_sound_file(partial(JoinedFile, [piece(content)]), content, name) for content in contents]
     if len(files) == 1 and isinstance(files[0], Recording):
         return files[0]
-    kinds = sorted({(its.samplerate, its.channels) for its in files if isinstance(its, sf.SoundFile)})
-    if len(kinds) != 1 or any(isinstance(its, Recording) for its in files):
+    kinds = sorted({(file.samplerate, file.channels) for file in files if isinstance(file, sf.SoundFile)})
+    if len(kinds) != 1 or any(isinstance(file, Recording) for file in files):
         got = "joined recordings of different kinds: " + ", ".join(
-            f"{its[1]} channels at {its[0]} Hz" for its in kinds
+            f"{channels} channels at {rate} Hz" for rate, channels in kinds
         )
         raise AudioError("undecodable", name, got, "one sampling rate and number of channels", REPLACE)
     if len(files) > 1:
         notes.append(f"{len(files)} recordings joined in one file")
-    return Recording(name, kinds[0][0], (block for its in files for block in _read_blocks(its, name)), notes)
+    return Recording(name, kinds[0][0], (block for file in files for block in _read_blocks(file, name)), notes)
 
 
 def _media(content: bytes, media: Media, name: str) -> Recording:

@@ -23,7 +23,7 @@ class JoinedFile(io.RawIOBase):
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
-        self._size = sum(its.size for its in pieces)
+        self._size = sum(part.size for part in pieces)
         self._place = 0
 
     def readable(self) -> bool:
@@ -48,12 +48,12 @@ class JoinedFile(io.RawIOBase):
         """Fill the buffer as far as there is something."""
         view, done = memoryview(buffer).cast("B"), 0
         begin = 0
-        for its in self._pieces:
-            if begin <= self._place < begin + its.size and done < len(view):
-                its.file.seek(its.start + self._place - begin)
-                content = its.file.read(min(len(view) - done, begin + its.size - self._place))
+        for part in self._pieces:
+            if begin <= self._place < begin + part.size and done < len(view):
+                part.file.seek(part.start + self._place - begin)
+                content = part.file.read(min(len(view) - done, begin + part.size - self._place))
                 view[done : done + len(content)] = content
                 done += len(content)
                 self._place += len(content)
-            begin += its.size
+            begin += part.size
         return done

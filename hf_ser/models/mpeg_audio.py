@@ -92,7 +92,7 @@ def read_mp3(content: bytes) -> list[Mp3]:
 
 def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks_off: bool) -> Mp3:
     promised = _promise(content, info) if info is not None else None
-    sound = b"".join(content[its.start : its.start + its.size] for its in frames)
+    sound = b"".join(content[frame.start : frame.start + frame.size] for frame in frames)
     if info is not None and promised == len(frames) and not _is_vbri(content, info):
         whole = content[info.start : info.start + info.size] + sound
         return Mp3(whole, len(frames), promised, breaks_off, "")
@@ -153,7 +153,7 @@ def _info_frame(like: _Frame, frames: int, sound_bytes: int) -> bytes:
     """A frame without sound that says how many follow, so that the decoder need not guess."""
     rate = like.header >> 10 & 3
     sizes = [_size(like.version, bit_rate, rate, 0) for bit_rate in range(1, 15)]
-    bit_rate, size = next(its for its in enumerate(sizes, 1) if its[1] >= 4 + like.side_bytes + _INFO_BYTES)
+    bit_rate, size = next(pair for pair in enumerate(sizes, 1) if pair[1] >= 4 + like.side_bytes + _INFO_BYTES)
     header = like.header & ~(15 << 12) & ~(1 << 9) | bit_rate << 12 | 1 << 16  # no padding, no checksum
     body = header.to_bytes(4, "big") + bytes(like.side_bytes) + b"Info" + (3).to_bytes(4, "big")
     return (body + frames.to_bytes(4, "big") + (sound_bytes + size).to_bytes(4, "big")).ljust(size, b"\0")

@@ -91,7 +91,7 @@ def complete_preprocessing(model: Any, extractor: Any, name: str, revision: str 
     """
     if hasattr(extractor, "preprocessing"):
         return
-    told = _json_beside(name, _RESULTS, revision).get("preprocessing") or {}
+    told = _told_by_results(name, revision)
     if told.get("merge_calm") and not merged_labels(model.config):
         model.config.merged_labels = MERGED_CALM
     preprocessing = _from_results(told)
@@ -125,8 +125,13 @@ def stored_preprocessing(name: str, revision: str | None = None) -> Preprocessin
     fields = _json_beside(name, "preprocessor_config.json", revision).get("preprocessing")
     if isinstance(fields, dict):
         return Preprocessing(**fields)
-    told = _json_beside(name, _RESULTS, revision).get("preprocessing")
+    told = _told_by_results(name, revision)
     return _from_results(told) if told else None
+
+
+def _told_by_results(name: str, revision: str | None) -> Mapping[str, Any]:
+    told = _json_beside(name, _RESULTS, revision).get("preprocessing")
+    return told if isinstance(told, dict) else {}
 
 
 def _from_results(told: Mapping[str, Any]) -> Preprocessing:
@@ -136,18 +141,23 @@ def _from_results(told: Mapping[str, Any]) -> Preprocessing:
 def _json_beside(name: str, file: str, revision: str | None) -> dict[str, Any]:
     """The mapping in a JSON file beside a model; an empty one where there is no such file."""
     try:
-        path = cached_file(
-            name,
-            file,
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
-        content = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        path = file_beside(name, file, revision)
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def file_beside(name: str, file: str, revision: str | None = None) -> Path | None:
+    """A file beside a model in a folder or on the Hub; None where there is none."""
+    path = cached_file(
+        name,
+        file,
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(path) if path else None
 
 
 def trim_silence(waveform: np.ndarray, trim_db: float, frame_length: int = 2048, hop_length: int = 512) -> np.ndarray:
