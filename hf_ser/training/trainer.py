@@ -1,6 +1,7 @@
 """`Trainer` with batches of similar length, mixup, the one-cycle learning rate, and an end where training diverges."""
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from hf_ser.training.layers import parameter_depths, rates, split_groups, unfree
 from hf_ser.training.mixup import Mix
 from hf_ser.training.schedules import one_cycle
 
+_LET_GO_S = 0.2
 _WINDOW = 50  # batches whose clips are sorted together
 
 
@@ -103,6 +105,16 @@ class SerTrainer(Trainer):
             if not math.isfinite(value):
                 raise self._diverged(f"the training loss is {value}", self.state.global_step + 1)
         return loss
+
+    def end(self) -> None:
+        """The Trainer's end, after the last gathered tensors have been let go of.
+
+        gloo's thread needs the interpreter for that. The process group waits for this thread when it is destroyed, and
+        does not give the interpreter away meanwhile, so that a process would never end.
+        """
+        if self.args.world_size > 1:
+            time.sleep(_LET_GO_S)
+        super().end()
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's loop.
