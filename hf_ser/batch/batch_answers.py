@@ -67,10 +67,7 @@ def batch_answers(
 
 
 def _source(name: str, stdin: bytes | None) -> Any:
-    if name == STDIN:
-        return {"bytes": stdin, "path": STDIN}
-    scheme, found, rest = name.partition("://")
-    return f"{scheme.lower()}://{rest}" if found and scheme.lower() in ("http", "https", "file") else name
+    return {"bytes": stdin, "path": STDIN} if name == STDIN else name
 
 
 def _alone(classify: Any, name: str, source: Any, options: Mapping[str, Any]) -> Any:

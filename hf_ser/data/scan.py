@@ -258,14 +258,12 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
     partial = pack.with_suffix(f".{os.getpid()}.part")  # a killed parent's workers may still be at theirs
     with open(partial, "wb") as file:
         for copies in chunk:
-            kept, examined, bad = _first_usable(copies, limits)
+            usable, bad = _first_usable(copies, limits)
             refused += bad
-            if kept is not None and examined is not None:
-                flac = examined.flac
+            if usable is not None:
+                kept, (flac, sha256, duration, notes) = usable
                 file.write(flac)
-                clips.append(
-                    Clip(kept, examined.duration, examined.sha256, pack.name, offset, len(flac), examined.notes)
-                )
+                clips.append(Clip(kept, duration, sha256, pack.name, offset, len(flac), notes))
                 offset += len(flac)
     os.replace(partial, pack)
     _write_journal(journal, clips, refused)
@@ -274,7 +272,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 
 def _first_usable(
     copies: list[Utterance], limits: Limits
-) -> tuple[Utterance | None, "Examined | None", list[Quarantined]]:
+) -> tuple[tuple[Utterance, Examined] | None, list[Quarantined]]:
     """Take the first recording of a performance that can be used; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
     for index, utterance in enumerate(copies):
@@ -285,8 +283,8 @@ def _first_usable(
             refused.append(_quarantine(utterance, error.reason, detail))
         else:
             refused += [_repeated(copy, utterance) for copy in copies[index + 1 :]]
-            return utterance, examined, refused
-    return None, None, refused
+            return (utterance, examined), refused
+    return None, refused
 
 
 def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:

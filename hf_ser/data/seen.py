@@ -61,25 +61,25 @@ def marks_of_split(split: Any) -> Marks:
 
 
 def find_seen(record: Record, marks: Marks, part: str = "train") -> list[Match]:
-    """The clips that stand in a part of a model's training: same id, same samples, or same performance.
+    """The clips that are in a part of a model's training: same id, same samples, or same performance.
 
     Args:
         record: of the training.
         marks: of the clips.
         part: train, validation or test.
     """
-    its = [clip for clip, split in record.splits.items() if split == part]
-    if not its:
+    known = [clip for clip, split in record.splits.items() if split == part]
+    if not known:
         return []
-    ids = set(its)
-    by_hash = {record.hashes[clip]: clip for clip in reversed(its) if clip in record.hashes}
-    by_performance = {performance: clip for clip in reversed(its) for performance in performances(clip)}
+    ids = set(known)
+    by_hash = {record.hashes[clip]: clip for clip in reversed(known) if clip in record.hashes}
+    by_performance = {performance: clip for clip in reversed(known) for performance in performances(clip)}
     hashes = marks.hashes() if marks.hashes is not None and by_hash else [""] * len(marks.ids)
     names = marks.ids if marks.names is None else marks.names
     found = []
     for clip, content, name in zip(marks.ids, hashes, names, strict=True):
-        known = performances(clip) | performances(name)
-        same = [by_performance[performance] for performance in sorted(known) if performance in by_performance]
+        performed = performances(clip) | performances(name)
+        same = [by_performance[performance] for performance in sorted(performed) if performance in by_performance]
         trained = clip if clip in ids else by_hash.get(content) or (same[0] if same else None)
         if trained is not None:
             found.append(Match(clip, trained))

@@ -272,7 +272,7 @@ class _Scorer:
         if not self.args.allow_seen:
             raise PredictionsError(
                 f"{self.args.model} was trained on {counted}; expected clips that were not in its training. Pass the "
-                "protocol, fold and seed of its training, which stand in its results.json, or --allow_seen true."
+                "protocol, fold and seed of its training, which are in its results.json, or --allow_seen true."
             )
         note = f"the model was trained on {counted}: these scores say nothing about new recordings"
         return [note, *unchecked(record, marks)]

@@ -207,7 +207,7 @@ def check_leaks(base: Base, fitted: Marks, tested: Marks, allow_fitted: bool) ->
             raise StackError(
                 f"base {base.name} ({base.place}) {did} {len(seen)} of the {len(marks.ids)} {what} clips "
                 f"({some(seen)}); expected clips that were not in its training. Pass the protocol, fold and seed of "
-                "its training, which stand in its results.json."
+                "its training, which are in its results.json."
             )
 
 

@@ -5,6 +5,7 @@ does not know. Lengths that headers declare or libraries estimate neither end th
 themselves: sound that is there is read, and sound that was promised and is not there makes a recording truncated.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -189,9 +190,8 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
         channels, rate = sound.pcm16
         _check_header(rate, channels, name)
         return Recording(name, rate, _read_pcm16(opened, sound, channels, rate), notes)
-    pieces = [Piece(opened.file, opened.start, opened.size)]
-    if sound.note:
-        pieces = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
+    corrected = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
+    pieces = corrected if sound.note else [Piece(opened.file, opened.start, opened.size)]
     file = _sound_file(lambda: JoinedFile(pieces), _read(opened, 12), name, lambda: _whole(opened, name))
     if isinstance(file, Recording):
         return file
@@ -199,7 +199,7 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
     counted = sound.size // sound.block if sound.block and file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")) else 0
     if counted and counted != frames and not sound.note:  # libsndfile reads this header otherwise
         notes.append(f"the header counts {frames} frames, there are {counted}")
-        pieces = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
+        pieces = corrected
         file.close()
         file = _Forward(JoinedFile(pieces))
     blocks = _read_blocks(file, name)
@@ -314,12 +314,7 @@ def _media(content: bytes, media: Media, name: str) -> Recording:
     blocks, rate = read_media(content, media, name)
     first = next(blocks)
     _check_header(rate, first.shape[1], name)
-
-    def all_blocks() -> Iterator[np.ndarray]:
-        yield first
-        yield from blocks
-
-    return Recording(name, rate, all_blocks())
+    return Recording(name, rate, itertools.chain([first], blocks))
 
 
 def _other(content: bytes, name: str) -> Recording:

@@ -1,6 +1,7 @@
 """What telephones and browsers record (M4A, AAC, WebM, MP4, AMR, WMA), through PyAV where it is installed."""
 
 import io
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -81,13 +82,7 @@ def read_media(content: bytes, media: Media, name: str) -> tuple[Iterator[np.nda
     first = next(blocks, None)
     if first is None:
         raise AudioError("empty", name, f"{media.name} without sound", "at least 1 sample", REPLACE)
-    return _chain(first[0], blocks), first[1]
-
-
-def _chain(first: np.ndarray, rest: Iterator[tuple[np.ndarray, int]]) -> Iterator[np.ndarray]:
-    yield first
-    for block, _ in rest:
-        yield block
+    return itertools.chain([first[0]], (block for block, _ in blocks)), first[1]
 
 
 def _decoded(content: bytes, media: Media, name: str) -> Iterator[tuple[np.ndarray, int]]:
