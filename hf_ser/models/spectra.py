@@ -46,9 +46,14 @@ def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int
         (batch, 1 + samples // hop_length, 1 + n_fft // 2).
     """
     half = len(window) // 2
-    padded = nn.functional.pad(waveforms, (half, half), mode=pad_mode)
+    if pad_mode == "reflect":  # by hand, since torch's own padding takes five times as long on a CPU
+        before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
+        padded = torch.cat([before, waveforms, after], dim=1)
+    else:
+        padded = nn.functional.pad(waveforms, (half, half), mode=pad_mode)
     spectra = torch.view_as_real(torch.fft.rfft(padded.unfold(1, len(window), hop_length) * window))
-    return torch.addcmul(spectra[..., 0] * spectra[..., 0], spectra[..., 1], spectra[..., 1])
+    squares = spectra.square() if spectra.requires_grad else spectra.square_()
+    return squares[..., 0] + squares[..., 1]
 
 
 def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
