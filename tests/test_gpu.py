@@ -12,9 +12,9 @@ import torch
 from transformers import set_seed
 
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.hardware import choose, detect
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline, min_samples
+from hf_ser.models.hardware import choose, detect
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 from hf_ser.training.collator import AudioCollator
 
@@ -112,7 +112,7 @@ def test_a_training_step_moves_every_part_of_the_model(built, dataset_dir, tmp_p
         disable_tqdm=True,
         report_to="none",
     )
-    taken = args.precision_choice.split()[1]
+    taken = args.precision_choice.precision
     assert taken == (choose(detect(DEVICE == "cpu"))[0] if precision == "auto" else precision)
     assert (args.bf16, args.fp16) == (taken == "bf16", taken == "fp16") and args.device.type == DEVICE
     data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess")
