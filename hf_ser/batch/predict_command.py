@@ -101,14 +101,15 @@ def predict(args: PredictArguments) -> int:
 
 
 def _choose_precision(args: PredictArguments) -> str:
-    """What is computed in: bf16, fp16 or fp32, which is told unless it is float32 or was asked for."""
+    """What is computed in: bf16, fp16 or fp32, which is told unless it is float32 or was asked for.
+
+    Of a slow choice the pipeline warns.
+    """
     from hf_ser.evaluation import resolve_precision
 
     choice = resolve_precision(args.precision, args.device)
-    if choice.slow is not None:
-        _say(f"warning: {choice}")
-    elif args.precision == "auto" and choice.precision != "fp32":
-        _say(f"{choice}; scores differ from float32 by up to about 0.01, --precision fp32 computes these")
+    if args.precision == "auto" and choice.precision != "fp32":
+        _say(f"{choice}; scores differ from float32 by up to about 0.01; pass --precision fp32 for float32")
     return choice.precision
 
 

@@ -194,6 +194,7 @@ class SerTrainingArguments(TrainingArguments):
         hardware = detect("cpu" if cpu else None)
         # What a run that goes on must have in common; auto may come to something else on another machine.
         self.asked_precision = asked or "auto"
+        self.earlier_precisions: list[str] = []  # of the run that goes on
         try:
             self.precision_choice = resolve(self.asked_precision, hardware)
         except ValueError as error:

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 SETTINGS = "settings.json"  # while a run is unfinished; then results.json says how it was made
 _STATE = "trainer_state.json"
 _COMPUTED_IN = "computed in"  # what the precision came to, which another machine may choose otherwise
+_EARLIER = "earlier precisions"
 # What decides which model comes out, but for how long it trains: going on for more epochs is one use of resuming.
 _FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
@@ -72,17 +73,24 @@ def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrai
     return json.loads(json.dumps(content, default=str))
 
 
-def check_settings(output_dir: str, wanted: dict[str, Any]) -> None:
+def check_settings(output_dir: str, wanted: dict[str, Any]) -> list[str]:
     """Refuse to go on with a run of other settings: half of it would be one run, and half another.
 
     A precision that auto chooses otherwise on this machine is a warning.
+
+    Returns:
+        The other precisions that the run was computed in so far, which also go into `wanted`.
 
     Raises:
         ConfigError: with what differs.
     """
     path = Path(output_dir) / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else wanted
-    other = [name for name in wanted if name in stored and stored[name] != wanted[name] and name != _COMPUTED_IN]
+    other = [
+        name
+        for name in wanted
+        if name in stored and stored[name] != wanted[name] and name not in (_COMPUTED_IN, _EARLIER)
+    ]
     if other:
         shown = "; ".join(f"{name} was {stored[name]!r} and is {wanted[name]!r}" for name in other)
         raise ConfigError(
@@ -92,10 +100,12 @@ def check_settings(output_dir: str, wanted: dict[str, Any]) -> None:
     before, now = stored.get(_COMPUTED_IN, wanted[_COMPUTED_IN]), wanted[_COMPUTED_IN]
     if before != now:
         logger.warning(
-            "%s was trained in %s so far, and goes on in %s, which precision auto chooses here; --precision %s on one "
-            "machine makes runs that repeat",
+            "%s was trained in %s so far and goes on in %s, which precision auto chooses on this machine; start with "
+            "--precision %s for a run that can be repeated",
             *(output_dir, before, now, now),
         )
+    wanted[_EARLIER] = sorted({*stored.get(_EARLIER, ()), before} - {now})
+    return wanted[_EARLIER]
 
 
 def write_settings(output_dir: str, wanted: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ def train(
     wanted = settings(model_args, data_args, args)
     checkpoint = claim_output_dir(args)
     if checkpoint is not None:
-        check_settings(str(args.output_dir), wanted)
+        args.earlier_precisions = check_settings(str(args.output_dir), wanted)
     set_seed(args.seed)
     if args.device.type == "cpu":
         keep_freed_memory()
@@ -263,6 +263,8 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
         "best_step": state.best_global_step,
         "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
     }
+    if args.earlier_precisions:
+        training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty for a model trained from scratch
