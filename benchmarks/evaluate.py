@@ -1,6 +1,6 @@
 """What the evaluation stage costs beyond the model's forward passes, on real recordings, in one run.
 
-python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217]
+python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
 
 The model has wav2vec2-base's size and random weights. The peer is the bare forward pass over the very batches that
 the stage makes, already decoded and padded in memory; the stage reads Parquet, decodes, sorts, batches, predicts and
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import torch
+from machine import describe_machine
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from hf_ser.data import DataArguments, load_splits
@@ -22,6 +23,8 @@ from hf_ser.evaluation import Predictions, predict_logits, score_split, softmax
 from hf_ser.evaluation.predictions import write_predictions
 from hf_ser.evaluation.report import _draw
 from hf_ser.evaluation.sources import clips_of_split
+from hf_ser.models.forward_precision import ForwardPass
+from hf_ser.models.hardware import PRECISIONS, detect, resolve
 
 
 def main() -> None:
@@ -29,7 +32,10 @@ def main() -> None:
     parser.add_argument("--dataset", default="data/ravdess")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=217)
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of both sides")
     args = parser.parse_args()
+    precision = resolve(args.precision, detect("cpu")).precision
+    print(describe_machine(precision))
 
     data_args = DataArguments(dataset=args.dataset, protocol="random")
     data = load_splits(data_args)
@@ -39,13 +45,13 @@ def main() -> None:
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     batches: list[torch.Tensor] = []
     hook = model.register_forward_pre_hook(lambda _, __, its: batches.append(its["input_values"]), with_kwargs=True)
-    predictions = stage(model, extractor, test, data_args, data.labels)[1]
+    predictions = stage(model, extractor, test, data_args, data.labels, precision)[1]
     hook.remove()
 
     pairs = []
     for _ in range(args.rounds):
-        bare = forward_passes(model, batches)
-        pairs.append((bare, stage(model, extractor, test, data_args, data.labels)[0]))
+        bare = forward_passes(ForwardPass(model, precision), batches)
+        pairs.append((bare, stage(model, extractor, test, data_args, data.labels, precision)[0]))
         print(f"forward passes {pairs[-1][0]:.1f} s, stage {pairs[-1][1]:.1f} s", flush=True)
     overheads = [100 * (whole / bare - 1) for bare, whole in pairs]
     seconds = sum(test["duration"])
@@ -59,18 +65,21 @@ def main() -> None:
     print(f"scores and intervals {middle - start:.1f} s, figures {time.perf_counter() - middle:.1f} s")
 
 
-def forward_passes(model: Wav2Vec2ForSequenceClassification, batches: list[torch.Tensor]) -> float:
+def forward_passes(forward: ForwardPass, batches: list[torch.Tensor]) -> float:
     start = time.perf_counter()
     with torch.inference_mode():
         for batch in batches:
-            model(input_values=batch)
+            forward(input_values=batch)
     return time.perf_counter() - start
 
 
-def stage(model, extractor, test, data_args: DataArguments, labels: tuple[str, ...]) -> tuple[float, Predictions]:
+def stage(
+    model, extractor, test, data_args: DataArguments, labels: tuple[str, ...], precision: str
+) -> tuple[float, Predictions]:
     start = time.perf_counter()
-    clips = clips_of_split(test, data_args)
-    rows, logits = predict_logits(model, extractor, clips.durations, clips.decode, batch_size=8, progress=False)
+    clips = clips_of_split(test)
+    options = {"batch_size": 8, "precision": precision, "progress": False}
+    rows, logits = predict_logits(model, extractor, clips.durations, clips.decode, **options)
     columns = clips.columns | {"label": [labels.index(label) for label in clips.columns["label"]]}
     predictions = Predictions(columns, softmax(logits[rows.argsort()]), labels)
     with tempfile.TemporaryDirectory() as folder:

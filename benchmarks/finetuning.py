@@ -5,7 +5,7 @@ python benchmarks/finetuning.py [--dataset data/emotions] [--rounds 3] [--steps 
 The weights are random, which changes no cost. The peer is what a tutorial does: the stock `Trainer` in float32, on
 clips decoded, normalised and padded to the dataset's longest clip beforehand, all in memory. Ours is the package's
 Trainer: read from Parquet, decoded, collated and padded to the longest clip of the batch; first without options, then
-with each alone, then as recommended (bfloat16 and a frozen feature encoder), with and without length grouping. The
+with each alone, then as recommended (--precision and a frozen feature encoder), with and without length grouping. The
 batch is the same, and in one round all of them train on the same clips, drawn at random from the training split;
 another round draws others. Each runs in a process of its own, in turn: a step to warm up, then an epoch over these
 clips, with what it takes to load them.
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import describe_machine
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
@@ -48,6 +49,7 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import SplitData, decoded, lengths
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
+from hf_ser.models.hardware import PRECISIONS, detect, resolve
 from hf_ser.training import ModelArguments, SerTrainingArguments
 from hf_ser.training.modeling import build_model
 from hf_ser.training.run import make_trainer
@@ -60,7 +62,8 @@ TINY: dict[str, Any] = {
     **{"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16},
 }
 GROUPED = {"train_sampling_strategy": "group_by_length"}
-RECOMMENDED = {"bf16": True, "freeze_feature_encoder": True}  # of recipes/configs/wav2vec2_base_recommended.yaml
+# Of recipes/configs/wav2vec2_base_recommended.yaml.
+RECOMMENDED = {"precision": "auto", "freeze_feature_encoder": True}
 PEER = "plain Trainer"
 VARIANTS: dict[str, dict[str, Any]] = {
     PEER: {},
@@ -257,18 +260,22 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     chosen = [name for name in VARIANTS if name != PEER]
     parser.add_argument("--variants", nargs="+", choices=chosen, default=chosen, help="beside the plain Trainer")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the recommended options")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and product, to try the script")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
         return answer(Job(**json.loads(args.job)))
+    print(describe_machine(resolve(args.precision, detect("cpu")).precision))
     config, size = (TINY, 512) if args.tiny else (BASE, 4096)
     products: list[float] = []
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS if name in (PEER, *args.variants)}
     for number in range(args.rounds):
         products.append(matrix_product(size) / 1e9)
         for name, rounds in measured.items():
-            job = Job(args.dataset, config, VARIANTS[name], args.batch, args.steps, seed=number, peer=name == PEER)
+            options = VARIANTS[name]
+            options = options | {"precision": args.precision} if "precision" in options else options
+            job = Job(args.dataset, config, options, args.batch, args.steps, seed=number, peer=name == PEER)
             rounds.append(in_its_own_process(job))
             print(f"round {number + 1}, {name}: {rounds[-1]['clips_per_s']:.2f} clips/s", file=sys.stderr)
     print(f"{torch.get_num_threads()} threads, {args.rounds} rounds of {args.steps} steps of {args.batch} clips")

@@ -18,6 +18,7 @@ import torch
 
 # First, since hf_ser takes this folder off the path.
 from finetuning import BASE, GROUPED, TINY, Job, in_its_own_process, matrix_product
+from machine import describe_machine
 
 from hf_ser.arguments import run
 
@@ -46,6 +47,7 @@ def main() -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("error: no GPU is at hand; benchmarks/finetuning.py measures processors.")
     chip = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(describe_machine("bf16"))
     print(f"{chip}; {args.steps} steps, bfloat16\n")
     print("| model | batch | options | clips/s | padding | TFLOP/s | bfloat16 product TFLOP/s | share | peak GiB |")
     print("|---|---|---|---|---|---|---|---|---|")

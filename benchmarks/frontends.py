@@ -21,6 +21,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported
 import librosa
 import numpy as np
 import torch
+from machine import describe_machine
 
 from hf_ser.audio import load_audio
 from hf_ser.memory import keep_freed_memory
@@ -136,6 +137,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=768)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    print(describe_machine("fp32"))
     waveforms = clips(args.corpora, args.clips)
     print(f"{len(waveforms)} clips of 3 s, {args.rounds} rounds, medians, {os.cpu_count()} processors, float32")
     print("| frontend | librosa clips/s | ours clips/s | ratio (range) | largest difference |\n|---|---|---|---|---|")

@@ -129,7 +129,7 @@ def learning(name: str, config: dict[str, Any], args: argparse.Namespace, rate: 
         losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
         first, last = float(np.mean(losses[:3])), float(np.mean(losses[-3:]))
         print(f"{name}: {' '.join(f'{loss:.3f}' for loss in losses[:: max(1, steps // 20)])}")
-        precision = trainer.args.precision_choice.split()[1]
+        precision = trainer.args.precision_choice.precision
     result(f"{name}, {precision}, loss of one batch after {steps} steps, beside that before", last / first, 0.8)
 
 
@@ -220,11 +220,14 @@ def pipelines(args: argparse.Namespace) -> None:
         model.eval()
         options = {"feature_extractor": extractor, "task": "audio-classification"}
         few = arrays[:16]
-        expected = table(SpeechEmotionPipeline(model=model, device="cpu", **options)(few, batch_size=8))
+        expected = table(
+            SpeechEmotionPipeline(model=model, device="cpu", precision="fp32", **options)(few, batch_size=8)
+        )
         model.to(device)
         both = {
             "stock": AudioClassificationPipeline(model=model, device=device, top_k=None, **options),
-            "ours": SpeechEmotionPipeline(model=model, device=device, **options),
+            "ours": SpeechEmotionPipeline(model=model, device=device, precision="fp32", **options),
+            "auto": SpeechEmotionPipeline(model=model, device=device, **options),
         }
         rows: list[tuple[str, int, float | None, str]] = []
 
@@ -249,10 +252,10 @@ def pipelines(args: argparse.Namespace) -> None:
             timed("ours, arrays", batch, both["ours"], arrays)
         for batch in sizes[1:]:
             timed("ours, files", batch, both["ours"], names)
-        model.to(torch.bfloat16)
+        auto = both["auto"].precision.precision
         for batch in sizes[1:]:
-            timed("ours, arrays, bfloat16", batch, both["ours"], arrays)
-            timed("ours, files, bfloat16", batch, both["ours"], names)
+            timed(f"ours, arrays, auto ({auto})", batch, both["auto"], arrays)
+            timed(f"ours, files, auto ({auto})", batch, both["auto"], names)
         slowest = rows[0][2]
         for label, batch, rate, near in rows:
             ratio = f"{rate / slowest:.2f}" if rate and slowest else ""

@@ -11,7 +11,6 @@ import argparse
 import gc
 import json
 import os
-import platform
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 # This first, since hf_ser takes this folder off the path.
 from finetuning_gpu import XLSR
 from finetuning import BASE, TINY, now, operations
+from machine import describe_machine
 
 # isort: on
 import numpy as np
@@ -101,10 +101,10 @@ def chip(args: argparse.Namespace) -> None:
             print(f"- nvidia-smi: {error}")
         own = torch.cuda.get_device_properties(0)
         print(f"- {own.name}, compute capability {own.major}.{own.minor}, {own.multi_processor_count} multiprocessors")
+    print(f"- {describe_machine()}")
     cudnn = torch.backends.cudnn.version() if device == "cuda" else "none"
-    versions = f"torch {torch.__version__}, CUDA {torch.version.cuda}, cuDNN {cudnn}"
-    print(f"- Python {platform.python_version()}, {versions}, transformers {transformers.__version__}")
-    print(f"- {os.cpu_count()} CPU cores, {WORKERS} decoding processes in the trainings below")
+    print(f"- CUDA {torch.version.cuda}, cuDNN {cudnn}, transformers {transformers.__version__}")
+    print(f"- {WORKERS} decoding processes in the trainings below")
     print("| product of two 8192 x 8192 matrices | TFLOP/s |\n|---|---|")
     size = 256 if args.tiny else 8192
     for name, dtype, mode in (
@@ -296,7 +296,7 @@ def measure(job: Job, args: argparse.Namespace, profile: bool = False) -> dict[s
     # Per padded sample, since the batches in memory are other ones.
     waiting = 1 - (still / still_samples) / (seconds / used)
     return {
-        "precision": trainer.args.precision_choice.split()[1],
+        "precision": trainer.args.precision_choice.precision,
         "clips_per_s": clips / seconds,
         "clips_per_s_in_memory": clips / seconds / (1 - waiting),
         "clips_per_s_without_look": clips / seconds / (apart / apart_samples) * seconds / used,

@@ -1,12 +1,12 @@
 """How long the whole hybrid stage takes on a dataset: columns of all clips, four fits, models, scores and reports.
 
 python benchmarks/hybrids.py [--dataset data/ravdess] [--bases runs/audio_cnn_plus_random/seed_0 ...] [--layer 12]
-    [--bf16]
+    [--precision auto]
 
 Every fit is `recipes/fit_hybrid.py` in a process of its own, as a person runs it, with an empty cache: a stack of the
 bases' probabilities (their stored predictions), LightGBM on the last base's embeddings, a random forest on
-functionals, and one on the states of an encoder of wav2vec2-base's size with random weights, down to a layer, with
---bf16 in bfloat16. A plain float32 loop over some of the clips, one by one, with the same encoder says how much of the
+functionals, and one on the states of an encoder of wav2vec2-base's size with random weights, down to a layer, all in
+--precision. A plain float32 loop over some of the clips, one by one, with the same encoder says how much of the
 last is the encoder itself.
 """
 
@@ -19,11 +19,13 @@ import time
 from pathlib import Path
 
 import torch
+from machine import describe_machine
 from tqdm import tqdm
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import decoded
+from hf_ser.models.hardware import PRECISIONS, detect, resolve
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,7 +36,11 @@ def fit(name: str, words: list[str], root: Path, args: argparse.Namespace) -> fl
     command += [str(ROOT / "recipes" / "configs" / f"{name}.yaml"), "--dataset", args.dataset, "--protocol", "random"]
     environment = os.environ | {"HF_DATASETS_CACHE": str(root / "cache")}
     start = time.perf_counter()
-    subprocess.run([*command, "--output_dir", str(root / name), *words], env=environment, check=True)
+    subprocess.run(
+        [*command, "--precision", args.precision, "--output_dir", str(root / name), *words],
+        env=environment,
+        check=True,
+    )
     return time.perf_counter() - start
 
 
@@ -66,9 +72,10 @@ def main() -> None:
         "--bases", nargs="+", default=["runs/audio_cnn_plus_random/seed_0", "runs/cnn_gru_plus_random/seed_0"]
     )
     parser.add_argument("--layer", type=int, default=12, help="of the encoder; 0 leaves it out")
-    parser.add_argument("--bf16", action="store_true", help="the encoder computes in bfloat16")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the bases")
     parser.add_argument("--loop_clips", type=int, default=64)
     args = parser.parse_args()
+    print(describe_machine(resolve(args.precision, detect("cpu")).precision), flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         root, rows = Path(temporary), []
         rows.append(("stacking", fit("stacking", ["--bases", *args.bases], root, args)))
@@ -76,7 +83,7 @@ def main() -> None:
         rows.append(("random_forest", fit("random_forest", [], root, args)))
         if args.layer:
             encoder = make_encoder(root / "encoder", args.layer)
-            words = ["--bases", str(root / "encoder"), "--layer", str(args.layer), "--bf16", str(args.bf16).lower()]
+            words = ["--bases", str(root / "encoder"), "--layer", str(args.layer)]
             rows.append(("wav2vec2_random_forest", fit("wav2vec2_random_forest", words, root, args)))
             speed = plain_loop(encoder, args)
     print(f"{torch.get_num_threads()} threads")

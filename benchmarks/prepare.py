@@ -22,6 +22,7 @@ from pathlib import Path
 
 import librosa
 import soundfile
+from machine import describe_machine
 
 from hf_ser.data import PrepareArguments, prepare
 
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, default=default, help="folder with ravdess, crema_d and tess")
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
+    print(describe_machine())
     with tempfile.TemporaryDirectory(prefix="hf_ser_benchmark_") as name:
         work = Path(name)
         compare("FLAC", {corpus: str(args.corpora / corpus) for corpus in CORPORA}, work, args.rounds)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from machine import describe_machine
 
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
@@ -88,6 +89,7 @@ def main() -> None:
         dataset, epochs, way = args.one
         print(json.dumps(measure(dataset, int(epochs), way == "stream")))
         return
+    print(describe_machine())
     print(
         "| dataset | clips | epochs | read from | same clips | clips/s | own MiB before | own, peak | resident, peak |"
     )

@@ -1,14 +1,14 @@
 """Speed of training AudioCNN on real recordings without an accelerator, beside a plain loop, in one run.
 
-python benchmarks/training.py [--dataset data/ravdess] [--rounds 3] [--steps 40]
+python benchmarks/training.py [--dataset data/ravdess] [--rounds 3] [--steps 40] [--precision auto]
 
 The peer is what a notebook does: the same model of torch's own layers (its logits are compared with ours first), in
 float32 and NCHW, AdamW, on waveforms that lie decoded in memory. Ours is the package's Trainer as
-`recipes/train_companion.py --bf16 true --use_cpu true` runs it: read from Parquet, decoded, collated, bfloat16,
-channels last, memory kept between steps. Batches of 32 clips of 3 s. Both run in processes of their own, in turn, and
-the ratio is taken pair by pair. The rate counts the model's convolutions and matrix products alone, as torch's
-FlopCounterMode does, while the time holds the whole step; beside it stands a float32 product of two 4096 x 4096
-matrices. Waiting is the time per step in which the Trainer has no batch.
+`recipes/train_companion.py` runs it on a CPU: read from Parquet, decoded, collated, in --precision, channels last,
+memory kept between steps. Batches of 32 clips of 3 s. Both run in processes of their own, in turn, and the ratio is
+taken pair by pair. The rate counts the model's convolutions and matrix products alone, as torch's FlopCounterMode
+does, while the time holds the whole step; beside it stands a float32 product of two 4096 x 4096 matrices. Waiting is
+the time per step in which the Trainer has no batch.
 """
 
 import argparse
@@ -18,11 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchaudio
+from machine import describe_machine
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -31,6 +33,7 @@ from hf_ser.data.splits import decoded
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import AudioCNNConfig
 from hf_ser.models.audio_cnn import AudioCNNForAudioClassification
+from hf_ser.models.hardware import PRECISIONS, detect, resolve
 from hf_ser.training import ModelArguments, SerTrainingArguments
 from hf_ser.training.modeling import build_model
 from hf_ser.training.run import make_trainer
@@ -95,7 +98,7 @@ def plain(dataset: str, steps: int) -> dict[str, float]:
     return {"clips_per_s": BATCH * steps / (time.perf_counter() - start)}
 
 
-def ours(dataset: str, steps: int) -> dict[str, float]:
+def ours(dataset: str, steps: int, precision: str = "auto") -> dict[str, float]:
     """The package's Trainer: clips per second, and seconds per step in which it waits for a batch."""
     model_args = ModelArguments(model_config={"model_type": "ser-audio-cnn"})
     data_args = DataArguments(dataset=dataset, protocol="random")
@@ -106,7 +109,7 @@ def ours(dataset: str, steps: int) -> dict[str, float]:
             per_device_train_batch_size=BATCH,
             learning_rate=1e-3,
             lr_scheduler_type="constant",
-            bf16=True,
+            precision=precision,
             use_cpu=True,
             eval_strategy="no",
             save_strategy="no",
@@ -170,6 +173,7 @@ def matrix_product() -> float:
 def side(name: str, args: argparse.Namespace) -> dict[str, float]:
     """Run one side in a process of its own, since memory settings hold for a whole process."""
     command = [sys.executable, __file__, "--side", name, "--dataset", args.dataset, "--steps", str(args.steps)]
+    command += ["--precision", args.precision]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
@@ -179,11 +183,14 @@ def main() -> None:
     parser.add_argument("--dataset", default=str(Path("data") / "ravdess"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our side")
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        print(json.dumps({"plain": plain, "ours": ours}[args.side](args.dataset, args.steps)))
+        side_of = {"plain": plain, "ours": partial(ours, precision=args.precision)}
+        print(json.dumps(side_of[args.side](args.dataset, args.steps)))
         return
+    print(describe_machine(resolve(args.precision, detect("cpu")).precision))
     work = operations()
     print(f"{torch.get_num_threads()} threads, {args.rounds} rounds of {args.steps} steps of {BATCH} clips")
     print(f"{work / 1e9:.2f} GFLOP per clip; largest difference of the logits {same_model(args.dataset):.1e}\n")

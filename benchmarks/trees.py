@@ -21,6 +21,7 @@ from collections.abc import Callable
 import lightgbm
 import numpy as np
 import torch
+from machine import describe_machine
 from sklearn.ensemble import RandomForestClassifier
 
 from hf_ser.hybrids import from_forest, from_lightgbm
@@ -99,6 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     kinds = [stacking(rng), deep_features(rng, args.iterations), random_forest(rng)]
+    print(describe_machine())
     print(f"{args.rounds} rounds, medians, {torch.get_num_threads()} threads")
     print("| ensemble | batch | library, clips/s | TreeEnsemble, clips/s | ratio per round | difference |")
     print("|---|---|---|---|---|---|")

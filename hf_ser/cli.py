@@ -19,6 +19,9 @@ from typing import Any
 from hf_ser.errors import SerError
 
 FORMATS = ("table", "json", "jsonl", "csv")
+_PRECISION = (
+    "bf16, fp16 or fp32 (default: auto, which is bf16 where it is computed natively, else fp16 on CUDA, else fp32)"
+)
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--top_k", type=int, help="emotions per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
     predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    predict.add_argument("--precision", default="auto", help=_PRECISION)
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="what a model is, what it was trained on, and how well it does")
     info.add_argument("model", help="model folder or Hub id")
@@ -85,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--model", required=True, nargs="+", help="model folders or Hub ids to choose from on the page")
     demo.add_argument("--revision", default="main", help="revision of the models on the Hub")
     demo.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    demo.add_argument("--precision", default="auto", help=_PRECISION)
     demo.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
     demo.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
@@ -107,7 +112,8 @@ def _demo(args: argparse.Namespace) -> int:
     repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]
     if repeated:
         raise SerError(f"--model names {repeated[0]} twice; expected each model once.")
-    serve(dict.fromkeys(args.model, args.revision), device=args.device, host=args.host, port=args.port)
+    options = {"device": args.device, "precision": args.precision, "host": args.host, "port": args.port}
+    serve(dict.fromkeys(args.model, args.revision), **options)
     return 0
 
 
@@ -116,7 +122,8 @@ def _info(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from hf_ser.audio import Preprocessing
-    from hf_ser.evaluation import label_names, load_classifier, model_results, stored_temperature
+    from hf_ser.evaluation import choose_device, label_names, load_classifier, model_results, stored_temperature
+    from hf_ser.models.forward_precision import choose_precision
 
     transformers.utils.logging.disable_progress_bar()
     model, extractor = load_classifier(args.model, args.revision)
@@ -129,6 +136,7 @@ def _info(args: argparse.Namespace) -> int:
     steps = Preprocessing.of(extractor).steps
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
+    rows.append(("computes here in", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
     results = model_results(args.model, args.revision)
     if results is None:
         rows.append(("trained on", "not told: there is no results.json beside it"))

@@ -5,6 +5,7 @@ python recipes/evaluate.py --model_recipe recipes/finetune.py --recipe_config re
     --dataset data/emotions --configuration ravdess --protocol emobox --seeds 0 1 2 --output_dir runs/emobox
 """
 
+import logging
 from pathlib import Path
 
 from hf_ser.arguments import parse, run
@@ -14,6 +15,7 @@ from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, cross
 
 def main() -> None:
     data_args, folds, args = parse(DataArguments, CrossValidationArguments, EvaluateArguments, description=__doc__)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if folds.model_recipe is None:
         results = evaluate(args, data_args)
     else:

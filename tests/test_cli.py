@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,15 @@ import soundfile as sf
 import torch
 
 from hf_ser import cli
-from hf_ser.evaluation import load_classifier
-from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
+from hf_ser.evaluation import classifier, load_classifier
+from hf_ser.models import (
+    AudioCNNConfig,
+    AudioCNNForAudioClassification,
+    SpeechEmotionPipeline,
+    forward_precision,
+    make_feature_extractor,
+)
+from hf_ser.models.hardware import Hardware
 
 LABELS = ("neutral", "happy", "sad", "angry")
 
@@ -110,13 +118,41 @@ def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recording
         (("--window_s", 0), "window_s: got 0.0; expected at least 0.1 s"),
         (("--window_s", 1, "--stride_s", 2), "stride_s: got 2.0; expected at most window_s"),
         (("--top_k", 0), "top_k: got 0; expected a whole number from 1"),
-        (("--device", "abacus"), "abacus"),
+        (("--device", "abacus"), "device is 'abacus'; expected one that PyTorch finds on this machine: cpu"),
+        (("--device", "cuda:77"), "device is 'cuda:77'; expected one that PyTorch finds on this machine: cpu"),
+        (("--device", "mps:7"), "device is 'mps:7'; expected one"),
+        (("--device", "meta"), "device is 'meta'; expected one"),
+        (
+            ("--device", "cpu", "--precision", "fp16"),
+            "precision fp16: float16 needs a CUDA GPU, and this runs on",
+        ),
+        (("--precision", "half"), "precision is 'half'; expected one of auto, bf16, fp16, fp32."),
     ],
 )
 def test_options_that_cannot_be_are_one_line_and_exit_code_2(call, recordings, words, message):
     code, out, error = call(recordings / "a.wav", *words)
     assert code == cli.WRONG_USE and out == "" and error.startswith("error: ") and message in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_lower_precision_that_auto_chose_is_told_in_one_line(call, recordings, monkeypatch, caplog):
+    code, exact, error = call(recordings / "a.wav", "--format", "json")
+    assert code == 0 and error == ""  # float32 here
+    native = Hardware("cpu", "this CPU", cpu_flags=frozenset({"avx512_bf16"}))
+    for module in (classifier, forward_precision):
+        monkeypatch.setattr(module, "detect", lambda device=None: native)
+    code, low, error = call(recordings / "a.wav", "--format", "json")
+    assert code == 0 and len(error.splitlines()) == 1
+    assert error.startswith("precision bf16 (auto: this CPU computes bfloat16 natively); scores differ from float32")
+    scores = [{its["label"]: its["score"] for its in json.loads(text)[0]["scores"]} for text in (exact, low)]
+    assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.02)
+    code, again, error = call(recordings / "a.wav", "--format", "json", "--precision", "fp32")
+    assert code == 0 and error == "" and again == exact
+    assert "computes here in  bf16 (auto: this CPU" in call(command="info")[1]
+    monkeypatch.undo()
+    assert caplog.messages == []
+    assert call(recordings / "a.wav", "--precision", "bf16", "--device", "cpu")[0] == 0
+    assert len(caplog.messages) == 1 and re.match(r"precision bf16 \(slow: .*6.3 times", caplog.messages[0])
 
 
 def test_folders_and_models_that_are_none_are_refused(call, recordings, tmp_path):
@@ -158,7 +194,8 @@ def test_demo_refuses_what_cannot_be(model, tmp_path, monkeypatch, capsys):
     for words, message in [
         ((model, model), f"--model names {model} twice; expected each model once."),
         ((tmp_path / "no_model",), f"--model {tmp_path / 'no_model'}: "),
-        ((model, "--device", "abacus"), "device is 'abacus'; expected one such as cpu"),
+        ((model, "--device", "abacus"), "device is 'abacus'; expected one that PyTorch finds on this machine: cpu"),
+        ((model, "--precision", "half"), "precision is 'half'; expected one of auto, bf16, fp16, fp32."),
         ((model, "--port", 0), "--port 0; expected a number from 1 to 65535."),
     ]:
         assert cli.main(["demo", "--model", *map(str, words)]) == cli.WRONG_USE

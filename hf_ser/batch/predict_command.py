@@ -40,6 +40,7 @@ class PredictArguments:
     top_k: int | None = None
     batch_size: int = 8
     device: str | None = None
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse options that contradict each other.
@@ -82,14 +83,34 @@ def predict(args: PredictArguments) -> int:
         Interrupted: Ctrl-C; what was answered has been written.
     """
     names = _names(args)
-    options = {"timeline": args.timeline, "window_s": args.window_s, "stride_s": args.stride_s, "top_k": args.top_k}
+    computed_in = _choose_precision(args)
+    options: dict[str, Any] = {
+        "timeline": args.timeline,
+        "window_s": args.window_s,
+        "stride_s": args.stride_s,
+        "top_k": args.top_k,
+    }
     if args.output is None:
         return _to_stdout(args, names)
+    options["precision"] = None if computed_in == "fp32" else computed_in  # as files of earlier versions were
     run = stamp(args.model, args.revision, options)
     if run is None:
         _load(args)  # which says why there is no such model
         raise BatchError(f"--model {args.model}: got no config.json; expected a trained model.")
     return _to_file(args, list(dict.fromkeys(names)), run)
+
+
+def _choose_precision(args: PredictArguments) -> str:
+    """What is computed in: bf16, fp16 or fp32, which is told unless it is float32 or was asked for.
+
+    Of a slow choice the pipeline warns.
+    """
+    from hf_ser.evaluation import resolve_precision
+
+    choice = resolve_precision(args.precision, args.device)
+    if args.precision == "auto" and choice.precision != "fp32":
+        _say(f"{choice}; scores differ from float32 by up to about 0.01; pass --precision fp32 for float32")
+    return choice.precision
 
 
 def _names(args: PredictArguments) -> list[str]:
@@ -201,7 +222,11 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
     model, extractor = load_classifier(args.model, args.revision)
     try:
         classify: Any = SpeechEmotionPipeline(
-            model=model, feature_extractor=extractor, device=args.device, task="audio-classification"
+            model=model,
+            feature_extractor=extractor,
+            device=args.device,
+            precision=args.precision,
+            task="audio-classification",
         )
         check_pipeline(classify, args.call_options)
     except (ValueError, RuntimeError) as error:

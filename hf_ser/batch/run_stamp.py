@@ -25,8 +25,15 @@ class RunStamp:
         if model.rpartition("#")[2] != self.model.rpartition("#")[2]:
             return f"answers of the model {model}, now {self.model}"
         if options != self.options:
-            return f"answers with {options or 'default options'}, now {self.options or 'default options'}"
+            shown = [options, self.options]
+            if _precision(options) != _precision(self.options):  # of which float32 is not written
+                shown = [its if _precision(its) else f"{its} --precision fp32".strip() for its in shown]
+            return f"answers with {shown[0] or 'default options'}, now {shown[1] or 'default options'}"
         return ""
+
+
+def _precision(options: str) -> str:
+    return options.partition("--precision ")[2].partition(" ")[0]
 
 
 def stamp(name: str, revision: str, options: dict[str, Any]) -> RunStamp | None:

@@ -13,7 +13,7 @@ from hf_ser.demo.examples import GENERATED, make_examples
 from hf_ser.demo.listening import Listener, listen, load_listener
 from hf_ser.demo.page import CSS, render, render_error
 from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
-from hf_ser.evaluation import check_device
+from hf_ser.evaluation import resolve_precision
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
 try:
@@ -90,6 +90,7 @@ def serve(
     models: Mapping[str, str],
     *,
     device: str | None = None,
+    precision: str = "auto",
     host: str | None = None,
     port: int | None = None,
     examples: str | Path | None = None,
@@ -99,6 +100,7 @@ def serve(
     Args:
         models: folders or Hub ids and their revisions.
         device: cpu, cuda, ...; None for a GPU where there is one.
+        precision: auto, bf16, fp16 or fp32.
         host: address to listen at; None for the one that a Space gives, or else this machine only.
         port: to listen at; None for the one that a Space gives, or else the first free one from 7860.
         examples: folder of recordings to try; None to generate some.
@@ -106,16 +108,16 @@ def serve(
     Raises:
         SerError: a model, the device, the address or the port cannot be used.
     """
-    check_device(device)
+    choice = resolve_precision(precision, device)
     if port is not None and not 1 <= port <= 65_535:
         raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
-    listeners = {name: load_listener(name, revision, device) for name, revision in models.items()}
+    listeners = {name: load_listener(name, revision, device, precision) for name, revision in models.items()}
     with tempfile.TemporaryDirectory() as work:
         paths = make_examples(Path(work)) if examples is None else sorted(Path(examples).glob("*.flac"))
         page = build(listeners, paths)
         try:
             address = launch(page, host, port)
-            print(f"Serving at {address} (Ctrl-C ends it)", flush=True)  # noqa: T201
+            print(f"Serving at {address} in {choice} (Ctrl-C ends it)", flush=True)  # noqa: T201
             threading.Event().wait()
         finally:
             page.close(verbose=False)

@@ -41,19 +41,23 @@ class Heard:
         return len(self.timeline) > 1
 
 
-def load_listener(name: str, revision: str = "main", device: str | None = None) -> Listener:
+def load_listener(name: str, revision: str = "main", device: str | None = None, precision: str = "auto") -> Listener:
     """Load a model from a folder or the Hub.
 
     Raises:
-        SerError: there is no such model, it is not whole, or there is no such device.
+        SerError: there is no such model, it is not whole, there is no such device, or it lacks the precision.
     """
     model, extractor = load_classifier(name, revision)
     try:
         classify = SpeechEmotionPipeline(
-            model=model, feature_extractor=extractor, device=device, task="audio-classification"
+            model=model,
+            feature_extractor=extractor,
+            device=device,
+            precision=precision,
+            task="audio-classification",
         )
     except (ValueError, RuntimeError) as error:
-        raise DemoError(f"--device {device}: {' '.join(str(error).split())}") from error
+        raise DemoError(" ".join(str(error).split())) from error
     return Listener(classify, label_names(model.config), _about(model_results(name, revision)))
 
 

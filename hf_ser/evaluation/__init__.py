@@ -9,12 +9,12 @@ from hf_ser.evaluation.calibration import (
 )
 from hf_ser.evaluation.classifier import (
     CheckpointError,
-    check_device,
     choose_device,
     label_names,
     load_classifier,
     missing_weights,
     quiet_loading,
+    resolve_precision,
 )
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate, file_beside, model_results
@@ -35,7 +35,6 @@ __all__ = [
     "PredictionsError",
     "ResultsError",
     "apply_temperature",
-    "check_device",
     "choose_device",
     "compare",
     "cross_validate",
@@ -51,6 +50,7 @@ __all__ = [
     "quiet_loading",
     "read_predictions",
     "read_results",
+    "resolve_precision",
     "restrict",
     "score",
     "score_split",

@@ -13,6 +13,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
+from hf_ser.models.hardware import PrecisionChoice, check_device, detect, resolve
 from hf_ser.models.preprocessing import complete_preprocessing
 
 # The mask embedding is absent from checkpoints trained without masking, and used in training only.
@@ -50,7 +51,7 @@ def missing_weights(loading_info: dict[str, Any]) -> set[str]:
 
 
 def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel, Any]:
-    """Load a trained classifier and its feature extractor from a folder or the Hub.
+    """Load a trained classifier, in float32 however it is stored, and its feature extractor from a folder or the Hub.
 
     Raises:
         CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
@@ -61,7 +62,7 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():
             model, info = AutoModelForAudioClassification.from_pretrained(
-                name, revision=revision, output_loading_info=True
+                name, revision=revision, output_loading_info=True, dtype=torch.float32
             )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
@@ -89,18 +90,19 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     return model, extractor
 
 
-def check_device(name: str | None) -> None:
-    """Refuse a --device that torch does not know.
-
-    Raises:
-        ConfigError: with what was got.
-    """
-    try:
-        torch.device(name or "cpu")
-    except RuntimeError as error:
-        raise ConfigError(f"device is {name!r}; expected one such as cpu, cuda or cuda:1.") from error
-
-
 def choose_device(name: str | None) -> str:
     """The device of this name; without one a GPU where there is one."""
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, device: str | None) -> PrecisionChoice:
+    """What a command's --precision comes to on its --device.
+
+    Raises:
+        ConfigError: a device that is not there, or a precision that does not exist or that it cannot compute.
+    """
+    try:
+        check_device(device)
+        return resolve(precision, detect(choose_device(device)))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -212,7 +212,9 @@ def _pool(
         pooled = [concatenate(parts) for parts in by_seed]
         single = len(pooled) == 1
         files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in args.seeds]
-        results["splits"]["test"] = score_split(pooled, files=files)
+        computed_in = {its["splits"]["test"].get("precision") for its in each}
+        precision = computed_in.pop() if len(computed_in) == 1 else None
+        results["splits"]["test"] = score_split(pooled, files=files, precision=precision)
         predictions["test"] = pooled
     write_run(output_dir, results, predictions)
     return results

@@ -1,6 +1,7 @@
 """Scoring a finished model, this package's or anybody's, or a table of predictions."""
 
 import json
+import logging
 import shutil
 import tempfile
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from hf_ser.data.protocols import SPLITS
 from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
-from hf_ser.evaluation.classifier import check_device, choose_device, label_names, load_classifier
+from hf_ser.evaluation.classifier import choose_device, label_names, load_classifier, resolve_precision
 from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -32,8 +33,10 @@ from hf_ser.evaluation.results import (
 )
 from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.models.forward_precision import choose_precision
 from hf_ser.models.preprocessing import file_beside, merged_labels
 
+logger = logging.getLogger(__name__)
 PREDICTIONS = "predictions.parquet"
 MODEL = "model"  # folder of the calibrated model below output_dir
 _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
@@ -59,6 +62,10 @@ class EvaluateArguments:
     )
     batch_size: int = field(default=8, metadata={"help": "clips per forward pass"})
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "bf16, fp16 or fp32; auto: bf16 where computed natively, else fp16 on CUDA, else fp32"},
+    )
     calibrate: bool = field(
         default=False,
         metadata={"help": "fit a temperature on validation; the calibrated model is written to output_dir/model"},
@@ -81,7 +88,7 @@ class EvaluateArguments:
             raise ConfigError("calibrate needs the model's own classes; leave out label_mapping.")
         if self.predictions is not None:
             self._refuse(_FOR_MODELS, "predictions, which is a table")
-        check_device(self.device)
+        resolve_precision(self.precision, self.device)  # refuses what is not there
         output = Path(self.output_dir)
         if output.exists() and not output.is_dir():
             raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
@@ -91,6 +98,9 @@ class EvaluateArguments:
     def refuse_model_options(self) -> None:
         """Refuse what only a finished model or a table takes; cross-validation calls this."""
         self._refuse(("model", "predictions", "recordings", "csv", "name", "allow_seen", *_FOR_MODELS), "model_recipe")
+        if self.precision != "auto":
+            said = f"precision={self.precision}"
+            raise ConfigError(f"got precision beside model_recipe; pass it on with --recipe_overrides {said}.")
         if self.split != "test":
             raise ConfigError("got split beside model_recipe, which scores the tests of its folds; leave it out.")
 
@@ -129,7 +139,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         data_args = _with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
         assert clips is not None  # _check_source refuses a model without a source
-        its = _Scorer(args, data_args, data, own, model, extractor)
+        its = _Scorer(args, data_args, data, own, model, extractor, _precision(args, model))
         return _write(args, data_args, data, clips, own, its.score(clips))
 
 
@@ -140,6 +150,7 @@ class _Outcome:
     model_type: str
     parameters: int | None
     temperature: float | None
+    precision: str | None = None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -172,6 +183,13 @@ def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: 
     steps = own if own.steps else given
     steps.store(extractor)
     return replace(args.with_steps(steps), merge_calm=args.merge_calm or bool(merged_labels(model.config)))
+
+
+def _precision(args: EvaluateArguments, model: PreTrainedModel) -> str:
+    """What the model computes in, which is logged."""
+    chosen = choose_precision(model, args.precision, choose_device(args.device))
+    chosen.log(logger)
+    return chosen.precision
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
@@ -210,6 +228,7 @@ class _Scorer:
     own: dict[str, Any] | None
     model: PreTrainedModel
     extractor: Any
+    precision: str
 
     def score(self, clips: Clips) -> _Outcome:
         """Calibrate where asked, and predict."""
@@ -230,6 +249,7 @@ class _Scorer:
             str(self.model.config.model_type),
             sum(parameter.numel() for parameter in self.model.parameters()),
             temperature if calibrated else None,
+            self.precision,
             None if embeddings is None else np.stack(embeddings)[rows],
             notes,
         )
@@ -289,6 +309,7 @@ class _Scorer:
             clips.decode,
             batch_size=self.args.batch_size,
             device=choose_device(self.args.device),
+            precision=self.precision,
             embeddings=embeddings,
         )
         order = np.argsort(rows)
@@ -345,7 +366,11 @@ def _write(
         "versions": versions(),
         "splits": {
             split: score_split(
-                outcome.predictions, files=[PREDICTIONS], temperature=outcome.temperature, left_out=outcome.left_out
+                outcome.predictions,
+                files=[PREDICTIONS],
+                temperature=outcome.temperature,
+                left_out=outcome.left_out,
+                precision=outcome.precision,
             )
         },
     }

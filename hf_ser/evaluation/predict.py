@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from hf_ser.audio import Preprocessing
 from hf_ser.models import min_samples, model_inputs
 from hf_ser.models.encoder_inputs import batches_by_length, keep_classifier_inputs, max_input_s, takes_any_length
+from hf_ser.models.forward_precision import ForwardPass, choose_precision
 from hf_ser.models.windows import Window, WindowPlan, cut_waveform
 
 _CHUNK = 8  # batches that are decoded together
@@ -26,6 +27,7 @@ def predict_logits(
     *,
     batch_size: int = 8,
     device: torch.device | str = "cpu",
+    precision: str = "auto",
     share: tuple[int, int] = (0, 1),
     progress: bool = True,
     embeddings: list[np.ndarray] | None = None,
@@ -34,7 +36,7 @@ def predict_logits(
 
     Clips are preprocessed as the feature extractor says, and long ones cut into windows, whose probabilities are
     averaged. Models without an attention mask (wav2vec2-base) take padding for silence, so that their batches hold
-    clips of one length only: a clip's scores do not depend on its neighbours.
+    clips of one length only: a clip's scores do not depend on its neighbours, up to the rounding of the precision.
 
     Args:
         model: a classifier; it is moved to `device` and set to evaluation.
@@ -44,6 +46,7 @@ def predict_logits(
             model.
         batch_size: clips per forward pass at most.
         device: where to compute.
+        precision: auto, bf16, fp16 or fp32; see `choose_precision`.
         share: (rank, processes): this process takes every n-th batch's worth of clips.
         progress: whether to show a bar.
         embeddings: if given, each clip's input of the last layer (dim,) is put there, in the order of the result.
@@ -62,13 +65,14 @@ def predict_logits(
     cut = _Cut(steps, WindowPlan.for_model(max_input_s(model, steps)), decode)
     answers = _Answers(embeddings is not None)
     kept: list[np.ndarray] = []
-    hook = keep_classifier_inputs(model, kept) if embeddings is not None else None
+    forward = ForwardPass(model, choose_precision(model, precision, device).precision)
+    hook = keep_classifier_inputs(forward.module, kept) if embeddings is not None else None
     bar = tqdm(total=len(mine), desc="Predicting", unit="clip", disable=not progress)
     try:
         with torch.inference_mode(), bar:
             for windows, waveforms in batches(mine, cut, batch_size, takes_any_length(model.config, extractor)):
                 inputs = model_inputs(extractor, waveforms, min_samples(model.config))
-                output = model(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
+                output = forward(**{name: tensor.to(device) for name, tensor in inputs.items()}).logits
                 answers.add(windows, output.float().cpu().numpy(), kept)
                 kept.clear()
                 bar.update(sum(window.first for window in windows))

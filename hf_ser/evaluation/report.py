@@ -189,6 +189,8 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
     if scored["left_out"]:
         left = ", ".join(f"{count} {label}" for label, count in scored["left_out"].items())
         parts[-1] += f" Left out, because train and test do not share the class: {left}."
+    if scored.get("precision"):  # earlier versions did not tell
+        parts[-1] += f" Computed in {scored['precision']}."
     if scored["absent"]:
         parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
     header = ("score", "value", *(("over seeds",) if several else ()), "95 %, clustered on speakers", "95 %, plain")

@@ -47,6 +47,7 @@ def score_split(
     files: Sequence[str],
     temperature: float | None = None,
     left_out: Mapping[str, int] | None = None,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Score a split: as a whole with intervals, per class, per group, and its calibration.
 
@@ -56,6 +57,8 @@ def score_split(
         files: names of the predictions files, one per run.
         temperature: what the model was calibrated by; None where it was not, or differs between the pooled models.
         left_out: clips per class that were not scored because the model does not know their class.
+        precision: bf16, fp16 or fp32, in which the predictions were computed; None where nothing tells, or where the
+            pooled models differ.
     """
     runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
     labels = runs[0].labels
@@ -70,6 +73,7 @@ def score_split(
         "clips_hash": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         "predictions": list(files),
         "left_out": dict(left_out or {}),
+        "precision": precision,
         "scores": _over(each, np.mean) if each else _scalars(whole),
         "std": _over(each, lambda values: np.std(values, ddof=1)) if each else None,
         "intervals": [

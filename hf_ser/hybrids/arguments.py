@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.arguments import ConfigError, did_you_mean
-from hf_ser.evaluation import check_device
+from hf_ser.evaluation import resolve_precision
 from hf_ser.evaluation.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
@@ -92,9 +92,12 @@ class HybridArguments:
         metadata={"help": "keep the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
     )
     batch_size: int = field(default=32, metadata={"help": "clips per forward pass"})
-    bf16: bool = field(
-        default=False,
-        metadata={"help": "compute embeddings in bfloat16, at fitting and in the model; encoders take half the time"},
+    precision: str = field(
+        default="auto",
+        metadata={
+            "help": "what bases compute in when fitting: bf16, fp16 or fp32; auto: bf16 where computed natively, else "
+            "fp16 on CUDA, else fp32"
+        },
     )
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
     seed: int = field(default=0, metadata={"help": "of the inner folds, the booster and the forest"})
@@ -109,12 +112,17 @@ class HybridArguments:
                 )
         self._check_bases()
         self._check_numbers()
-        check_device(self.device)
+        resolve_precision(self.precision, self.device)  # refuses what is not there
         folder = Path(self.output_dir)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).is_file() and not self.overwrite:
             raise ConfigError(f"--output_dir {folder} holds a finished run; pass --overwrite true.")
+
+    @property
+    def computed_in(self) -> str:
+        """What `precision` comes to on `device`: bf16, fp16 or fp32."""
+        return resolve_precision(self.precision, self.device).precision
 
     def _check_bases(self) -> None:
         if self.kind == "stacking":
@@ -125,16 +133,12 @@ class HybridArguments:
                 raise ConfigError("got allow_leak beside meta mean, which is fitted on nothing; leave one out.")
             if self.layer is not None:
                 raise ConfigError("got layer beside kind stacking, which takes probabilities; leave it out.")
-            if self.bf16:
-                raise ConfigError("got bf16 beside kind stacking, whose bases have answered already; leave it out.")
             return
         for name in ("predictions", "allow_leak"):
             if getattr(self, name):
                 raise ConfigError(f"got {name} beside kind {self.kind}, which stacks nothing; leave one out.")
         if self.layer is not None and not self.bases:
             raise ConfigError("got layer without bases; expected the encoder whose layer it is.")
-        if self.bf16 and not self.bases:
-            raise ConfigError("got bf16 without bases; expected models that compute the embeddings.")
         if self.layer is not None and self.layer < 0:
             raise ConfigError(f"layer is {self.layer}; expected 0 or more.")
 

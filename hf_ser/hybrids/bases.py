@@ -55,6 +55,7 @@ class Base:
         commit: of the model on the Hub; None for folders.
         parameters: of the model; None where nothing tells.
         preprocessing: what its folder says is done to recordings; None where nothing tells.
+        precision: in which its stored predictions were computed; None where nothing tells.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Base:
     commit: str | None = None
     parameters: int | None = None
     preprocessing: Preprocessing | None = None
+    precision: str | None = None
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -136,8 +138,14 @@ def _open_model(name: str, place: str) -> Base:
         commit,
         results["parameters"],
         stored_preprocessing(model, revision),
+        one_of({split.get("precision") for split in results["splits"].values()}),
         hashes={} if record is None else dict(record.hashes),
     )
+
+
+def one_of(precisions: set[str | None]) -> str | None:
+    """The only one there is; None for several, and for none."""
+    return next(iter(precisions)) if len(precisions) == 1 else None
 
 
 def _find_on_hub(name: str, place: str) -> tuple[str, str]:
@@ -230,7 +238,7 @@ def probabilities(
         labels: the dataset's classes, which must be the base's, in this order.
         classes: ids of the classes that the stack knows; the probabilities of others are left out.
         data_args: how clips are cut; the base's own training decides where it tells.
-        args: batch_size and device.
+        args: batch_size, device and precision.
 
     Returns:
         (clips, classes), rows that sum to 1, in the order of the split.
@@ -299,7 +307,13 @@ def _ask(base: Base, split: Any, labels: tuple[str, ...], data_args: DataArgumen
     clips = clips_of_split(split)
     device = choose_device(args.device)
     rows, logits = predict_logits(
-        model, extractor, clips.durations, clips.decode, batch_size=args.batch_size, device=device
+        model,
+        extractor,
+        clips.durations,
+        clips.decode,
+        batch_size=args.batch_size,
+        device=device,
+        precision=args.computed_in,
     )
     return softmax(logits[np.argsort(rows)])
 

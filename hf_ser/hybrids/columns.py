@@ -1,6 +1,5 @@
 """The columns that a hybrid is fitted on: what its own sources give for every clip, computed once and kept."""
 
-import copy
 import hashlib
 import json
 import logging
@@ -15,7 +14,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from torch import nn
 from tqdm import tqdm
 from transformers import (
     AutoConfig,
@@ -42,7 +40,7 @@ from hf_ser.evaluation.predict import batches
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, StackError
 from hf_ser.models import COMPANIONS, HybridConfig
-from hf_ser.models.companion import CompanionModel
+from hf_ser.models.forward_precision import lowered
 from hf_ser.models.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
 
 logger = logging.getLogger(__name__)
@@ -69,7 +67,7 @@ def open_source(
         labels: of the dataset.
         classes: ids of those whose probabilities are columns.
         data_args: how clips are cut; the base's own training decides where it tells.
-        args: layer, bf16 and embed_bases.
+        args: layer, precision, device and embed_bases.
 
     Raises:
         SourceError: a table, a model that takes no waveforms at 16 kHz, other labels, or a layer that it has not.
@@ -90,7 +88,7 @@ def open_source(
             args.layer if columns == "embeddings" else None,
             normalizes,
             **asdict(base.steps(data_args)),
-            bf16=args.bf16,
+            fitted_precision=fitted_precision(base, columns, args),
             **_reference(base, args),
         )
         with torch.device("meta"):  # nothing is drawn at random for what is there already
@@ -101,6 +99,11 @@ def open_source(
         raise SourceError(f"base {base.name} ({base.place}): {error}") from error
     source.model = model
     return source.eval()
+
+
+def fitted_precision(base: Base, columns: str, args: HybridArguments) -> str | None:
+    """In which the columns are computed that a hybrid is fitted on; None for stored ones of which nothing tells."""
+    return base.precision if columns == "probabilities" and base.tables else args.computed_in
 
 
 def _reference(base: Base, args: HybridArguments) -> dict[str, Any]:
@@ -139,7 +142,9 @@ def _load_encoder(base: Base, config: PreTrainedConfig, layer: int | None) -> tu
     try:
         extractor = AutoFeatureExtractor.from_pretrained(place, revision=revision)
         with quiet_loading():
-            model, info = AutoModel.from_pretrained(place, revision=revision, config=config, output_loading_info=True)
+            model, info = AutoModel.from_pretrained(
+                place, revision=revision, config=config, output_loading_info=True, dtype=torch.float32
+            )
     except OSError as error:
         raise CheckpointError(f"base {base.name} ({base.place}): {' '.join(str(error).split())}") from error
     missing = sorted(missing_weights(info))
@@ -181,13 +186,13 @@ def columns_of(source: Source, split: Any, args: HybridArguments, name: str) -> 
     Args:
         source: what `open_source` loaded.
         split: a prepared dataset's split.
-        args: batch_size and device.
+        args: batch_size, device and precision.
         name: of the split, for the bar.
     """
     size = len(source.column_names)
     known = "sha256" in split.column_names and all(split["sha256"])
     clips = list(split["sha256"] if known else split["id"])
-    path = _path(source) if known else None
+    path = _path(source, _computed_in(source, args)) if known else None
     kept = _read(path, size)
     first = {clip: row for row, clip in reversed(list(enumerate(clips))) if _key(clip) not in kept}
     if first:
@@ -202,8 +207,9 @@ def columns_of(source: Source, split: Any, args: HybridArguments, name: str) -> 
 
 def _compute(source: Source, split: Any, args: HybridArguments, name: str) -> np.ndarray:
     """Columns of all clips of a split, in batches of similar length."""
-    device = choose_device(args.device)
-    source = _with_cast_weights(source).to(device)
+    device, precision = choose_device(args.device), _computed_in(source, args)
+    source = source.to(device)
+    low: Any = source if precision == "fp32" else lowered(source, precision)
     items = decoded(split)
     order = [int(row) for row in np.argsort(split["duration"], kind="stable")[::-1]]
     table = np.zeros((len(split), len(source.column_names)))
@@ -214,38 +220,28 @@ def _compute(source: Source, split: Any, args: HybridArguments, name: str) -> np
         for rows, waveforms in batches(order, lambda rows: (rows, items[rows]["waveform"]), args.batch_size, True):
             lengths = torch.tensor([len(waveform) for waveform in waveforms])
             padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(its) for its in waveforms], batch_first=True)
-            table[rows] = source(padded.to(device), lengths.to(device)).cpu().numpy()
+            table[rows] = low(padded.to(device), lengths.to(device)).cpu().numpy()
             bar.update(len(rows))
     source.cpu()
     return table
 
 
-def _with_cast_weights(source: Source) -> Source:
-    """The source, or of an encoder that computes in bfloat16 a copy with such weights: same columns, sooner.
-
-    Autocast casts the weights of every product anew for every batch, which takes as long as some of the products.
-    """
-    if not source.settings.bf16 or isinstance(source.model, CompanionModel):
-        return source
-    cast = copy.deepcopy(source)
-    for module in cast.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            for weights in module.parameters(recurse=False):  # none that are made from others, as weight_norm does
-                weights.data = weights.data.to(torch.bfloat16)
-    return cast
+def _computed_in(source: Source, args: HybridArguments) -> str:
+    return "fp32" if source.model is None else args.computed_in
 
 
-def _path(source: Source) -> Path:
+def _path(source: Source, precision: str) -> Path:
     """A file whose name says everything that decides a clip's columns, but for the clip."""
     digest = hashlib.sha256()
     for name, tensor in sorted(source.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     its = versions()
-    ignored = ("name", "repository", "revision")
+    ignored = ("name", "repository", "revision", "fitted_precision")
     settings = {
         "source": {key: value for key, value in source.settings.to_dict().items() if key not in ignored},
         "weights": digest.hexdigest(),
+        "precision": precision,
         "columns": list(source.column_names) if source.model is None else source.classes,
         "versions": [its["hf_ser"], its["torch"], its["transformers"]],
     }

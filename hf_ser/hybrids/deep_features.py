@@ -102,7 +102,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
             "fit_clips": len(data.splits[args.fit_on]),
             "bases": describe_bases(bases),
             "layer": args.layer,
-            "bf16": args.bf16,
+            "precision": args.computed_in,
             "columns": len(names),
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,
@@ -117,6 +117,7 @@ def fit_deep_features(data: SplitData, data_args: DataArguments, args: HybridArg
         importances,
         fitted.booster,
         bases,
+        args.computed_in,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

@@ -1,14 +1,17 @@
 """Fitting a hybrid of any kind, from its arguments to its folder."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.evaluation import resolve_precision
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.deep_features import fit_deep_features
 from hf_ser.hybrids.forest import fit_forest
 from hf_ser.hybrids.stacking import fit_stack
 
+logger = logging.getLogger(__name__)
 _FITS: dict[str, Callable[..., dict[str, Any]]] = {
     "stacking": fit_stack,
     "deep_features": fit_deep_features,
@@ -22,4 +25,6 @@ def fit_hybrid(data: SplitData, data_args: DataArguments, args: HybridArguments,
     Returns:
         What stands in results.json.
     """
+    if args.bases:
+        resolve_precision(args.precision, args.device).log(logger)
     return _FITS[args.kind](data, data_args, args, name)

@@ -37,6 +37,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         bases, sources, notes = open_embeddings(data, data_args, args, "train")
     else:
         sources = [open_source(None, "functionals", data.labels, range(len(data.labels)), data_args, args)]
+    precision = args.computed_in if bases else "fp32"
     model_type = f"random forest on {'embeddings' if bases else 'functionals'}"
     names = [column for source in sources for column in source.column_names]
     features = columns_by_split(sources, data, args, ("train", "validation", "test"))
@@ -50,7 +51,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         "fit_clips": len(data.splits["train"]),
         "bases": describe_bases(bases),
         "layer": args.layer,
-        "bf16": args.bf16,
+        "precision": precision,
         "columns": len(names),
         "trees": args.n_estimators,
         "max_features": chosen[0],
@@ -72,6 +73,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
         explanation,
         importances,
         bases=bases,
+        precision=precision,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

@@ -76,7 +76,9 @@ def assemble(
     return HybridForAudioClassification.from_parts(config, [source.model for source in sources], head)
 
 
-def save(hybrid: HybridForAudioClassification, folder: Path, split: Any, expected: np.ndarray) -> None:
+def save(
+    hybrid: HybridForAudioClassification, folder: Path, split: Any, expected: np.ndarray, device: str, precision: str
+) -> None:
     """Write a hybrid's files, after what was written has been loaded and asked about some clips.
 
     Args:
@@ -84,6 +86,8 @@ def save(hybrid: HybridForAudioClassification, folder: Path, split: Any, expecte
         folder: where to.
         split: clips of a prepared dataset.
         expected: their probabilities (clips, classes), as fitted.
+        device: where it answers.
+        precision: in which its bases' columns were computed.
 
     Raises:
         HybridError: the loaded one gives others.
@@ -95,7 +99,7 @@ def save(hybrid: HybridForAudioClassification, folder: Path, split: Any, expecte
         extractor = make_feature_extractor()
         Preprocessing().store(extractor)  # each source has its own
         extractor.save_pretrained(partial)
-        _check(partial, split, expected)
+        _check(partial, split, expected, device, precision)
         (folder / "config.json").unlink(missing_ok=True)  # without it nothing loads, until all files are there
         for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
             os.replace(path, folder / path.name)
@@ -111,7 +115,7 @@ def remove(folder: Path) -> None:
         path.unlink()
 
 
-def _check(folder: Path, split: Any, expected: np.ndarray) -> None:
+def _check(folder: Path, split: Any, expected: np.ndarray, device: str, precision: str) -> None:
     model, extractor = load_classifier(str(folder))
     # Longer clips are cut into windows when the model is used, and were fitted whole.
     longest = WindowPlan.for_model(max_input_s(model, Preprocessing())).whole_s
@@ -122,7 +126,13 @@ def _check(folder: Path, split: Any, expected: np.ndarray) -> None:
     some = split.select(rows)
     clips = decoded(some)
     order, logits = predict_logits(
-        model, extractor, some["duration"], lambda numbers: clips[numbers]["waveform"], progress=False
+        model,
+        extractor,
+        some["duration"],
+        lambda numbers: clips[numbers]["waveform"],
+        device=device,
+        precision=precision,
+        progress=False,
     )
     differ = float(np.abs(softmax(logits)[np.argsort(order)] - expected[rows]).max(axis=1).mean())
     logger.info("The saved model's probabilities differ by %.1e from the fitted one's", differ)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
-from hf_ser.evaluation import Explanation, apply_temperature, write_run
+from hf_ser.evaluation import Explanation, apply_temperature, choose_device, write_run
 from hf_ser.evaluation.results import RESULTS
 from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base
@@ -37,6 +37,7 @@ class Fit:
         importances: rows of importances.csv.
         booster: LightGBM's own, for booster.txt.
         bases: what it is made of; whatever they were trained on, it was trained on.
+        precision: in which the columns were computed; None where nothing tells, or where bases differ.
     """
 
     model_type: str
@@ -50,6 +51,7 @@ class Fit:
     importances: Sequence[dict[str, Any]]
     booster: lightgbm.Booster | None = None
     bases: Sequence[Base] = ()
+    precision: str | None = None
 
 
 def write_hybrid(
@@ -74,7 +76,7 @@ def write_hybrid(
     results = describe(data, data_args, name, fit.model_type, fit.parameters or 0, fit.training)
     results |= {"parameters": fit.parameters}
     results["protocol"]["notes"] += fit.notes
-    results["splits"], predictions, temperature = score_trained(data, fit.predict, args.calibrate)
+    results["splits"], predictions, temperature = score_trained(data, fit.predict, args.calibrate, fit.precision)
     folder.mkdir(parents=True, exist_ok=True)
     for old in (RESULTS, "booster.txt", "importances.csv"):
         (folder / old).unlink(missing_ok=True)
@@ -94,7 +96,7 @@ def write_hybrid(
         hybrid = fit.assemble(temperature)
         if data_args.merge_calm:
             hybrid.config.merged_labels = MERGED_CALM
-        save(hybrid, folder, test, expected)
+        save(hybrid, folder, test, expected, choose_device(args.device), fit.precision or args.computed_in)
         told = [{key: its for key, its in source.items() if key != "model"} for source in hybrid.config.sources]
         results["training"]["sources"] = told
     write_run(folder, results, predictions, explanation=fit.explanation)

@@ -16,11 +16,12 @@ from hf_ser.hybrids.bases import (
     check_leaks,
     checked_by_name,
     describe_bases,
+    one_of,
     open_bases,
     probabilities,
     untold,
 )
-from hf_ser.hybrids.columns import SourceError, check_columns, open_source
+from hf_ser.hybrids.columns import SourceError, check_columns, fitted_precision, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
 from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean, fit_pool
@@ -74,6 +75,7 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
         values = fitted.held_out if split == fit_on else fitted.predict(features[split])
         return spread(values, classes, len(data.labels))
 
+    precision = one_of({fitted_precision(base, "probabilities", args) for base in bases})
     explanation, importances = _explain(data, fitted, features, bases, names, classes)
     fit = Fit(
         MODEL_TYPES[args.meta],
@@ -85,6 +87,7 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
             "fit_on": "train (leaky)" if args.allow_leak else fit_on,
             "fit_clips": len(fitting),
             "bases": describe_bases(bases),
+            "precision": precision,
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,
             **fitted.training,
@@ -99,6 +102,7 @@ def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, 
         importances,
         fitted.booster,
         bases,
+        precision,
     )
     return write_hybrid(data, data_args, args, name, fit)
 

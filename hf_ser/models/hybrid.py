@@ -48,7 +48,7 @@ class HybridConfig(PreTrainedConfig):
         sampling_rate: int = 16_000,
         **kwargs: Any,
     ) -> None:
-        self.sources = [SourceSettings(**source).to_dict() for source in sources]
+        self.sources = [SourceSettings.read(source).to_dict() for source in sources]
         self.head, self.trees = head, trees
         self.calibration_temperature, self.sampling_rate = calibration_temperature, sampling_rate
         self.custom_pipelines = CUSTOM_PIPELINES

@@ -2,7 +2,6 @@
 
 import json
 import re
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from .cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
 from .companion import CompanionConfig, CompanionModel
 from .decoder import SAMPLING_RATE
 from .encoder_inputs import min_samples, takes_attention_mask
+from .forward_precision import DTYPES, autocast
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from .trimming import loud_part
@@ -46,7 +46,8 @@ class SourceSettings:
         trim_db: cut silent ends before that, so many decibels below the clip's loudest part; None for not.
         normalize: scale clips to a peak of 1 before that.
         duration_s: cut or fill clips to so many seconds before that; None for whole clips.
-        bf16: the model computes in bfloat16 where that is enough (autocast); its weights stay as they are.
+        fitted_precision: of the columns that the hybrid was fitted on: fp32, bf16 or fp16; None where nothing tells.
+            What computes the hybrid's answers chooses its own.
         repository: on the Hub, where the model's weights are; None where they are with the hybrid's.
         revision: the commit of `repository`, 40 hexadecimal digits.
 
@@ -62,7 +63,7 @@ class SourceSettings:
     trim_db: float | None = None
     normalize: bool = False
     duration_s: float | None = None
-    bf16: bool = False
+    fitted_precision: str | None = None
     repository: str | None = None
     revision: str | None = None
 
@@ -75,14 +76,20 @@ class SourceSettings:
             self._refuse("model", "a configuration without model_type", "one with it")
         if self.layer is not None and (self.columns != "embeddings" or type(self.layer) is not int or self.layer < 0):
             self._refuse("layer", self.layer, "an integer from 0, and columns embeddings")
-        if type(self.bf16) is not bool or (self.bf16 and self.model is None):
-            self._refuse("bf16", self.bf16, "true or false, and a model to compute with")
+        if self.fitted_precision is not None and (self.fitted_precision not in DTYPES or self.model is None):
+            self._refuse("fitted_precision", self.fitted_precision, "fp32, bf16 or fp16, and a model to compute with")
         for field in ("trim_db", "duration_s"):
             value = getattr(self, field)
             if value is not None and not 0 < value < float("inf"):
                 self._refuse(field, value, "a number above 0")
         if self.repository is not None and not (self.model and _COMMIT.fullmatch(self.revision or "")):
             self._refuse("revision", self.revision, "the commit of the repository, 40 hexadecimal digits")
+
+    @classmethod
+    def read(cls, fields: dict[str, Any]) -> "SourceSettings":
+        """From a hybrid's config.json; earlier versions wrote bf16, true or false, instead of a precision."""
+        earlier: dict[str, Any] = {"fitted_precision": "bf16"} if fields.get("bf16") else {}
+        return cls(**{name: value for name, value in fields.items() if name != "bf16"}, **earlier)
 
     def _refuse(self, field: str, got: Any, expected: str) -> None:
         raise ValueError(f"sources, {self.name}, {field}: got {got}; expected {expected}.")
@@ -145,6 +152,8 @@ def cut_encoder(config: Any, settings: SourceSettings) -> None:
 class Source(nn.Module):
     """Waveforms to columns; a clip's are the same alone and in any batch, up to the rounding of what it computes in.
 
+    Its model computes in `column_precision`, which `lowered` sets in copies; everything else in float32 and float64.
+
     Args:
         settings: see `SourceSettings`.
         classes: ids of the classes whose probabilities are columns, scaled to sum to 1.
@@ -153,6 +162,8 @@ class Source(nn.Module):
     Raises:
         ValueError: settings that no model can be made of.
     """
+
+    column_precision = "fp32"
 
     def __init__(self, settings: SourceSettings, classes: list[int], id2label: dict[int, str]) -> None:
         super().__init__()
@@ -251,16 +262,14 @@ class Source(nn.Module):
     def _columns(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.functionals is not None:
             return self.functionals(waveforms, mask).double()
-        with self._precision(waveforms.device.type):
+        precision = self.column_precision if self.model.dtype == torch.float32 else "fp32"
+        with autocast(waveforms.device.type, precision):
             if self.settings.columns == "probabilities":
                 logits = self.model(waveforms.to(self.model.dtype), attention_mask=mask).logits
                 return torch.softmax(logits[:, self.classes].double(), dim=1)
             if isinstance(self.model, CompanionModel):
                 return self.model.embeddings(waveforms, mask).double()
             return self._mean_states(waveforms.to(self.model.dtype), mask)
-
-    def _precision(self, device_type: str) -> AbstractContextManager:
-        return torch.autocast(device_type, torch.bfloat16) if self.settings.bf16 else nullcontext()
 
     def _mean_states(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         output = self.model(waveforms, attention_mask=mask, output_hidden_states=True)

@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
-from hf_ser.hardware import PRECISIONS, choose, detect, objection
+from hf_ser.models.hardware import PRECISIONS, detect, resolve
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
 
@@ -191,21 +191,20 @@ class SerTrainingArguments(TrainingArguments):
         launched = [name for name in half if os.environ.get("ACCELERATE_MIXED_PRECISION") == name]
         asked = self.precision if self.precision != "auto" else next(iter(flags + launched), None)
         cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-        hardware = detect(cpu)
-        if asked is None:
-            asked, reason = choose(hardware)
-            reason = f"auto: {reason}"
-        else:
-            impossible, slow = objection(asked, hardware)
-            if impossible:
-                raise ConfigError(f"precision {asked}: {impossible}.")
-            reason = "as given" if slow is None else f"slow: {slow}"
-        self.bf16, self.fp16 = asked == "bf16", asked == "fp16"
-        if asked == "fp32" and launched:
+        hardware = detect("cpu" if cpu else None)
+        # What a run that goes on must have in common; auto may come to something else on another machine.
+        self.asked_precision = asked or "auto"
+        self.earlier_precisions: list[str] = []  # of the run that goes on
+        try:
+            self.precision_choice = resolve(self.asked_precision, hardware)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        taken = self.precision_choice.precision
+        self.bf16, self.fp16 = taken == "bf16", taken == "fp16"
+        if taken == "fp32" and launched:
             os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # or the Trainer would take the launcher's
         # transformers refuses bfloat16 on CPU without it.
         self.use_cpu = self.use_cpu or hardware.kind == "cpu"
-        self.precision_choice = f"precision {asked} ({reason})"  # logged by `check_arguments`
 
     def _check_schedule(self) -> None:
         if self.one_cycle and self.lr_scheduler_type != SchedulerType.LINEAR:

@@ -78,7 +78,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     size = int(classifier.coef_.size + classifier.intercept_.size)
     results = describe(data, data_args, name, MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_trained(
-        data, lambda split: class_probabilities(model, features[split], len(data.labels)), calibrate=True
+        data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

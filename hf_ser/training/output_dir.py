@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and from which checkpoint a run that was broken off goes on."""
 
 import json
+import logging
 import re
 import shutil
 from dataclasses import asdict
@@ -13,13 +14,16 @@ from hf_ser.evaluation import write_json
 from hf_ser.evaluation.results import RESULTS
 from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
 
+logger = logging.getLogger(__name__)
 SETTINGS = "settings.json"  # while a run is unfinished; then results.json says how it was made
 _STATE = "trainer_state.json"
+_COMPUTED_IN = "computed in"  # what the precision came to, which another machine may choose otherwise
+_EARLIER = "earlier precisions"
 # What decides which model comes out, but for how long it trains: going on for more epochs is one use of resuming.
 _FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
     *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
-    *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha", "bf16", "fp16"),
+    *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha"),
     "metric_for_best_model",
 )
 
@@ -64,25 +68,44 @@ def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrai
     """What a run that goes on must have in common with the one that was broken off."""
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     fields = {name: getattr(args, name) for name in _FIELDS}
-    content = {**asdict(model_args), **asdict(data_args), **fields, "total batch size": batch_size}
+    precisions = {"precision": args.asked_precision, _COMPUTED_IN: args.precision_choice.precision}
+    content = {**asdict(model_args), **asdict(data_args), **fields, **precisions, "total batch size": batch_size}
     return json.loads(json.dumps(content, default=str))
 
 
-def check_settings(output_dir: str, wanted: dict[str, Any]) -> None:
+def check_settings(output_dir: str, wanted: dict[str, Any]) -> list[str]:
     """Refuse to go on with a run of other settings: half of it would be one run, and half another.
+
+    A precision that auto chooses otherwise on this machine is a warning.
+
+    Returns:
+        The other precisions that the run was computed in so far, which also go into `wanted`.
 
     Raises:
         ConfigError: with what differs.
     """
     path = Path(output_dir) / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else wanted
-    other = [name for name in wanted if name in stored and stored[name] != wanted[name]]
+    other = [
+        name
+        for name in wanted
+        if name in stored and stored[name] != wanted[name] and name not in (_COMPUTED_IN, _EARLIER)
+    ]
     if other:
         shown = "; ".join(f"{name} was {stored[name]!r} and is {wanted[name]!r}" for name in other)
         raise ConfigError(
             f"--resume_from_checkpoint: {output_dir} holds a run of other settings: {shown}. Give the same ones, or "
             "choose another --output_dir."
         )
+    before, now = stored.get(_COMPUTED_IN, wanted[_COMPUTED_IN]), wanted[_COMPUTED_IN]
+    if before != now:
+        logger.warning(
+            "%s was trained in %s so far and goes on in %s, which precision auto chooses on this machine; start with "
+            "--precision %s for a run that can be repeated",
+            *(output_dir, before, now, now),
+        )
+    wanted[_EARLIER] = sorted({*stored.get(_EARLIER, ()), before} - {now})
+    return wanted[_EARLIER]
 
 
 def write_settings(output_dir: str, wanted: dict[str, Any]) -> None:

@@ -37,8 +37,7 @@ def check_arguments(args: SerTrainingArguments) -> None:
             f"loss, {', '.join(sorted(known))}."
         )
     if args.should_log:
-        level = logging.WARNING if "(slow: " in args.precision_choice else logging.INFO
-        logger.log(level, args.precision_choice)
+        args.precision_choice.log(logger)
     for tracker in args.report_to or ():
         if tracker in _TRACKERS and importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"report_to {tracker} needs its package; pip install {tracker}, or leave it out.")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from accelerate.utils import gather_object
-from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
+from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
@@ -111,7 +111,7 @@ def train(
     wanted = settings(model_args, data_args, args)
     checkpoint = claim_output_dir(args)
     if checkpoint is not None:
-        check_settings(str(args.output_dir), wanted)
+        args.earlier_precisions = check_settings(str(args.output_dir), wanted)
     set_seed(args.seed)
     if args.device.type == "cpu":
         keep_freed_memory()
@@ -171,7 +171,9 @@ def finish(
     def probabilities(split: str) -> np.ndarray:
         return softmax(_predict(trainer, model, extractor, data.splits[split]))
 
-    results["splits"], predictions, temperature = score_trained(data, probabilities, args.calibrate)
+    results["splits"], predictions, temperature = score_trained(
+        data, probabilities, args.calibrate, args.precision_choice.precision
+    )
     if trainer.is_world_process_zero():
         if temperature is not None:
             store_temperature(model, temperature)
@@ -186,7 +188,7 @@ def finish(
 
 
 def score_trained(
-    data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool
+    data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool, precision: str | None
 ) -> tuple[dict[str, Any], dict[str, list[Predictions]], float | None]:
     """Score validation and test, where they have clips, with a temperature fitted on validation.
 
@@ -194,6 +196,7 @@ def score_trained(
         data: the splits.
         probabilities: split -> (clips, classes) as the model gives them.
         calibrate: whether to fit a temperature.
+        precision: in which the probabilities are computed; None where nothing tells.
 
     Returns:
         Split -> scores, split -> predictions, and the temperature, None without one.
@@ -210,12 +213,14 @@ def score_trained(
         whole = Predictions(clip_columns(data.splits[split]), values, data.labels)
         scored, left_out = restrict(whole, data.scored_classes(split))
         files = [f"predictions_{split}.parquet"]
-        scores[split] = score_split(scored, files=files, temperature=temperature, left_out=left_out)
+        scores[split] = score_split(
+            scored, files=files, temperature=temperature, left_out=left_out, precision=precision
+        )
         predictions[split] = [scored]
     return scores, predictions, temperature
 
 
-def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: Any) -> np.ndarray:
+def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, split: Any) -> np.ndarray:
     """Logits of a split's clips (clips, classes), each process computing its share."""
     items = decoded(split)
     rows, logits = predict_logits(
@@ -225,6 +230,7 @@ def _predict(trainer: Trainer, model: PreTrainedModel, extractor: Any, split: An
         lambda numbers: items[numbers]["waveform"],
         batch_size=trainer.args.per_device_eval_batch_size,
         device=trainer.args.device,
+        precision=trainer.args.precision_choice.precision,
         share=(trainer.args.process_index, trainer.args.world_size),
         progress=not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
     )
@@ -247,7 +253,7 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
         "optimizer": OptimizerNames(args.optim).value,
         "weight_decay": args.weight_decay,
         "schedule": "one_cycle" if args.one_cycle else SchedulerType(args.lr_scheduler_type).value,
-        "precision": "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+        "precision": args.precision_choice.precision,
         "loss": args.loss,
         "label_smoothing": args.label_smoothing,
         "class_weights": args.class_weights,
@@ -257,6 +263,8 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
         "best_step": state.best_global_step,
         "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
     }
+    if args.earlier_precisions:
+        training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty for a model trained from scratch

@@ -111,6 +111,7 @@ def test_another_model_or_window_is_refused_before_it_is_loaded(
     for model, words, message in [
         ({"model": other_model}, (), f"now {other_model}#"),
         ({}, ("--window_s", 0.5), "got answers with default options, now --window_s 0.5"),
+        ({}, ("--precision", "bf16"), "got answers with --precision fp32, now --precision bf16"),
     ]:
         code, _, error = predict(few_recordings, "--output", path, *words, **model)
         assert code == cli.WRONG_USE and message in error and "--overwrite" in error

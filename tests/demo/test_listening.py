@@ -85,8 +85,10 @@ def test_clips_are_cut_as_the_models_folder_says(model_dir, recordings, monkeypa
 def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):
     with pytest.raises(ValueError, match="no_model"):
         load_listener(str(tmp_path / "no_model"))
-    with pytest.raises(DemoError, match="--device cuda:77"):
+    with pytest.raises(DemoError, match="device is 'cuda:77'; expected one"):
         load_listener(str(model_dir), device="cuda:77")
+    with pytest.raises(DemoError, match="precision fp16: float16 needs a CUDA GPU"):
+        load_listener(str(model_dir), device="cpu", precision="fp16")
 
 
 def test_examples_are_generated_one_per_emotion_and_one_with_a_timeline(tmp_path):

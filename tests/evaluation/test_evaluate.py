@@ -441,11 +441,12 @@ def table(scored, model_dir, dataset_dir, tmp_path):
 def test_a_table_scores_like_the_model_that_made_it(scored, table, dataset_dir):
     path, before, _ = table
     joined, _ = scored(DataArguments(str(dataset_dir)), "joined", predictions=str(path))
-    assert joined["splits"] == before["splits"]
+    unknown = {"test": before["splits"]["test"] | {"precision": None}}  # nothing tells what made a table
+    assert before["splits"]["test"]["precision"] == "fp32" and joined["splits"] == unknown
     assert (joined["name"], joined["parameters"], joined["training"]) == ("predictions.parquet", None, None)
     assert joined["protocol"]["hash"] == before["protocol"]["hash"]
     alone, _ = scored(None, "alone", predictions=str(path), name="mine")
-    assert alone["splits"]["all"] == before["splits"]["test"]
+    assert alone["splits"]["all"] == unknown["test"]
     assert (alone["name"], alone["protocol"]["name"]) == ("mine", "all_clips")
 
 
@@ -525,6 +526,11 @@ def test_a_file_in_the_way_is_refused(scored, model_dir, dataset_dir, tmp_path):
 # --- arguments --------------------------------------------------------------------------------------------------
 
 
+def test_cross_validation_passes_a_precision_on(tmp_path):
+    with pytest.raises(ConfigError, match="pass it on with --recipe_overrides precision=bf16"):
+        EvaluateArguments(str(tmp_path / "out"), precision="bf16").refuse_model_options()
+
+
 @pytest.mark.parametrize(
     ("arguments", "data", "message"),
     [
@@ -538,6 +544,17 @@ def test_a_file_in_the_way_is_refused(scored, model_dir, dataset_dir, tmp_path):
         ({"model": "m", "recordings": "r", "csv": "c"}, {}, "both recordings and csv"),
         ({"model": "m", "split": "tests"}, {"dataset": "d"}, "split is 'tests'; expected one of train, validation"),
         ({"model": "m", "batch_size": 0}, {"dataset": "d"}, "batch_size is 0"),
+        (
+            {"model": "m", "device": "cuda:77"},
+            {"dataset": "d"},
+            "device is 'cuda:77'; expected one that PyTorch finds",
+        ),
+        ({"model": "m", "precision": "half"}, {"dataset": "d"}, "precision is 'half'; expected one of auto, bf16"),
+        (
+            {"model": "m", "device": "cpu", "precision": "fp16"},
+            {"dataset": "d"},
+            "precision fp16: float16 needs a CUDA",
+        ),
         ({"model": "m", "label_mapping": "x"}, {"dataset": "d"}, "label_mapping is a string"),
         ({"model": "m", "calibrate": True, "label_mapping": {}}, {"dataset": "d"}, "leave out label_mapping"),
     ],

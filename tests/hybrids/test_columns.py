@@ -156,20 +156,23 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
 
 
 def test_weights_cast_once_give_what_autocast_gives(bases, split, monkeypatch):
-    source = opened(bases["wav2vec2"], bf16=True)
+    source = opened(bases["wav2vec2"])
     before = {name: weights.clone() for name, weights in source.state_dict().items()}
-    rows = computed(source, split)
+    rows = computed(source, split, precision="bf16")
     for name, weights in source.state_dict().items():
         assert weights.dtype == torch.float32 and torch.equal(weights, before[name])
-    monkeypatch.setattr(columns, "_path", lambda source: None)  # nothing kept
-    monkeypatch.setattr(columns, "_with_cast_weights", lambda source: source)
-    np.testing.assert_array_equal(computed(source, split), rows)
+    monkeypatch.setattr(columns, "_path", lambda *_: None)  # nothing kept
+    source.column_precision = "bf16"
+    monkeypatch.setattr(columns, "lowered", lambda source, precision: source)
+    np.testing.assert_array_equal(computed(source, split, precision="bf16"), rows)
 
 
 @pytest.mark.parametrize("place", ["cnn", "wav2vec2"])
 def test_bfloat16_is_kept_apart_from_float32(place, bases, split, cache, heard):
     high = computed(opened(bases[place]), split)
-    low = computed(opened(bases[place], bf16=True), split)
+    source = opened(bases[place], precision="bf16")
+    low = computed(source, split, precision="bf16")
+    assert source.settings.fitted_precision == "bf16" and source.column_precision == "fp32"
     assert sum(heard) == 20 and len(kept_files(cache)) == 2
     assert 0 < np.linalg.norm(low - high) < 0.05 * np.linalg.norm(high)
 

@@ -66,6 +66,15 @@ def stumps(num_features, classes=4, seed=0):
     return TreeEnsemble.from_tables(TreeEnsembleConfig(num_features, trees, trees, num_labels=classes), tables)
 
 
+@pytest.fixture(scope="session")
+def forest():
+    """Trees over functionals alone, of no network."""
+    head = stumps(len(Functionals().names))
+    trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
+    config = HybridConfig([{"name": "clip", "columns": "functionals"}], trees=trees, id2label=EMOTION_LABELS)
+    return HybridForAudioClassification.from_parts(config, [None], head)
+
+
 @pytest.fixture(params=TINY)
 def kind(request):
     return request.param

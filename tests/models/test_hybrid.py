@@ -20,6 +20,7 @@ from hf_ser.models import (
     make_feature_extractor,
     takes_attention_mask,
 )
+from hf_ser.models.forward_precision import lowered
 from hf_ser.models.hybrid import LogLinear
 from hf_ser.models.hybrid_sources import Source, SourceSettings, describe_base
 
@@ -107,17 +108,24 @@ def test_columns_are_those_of_the_base_and_its_extractor(base, clips, cut):
 
 def test_bfloat16_is_near_float32_and_leaves_the_weights_alone(base, clips):
     model, settings = base
-    if model is None:
-        with pytest.raises(ValueError, match="bf16: got True; expected true or false, and a model to compute with"):
-            source_of(None, bf16=True, **settings)
-        return
-    source = source_of(model, bf16=True, **settings)
+    source = source_of(model, **settings)
+    before = {name: weights.clone() for name, weights in source.state_dict().items()}
     with torch.inference_mode():
-        low, high = source(*padded(clips)), source_of(model, **settings)(*padded(clips))
-    assert low.dtype == torch.float64 and not torch.equal(low, high)
+        low, high = lowered(source, "bf16")(*padded(clips)), source(*padded(clips))
+    assert low.dtype == torch.float64 and torch.equal(low, high) == (model is None)
     assert (low - high).norm() < 0.05 * high.norm()
-    assert {parameter.dtype for parameter in source.parameters()} == {torch.float32}
-    assert SourceSettings(**source.settings.to_dict()).bf16
+    for name, weights in source.state_dict().items():
+        assert weights.dtype == before[name].dtype and torch.equal(weights, before[name])
+
+
+def test_the_precision_of_the_fit_is_kept_and_that_of_earlier_versions_read(companion):
+    its = {"name": "cnn", "model": describe_base(companion().config)}
+    for written, kept in [({"bf16": True}, "bf16"), ({"bf16": False}, None), ({"fitted_precision": "fp16"}, "fp16")]:
+        config = HybridConfig([its | written], "mean", id2label=LABELS)
+        assert config.sources[0].get("fitted_precision") == kept and "bf16" not in config.sources[0]
+    for settings, precision in [(its, "half"), ({"name": "clip", "columns": "functionals"}, "bf16")]:
+        with pytest.raises(ValueError, match=f"fitted_precision: got {precision}; expected fp32, bf16 or fp16"):
+            SourceSettings(**settings, fitted_precision=precision)
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])

@@ -40,7 +40,7 @@ for folder in sys.argv[1:]:
     inputs = extractor(waveform, sampling_rate=16_000, return_tensors="pt")
     with torch.inference_mode():
         logits = model(**inputs).logits[0].tolist()
-    classify = pipeline("audio-classification", model=folder, trust_remote_code=True, device="cpu")
+    classify = pipeline("audio-classification", model=folder, trust_remote_code=True, device="cpu", precision="fp32")
     answers = [classify({"raw": waveform, "sampling_rate": 16_000}, top_k=None), classify("clip.flac")]
     scores, of_file = ({row["label"]: row["score"] for row in answer} for answer in answers)
     timeline = classify("clip.flac", window_s=0.2, stride_s=0.15, return_timeline=True)["timeline"]

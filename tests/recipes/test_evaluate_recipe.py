@@ -99,7 +99,8 @@ def test_a_model_on_a_split(call, model_dir, dataset_dir, tmp_path):
         tmp_path / "table",
     ]
     assert call(*words)[0] == 0
-    assert read_results(tmp_path / "table")["splits"]["test"] == split
+    assert read_results(tmp_path / "table")["splits"]["test"] == split | {"precision": None}  # nothing tells
+    assert split["precision"] == "fp32" and "Computed in fp32." in (out / "report.md").read_text()
 
 
 def test_a_label_mapping_in_yaml(call, foreign_dir, dataset_dir, tmp_path):

@@ -31,6 +31,7 @@ def load(monkeypatch):
 
 @pytest.fixture
 def finetuning(load):
+    load("machine")
     return load("finetuning")
 
 

@@ -5,12 +5,13 @@ import pytest
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments, claim_output_dir, train
+from hf_ser.training.output_dir import check_settings, settings
 
 
 def _arguments(folder, **changes):
-    settings = {"use_cpu": True, "disable_tqdm": True, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    usual = {"use_cpu": True, "disable_tqdm": True, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
     return SerTrainingArguments(
-        **{"output_dir": str(folder), "eval_strategy": "no", "load_best_model_at_end": False, **settings, **changes}
+        **{"output_dir": str(folder), "eval_strategy": "no", "load_best_model_at_end": False, **usual, **changes}
     )
 
 
@@ -51,16 +52,38 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
     assert claim_output_dir(_arguments(tmp_path, resume_from_checkpoint=f"{tmp_path}/checkpoint-8")).endswith("-8")
 
 
+@pytest.mark.parametrize(
+    ("stored", "given", "refused", "told"),
+    [
+        (("auto", "bf16"), {}, None, "trained in bf16 so far and goes on in fp32"),
+        (("auto", "fp32"), {}, None, None),
+        (("bf16", "bf16"), {}, "precision was 'bf16' and is 'auto'", None),
+        (("auto", "fp32"), {"precision": "bf16"}, "precision was 'auto' and is 'bf16'", None),
+        (("bf16", "bf16"), {"bf16": True}, None, None),
+    ],
+)
+def test_auto_goes_on_where_it_comes_to_another_precision(tmp_path, caplog, stored, given, refused, told):
+    wanted = settings(ModelArguments("x"), DataArguments("y"), _arguments(tmp_path, **given))
+    before = wanted | dict(zip(("precision", "computed in"), stored, strict=True))
+    (tmp_path / "settings.json").write_text(json.dumps(before))
+    if refused:
+        with pytest.raises(ConfigError, match=refused):
+            check_settings(str(tmp_path), wanted)
+        return
+    assert check_settings(str(tmp_path), wanted) == (["bf16"] if told else [])
+    assert len(caplog.messages) == (told is not None) and all(told in message for message in caplog.messages)
+
+
 def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path, dataset_dir, tiny_config):
     model_args = ModelArguments(model_config=tiny_config)
     data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
-    settings = tmp_path / "settings.json"
+    kept = tmp_path / "settings.json"
     train(model_args, data_args, _arguments(tmp_path, calibrate=False))
-    assert not settings.exists()  # it is finished, and results.json tells
+    assert not kept.exists()  # it is finished, and results.json tells
     (tmp_path / "results.json").unlink()
-    settings.write_text(json.dumps({"seed": 3, "configuration": "ravdess", "learning_rate": 5e-5, "loss": "focal"}))
+    kept.write_text(json.dumps({"seed": 3, "configuration": "ravdess", "learning_rate": 5e-5, "loss": "focal"}))
     with pytest.raises(ConfigError, match="seed was 3 and is 42; loss was 'focal' and is 'cross_entropy'"):
         train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true"))
-    settings.write_text(json.dumps({"seed": 42}))
+    kept.write_text(json.dumps({"seed": 42}))
     train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true", max_steps=3, calibrate=False))
     assert json.loads((tmp_path / "results.json").read_text())["training"]["steps"] == 3

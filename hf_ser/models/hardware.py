@@ -1,13 +1,15 @@
-"""Which precision a machine computes natively: `choose` for `precision: auto`, `objection` for an explicit choice.
+"""Which devices a machine has, and in which precision it computes on them: `resolve` answers `precision: auto`.
 
 bfloat16 needs compute capability 8.0 on CUDA, and AMX-BF16 or AVX512_BF16 on x86 CPUs. Elsewhere it is emulated: on a
 CPU with AVX2 only it was measured at 6.3 times the float32 time in training and 9 times in inference.
 """
 
+import logging
 import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -49,16 +51,91 @@ class Hardware:
         return self.kind == "cpu" and self.cpu_limit is None and bool(_BF16_FLAGS & self.cpu_flags)
 
 
-def detect(use_cpu: bool = False) -> Hardware:
-    """Describe what this process computes on: its accelerator where there is one and `use_cpu` is false."""
-    if not use_cpu and torch.cuda.is_available():
-        devices = range(torch.cuda.device_count())
+@dataclass(frozen=True)
+class PrecisionChoice:
+    """A precision, and why it was taken.
+
+    Args:
+        precision: bf16, fp16 or fp32.
+        reason: for people.
+        slow: why an explicit choice is slow; None where it is not.
+    """
+
+    precision: str
+    reason: str
+    slow: str | None = None
+
+    def __str__(self) -> str:
+        return f"precision {self.precision} ({self.reason})"
+
+    def log(self, logger: logging.Logger) -> None:
+        """Log the choice in one line: as a warning where it is slow."""
+        logger.log(logging.INFO if self.slow is None else logging.WARNING, str(self))
+
+
+def detect(device: torch.device | str | None = None) -> Hardware:
+    """Describe what computes.
+
+    Args:
+        device: such as cpu or cuda:1; None for the accelerator, of several GPUs the oldest, or else the CPU.
+    """
+    chosen = None if device is None else torch.device(device)
+    kind = _accelerator() if chosen is None else chosen.type
+    if kind == "cuda":
+        devices = list(range(torch.cuda.device_count()))
+        if chosen is not None:
+            devices = [torch.cuda.current_device() if chosen.index is None else chosen.index]
         lowest = min(devices, key=torch.cuda.get_device_capability)
         return Hardware("cuda", torch.cuda.get_device_name(lowest), torch.cuda.get_device_capability(lowest))
-    other = None if use_cpu else torch.accelerator.current_accelerator(check_available=True)
-    if other is not None:
-        return Hardware(other.type, "the Apple GPU" if other.type == "mps" else f"this {other.type} device")
+    if kind not in (None, "cpu"):
+        return Hardware(str(kind), "the Apple GPU" if kind == "mps" else f"this {kind} device")
     return Hardware("cpu", "this CPU", cpu_flags=_cpu_flags(), cpu_limit=cpu_limit(os.environ))
+
+
+def _accelerator() -> str | None:
+    """The kind of this machine's accelerator; None without one."""
+    if torch.cuda.is_available():
+        return "cuda"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return None if found is None else found.type
+
+
+def check_device(name: torch.device | str | int | None) -> None:
+    """Raise ValueError for a device that this machine does not have; None and indices leave the choice to torch."""
+    if name is None or isinstance(name, int):
+        return
+    kind = _accelerator()
+    count = torch.accelerator.device_count() if kind is not None else 0
+    known = ["cpu", *([kind] if kind == "mps" else [f"{kind}:{index}" for index in range(count)])]
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is not None:
+        if device.type == "cpu" or (device.type == kind and (device.index or 0) < count):
+            return
+    raise ValueError(f"device is {str(name)!r}; expected one that PyTorch finds on this machine: {', '.join(known)}.")
+
+
+def resolve(precision: str, hardware: Hardware) -> PrecisionChoice:
+    """Turn auto into a precision, and judge any other.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        hardware: see `detect`.
+
+    Raises:
+        ValueError: a precision that does not exist, or that the hardware cannot compute.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        taken, reason = choose(hardware)
+        return PrecisionChoice(taken, f"auto: {reason}")
+    impossible, slow = objection(precision, hardware)
+    if impossible:
+        raise ValueError(f"precision {precision}: {impossible}.")
+    return PrecisionChoice(precision, "as given" if slow is None else f"slow: {slow}", slow)
 
 
 def choose(hardware: Hardware) -> tuple[str, str]:
@@ -111,6 +188,7 @@ def cpu_limit(environment: Mapping[str, str]) -> str | None:
     return None
 
 
+@cache
 def _cpu_flags() -> frozenset[str]:
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return frozenset()
