@@ -1,30 +1,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
-QUICK := data/quickstart
 # Two tests at a time, one thread each: faster on two cores than one test with two threads. Who is done takes over from
 # who is not, since a few tests are much slower than the others.
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-.PHONY: help setup quickstart test lint format clean
+# What installs packages. On Linux without a GPU, uv can choose the build of PyTorch without GPU libraries:
+#   make quickstart INSTALLER="uv pip install --torch-backend=cpu"
+INSTALLER ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help install setup quickstart test lint format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-setup: .venv/.installed ## Create .venv and install everything at the versions of constraints.txt
+install: .venv/.installed ## Create .venv and install what the recipes need, at the versions of constraints.txt
 
-.venv/.installed: pyproject.toml constraints.txt
+setup: .venv/.developing ## Add what tests, linters and every extra need
+
+.venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALLER) --constraint constraints.txt --editable .
 	@touch $@
 
-quickstart: setup ## Generate small corpora, prepare them, train a tiny wav2vec2, classify one recording
-	$(BIN)/python recipes/generate.py --output_dir $(QUICK)/corpora
-	$(BIN)/python recipes/prepare.py --ravdess $(QUICK)/corpora/ravdess --crema_d $(QUICK)/corpora/crema_d \
-		--tess $(QUICK)/corpora/tess --savee $(QUICK)/corpora/savee --output_dir $(QUICK)/dataset --overwrite true
-	$(BIN)/accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
-		--config recipes/configs/quickstart.yaml --overwrite true
-	$(BIN)/hf-ser predict --model runs/quickstart \
-		$(QUICK)/corpora/ravdess/Actor_02/03-01-05-01-01-01-02.wav
+.venv/.developing: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALLER) --constraint constraints.txt --editable ".[dev]"
+	@touch $@ .venv/.installed
+
+quickstart: ## Install, generate small corpora, prepare them, train a tiny wav2vec2, classify one recording
+	@$(PYTHON) recipes/quickstart.py
 
 test: setup ## Run every test (real recordings too where HF_SER_CORPORA names them)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -35,9 +40,9 @@ lint: setup ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: setup ## Format the code and mend what can be mended
+format: setup ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## Remove generated data and runs of the quickstart
-	rm -rf $(QUICK) runs/quickstart
+	rm -rf data/quickstart runs/quickstart

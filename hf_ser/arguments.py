@@ -6,6 +6,7 @@ types values but swallows misspelt keys. `parse` does both and refuses unknown k
 
 import argparse
 import difflib
+import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
+from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from hf_ser.audio import AudioError
+from hf_ser.console import LEVELS, set_up_logging
 from hf_ser.errors import SerError
+
+LOG_LEVEL = "log_level"
 
 
 class ConfigError(SerError):
@@ -53,7 +57,7 @@ def parse(
 ) -> tuple[Any, ...]:
     """Fill the dataclasses from `argv` (default: the command line), later sources overriding earlier ones:
     field defaults, then the YAML file behind `--config`, then `--field value`, or `--field.key value` for one key of a
-    field that holds a mapping.
+    field that holds a mapping. Then set up logging as `--log_level` says, which every recipe takes.
 
     Args:
         dataclass_types: whose fields may be given.
@@ -73,6 +77,9 @@ def parse(
     parser = _Parser(dataclass_types, allow_abbrev=False, description=description)  # type: ignore[arg-type]
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
+    if LOG_LEVEL not in known:  # TrainingArguments has it
+        known.add(LOG_LEVEL)
+        parser.add_argument(f"--{LOG_LEVEL}", type=str, choices=LEVELS, help="what is logged (default: what matters)")
     argv, nested = _split_nested(argv)
     _refuse_unknown_words(parser, argv, known)
 
@@ -84,9 +91,12 @@ def parse(
     if content or nested:
         _refuse_unknown(list(nested), known, "command line")
         hints = {name: hint for cls in dataclass_types for name, hint in get_type_hints(cls).items()}
+        hints.setdefault(LOG_LEVEL, str)
         _set_defaults(parser, _with_nested(content, nested, source), known, source, hints)
 
-    return tuple(_parse_into(parser, argv)[: len(dataclass_types)])
+    filled = _parse_into(parser, argv)
+    set_up_logging(_log_level(filled))
+    return tuple(filled[: len(dataclass_types)])
 
 
 def run(main: Callable[[], None], *, after_interrupt: str = "the same command goes on from there") -> NoReturn:
@@ -99,12 +109,31 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
     try:
         main()
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
+        tqdm.write(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
-    except (SerError, AudioError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if not isinstance(error, _bad_input()):
+            raise
+        tqdm.write(f"error: {error}", file=sys.stderr)  # which removes a progress bar before
         sys.exit(2)
     sys.exit(0)
+
+
+def _bad_input() -> tuple[type[Exception], ...]:
+    from hf_ser.audio import AudioError  # here: it brings torch, which a recipe such as generate.py need not wait for
+
+    return SerError, AudioError
+
+
+def _log_level(filled: Iterable[Any]) -> int | None:
+    """The level that was asked for, or None; other processes than the first have that of `log_level_replica`."""
+    values = list(filled)
+    training = next((its for its in values if hasattr(its, "get_process_log_level")), None)
+    if training is not None:
+        asked = training.log_level != "passive" or not training.should_log
+        return training.get_process_log_level() if asked else None
+    name = next((getattr(its, LOG_LEVEL) for its in values if hasattr(its, LOG_LEVEL)), None)
+    return None if name is None else logging.getLevelNamesMapping()[name.upper()]
 
 
 def _name_leading_words(argv: list[str], field_name: str) -> list[str]:

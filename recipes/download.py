@@ -5,7 +5,6 @@ command runs again, and a finished corpus is not fetched twice. Add `--include_s
 `--savee_archive FILE` for SAVEE, which is given out after registration only. All fields: `--help`.
 """
 
-import logging
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ from hf_ser.errors import SerError
 
 def main() -> None:
     """Fetch the corpora one after the other; a failed one does not stop the others."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)
     (args,) = parse(DownloadArguments, description=__doc__)
 
     finished: dict[str, Path] = {}

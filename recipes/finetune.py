@@ -6,7 +6,6 @@ accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
 Any field of the YAML file can be overridden on the command line; unknown fields are refused.
 """
 
-import logging
 from pathlib import Path
 
 from hf_ser.arguments import parse, run
@@ -18,7 +17,6 @@ from hf_ser.training import ModelArguments, SerTrainingArguments, train
 
 def main() -> None:
     model_args, data_args, args = parse(ModelArguments, DataArguments, SerTrainingArguments, description=__doc__)
-    logging.basicConfig(level=logging.INFO if args.should_log else logging.WARNING, format="%(message)s")
     trainer, results = train(model_args, data_args, args)
     if trainer.is_world_process_zero():
         write_model_card(Path(str(args.output_dir)), results)

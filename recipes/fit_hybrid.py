@@ -3,7 +3,6 @@
 python recipes/fit_hybrid.py --config recipes/configs/stacking.yaml --dataset data/emotions --output_dir runs/stacking
 """
 
-import logging
 from pathlib import Path
 
 from hf_ser.arguments import parse, run
@@ -16,7 +15,6 @@ from hf_ser.hybrids.fitting import fit_hybrid
 
 def main() -> None:
     data_args, args = parse(DataArguments, HybridArguments, description=__doc__)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     data_args.refuse_streaming("a hybrid")
     data = load_splits(data_args)
     folder = Path(args.output_dir)

@@ -20,12 +20,12 @@ def main() -> None:
 
     for corpus, folder in folders.items():
         print(f"{corpus}: {sum(1 for _ in folder.rglob('*.wav'))} synthetic clips in {folder}")
-    print("synthetic recordings: they stand for no real person, and scores on them say nothing about real speech")
+    print("Nobody speaks in them: scores on synthetic recordings say nothing about real speech.")
     command = ["python", "recipes/prepare.py"]
     for corpus, folder in folders.items():
         command += [f"--{corpus}", str(folder)]
-    command += ["--output_dir", str(Path(arguments.output_dir) / "prepared")]
-    print(f"next: {shlex.join(command)}")
+    command += ["--output_dir", str(Path(arguments.output_dir).with_name("dataset"))]
+    print(f"Next: {shlex.join(command)}")
 
 
 if __name__ == "__main__":

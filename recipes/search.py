@@ -7,7 +7,6 @@ The YAML file is one of a training recipe; the search space says which of its fi
 with a search that was interrupted. Needs `pip install "hf-ser[search]"`.
 """
 
-import logging
 from pathlib import Path
 
 from hf_ser.arguments import parse, run
@@ -20,7 +19,6 @@ from hf_ser.training.search import SearchArguments, search
 def main() -> None:
     types = (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments)
     model_args, data_args, args, search_args = parse(*types, description=__doc__)
-    logging.basicConfig(level=logging.INFO if args.should_log else logging.WARNING, format="%(message)s")
     trainer, table = search(model_args, data_args, args, search_args)
     if trainer.is_world_process_zero():
         folder = Path(str(args.output_dir))

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import soundfile as sf
-from tqdm import tqdm
 
+from hf_ser.console import progress_bar
 from hf_ser.corpora import crema_d, voice
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
@@ -354,7 +354,7 @@ def _write_corpus(folder: Path, arguments: dict[str, Any]) -> None:
     content = {"notice": NOTICE, "arguments": arguments, "files": [clip.path for clip in clips]}
     (incomplete / MARKER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     speakers = {clip.speaker: _speaker(arguments, clip.speaker) for clip in clips}
-    for clip in tqdm(clips, desc=f"synthetic {folder.name}", unit="clip", disable=None):
+    for clip in progress_bar(clips, desc=f"Generating {folder.name}", unit="synthetic clips"):
         _write_clip(incomplete / clip.path, clip, speakers[clip.speaker], arguments)
     if folder.exists():
         _remove(folder)

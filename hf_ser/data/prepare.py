@@ -17,9 +17,9 @@ from typing import Any
 import datasets
 from datasets.utils.py_utils import convert_file_size_to_int
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 import hf_ser
+from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.builder import EmotionCorpora
@@ -184,9 +184,9 @@ def _write_dataset(
     report.write_counts(counts, folder / "counts.csv")
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
-    text = report.format_report(result, counts, found.other_files, assignments)
-    quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
+    text = report.format_report(result, counts, found.other_files, assignments, synthetic)
+    quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     card = render_card(result.clips, assignments, quarantined, synthetic)
     (folder / "README.md").write_text(card, encoding="utf-8")
     summary = {
@@ -235,7 +235,7 @@ def _write_parquet(
         cells[cell_name(clip.utterance.corpus, splits)].append(clip)
     num_proc = min(args.num_proc or available_processors(), len(cells))
     with (
-        tqdm(total=len(clips), desc="Writing Parquet", unit=" clips", disable=not progress) as bar,
+        progress_bar(total=len(clips), desc="Writing Parquet", unit="clips", show=progress) as bar,
         ProcessPoolExecutor(num_proc) as pool,
     ):
         largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))

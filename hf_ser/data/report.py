@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,8 +95,9 @@ def format_report(
     counts: Sequence[Count],
     other_files: Mapping[str, int],
     assignments: Mapping[str, Assignment],
+    synthetic: Collection[str] = (),
 ) -> str:
-    """Render the tables that `recipes/prepare.py` prints."""
+    """Render the tables that `recipes/prepare.py` prints; `synthetic` corpora are not expected to be complete."""
     blocks = [_overview(result, counts, other_files), _per_class(counts)]
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
     if quarantined:
@@ -109,7 +110,7 @@ def format_report(
         blocks.append(_table(("kept, noted", "file", "note"), noted[:20]))
         if len(noted) > 20:
             blocks.append(f"... and {len(noted) - 20} more, all in notes.csv")
-    missing = _missing(counts)
+    missing = _missing([item for item in counts if item.corpus not in synthetic])
     if missing:
         blocks.append("Missing beside the published corpora (each speaker and class in counts.csv):\n" + missing)
     return "\n\n".join([*blocks, _splits(assignments)])

@@ -17,10 +17,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 import hf_ser
 from hf_ser import audio
+from hf_ser.console import progress_bar
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
@@ -221,7 +220,7 @@ def _examine_all(
 ) -> Iterator[Checked]:
     total = sum(len(chunk) for chunk in chunks)
     num_proc = min(num_proc or available_processors(), max(1, len(chunks)))
-    with tqdm(total=total, desc="Checking clips", unit=" clips", disable=not progress) as bar:
+    with progress_bar(total=total, desc="Checking clips", unit="clips", show=progress) as bar:
         if num_proc == 1:
             for chunk in chunks:
                 yield _examine_chunk(chunk, packs_dir, limits)

@@ -8,10 +8,10 @@ from typing import Any
 
 import datasets
 import numpy as np
-from tqdm import tqdm
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
+from hf_ser.console import progress_bar
 from hf_ser.data.card import DEFAULT_PROTOCOL
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
@@ -301,5 +301,5 @@ def lengths(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> list[in
     if steps.trim_db is None:
         return [round(duration * SAMPLING_RATE) for duration in dataset["duration"]]
     clips = decoded(dataset, steps)
-    starts = tqdm(range(0, len(clips), 64), desc="Measuring clips", leave=False)
+    starts = progress_bar(range(0, len(clips), 64), desc="Measuring clips", unit="batches", leave=False)
     return [len(waveform) for start in starts for waveform in clips[start : start + 64]["waveform"]]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from hf_ser.audio import Preprocessing
+from hf_ser.console import progress_bar
 from hf_ser.models import min_samples, model_inputs
 from hf_ser.models.encoder_inputs import batches_by_length, keep_classifier_inputs, max_input_s, takes_any_length
 from hf_ser.models.forward_precision import ForwardPass, choose_precision
@@ -30,6 +30,7 @@ def predict_logits(
     precision: str = "auto",
     share: tuple[int, int] = (0, 1),
     progress: bool = True,
+    desc: str = "Predicting",
     embeddings: list[np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict clips in batches of similar length, as the pipeline does.
@@ -49,6 +50,7 @@ def predict_logits(
         precision: auto, bf16, fp16 or fp32; see `choose_precision`.
         share: (rank, processes): this process takes every n-th batch's worth of clips.
         progress: whether to show a bar.
+        desc: what the bar says.
         embeddings: if given, each clip's input of the last layer (dim,) is put there, in the order of the result.
 
     Returns:
@@ -67,7 +69,7 @@ def predict_logits(
     kept: list[np.ndarray] = []
     forward = ForwardPass(model, choose_precision(model, precision, device).precision)
     hook = keep_classifier_inputs(forward.module, kept) if embeddings is not None else None
-    bar = tqdm(total=len(mine), desc="Predicting", unit="clip", disable=not progress)
+    bar = progress_bar(total=len(mine), desc=desc, unit="clips", show=progress)
     try:
         with torch.inference_mode(), bar:
             for windows, waveforms in batches(mine, cut, batch_size, takes_any_length(model.config, extractor)):

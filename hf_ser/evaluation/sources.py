@@ -10,9 +10,9 @@ from typing import Any
 
 import datasets
 import numpy as np
-from tqdm import tqdm
 
 from hf_ser.audio import AudioError, load_audio
+from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data.examination import Limits, ScanError, content_sha256, read_checked
 from hf_ser.data.prepare import is_synthetic
@@ -214,7 +214,7 @@ def _check_files(files: Sequence[Path]) -> list[tuple[float, str] | str]:
         return len(decoded.samples) / decoded.sampling_rate, content_sha256(pcm)
 
     with ThreadPoolExecutor(available_processors()) as pool:  # decoders release the interpreter's lock
-        return list(tqdm(pool.map(check, files), total=len(files), desc="Checking clips", leave=False))
+        return list(progress_bar(pool.map(check, files), desc="Checking clips", unit="clips", total=len(files)))
 
 
 def _emotion(emotion: str, args: DataArguments) -> str:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tqdm import tqdm
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
@@ -25,6 +24,7 @@ from transformers import (
 )
 
 from hf_ser.audio import SAMPLING_RATE
+from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, decoded
 from hf_ser.errors import SerError
 from hf_ser.evaluation import (
@@ -216,7 +216,7 @@ def _compute(source: Source, split: Any, args: HybridArguments, name: str) -> np
     title = f"{source.settings.columns.capitalize()} of {name}"
     if source.settings.columns != "functionals":
         title += f" by {source.settings.name}"
-    with torch.inference_mode(), tqdm(total=len(order), desc=title, unit="clip") as bar:
+    with torch.inference_mode(), progress_bar(total=len(order), desc=title, unit="clips") as bar:
         for rows, waveforms in batches(order, lambda rows: (rows, items[rows]["waveform"]), args.batch_size, True):
             lengths = torch.tensor([len(waveform) for waveform in waveforms])
             padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(its) for its in waveforms], batch_first=True)

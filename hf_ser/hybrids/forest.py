@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
-from tqdm import tqdm
 
+from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.evaluation import score
 from hf_ser.hybrids.arguments import HybridArguments, threads
@@ -85,7 +85,7 @@ def _choose(
     truth = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
     settings = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
     best, forest, chosen = -1.0, None, settings[0]
-    for setting in tqdm(settings, desc="Forests"):
+    for setting in progress_bar(settings, desc="Fitting forests", unit="settings"):
         candidate = _fit(features["train"], truth["train"], setting, args)
         answers = class_probabilities(candidate, features["validation"], len(data.labels))
         value = score(truth["validation"], answers, data.labels)["f1_weighted"]

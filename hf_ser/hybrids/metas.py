@@ -12,8 +12,8 @@ import lightgbm
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.utils.class_weight import compute_sample_weight
-from tqdm import tqdm
 
+from hf_ser.console import progress_bar
 from hf_ser.evaluation import softmax
 from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.folds import Fold
@@ -103,7 +103,7 @@ def fit_logistic(
     """Fit a logistic regression on log-probabilities (clips, columns) with the C that the inner folds like best."""
     columns = np.log(np.maximum(features, TINY))
     losses, held_out = [], []
-    for penalty in tqdm(args.penalties, desc="Inner folds, C"):
+    for penalty in progress_bar(args.penalties, desc="Fitting inner folds", unit="values of C"):
         rows = np.zeros((len(truth), num_classes))
         for fold in folds:
             model = regression(columns[fold.fitted], truth[fold.fitted], penalty, args.class_weights)
@@ -145,7 +145,7 @@ def fit_lightgbm(
     """
     growing = [_grower(features, truth, num_classes, names, args, fold) for fold in folds]
     losses: list[float] = []
-    for _ in (bar := tqdm(range(args.max_trees), desc="Inner folds, trees")):
+    for _ in (bar := progress_bar(range(args.max_trees), desc="Growing inner folds, at most", unit="trees")):
         for booster in growing:
             booster.update()
         losses.append(float(np.mean([booster.eval_valid()[0][2] for booster in growing])))
@@ -177,7 +177,7 @@ def fit_early_stopped(
         args: settings of LightGBM.
     """
     model = _classifier(args, num_classes, args.max_trees)
-    with tqdm(total=args.max_trees, desc="Trees") as bar:
+    with progress_bar(total=args.max_trees, desc="Growing, at most", unit="trees") as bar:
         model.fit(
             *fitting,
             eval_X=deciding[0],

@@ -82,9 +82,14 @@ def _make(entry: Any) -> Any:
 
 
 def _known_transforms() -> dict[str, Any]:
-    import audiomentations  # here, because it takes a second that runs without augmentation need not wait
-    from audiomentations.core.transforms_interface import BaseWaveformTransform
-
+    try:  # here, because it takes a second that runs without augmentation need not wait
+        import audiomentations
+        from audiomentations.core.transforms_interface import BaseWaveformTransform
+    except ImportError as error:
+        raise ConfigError(
+            f"augmentation needs audiomentations, which cannot be imported ({error}); install it with pip install "
+            '"hf-ser[augmentation]", or leave augmentation out.'
+        ) from error
     classes = {name: value for name, value in vars(audiomentations).items() if isinstance(value, type)}
     # Lambda takes a function, and YAML holds no code.
     return {name: cls for name, cls in classes.items() if issubclass(cls, BaseWaveformTransform) and name != "Lambda"}

@@ -10,9 +10,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 from hf_ser.arguments import ConfigError
+from hf_ser.console import progress_bar
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
 from hf_ser.evaluation import score, write_run
 from hf_ser.evaluation.results import RESULTS
@@ -89,7 +89,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
 
 def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
     items, frontend = decoded(split, args.steps), LogMel()
-    starts = tqdm(range(0, len(split), 64), desc=f"Log-mels of {name}")
+    starts = progress_bar(range(0, len(split), 64), desc=f"Computing log-mels of {name}", unit="batches")
     return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
 
 

@@ -169,7 +169,7 @@ def finish(
     results = describe_run(trainer, data, data_args, name)
 
     def probabilities(split: str) -> np.ndarray:
-        return softmax(_predict(trainer, model, extractor, data.splits[split]))
+        return softmax(_predict(trainer, model, extractor, data, split))
 
     results["splits"], predictions, temperature = score_trained(
         data, probabilities, args.calibrate, args.precision_choice.precision
@@ -220,19 +220,21 @@ def score_trained(
     return scores, predictions, temperature
 
 
-def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, split: Any) -> np.ndarray:
+def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:
     """Logits of a split's clips (clips, classes), each process computing its share."""
-    items = decoded(split)
+    clips = data.splits[split]
+    items = decoded(clips)
     rows, logits = predict_logits(
         model,
         extractor,
-        split["duration"],
+        clips["duration"],
         lambda numbers: items[numbers]["waveform"],
         batch_size=trainer.args.per_device_eval_batch_size,
         device=trainer.args.device,
         precision=trainer.args.precision_choice.precision,
         share=(trainer.args.process_index, trainer.args.world_size),
         progress=not trainer.args.disable_tqdm and trainer.is_world_process_zero(),
+        desc=f"Scoring {split}",
     )
     parts = gather_object([(rows, logits)])
     together = np.concatenate([part[1] for part in parts])

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from accelerate.data_loader import IterableDatasetShard
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import EvalPrediction, Trainer
+from transformers import EvalPrediction, PrinterCallback, Trainer, trainer
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
 from hf_ser.errors import SerError
 from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layers import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.mixup import Mix
 from hf_ser.training.schedules import one_cycle
@@ -85,6 +86,9 @@ class SerTrainer(Trainer):
 
     def __init__(self, *, lengths: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        for printing in (PrinterCallback, trainer.DEFAULT_PROGRESS_CALLBACK):
+            self.remove_callback(printing)
+        self.add_callback(EpochLines())
         self._lengths = lengths
         model: Any = self.model
         self.trainable_parameters = sum(its.numel() for its in model.parameters() if its.requires_grad)

@@ -29,7 +29,7 @@ def setting(tmp_path_factory):
     prepare(
         PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1), progress=False
     )
-    config = yaml.safe_load((ROOT / "recipes/configs/quickstart.yaml").read_text())
+    config = yaml.safe_load((ROOT / "recipes/configs/wav2vec2_small.yaml").read_text())
     config["model_config"] |= {
         "hidden_size": 16,
         "num_hidden_layers": 1,

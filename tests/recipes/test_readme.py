@@ -149,6 +149,7 @@ def test_the_yaml_examples_are_known(tmp_path):
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help"}  # of accelerate launch, and of every program
+    known |= {"torch"}  # of uv: --torch-backend
     known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port"}  # of hf-ser
     without_benchmarks = re.sub(r"`(?:python|bash) benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))

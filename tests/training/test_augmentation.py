@@ -1,4 +1,5 @@
 import random
+import sys
 import warnings
 from pathlib import Path
 
@@ -201,3 +202,9 @@ def test_a_run_repeats_and_goes_on_in_the_middle_of_an_epoch(trainer_for, run, s
     assert run(trainer_for("again", **settings)) == losses
     resumed = trainer_for("first", **settings)
     assert run(resumed, resume_from_checkpoint=f"{resumed.args.output_dir}/checkpoint-6") == losses
+
+
+def test_without_audiomentations_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "audiomentations", None)
+    with pytest.raises(ConfigError, match=r'pip install "hf-ser\[augmentation\]", or leave augmentation out'):
+        make_transforms([{"transform": "Gain"}])

@@ -247,7 +247,7 @@ def _kaggle_message(corpus: str, handle: str, error: Exception) -> str:
     elif status == 404:
         hint = f"Look whether {page} is still there"
     elif isinstance(error, ImportError):
-        hint = "Install it: pip install kagglehub"
+        hint = 'Install it with pip install "hf-ser[download]"'
     else:
         hint = "Check the network, the proxy (HTTPS_PROXY) and the free disk space"
     reason = root_cause(error)

@@ -1,0 +1,82 @@
+"""What recipes show while they run: log lines, and progress bars in terminals only."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import huggingface_hub.utils as hub
+import transformers
+from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+
+
+def set_up_logging(level: int | None = None) -> None:
+    """Print log lines on stderr, warnings in one line, and none of the libraries' progress bars but of downloads.
+
+    Logging that an application has already set up stays as it is.
+
+    Args:
+        level: of this package and of the libraries; default: INFO for this package, WARNING for the libraries.
+    """
+    handler = logging.StreamHandler()
+    if level is None:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("hf_ser"))
+    else:
+        transformers.utils.logging.set_verbosity(level)
+        hub.logging.set_verbosity(level)
+    logging.basicConfig(format="%(message)s", level=logging.INFO if level is None else level, handlers=[handler])
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of code that warns
+    logging.getLogger("transformers.trainer_utils").addFilter(_is_of_use)
+    _turn_off_bars()
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Leave out that checkpoints less than a second apart are ordered by their steps, which is the right order."""
+    return "mtime may not be reliable" not in record.getMessage()
+
+
+def _turn_off_bars() -> None:
+    downloads = not hub.are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()  # and huggingface_hub's
+    if downloads:
+        hub.enable_progress_bars()  # these wait for the network, and show in terminals only
+    # datasets reads the variable when it is imported, which takes a second that not every recipe needs.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+
+
+def progress_bar(
+    items: Iterable[Any] | None = None,
+    *,
+    desc: str,
+    unit: str,
+    total: int | None = None,
+    show: bool = True,
+    leave: bool = True,
+) -> Any:
+    """Make a progress bar on one line of a terminal; in a log, one line says what begins.
+
+    Args:
+        items: what to go through; without, the caller updates the bar.
+        desc: what is done, such as "Checking clips".
+        unit: what is counted, in the plural.
+        total: how many; default: the length of `items`.
+        show: False for neither bar nor line.
+        leave: whether the finished bar stays on the screen.
+
+    Returns:
+        The tqdm bar.
+    """
+    bar = tqdm(
+        items, desc=desc, total=total, unit=f" {unit}", disable=None if show else True, leave=leave, dynamic_ncols=True
+    )
+    if show and bar.disable:
+        logger.info("%s: %s", desc, unit if bar.total is None else f"{bar.total:,} {unit}")
+    return bar
