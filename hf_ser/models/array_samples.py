@@ -1,5 +1,6 @@
 """Decoded samples that a person hands over, and the levels that samples may have."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -75,7 +76,7 @@ def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
         expected = "floats in [-1, 1], int16, int32 or uint8"
         raise argument_error(name, got, expected, "Convert the array.")
     with np.errstate(over="ignore"):  # beyond float32, which is then refused as infinite
-        return array.astype(np.float32)
+        return array.astype(np.float32, copy=False)
 
 
 def check_rate(rate: Any, name: str) -> None:
@@ -102,9 +103,10 @@ def level_factor(blocks: Iterator[np.ndarray], name: str, full_scale: float) -> 
     """
     peak, whole = 0.0, True
     for block in blocks:
-        if not np.isfinite(block).all():
+        high, low = float(block.max(initial=0.0)), float(block.min(initial=0.0))
+        if not math.isfinite(high - low):  # a NaN is both
             return 1.0, ""  # refused when it is read
-        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+        peak = max(peak, high, -low)
         whole = whole and peak > _LARGEST_LEVEL and bool((block == np.rint(block)).all())
     if peak <= full_scale:
         return 1.0, ""

@@ -57,7 +57,9 @@ def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) ->
 
 
 def _padded(waveforms: Sequence[np.ndarray], floor: int, masked: bool) -> dict[str, torch.Tensor]:
-    """What the extractor does where it has only to pad, in a fifth of the time."""
+    """What the extractor does where it has only to pad, in a fifth of the time; no mask where nothing is padded."""
+    if len(waveforms[0]) >= floor and len({len(waveform) for waveform in waveforms}) == 1:
+        return {"input_values": torch.from_numpy(np.stack(waveforms))}
     lengths = torch.tensor([max(floor, len(waveform)) for waveform in waveforms])
     values = torch.zeros(len(waveforms), int(lengths.max()))
     for row, waveform in zip(values, waveforms, strict=True):

@@ -80,7 +80,7 @@ class SpeechEmotionPipeline(Pipeline):
         check_device(kwargs.get("device"))
         if kwargs.get("dtype") in _FLOAT32 and kwargs.get("precision") is None:
             kwargs["precision"] = "fp32"
-        self._passes: dict[str, ForwardPass] = {}
+        self._passes: dict[Any, ForwardPass] = {}
         super().__init__(*args, **kwargs)
         rate = getattr(self.feature_extractor, "sampling_rate", None)
         if rate != SAMPLING_RATE:
@@ -97,10 +97,11 @@ class SpeechEmotionPipeline(Pipeline):
         return choose_precision(self.model, self._postprocess_params.get("precision", "auto"), self.device)
 
     def _forward_pass(self, precision: str) -> ForwardPass:
-        taken = choose_precision(self.model, precision, self.device).precision
-        made = self._passes.get(taken)
+        asked = precision, self.model.dtype, self.device  # what the choice depends on
+        made = self._passes.get(asked)
         if made is None or made.model is not self.model:
-            made = self._passes[taken] = ForwardPass(self.model, taken)
+            taken = choose_precision(self.model, precision, self.device).precision
+            made = self._passes[asked] = ForwardPass(self.model, taken)
         return made
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:

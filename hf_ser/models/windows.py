@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Window:
     end_s: float
     waveform: np.ndarray
 
-    @property
+    @cached_property
     def silent(self) -> bool:
         """Whether there is nothing to hear in it."""
         return is_silent(self.waveform)
