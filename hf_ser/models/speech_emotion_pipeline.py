@@ -1,5 +1,6 @@
 """Speech emotion recognition as a pipeline: any recording in, scores of all emotions out."""
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from .encoder_inputs import (
 from .forward_precision import ForwardPass, choose_precision
 from .hardware import PrecisionChoice, check_device
 from .preprocessing import Preprocessing, complete_preprocessing
+from .reading_ahead import read_ahead
 from .windows import Window, WindowPlan, check_seconds, read_windows
 
 _LOGGER = logging.getLogger(__name__)
@@ -182,16 +184,24 @@ class SpeechEmotionPipeline(Pipeline):
         plan = WindowPlan.for_model(
             max_input_s(self.model, self.preprocessing), options.get("window_s"), options.get("stride_s")
         )
-        for source in sources:
-            answer = _Answer(describe(source))
-            try:
-                for window in read_windows(source, plan):
-                    event = self._prepared(window)
-                    answer.windows.append(event)
-                    yield event
-            except AudioError as error:
-                answer.error = error
+        for answer, windows in read_ahead(sources, lambda source: self._begin(source, plan)):
+            yield from windows
             yield answer
+
+    def _begin(self, source: Any, plan: WindowPlan) -> tuple[_Answer, Iterator[_Window]]:
+        """An answer, and the windows that it is made of: the first are read now, others as they are asked for."""
+        answer = _Answer(describe(source))
+        windows = self._windows(source, plan, answer)
+        first = list(itertools.islice(windows, 2))  # of a short recording these are all
+        return answer, itertools.chain(first, windows)
+
+    def _windows(self, source: Any, plan: WindowPlan, answer: _Answer) -> Iterator[_Window]:
+        try:
+            for window in read_windows(source, plan):
+                answer.windows.append(self._prepared(window))
+                yield answer.windows[-1]
+        except AudioError as error:
+            answer.error = error
 
     def _prepared(self, window: Window) -> _Window:
         silent = window.silent
