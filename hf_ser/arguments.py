@@ -18,6 +18,7 @@ from transformers import HfArgumentParser
 
 from hf_ser.audio import AudioError
 from hf_ser.errors import SerError
+from hf_ser.terminal import tolerate_any_character
 
 
 class ConfigError(SerError):
@@ -96,6 +97,7 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
         main: the recipe.
         after_interrupt: what a person who pressed Ctrl-C can do next.
     """
+    tolerate_any_character()
     try:
         main()
     except KeyboardInterrupt:
