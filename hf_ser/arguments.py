@@ -20,6 +20,7 @@ from transformers import HfArgumentParser
 
 from hf_ser.console import LEVELS, set_up_logging
 from hf_ser.errors import SerError
+from hf_ser.terminal import tolerate_any_character
 
 LOG_LEVEL = "log_level"
 
@@ -106,6 +107,7 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
         main: the recipe.
         after_interrupt: what a person who pressed Ctrl-C can do next.
     """
+    tolerate_any_character()
     try:
         main()
     except KeyboardInterrupt:

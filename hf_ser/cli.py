@@ -7,7 +7,6 @@ hf-ser demo --model MODEL MODEL
 """
 
 import argparse
-import io
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 
 # Everything else is imported by the commands that need it, so that help and errors in their options come at once.
 from hf_ser.errors import SerError
+from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _PRECISION = (
@@ -31,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0; 1 where some recordings could not be used; 2 for a command or model that cannot be used; 130 after Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):  # which may be unable to hold a file's name
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    tolerate_any_character()
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:

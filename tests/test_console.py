@@ -96,6 +96,7 @@ def test_the_libraries_bars_are_off_except_downloads():
     import datasets
     import huggingface_hub.utils as hub
 
+    hub.enable_progress_bars()  # which another test may have turned off
     parse(Output, argv=[])
     assert not transformers.utils.logging.is_progress_bar_enabled()
     assert datasets.are_progress_bars_disabled() and not hub.are_progress_bars_disabled()

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from filelock import FileLock, Timeout
+
 from hf_ser.batch.answer_rows import columns, csv_cells, csv_text, json_text, tabular
 from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.escaped_names import escaped_name
@@ -15,7 +17,7 @@ from hf_ser.batch.run_stamp import RunStamp
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # Windows, where locked bytes cannot be read either
     fcntl = None  # type: ignore[assignment]
 
 _FIRST = ("file", "start", "end", "emotion")
@@ -59,6 +61,7 @@ class AppendedFile:
         self.end = 0  # bytes of whole answers
         self._labels: Sequence[str] = ()
         self._is_new = not path.exists()
+        self._lock: FileLock | None = None
         self._descriptor = self._open()
         try:
             if not overwrite:
@@ -105,10 +108,18 @@ class AppendedFile:
         """Close and unlock the file; one that was made here and holds nothing is removed."""
         if self._descriptor < 0:
             return
-        if self._is_new and os.fstat(self._descriptor).st_size == 0:
-            self.path.unlink(missing_ok=True)
+        empty = os.fstat(self._descriptor).st_size == 0
         os.close(self._descriptor)
         self._descriptor = -1
+        if self._is_new and empty:
+            self.path.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
+
+    def remove(self) -> None:
+        """Close the file, since Windows removes no open one, and remove it."""
+        self.release()
+        self.path.unlink(missing_ok=True)
 
     def _open(self) -> int:
         try:
@@ -119,7 +130,7 @@ class AppendedFile:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise BatchError(f"--output {escaped_name(str(self.path))}: got no regular file. Name another.")
-            _lock(descriptor, self.path)
+            self._lock = _lock(descriptor, self.path)
         except BaseException:
             os.close(descriptor)
             raise
@@ -210,13 +221,20 @@ def _cells(line: bytes) -> list[str]:
     return next(csv.reader([line.decode()]), [])
 
 
-def _lock(descriptor: int, path: Path) -> None:
-    """Two commands that append to one file would repeat each other's answers."""
-    if fcntl is None:
-        return
+def _lock(descriptor: int, path: Path) -> FileLock | None:
+    """Two commands that append to one file would repeat each other's answers.
+
+    Returns:
+        The lock to release, where it is a file beside the other one and not on the descriptor.
+    """
+    lock = FileLock(f"{path}.lock", timeout=0) if fcntl is None else None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        if lock is not None:
+            lock.acquire()
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, Timeout) as error:
         raise BatchError(f"--output {path}: another command writes to it. Wait for its end.") from error
     except OSError:  # a file system without locks
-        return
+        return None
+    return lock

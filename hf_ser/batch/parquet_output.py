@@ -80,7 +80,7 @@ class ParquetOutput:
             finally:
                 beside.unlink(missing_ok=True)
         if complete:
-            self._journal.path.unlink(missing_ok=True)
+            self._journal.remove()
 
     def release(self) -> None:
         """Close and unlock the journal."""
@@ -90,8 +90,9 @@ class ParquetOutput:
         with beside.open("wb") as file:
             with pq.ParquetWriter(file, self._schema) as writer:
                 if _has_content(self.path):
-                    for batch in pq.ParquetFile(self.path).iter_batches():
-                        writer.write_batch(batch)
+                    with pq.ParquetFile(self.path) as present:  # closed, since Windows replaces no open file
+                        for batch in present.iter_batches():
+                            writer.write_batch(batch)
                 fresh = (row for row in self._journal.rows() if row["file"] not in self._in_parquet)
                 while group := list(itertools.islice(fresh, _RECORDINGS_PER_GROUP)):
                     lines = [line for row in group for line in stamped(row, self._labels, self.run)]

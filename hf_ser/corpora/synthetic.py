@@ -352,7 +352,7 @@ def _write_corpus(folder: Path, arguments: dict[str, Any]) -> None:
     incomplete.mkdir(parents=True)
     # The marker comes first: a run that is cut short leaves a folder that the next one knows for its own.
     content = {"notice": NOTICE, "arguments": arguments, "files": [clip.path for clip in clips]}
-    (incomplete / MARKER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    (incomplete / MARKER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
     speakers = {clip.speaker: _speaker(arguments, clip.speaker) for clip in clips}
     for clip in progress_bar(clips, desc=f"Generating {folder.name}", unit="synthetic clips"):
         _write_clip(incomplete / clip.path, clip, speakers[clip.speaker], arguments)

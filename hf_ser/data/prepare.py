@@ -9,7 +9,8 @@ import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from hf_ser.data import report
 from hf_ser.data.builder import EmotionCorpora
 from hf_ser.data.card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
-from hf_ser.data.scan import Clip, Found, Limits, ScanResult, available_processors, find, fingerprint, scan
+from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
+from hf_ser.data.workers import available_processors, worker_pool
 from hf_ser.errors import SerError
 
 MATERIALISED = (DEFAULT_PROTOCOL, "random")
@@ -122,7 +124,11 @@ def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
             result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
             text = _write_dataset(work, found, result, args, key, progress)
             _move_into_place(work / "dataset", output)
-            shutil.rmtree(work)
+            for folder in ("packs", "cells"):
+                shutil.rmtree(work / folder, ignore_errors=True)
+        with suppress(OSError):  # not before the lock is released, since Windows removes no open file
+            (work / "lock").unlink(missing_ok=True)
+            work.rmdir()
     except Timeout:
         raise PrepareError(f"{work} is in use by another run; wait for it, or choose another --output_dir.") from None
     return Prepared(output, text, False)
@@ -188,7 +194,7 @@ def _write_dataset(
     text = report.format_report(result, counts, found.other_files, assignments, synthetic)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     card = render_card(result.clips, assignments, quarantined, synthetic)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     summary = {
         "inputs": key,
         "hf_ser_version": hf_ser.__version__,
@@ -201,7 +207,7 @@ def _write_dataset(
         "limits": asdict(args.limits),
         "report": text,
     }
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8", newline="\n")
     return text
 
 
@@ -236,20 +242,16 @@ def _write_parquet(
     num_proc = min(args.num_proc or available_processors(), len(cells))
     with (
         progress_bar(total=len(clips), desc="Writing Parquet", unit="clips", show=progress) as bar,
-        ProcessPoolExecutor(num_proc) as pool,
+        worker_pool(num_proc) as pool,
     ):
         largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
         futures = {
             pool.submit(_write_cell, name, members, work, folder, args.max_shard_size): len(members)
             for name, members in largest_first
         }
-        try:
-            for future in as_completed(futures):
-                future.result()
-                bar.update(futures[future])
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # waits for the cells at work, so that nobody writes after this
-            raise
+        for future in as_completed(futures):
+            future.result()
+            bar.update(futures[future])
 
 
 def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shard_size: str) -> None:

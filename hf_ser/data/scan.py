@@ -7,12 +7,10 @@ takes finished packs over, which is how a broken run goes on.
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from hf_ser.console import progress_bar
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
+from hf_ser.data.workers import available_processors, worker_pool
 from hf_ser.models.audio_sources import printable
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
@@ -145,7 +144,7 @@ def scan(
 
 
 def _relative(item: Quarantined, folder: Path) -> Quarantined:
-    below = f"{folder}{os.sep}"
+    below = f"{folder.as_posix()}/"  # as in every path and detail, so that the tables are the same on every system
     path, detail = item.path.removeprefix(below), item.detail.replace(below, "")
     return replace(item, path=printable(path), detail=printable(detail))
 
@@ -175,7 +174,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             utterance = corpus.parse(path)
         except FileNameError as error:
             detail = f"got {error.got}; expected {error.expected}"
-            refused.append(Quarantined(corpus.name, str(path), "name", detail))
+            refused.append(Quarantined(corpus.name, path.as_posix(), "name", detail))
         else:
             by_performance[utterance.performance].append(utterance)
     if not by_performance and not refused:
@@ -198,18 +197,13 @@ def _files_below(folder: Path) -> list[str]:
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         paths += [] if real in seen else [os.path.join(parent, name) for name in names]
         seen.add(real)
-    return sorted(paths)
+    return sorted(paths, key=lambda path: path.replace(os.sep, "/"))  # in the same order on every system
 
 
 def _corpus(name: str) -> Corpus:
     if name not in CORPORA:
         raise ScanError(f"got corpus {name!r}; expected one of {', '.join(CORPORA)}.")
     return CORPORA[name]
-
-
-def available_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Checked = tuple[list[Clip], list[Quarantined]]
@@ -226,23 +220,13 @@ def _examine_all(
                 yield _examine_chunk(chunk, packs_dir, limits)
                 bar.update(len(chunk))
             return
-        with ProcessPoolExecutor(num_proc, initializer=_ignore_interrupts) as pool:
+        with worker_pool(num_proc) as pool:
             futures: dict[Future[Checked], int] = {
                 pool.submit(_examine_chunk, chunk, packs_dir, limits): len(chunk) for chunk in chunks
             }
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-                    bar.update(futures.pop(future))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)  # waits for the packs at work, so that nobody writes after this
-                raise
-
-
-def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of the terminal; the parent alone decides, so that workers finish their pack.
-    if multiprocessing.parent_process() is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for future in as_completed(futures):
+                yield future.result()
+                bar.update(futures.pop(future))
 
 
 def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked:
@@ -289,13 +273,13 @@ def _first_usable(
 def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
     """A recording of a performance that is there already: a copy of the file, or another release of it."""
     if copy.stem == kept.stem:
-        return _quarantine(copy, "duplicate_stem", f"same name as {kept.path}")
-    return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path}")
+        return _quarantine(copy, "duplicate_stem", f"same name as {kept.path.as_posix()}")
+    return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path.as_posix()}")
 
 
 def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
     said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
-    return Quarantined(its.corpus, str(its.path), reason, detail, *said)
+    return Quarantined(its.corpus, its.path.as_posix(), reason, detail, *said)
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
@@ -338,7 +322,7 @@ def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined])
         "refused": [asdict(item) for item in refused],
     }
     partial = journal.with_suffix(f".{os.getpid()}.json.part")
-    partial.write_text(json.dumps(content), encoding="utf-8")
+    partial.write_text(json.dumps(content), encoding="utf-8", newline="\n")
     os.replace(partial, journal)
 
 

@@ -174,7 +174,7 @@ def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, st
         hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; by it a clip is known under other names.
     """
     lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
-    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8")
+    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8", newline="\n")
 
 
 def read_assignment(path: Path) -> dict[str, str]:

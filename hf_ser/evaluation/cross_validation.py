@@ -244,7 +244,7 @@ def _head(
         "splits": {},
         "runs": [
             {
-                "folder": str(Path(*run.folder.parts[-2 if run.fold else -1 :])),
+                "folder": Path(*run.folder.parts[-2 if run.fold else -1 :]).as_posix(),
                 "fold": run.fold,
                 "fold_name": run.fold_name,
                 "seed": run.seed,

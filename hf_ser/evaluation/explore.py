@@ -35,7 +35,7 @@ def explore(dataset: SplitData, data_args: DataArguments, output_dir: Path) -> l
     captions = _draw_clips(dataset, data_args, output_dir) | _draw_counts(dataset, output_dir)
     figures = [output_dir / f"{name}.png" for name in captions]
     report = output_dir / REPORT
-    report.write_text(_report(dataset, data_args, captions), encoding="utf-8")
+    report.write_text(_report(dataset, data_args, captions), encoding="utf-8", newline="\n")
     return [*figures, report]
 
 

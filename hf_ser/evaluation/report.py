@@ -78,7 +78,7 @@ def write_run(
             write_predictions(folder / name, run)
     figures = _draw(folder / "figures", results, predictions, history, explanation, embeddings or {})
     text = explanation.text if explanation else ""
-    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8")
+    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8", newline="\n")
     write_results(folder, results)
 
 

@@ -75,7 +75,7 @@ def render_model_card(
 
 def write_model_card(folder: Path, results: dict[str, Any]) -> None:
     """Write the card into a model folder."""
-    (folder / "README.md").write_text(folder_card(folder, results), encoding="utf-8")
+    (folder / "README.md").write_text(folder_card(folder, results), encoding="utf-8", newline="\n")
 
 
 def folder_card(folder: Path, results: dict[str, Any], repository: str | None = None) -> str:

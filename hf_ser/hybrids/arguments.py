@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.data.workers import available_processors
 from hf_ser.evaluation import resolve_precision
 from hf_ser.evaluation.results import RESULTS
 
@@ -173,4 +174,4 @@ def threads() -> int:
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if said.isdigit() and int(said) > 0:
         return int(said)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_processors()

@@ -174,6 +174,9 @@ def _read(file: Any, name: str) -> bytes:
 
 def _read_pipe(path: str | os.PathLike[str], name: str) -> bytes:
     """What somebody writes into a pipe, to its end; opened without waiting, since maybe nobody does."""
+    if not hasattr(os, "O_NONBLOCK"):  # Windows, where select cannot wait for pipes either
+        with open(path, "rb") as pipe:
+            return _read(pipe, name)
     content = bytearray()
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

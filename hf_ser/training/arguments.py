@@ -1,6 +1,7 @@
 """What the training recipes take: model, data and Trainer arguments."""
 
 import math
+import multiprocessing
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -169,11 +170,34 @@ class SerTrainingArguments(TrainingArguments):
             make_transforms(self.augmentation)  # refuses what cannot be
         if self.greater_is_better is None:
             self.greater_is_better = not str(self.metric_for_best_model).endswith(_ERRORS)
+        self._check_workers()
         self._set_precision()
         super().__post_init__()
         self._check_schedule()
         # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+
+    def _check_workers(self) -> None:
+        workers = self.dataloader_num_workers
+        if workers < 0:
+            raise ConfigError(f"dataloader_num_workers is {workers}; expected 0 (no workers) or more.")
+        known = multiprocessing.get_all_start_methods()
+        if self.dataloader_multiprocessing_context not in (None, *known):
+            raise ConfigError(
+                f"dataloader_multiprocessing_context is {self.dataloader_multiprocessing_context!r}; expected one of "
+                f"{', '.join(known)} on this system, or none for its default."
+            )
+        of_workers = (
+            "dataloader_persistent_workers",
+            "dataloader_prefetch_factor",
+            "dataloader_multiprocessing_context",
+        )
+        given = [name for name in of_workers if getattr(self, name)]
+        if not workers and given:
+            raise ConfigError(
+                f"{given[0]} is {getattr(self, given[0])} and dataloader_num_workers is 0; pass "
+                f"--dataloader_num_workers 1 or more, or leave {given[0]} out."
+            )
 
     def _set_precision(self) -> None:
         """Set bf16 or fp16, of which at most one may be given, by `precision` and the hardware."""

@@ -44,11 +44,11 @@ def check_arguments(args: SerTrainingArguments) -> None:
 
 
 def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
-    """Refuse clips without samples, and more processes than clips.
+    """Refuse clips without samples, and more processes or data loader workers than clips.
 
     Raises:
         DatasetError: a clip of no length.
-        ConfigError: a process would have nothing to train on or to validate.
+        ConfigError: a process or worker would have nothing to train on or to validate.
     """
     for split, clips in data.splits.items():
         empty = [clip for clip, seconds in zip(clips["id"], clips["duration"], strict=True) if not seconds > 0]
@@ -62,6 +62,13 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
             raise ConfigError(
                 f"{args.world_size} processes for {len(data.splits[split])} clips in {split}; launch at most as many, "
                 "with --num_processes."
+            )
+        most = len(data.splits[split]) // args.world_size
+        if args.dataloader_num_workers > most:
+            each = "" if args.world_size == 1 else f" for each of {args.world_size} processes"
+            raise ConfigError(
+                f"dataloader_num_workers is {args.dataloader_num_workers}, and {split} has {most} clips{each}; use at "
+                f"most {most}."
             )
 
 

@@ -173,7 +173,7 @@ def arguments_of(settings: Mapping[str, Any]) -> Arguments:
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "settings.yaml"
-        path.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8")
+        path.write_text(yaml.safe_dump(dict(settings)), encoding="utf-8", newline="\n")
         try:
             made = parse(ModelArguments, DataArguments, SerTrainingArguments, argv=["--config", str(path)])
         except ConfigError as error:

@@ -192,7 +192,7 @@ def test_a_tar_header_that_asks_for_gigabytes_of_memory_is_refused(tmp_path):
     header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
     path = tmp_path / "t.tar"
     path.write_bytes(bytes(header) + bytes(4096))
-    refuse(tmp_path, path, "bytes of memory")
+    refuse(tmp_path, path, "bytes of memory|empty header")  # Python 3.14 reads what there is
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):

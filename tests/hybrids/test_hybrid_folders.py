@@ -148,8 +148,13 @@ def test_a_folder_answers_as_its_stored_predictions(name, fitted, data, data_arg
     )
     scored = evaluate(EvaluateArguments(str(tmp_path / "scored"), model=str(folder), device="cpu"), data_args)
     told, found = results["splits"]["test"], scored["splits"]["test"]
-    assert found["confusion"] == told["confusion"] and found["labels"] == told["labels"]
-    assert found["scores"] == pytest.approx(told["scores"], abs=1e-4)
+    again = read_predictions(tmp_path / "scored" / found["predictions"][0])
+    assert again.clips["id"] == its.clips["id"] and found["labels"] == told["labels"]
+    np.testing.assert_allclose(again.probabilities, its.probabilities, rtol=0, atol=1e-4)
+    first, second = np.sort(its.probabilities, axis=1).T[:-3:-1]
+    if (first - second).min() > 1e-4:  # else the class depends on the last digit
+        assert found["confusion"] == told["confusion"]
+        assert found["scores"] == pytest.approx(told["scores"], abs=1e-4)
     assert found["calibration"]["temperature"] == pytest.approx(told["calibration"]["temperature"])
     kept = ["name", "columns", "layer", "do_normalize", "trim_db", "normalize", "duration_s"]
     told = [{key: source.get(key) for key in kept} for source in results["training"]["sources"]]

@@ -352,7 +352,7 @@ def test_a_break_is_found_after_the_windows_before_it(tone, encode):
 NO_FILE = {
     "missing": "no such file",
     "folder": "a folder",
-    "NUL": "embedded null byte",
+    "NUL": "embedded null",
     "lone surrogate": "surrogates not allowed",
     "pipe": "a pipe that gave 0 bytes and then nothing for 0 s",
     "empty": "no such file",

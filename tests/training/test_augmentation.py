@@ -23,14 +23,21 @@ ALL = [
 ]
 
 
+class _Decode:
+    """Waveforms of numbers; workers that are not forked get it by pickling."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def __call__(self, batch):
+        return {"waveform": [self.made[number] for number in batch["number"]], "label": batch["number"]}
+
+
 @pytest.fixture(scope="module")
 def clips(tone):
     """A dataset as `decoded` gives it: twelve clips of different lengths."""
     made = [tone(0.2 + 0.02 * number) for number in range(12)]
-    numbers = datasets.Dataset.from_dict({"number": list(range(12))})
-    return numbers.with_transform(
-        lambda batch: {"waveform": [made[number] for number in batch["number"]], "label": batch["number"]}
-    )
+    return datasets.Dataset.from_dict({"number": list(range(12))}).with_transform(_Decode(made))
 
 
 def _same(items, others):

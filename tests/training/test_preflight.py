@@ -59,6 +59,34 @@ def test_more_processes_than_clips(data, tmp_path, monkeypatch):
         preflight.check_clips(replace(data, splits=few), args)
 
 
+def test_more_workers_than_clips(data, tmp_path, monkeypatch):
+    few = {**data.splits, "validation": data.splits["validation"].select(range(3))}
+    preflight.check_clips(replace(data, splits=few), _arguments(tmp_path, dataloader_num_workers=3))
+    args = _arguments(tmp_path, dataloader_num_workers=4)
+    with pytest.raises(ConfigError, match="workers is 4, and validation has 3 clips; use at most 3"):
+        preflight.check_clips(replace(data, splits=few), args)
+    monkeypatch.setattr(SerTrainingArguments, "world_size", 2)
+    with pytest.raises(ConfigError, match="has 1 clips for each of 2 processes; use at most 1"):
+        preflight.check_clips(replace(data, splits=few), args)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataloader_num_workers": -1}, "dataloader_num_workers is -1; expected 0 .no workers. or more"),
+        ({"dataloader_persistent_workers": True}, "persistent_workers is True and dataloader_num_workers is 0; pass"),
+        ({"dataloader_multiprocessing_context": "spawn"}, "context is spawn and dataloader_num_workers is 0"),
+        (
+            {"dataloader_multiprocessing_context": "thread", "dataloader_num_workers": 1},
+            "context is 'thread'; expected one of .*spawn",
+        ),
+    ],
+)
+def test_workers_that_cannot_be(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        _arguments(tmp_path, **changes)
+
+
 def test_a_disk_without_room(tmp_path, tiny_config, monkeypatch):
     model, _ = build_model(ModelArguments(model_config=tiny_config), EMOTIONS)
     size = 4 * sum(parameter.numel() for parameter in model.parameters())

@@ -280,7 +280,7 @@ def _install(corpus: str, staged: Path, folder: Path, part: str, entry: dict[str
     entry |= {"num_clips": clips, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     parts = {**completed_parts(folder), part: entry}
     draft = folder / f"{MARKER}.part"
-    draft.write_text(json.dumps({"corpus": corpus, "parts": parts}, indent=2) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps({"corpus": corpus, "parts": parts}, indent=2) + "\n", encoding="utf-8", newline="\n")
     draft.replace(folder / MARKER)
 
 

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Run the fast tests under several Pythons and versions of the dependencies, and print what was seen as one table.
+#
+#   tests/environments.sh                    every Python from 3.11 to 3.14 on PATH, with each set of versions
+#   tests/environments.sh newest             one set
+#   PYTHONS="python3.13 /opt/python3.14/bin/python3" tests/environments.sh pinned newest
+#
+# Sets of versions:
+#   pinned   those of constraints.txt
+#   newest   the newest that pyproject.toml allows
+#   lowest   the oldest that pyproject.toml allows; with the first Python only, since old packages have no wheels for
+#            newer Pythons
+#
+# Environments are built one after the other in ENVIRONMENTS (default: a new temporary folder), each about 6 GB, and
+# deleted after their tests. The logs PYTHON-SET.log stay there. TESTS replaces the options of pytest, WORKERS (2) is the
+# number of tests at a time. The exit status is 0 if every environment was built and no test failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+folder="$(mkdir -p "${ENVIRONMENTS:=$(mktemp -d)}" && cd "$ENVIRONMENTS" && pwd)"
+read -r -a sets <<<"${*:-pinned newest lowest}"
+read -r -a pythons <<<"${PYTHONS:-$(for minor in 11 12 13 14; do command -v "python3.$minor"; done | xargs)}"
+tests="${TESTS:-tests}"
+if [ "${#pythons[@]}" -eq 0 ]; then
+    echo "No python3.11 to python3.14 on PATH; name interpreters in PYTHONS." >&2
+    exit 2
+fi
+
+# The constraints of a set, as a file for pip.
+constraints() {
+    case "$1" in
+        pinned) cat constraints.txt ;;
+        newest) ;;
+        lowest) sed -n '/^dependencies = \[/,/^\]/s/^ *"\([a-z0-9-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml ;;
+        *)
+            echo "Unknown set $1; expected pinned, newest or lowest." >&2
+            return 1
+            ;;
+    esac
+}
+
+# The version of a package in the environment, or a dash.
+version() {
+    "$environment/bin/python" -c "import importlib.metadata as m; print(m.version('$1'))" 2>/dev/null || echo -
+}
+
+# How many tests ended so, by pytest's last line.
+count() {
+    grep -E '^=*.* in [0-9.]+s' "$log" | tail -1 | grep -oE "[0-9]+ $1" | grep -oE '[0-9]+' || echo 0
+}
+
+row="%-8s %-7s %-9s %-13s %-9s %-11s %-7s %-7s %s\n"
+table="$(printf "$row" Python set torch transformers datasets accelerate passed failed minutes)"$'\n'
+status=0
+for python in "${pythons[@]}"; do
+    release="$("$python" -c 'import platform; print(platform.python_version())')" || exit 2
+    for set in "${sets[@]}"; do
+        [ "$set" = lowest ] && [ "$python" != "${pythons[0]}" ] && continue
+        environment="$folder/environment" log="$folder/$release-$set.log" start=$SECONDS
+        constraints "$set" >"$folder/constraints.txt" || exit 2
+        rm -rf "$environment"
+        echo "Python $release, $set versions: log in $log"
+        passed=0 failed="not built"
+        if {
+            "$python" -m venv "$environment" &&
+                "$environment/bin/python" -m pip install --quiet -c "$folder/constraints.txt" --editable ".[dev]"
+        } >"$log" 2>&1; then
+            "$environment/bin/python" -m pip freeze >>"$log"
+            # shellcheck disable=SC2086 # TESTS holds several words
+            OMP_NUM_THREADS=1 "$environment/bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal -q \
+                -m "not slow and not browser and not gpu" $tests >>"$log" 2>&1 || status=1
+            passed="$(count passed)" failed="$(($(count failed) + $(count error)))"
+            [ "$passed" = 0 ] && status=1
+        else
+            status=1
+        fi
+        table+="$(printf "$row" "$release" "$set" "$(version torch)" "$(version transformers)" "$(version datasets)" \
+            "$(version accelerate)" "$passed" "$failed" "$(((SECONDS - start + 30) / 60))")"$'\n'
+        rm -rf "$environment"
+    done
+done
+printf "\n%s" "$table" | tee "$folder/table.txt"
+exit $status

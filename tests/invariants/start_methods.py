@@ -1,0 +1,73 @@
+"""Prepare, train, stream, cross-validate and search with workers, as a person's own script would.
+
+test_start_methods.py runs start_methods.py SETTING_DIR OUTPUT_DIR WORKERS, which writes OUTPUT_DIR/results.json.
+"""
+
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+from transformers import set_seed
+
+from hf_ser.arguments import parse
+from hf_ser.data import DataArguments, PrepareArguments, load_rows, load_splits, prepare
+from hf_ser.evaluation import CrossValidationArguments, cross_validate
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
+from hf_ser.training.search import SearchArguments, search
+
+RECIPE = Path(__file__).parents[2] / "recipes" / "finetune.py"
+STREAM = ["--streaming=true", "--eval_strategy=no", "--save_strategy=no", "--load_best_model_at_end=false"]
+TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
+
+
+def losses(words: list[str]) -> list[float]:
+    model_args, data_args, args = parse(*TYPES, argv=words)
+    set_seed(args.seed)
+    data = load_splits(data_args)
+    model, extractor = build_model(model_args, data.labels)
+    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer.train()
+    return logged(trainer.state.log_history)
+
+
+def logged(history: list[dict]) -> list[float]:
+    return [entry[name] for entry in history for name in ("loss", "eval_loss") if name in entry]
+
+
+def cross_validated(setting: Path, folder: Path, dataset: Path, workers: list[str]) -> list[float]:
+    """The losses of one fold, which the recipe trains in a process of its own."""
+    overrides = [word.removeprefix("--") for word in workers]
+    args = CrossValidationArguments(str(RECIPE), str(setting / "config.yaml"), overrides)
+    data_args = DataArguments(str(dataset), protocol="speaker_disjoint")
+    cross_validate(load_rows(data_args), args, data_args, folder, overwrite=False)
+    return logged(json.loads((folder / "seed_0" / "training_history.json").read_text(encoding="utf-8")))
+
+
+def main() -> None:
+    setting, output, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    dataset = output / "dataset"
+    corpora = {name: str(setting / "corpora" / name) for name in ("ravdess", "savee")}
+    prepare(PrepareArguments(str(dataset), **corpora, num_proc=number or 1), progress=False)
+    workers = [
+        f"--dataloader_num_workers={number}",
+        f"--dataloader_persistent_workers={'true' if number else 'false'}",
+    ]
+    config = ["--config", str(setting / "config.yaml"), "--dataset", str(dataset), "--output_dir"]
+    one = ["--num_train_epochs", "1", f"--dataloader_num_workers={min(number, 1)}", "--metric_for_best_model", "loss"]
+    search(
+        *parse(*TYPES, argv=[*config, str(output / "search"), *one]),
+        SearchArguments(str(setting / "space.yaml"), n_trials=1),
+    )
+    study = (output / "search" / "trials.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
+    found = {
+        "start_method": multiprocessing.get_start_method(),
+        "streamed": losses([*config, str(output / "stream"), *STREAM, *workers]),
+        "cross_validated": cross_validated(setting, output / "folds", dataset, workers),
+        "searched": float(study[2]),
+    }
+    (output / "results.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

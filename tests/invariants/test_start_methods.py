@@ -1,0 +1,82 @@
+"""Workers under fork, forkserver and spawn change nothing: datasets, losses and searches are those without workers."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from hf_ser.corpora import synthetic
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("start_methods.py")
+METHODS = ("fork", "forkserver", "spawn")
+# Makes a method the default of every process, as it is on other systems and Pythons; Python imports it by itself.
+SITECUSTOMIZE = "import multiprocessing, os; multiprocessing.set_start_method(os.environ['START_METHOD'], force=True)"
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory, tiny_config):
+    """Corpora, a configuration of two short epochs with augmentation, and a search space."""
+    root = tmp_path_factory.mktemp("start_methods")
+    synthetic.generate(
+        root / "corpora",
+        corpora=("ravdess", "savee"),
+        clips_per_class=1,
+        speakers_per_corpus=4,
+        duration_s=(0.5, 0.6),
+    )
+    config = {
+        "model_config": tiny_config,
+        "duration_s": 0.4,
+        "augmentation": [{"transform": "AddGaussianSNR", "p": 0.8}, {"transform": "Gain", "p": 0.5}],
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 16,
+        "learning_rate": 3e-3,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "stream_buffer": 8,
+    }
+    (root / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (root / "space.yaml").write_text("mixup_alpha: {low: 0.1, high: 0.4}\n", encoding="utf-8")
+    (root / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+    return root
+
+
+def _run(setting, method, workers):
+    output = setting / f"{method}_{workers}"
+    output.mkdir()
+    paths = os.pathsep.join([str(setting), str(ROOT)])
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": paths, "START_METHOD": method}
+    command = [sys.executable, str(PROGRAM), str(setting), str(output), str(workers)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=output)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert found.pop("start_method") == method
+    files = sorted((output / "dataset" / "data").glob("*.parquet"))
+    return found, {path.name: pq.ParquetFile(path).read().to_pylist() for path in files}
+
+
+@pytest.fixture(scope="module")
+def without_workers(setting):
+    found, dataset = _run(setting, "spawn", 0)
+    assert len(found["streamed"]) == len(found["cross_validated"]) - 2 >= 4  # besides two of validation
+    return found, dataset
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_workers_change_nothing(setting, without_workers, method):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system has no {method}")
+    found, dataset = _run(setting, method, 2)
+    assert dataset == without_workers[1]
+    for name, expected in without_workers[0].items():
+        assert found[name] == pytest.approx(expected, rel=1e-6), name
