@@ -12,8 +12,9 @@
 #            newer Pythons
 #
 # Environments are built one after the other in ENVIRONMENTS (default: a new temporary folder), each about 6 GB, and
-# deleted after their tests. The logs PYTHON-SET.log stay there. TESTS replaces the options of pytest, WORKERS (2) is the
-# number of tests at a time. The exit status is 0 if every environment was built and no test failed.
+# deleted after their tests; the logs PYTHON-SET.log stay there. TESTS names the files to run (default: tests), WORKERS
+# how many tests run at a time (default: 2). Tests marked slow, browser or gpu are left out; without them, an environment
+# takes about 15 minutes on two cores. The exit status is 0 if every environment was built and no test failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
