@@ -6,7 +6,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import MelCNNConfig
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model
-from hf_ser.training.layers import freeze_layers, parameter_depths, rates
+from hf_ser.training.layerwise import freeze_layers, parameter_depths, rates
 
 FAMILY = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech-sat")
 

@@ -16,7 +16,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, decoded, load_splits
 from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
-from hf_ser.evaluation.explore import explore
+from hf_ser.reporting.exploration import explore
 from hf_ser.training import (
     BaselineArguments,
     ModelArguments,
@@ -27,7 +27,7 @@ from hf_ser.training import (
     train,
 )
 from hf_ser.training.augmentation import AugmentedDataset, make_transforms
-from hf_ser.training.streaming import ClipStream, StreamCollator
+from hf_ser.training.clip_stream import ClipStream, StreamCollator
 
 ROOT = Path(__file__).parents[2]
 AUGMENTATION = [
