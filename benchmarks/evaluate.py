@@ -1,4 +1,4 @@
-"""What the evaluation stage costs beyond the model's forward passes, on real recordings, in one run.
+"""What scoring and reporting cost beyond the model's forward passes, on real recordings, in one run.
 
 python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
 

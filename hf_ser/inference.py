@@ -1,4 +1,4 @@
-"""Loading a trained classifier without being fooled: transformers fills missing weights at random and only logs it."""
+"""Load a trained classifier with its feature extractor, reject missing weights, choose device and precision."""
 
 import logging
 from collections.abc import Iterator
@@ -45,7 +45,10 @@ def quiet_loading() -> Iterator[None]:
 
 
 def missing_weights(loading_info: dict[str, Any]) -> set[str]:
-    """Names of the weights that a checkpoint did not bring, from `from_pretrained(output_loading_info=True)`."""
+    """Names of the weights that a checkpoint did not bring, from `from_pretrained(output_loading_info=True)`.
+
+    transformers initializes them at random and only logs it.
+    """
     names = set(loading_info["missing_keys"]) | {entry[0] for entry in loading_info["mismatched_keys"]}
     return {name for name in names if not any(part in name for part in _HARMLESS)}
 

@@ -1,4 +1,4 @@
-"""The folder that a fitted hybrid leaves: the model, and what the evaluation stage makes of any run."""
+"""The folder that a fitted hybrid leaves: the model, and the files that any run writes."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence

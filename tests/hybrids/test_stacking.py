@@ -1,4 +1,4 @@
-"""Stacks of generated probabilities whose structure is known, through the evaluation stage to their folder."""
+"""Stacks of generated probabilities whose structure is known, through scoring and report to their folder."""
 
 import csv
 import logging
