@@ -1,4 +1,4 @@
-"""What the evaluation stage costs beyond the model's forward passes, on real recordings, in one run.
+"""What scoring and reporting cost beyond the model's forward passes, on real recordings, in one run.
 
 python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
 
@@ -19,12 +19,13 @@ from machine import describe_machine
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import Predictions, predict_logits, score_split, softmax
-from hf_ser.evaluation.predictions import write_predictions
-from hf_ser.evaluation.report import _draw
-from hf_ser.evaluation.sources import clips_of_split
+from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation.clip_sources import clips_of_split
 from hf_ser.models.forward_precision import ForwardPass
 from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.reporting.run_report import _draw
+from hf_ser.scoring import Predictions, score_split, softmax
+from hf_ser.scoring.predictions import write_predictions
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from hf_ser.audio import SAMPLING_RATE, load_audio
-from hf_ser.evaluation import load_classifier
+from hf_ser.inference import load_classifier
 from hf_ser.labels import ID2LABEL
 from hf_ser.models import SpeechEmotionPipeline
 from hf_ser.models.hardware import PRECISIONS, detect, resolve

@@ -120,8 +120,10 @@ def _info(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from hf_ser.audio import Preprocessing
-    from hf_ser.evaluation import choose_device, label_names, load_classifier, model_results, stored_temperature
+    from hf_ser.evaluation import model_results
+    from hf_ser.inference import choose_device, label_names, load_classifier
     from hf_ser.models.forward_precision import choose_precision
+    from hf_ser.scoring import stored_temperature
 
     transformers.utils.logging.disable_progress_bar()
     model, extractor = load_classifier(args.model, args.revision)
@@ -145,7 +147,7 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _training(results: dict[str, Any]) -> list[tuple[str, str]]:
-    from hf_ser.evaluation.report import bounds, number
+    from hf_ser.reporting.run_report import bounds, number
 
     dataset, protocol = results["dataset"], results["protocol"]
     rows = [

@@ -5,8 +5,7 @@ python recipes/compare.py runs/* --protocol emobox --readme README.md
 """
 
 from hf_ser.arguments import parse, run
-from hf_ser.evaluation.comparison import CompareArguments
-from hf_ser.evaluation.comparison_report import compare_runs
+from hf_ser.reporting import CompareArguments, compare_runs
 
 
 def main() -> None:

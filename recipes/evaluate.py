@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_rows
-from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, cross_validate, evaluate, summary
+from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, cross_validate, evaluate
+from hf_ser.reporting import summary
 
 
 def main() -> None:

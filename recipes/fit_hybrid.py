@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import summary
 from hf_ser.hub import write_model_card
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.fitting import fit_hybrid
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.reporting import summary
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments
 from hf_ser.models import COMPANIONS
+from hf_ser.search import SearchArguments, search
 from hf_ser.training import ModelArguments, SerTrainingArguments
-from hf_ser.training.search import SearchArguments, search
 
 
 def main() -> None:

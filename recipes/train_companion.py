@@ -10,8 +10,8 @@ from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments
-from hf_ser.evaluation import summary
 from hf_ser.hub import write_model_card
+from hf_ser.reporting import summary
 from hf_ser.training import ModelArguments, SerTrainingArguments, train
 
 

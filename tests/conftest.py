@@ -142,7 +142,7 @@ def sounds_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def companions(sounds_dir, tmp_path_factory, load_recipe):
     """Folders of two tiny companions, trained on `sounds_dir` for a few steps under protocol random with seed 0."""
-    from hf_ser.evaluation import report
+    from hf_ser.reporting import run_report
 
     root = tmp_path_factory.mktemp("companions")
     folders = []
@@ -155,7 +155,7 @@ def companions(sounds_dir, tmp_path_factory, load_recipe):
         words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
         words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(report, "_draw", lambda *_: {})
+            patch.setattr(run_report, "_draw", lambda *_: {})
             patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
             load_recipe("train_companion").main()
     return folders

@@ -14,8 +14,8 @@ import pytest
 import soundfile as sf
 import torch
 
-from hf_ser import cli
-from hf_ser.evaluation import classifier, load_classifier
+from hf_ser import cli, inference
+from hf_ser.inference import load_classifier
 from hf_ser.models import (
     AudioCNNConfig,
     AudioCNNForAudioClassification,
@@ -139,7 +139,7 @@ def test_a_lower_precision_that_auto_chose_is_told_in_one_line(call, recordings,
     code, exact, error = call(recordings / "a.wav", "--format", "json")
     assert code == 0 and error == ""  # float32 here
     native = Hardware("cpu", "this CPU", cpu_flags=frozenset({"avx512_bf16"}))
-    for module in (classifier, forward_precision):
+    for module in (inference, forward_precision):
         monkeypatch.setattr(module, "detect", lambda device=None: native)
     code, low, error = call(recordings / "a.wav", "--format", "json")
     assert code == 0 and len(error.splitlines()) == 1
@@ -170,7 +170,7 @@ def test_ctrl_c_is_no_traceback(call, recordings, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hf_ser.evaluation.load_classifier", interrupt)
+    monkeypatch.setattr("hf_ser.inference.load_classifier", interrupt)
     code, out, error = call(recordings)
     assert code == cli.INTERRUPTED and out == "" and error.endswith("\ninterrupted\n")
 

@@ -21,13 +21,13 @@ from hf_ser.audio import AudioError, load_audio
 from hf_ser.data import DataArguments
 from hf_ser.data.examination import Limits, examine
 from hf_ser.demo import listen, load_listener
-from hf_ser.evaluation import label_names, load_classifier
 from hf_ser.evaluation.evaluate import EvaluateArguments, evaluate
-from hf_ser.evaluation.predictions import read_predictions
+from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
 from hf_ser.models import media as media_module
 from hf_ser.models.decoder import decode
 from hf_ser.models.windows import MIN_DURATION_S, WindowPlan, read_windows
+from hf_ser.scoring.predictions import read_predictions
 
 FILES = {odd.name: odd for odd in odd_files.make_odd_files()}
 NAMES = [name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for name in FILES]

@@ -7,10 +7,10 @@ import transformers
 
 from hf_ser.arguments import ConfigError, run
 from hf_ser.data import DataArguments, DatasetError, load_splits, splits
-from hf_ser.evaluation import CheckpointError, load_classifier
 from hf_ser.hybrids import bases
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import StackError, open_bases
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.training import ModelArguments, build_model

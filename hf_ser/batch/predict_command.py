@@ -105,7 +105,7 @@ def _choose_precision(args: PredictArguments) -> str:
 
     Of a slow choice the pipeline warns.
     """
-    from hf_ser.evaluation import resolve_precision
+    from hf_ser.inference import resolve_precision
 
     choice = resolve_precision(args.precision, args.device)
     if args.precision == "auto" and choice.precision != "fp32":
@@ -215,7 +215,7 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
     """The pipeline, tried on noise, and the labels of its model."""
     import transformers
 
-    from hf_ser.evaluation import label_names, load_classifier
+    from hf_ser.inference import label_names, load_classifier
     from hf_ser.models import SpeechEmotionPipeline
 
     transformers.utils.logging.disable_progress_bar()  # of the weights, which load in a moment

@@ -24,7 +24,7 @@ from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.builder import EmotionCorpora
-from hf_ser.data.card import DEFAULT_PROTOCOL, cell_name, render_card
+from hf_ser.data.dataset_card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
 from hf_ser.data.workers import available_processors, worker_pool

@@ -12,7 +12,7 @@ import numpy as np
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.console import progress_bar
-from hf_ser.data.card import DEFAULT_PROTOCOL
+from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign

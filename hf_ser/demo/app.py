@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_ser.demo.errors import DemoError, MissingGradioError
+from hf_ser.demo.demo_errors import DemoError, MissingGradioError
 from hf_ser.demo.examples import GENERATED, make_examples
 from hf_ser.demo.listening import Listener, listen, load_listener
 from hf_ser.demo.page import CSS, render, render_error
 from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
-from hf_ser.evaluation import resolve_precision
+from hf_ser.inference import resolve_precision
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
 try:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hf_ser.audio import SAMPLING_RATE
-from hf_ser.evaluation.plots import clips
-from hf_ser.evaluation.plots.style import COLOURS, SEQUENTIAL, new_figure, style
+from hf_ser.reporting.plots import clips
+from hf_ser.reporting.plots.style import COLOURS, SEQUENTIAL, new_figure, style
 
 _WIDTH_IN, _DPI = 4.4, 220  # at a telephone's 300 pixels, type of 10 points is still 9 pixels high
 _COLUMNS = 1200  # of a waveform or spectrogram: more than pixels would only cost time

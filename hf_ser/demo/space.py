@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 from packaging.requirements import Requirement
 
 import hf_ser
-from hf_ser.demo.errors import DemoError
+from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import make_examples
 from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
 from hf_ser.hub import Outgoing, Plan, PushArguments, check_card, check_contents

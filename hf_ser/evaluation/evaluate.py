@@ -16,13 +16,17 @@ from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
-from hf_ser.evaluation.calibration import fit_temperature, store_temperature, stored_temperature
-from hf_ser.evaluation.classifier import choose_device, label_names, load_classifier, resolve_precision
-from hf_ser.evaluation.label_mapping import map_probabilities, resolve_mapping
+from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.evaluation.predict import predict_logits
-from hf_ser.evaluation.predictions import Predictions, PredictionsError, read_predictions, restrict
-from hf_ser.evaluation.report import write_run
-from hf_ser.evaluation.results import (
+from hf_ser.inference import choose_device, label_names, load_classifier, resolve_precision
+from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.models.forward_precision import choose_precision
+from hf_ser.models.preprocessing import file_beside, merged_labels
+from hf_ser.reporting.run_report import write_run
+from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
+from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
+from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
+from hf_ser.scoring.results import (
     RESULTS,
     SCHEMA_VERSION,
     check_results,
@@ -31,10 +35,6 @@ from hf_ser.evaluation.results import (
     score_split,
     versions,
 )
-from hf_ser.evaluation.sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
-from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
-from hf_ser.models.forward_precision import choose_precision
-from hf_ser.models.preprocessing import file_beside, merged_labels
 
 logger = logging.getLogger(__name__)
 PREDICTIONS = "predictions.parquet"

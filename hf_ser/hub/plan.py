@@ -11,9 +11,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.prepare import SUMMARY
-from hf_ser.evaluation.results import RESULTS
 from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
-from hf_ser.hub.checks import (
+from hf_ser.hub.licences import LicenceError, check_audio
+from hf_ser.hub.push_checks import (
     Outgoing,
     check_contents,
     check_dataset,
@@ -22,7 +22,7 @@ from hf_ser.hub.checks import (
     sort_files,
     without_audio,
 )
-from hf_ser.hub.licences import LicenceError, check_audio
+from hf_ser.scoring.results import RESULTS
 
 # What a repository that a recipe pushed has.
 MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}

@@ -12,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 
 import hf_ser
 from hf_ser.errors import SerError
-from hf_ser.hub.checks import Outgoing, goes
 from hf_ser.hub.plan import MARKS, Plan, PushArguments
+from hf_ser.hub.push_checks import Outgoing, goes
 
 _MADE_BY_HAND = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md"}
 _SAME_COMMAND = "the same command goes on, and sends nothing that arrived already."

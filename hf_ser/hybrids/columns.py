@@ -27,21 +27,15 @@ from hf_ser.audio import SAMPLING_RATE
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, decoded
 from hf_ser.errors import SerError
-from hf_ser.evaluation import (
-    CheckpointError,
-    choose_device,
-    file_beside,
-    load_classifier,
-    missing_weights,
-    quiet_loading,
-    versions,
-)
 from hf_ser.evaluation.predict import batches
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, StackError
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.inference import CheckpointError, choose_device, load_classifier, missing_weights, quiet_loading
 from hf_ser.models import COMPANIONS, HybridConfig
 from hf_ser.models.forward_precision import lowered
 from hf_ser.models.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
+from hf_ser.models.preprocessing import file_beside
+from hf_ser.scoring import versions
 
 logger = logging.getLogger(__name__)
 _FOLDER = "hf_ser_columns"

@@ -9,11 +9,11 @@ import numpy as np
 from hf_ser.arguments import ConfigError
 from hf_ser.data.seen import find_seen, marks_of_split
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base, check_leaks, checked_by_name, describe_bases, open_bases, untold
 from hf_ser.hybrids.columns import check_columns, columns_of, open_source
 from hf_ser.hybrids.explanations import explain_columns
 from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.metas import Fitted, fit_early_stopped, fit_lightgbm
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid

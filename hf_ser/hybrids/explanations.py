@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_ser.evaluation import Explanation
-from hf_ser.evaluation.plots import plot_importances, plot_shares
-from hf_ser.evaluation.report import markdown, number
 from hf_ser.hybrids.metas import Fitted
+from hf_ser.reporting import Explanation
+from hf_ser.reporting.plots import plot_importances, plot_shares
+from hf_ser.reporting.run_report import markdown, number
 
 _LISTED, _LISTED_BY_CLASS = 10, 3  # columns in the tables
 _MEANINGS = {

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.evaluation import resolve_precision
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.deep_features import fit_deep_features
 from hf_ser.hybrids.forest import fit_forest
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.stacking import fit_stack
+from hf_ser.inference import resolve_precision
 
 logger = logging.getLogger(__name__)
 _FITS: dict[str, Callable[..., dict[str, Any]]] = {

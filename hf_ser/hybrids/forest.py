@@ -8,14 +8,14 @@ from sklearn.ensemble import RandomForestClassifier
 
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.evaluation import score
-from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.bases import Base, describe_bases
 from hf_ser.hybrids.columns import check_columns, open_source
 from hf_ser.hybrids.deep_features import columns_by_split, count_parameters, open_embeddings
 from hf_ser.hybrids.explanations import explain_columns
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
+from hf_ser.scoring import score
 from hf_ser.training.baseline import class_probabilities
 
 logger = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from scipy.optimize import minimize
 from sklearn.utils.class_weight import compute_sample_weight
 
 from hf_ser.console import progress_bar
-from hf_ser.evaluation import softmax
-from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.folds import Fold
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.models.hybrid import TINY
+from hf_ser.scoring import softmax
 from hf_ser.training.baseline import class_probabilities, regression
 
 

@@ -14,14 +14,16 @@ from torch import nn
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import decoded
 from hf_ser.errors import SerError
-from hf_ser.evaluation import load_classifier, predict_logits, softmax
+from hf_ser.evaluation import predict_logits
 from hf_ser.hybrids.convert import from_forest, from_lightgbm
 from hf_ser.hybrids.metas import Fitted
+from hf_ser.inference import load_classifier
 from hf_ser.models import HybridConfig, HybridForAudioClassification, TreeEnsemble, make_feature_extractor
 from hf_ser.models.encoder_inputs import max_input_s
 from hf_ser.models.hybrid import LogLinear
 from hf_ser.models.hybrid_sources import Source
 from hf_ser.models.windows import WindowPlan
+from hf_ser.scoring import softmax
 
 logger = logging.getLogger(__name__)
 _CHECKED = 16  # clips

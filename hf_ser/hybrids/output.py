@@ -1,4 +1,4 @@
-"""The folder that a fitted hybrid leaves: the model, and what the evaluation stage makes of any run."""
+"""The folder that a fitted hybrid leaves: the model, and the files that any run writes."""
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
@@ -11,13 +11,15 @@ import numpy as np
 
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
-from hf_ser.evaluation import Explanation, apply_temperature, choose_device, write_run
-from hf_ser.evaluation.results import RESULTS
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import Base
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.model import remove, save
+from hf_ser.inference import choose_device
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.models.preprocessing import MERGED_CALM
+from hf_ser.reporting import Explanation, write_run
+from hf_ser.scoring import apply_temperature
+from hf_ser.scoring.results import RESULTS
 from hf_ser.training.run import describe, score_trained
 
 

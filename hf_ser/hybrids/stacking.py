@@ -8,8 +8,6 @@ import numpy as np
 
 from hf_ser.data.seen import marks_of_split
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.evaluation import Explanation
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import (
     Base,
     StackError,
@@ -24,10 +22,12 @@ from hf_ser.hybrids.bases import (
 from hf_ser.hybrids.columns import SourceError, check_columns, fitted_precision, open_source
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean, fit_pool
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
 from hf_ser.models import HybridForAudioClassification
+from hf_ser.reporting import Explanation
 
 logger = logging.getLogger(__name__)
 MODEL_TYPES = {

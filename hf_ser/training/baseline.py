@@ -14,9 +14,10 @@ from sklearn.preprocessing import StandardScaler
 from hf_ser.arguments import ConfigError
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
-from hf_ser.evaluation import score, write_run
-from hf_ser.evaluation.results import RESULTS
 from hf_ser.models import LogMel
+from hf_ser.reporting import write_run
+from hf_ser.scoring import score
+from hf_ser.scoring.results import RESULTS
 from hf_ser.training.run import describe, score_trained
 
 MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"

@@ -10,11 +10,11 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
-from hf_ser.evaluation import label_names, missing_weights, quiet_loading
+from hf_ser.inference import label_names, missing_weights, quiet_loading
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.models import CompanionConfig
-from hf_ser.training.arguments import ModelArguments
-from hf_ser.training.layers import HEAD
+from hf_ser.training.layerwise import HEAD
+from hf_ser.training.training_arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 

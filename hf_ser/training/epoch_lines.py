@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 
-from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.training.training_arguments import SerTrainingArguments
 
 NAMES = {"loss": "loss", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _SHOWN = ("loss", "f1_weighted", "uar")  # of validation, beside the score that decides

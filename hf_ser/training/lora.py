@@ -6,8 +6,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
-from hf_ser.training.arguments import ModelArguments
-from hf_ser.training.layers import HEAD
+from hf_ser.training.layerwise import HEAD
+from hf_ser.training.training_arguments import ModelArguments
 
 ADAPTER = "adapter"
 

@@ -13,11 +13,11 @@ from transformers import (
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
-from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
-from hf_ser.training.layers import freeze_layers
+from hf_ser.training.layerwise import freeze_layers
 from hf_ser.training.lora import add_lora
 from hf_ser.training.pooling import pool_true_frames
+from hf_ser.training.training_arguments import ModelArguments
 
 
 def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrainedModel, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
-from hf_ser.evaluation import write_json
-from hf_ser.evaluation.results import RESULTS
-from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
+from hf_ser.scoring import write_json
+from hf_ser.scoring.results import RESULTS
+from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 SETTINGS = "settings.json"  # while a run is unfinished; then results.json says how it was made

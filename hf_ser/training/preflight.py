@@ -12,8 +12,8 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.data.splits import DatasetError, SplitData
-from hf_ser.evaluation import score
-from hf_ser.training.arguments import SerTrainingArguments
+from hf_ser.scoring import score
+from hf_ser.training.training_arguments import SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 

@@ -14,12 +14,17 @@ from transformers.training_args import OptimizerNames
 
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
-from hf_ser.evaluation import (
+from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation.clip_sources import clip_columns
+from hf_ser.inference import load_classifier
+from hf_ser.memory import keep_freed_memory
+from hf_ser.models import min_samples
+from hf_ser.models.preprocessing import MERGED_CALM
+from hf_ser.reporting import write_run
+from hf_ser.scoring import (
     Predictions,
     apply_temperature,
     fit_temperature,
-    load_classifier,
-    predict_logits,
     restrict,
     score,
     score_split,
@@ -27,23 +32,18 @@ from hf_ser.evaluation import (
     store_temperature,
     versions,
     write_json,
-    write_run,
 )
-from hf_ser.evaluation.results import SCHEMA_VERSION, describe_dataset, describe_protocol, describe_recordings
-from hf_ser.evaluation.sources import clip_columns
-from hf_ser.memory import keep_freed_memory
-from hf_ser.models import min_samples
-from hf_ser.models.preprocessing import MERGED_CALM
-from hf_ser.training.arguments import ModelArguments, SerTrainingArguments
+from hf_ser.scoring.results import SCHEMA_VERSION, describe_dataset, describe_protocol, describe_recordings
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.clip_stream import streamed
 from hf_ser.training.collator import AudioCollator
 from hf_ser.training.lora import merge_lora
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
 from hf_ser.training.modeling import build_model
 from hf_ser.training.output_dir import SETTINGS, check_settings, claim_output_dir, settings, write_settings
 from hf_ser.training.preflight import check_arguments, check_clips, check_disk
-from hf_ser.training.streaming import streamed
 from hf_ser.training.trainer import SerTrainer
+from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 

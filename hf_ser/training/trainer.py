@@ -16,11 +16,11 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
 from hf_ser.errors import SerError
-from hf_ser.training.arguments import SerTrainingArguments
 from hf_ser.training.epoch_lines import EpochLines
-from hf_ser.training.layers import parameter_depths, rates, split_groups, unfreeze_gradually
+from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.mixup import Mix
 from hf_ser.training.schedules import one_cycle
+from hf_ser.training.training_arguments import SerTrainingArguments
 
 _LET_GO_S = 0.2
 _WINDOW = 50  # batches whose clips are sorted together

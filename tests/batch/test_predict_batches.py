@@ -92,7 +92,7 @@ def test_a_finished_command_does_nothing_and_a_longer_one_adds(predict, few_reco
     assert predict(*names[:2], "missing.wav", "--output", path)[0] == cli.SOME_FAILED
     content = path.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("hf_ser.evaluation.load_classifier", lambda *_: pytest.fail("the model was loaded"))
+        patch.setattr("hf_ser.inference.load_classifier", lambda *_: pytest.fail("the model was loaded"))
         code, out, error = predict(*names[:2], "missing.wav", "--output", path)
     assert code == cli.SOME_FAILED and out == "" and path.read_bytes() == content
     assert error == f"{path}: all 3 recordings are answered (1 of them failed); nothing to do.\n"
@@ -107,7 +107,7 @@ def test_another_model_or_window_is_refused_before_it_is_loaded(
 ):
     path = tmp_path / "a.csv"
     predict(few_recordings, "--output", path)
-    monkeypatch.setattr("hf_ser.evaluation.load_classifier", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("hf_ser.inference.load_classifier", lambda *_: pytest.fail("the model was loaded"))
     for model, words, message in [
         ({"model": other_model}, (), f"now {other_model}#"),
         ({}, ("--window_s", 0.5), "got answers with default options, now --window_s 0.5"),
@@ -136,7 +136,7 @@ def test_outputs_that_cannot_be_are_one_line_before_the_model_is_loaded(
     predict, words, message, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hf_ser.evaluation.load_classifier", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("hf_ser.inference.load_classifier", lambda *_: pytest.fail("the model was loaded"))
     code, out, error = predict("a.wav", *words)
     assert code == cli.WRONG_USE and out == "" and message in error and len(error.splitlines()) == 1
     assert os.listdir(tmp_path) == []

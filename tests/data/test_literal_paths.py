@@ -81,9 +81,9 @@ def test_names_of_the_hub_and_plain_folders_are_no_patterns(dataset_dir, odd):
 
 def test_the_recipes_take_such_folders(dataset_dir, tmp_path, load_recipe, monkeypatch):
     """Preparation, training and evaluation, each within them."""
-    from hf_ser.evaluation import report
+    from hf_ser.reporting import run_report
 
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
     root = tmp_path / "[v1] *?"
     shutil.copytree(dataset_dir.parent / "corpora", root / "in")
     prepared = prepare(

@@ -26,7 +26,7 @@ from hf_ser.corpora.synthetic import generate
 from hf_ser.data import Row, assign, prepare
 from hf_ser.data import scan as scans
 from hf_ser.data.builder import EmotionCorpora
-from hf_ser.data.card import cell_name
+from hf_ser.data.dataset_card import cell_name
 from hf_ser.data.prepare import PrepareError
 from hf_ser.data.protocols import ProtocolError
 from hf_ser.errors import SerError

@@ -10,15 +10,9 @@ import pytest
 
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
-from hf_ser.evaluation import (
-    CrossValidationArguments,
-    CrossValidationError,
-    cross_validate,
-    cross_validation,
-    read_predictions,
-    read_results,
-    report,
-)
+from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_predictions, read_results
 from hf_ser.training import BaselineArguments, fit_baseline
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +46,7 @@ class InProcess:
 def recipe(monkeypatch):
     InProcess.commands, InProcess.interrupt_at, InProcess.fail_at = [], None, None
     monkeypatch.setattr(cross_validation.subprocess, "Popen", InProcess)
-    monkeypatch.setattr(report, "_draw", lambda *_: {})  # figures are tested elsewhere, and take most of the time
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})  # figures are tested elsewhere, and take most of the time
     return InProcess
 
 

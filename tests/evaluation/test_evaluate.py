@@ -17,20 +17,11 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.data.splits import SPLITS_FILE, read_assignment, write_assignment
 from hf_ser.errors import SerError
-from hf_ser.evaluation import (
-    CheckpointError,
-    EvaluateArguments,
-    PredictionsError,
-    apply_temperature,
-    evaluate,
-    load_classifier,
-    read_predictions,
-    read_results,
-    report,
-    score,
-    softmax,
-)
+from hf_ser.evaluation import EvaluateArguments, evaluate
+from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
+from hf_ser.reporting import run_report
+from hf_ser.scoring import PredictionsError, apply_temperature, read_predictions, read_results, score, softmax
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, finish, make_trainer
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -41,7 +32,7 @@ FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy
 def _no_figures(request, monkeypatch):
     """Drawing takes longer than all else: tests that look at figures ask for `figures`."""
     if "figures" not in request.fixturenames:
-        monkeypatch.setattr(report, "_draw", lambda *_: {})
+        monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture
@@ -86,7 +77,7 @@ def train(folder, tiny_config, data_args):
     trainer = make_trainer(model, extractor, data, args, data_args)
     trainer.train()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_draw", lambda *_: {})
+        patch.setattr(run_report, "_draw", lambda *_: {})
         return finish(trainer, data, args, data_args, "tiny")
 
 
@@ -204,7 +195,7 @@ def test_the_report_and_the_figures(figures, tmp_path, model_dir, dataset_dir):
 
 def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkeypatch):
     seen = {}
-    monkeypatch.setattr(report, "_draw", lambda *args: seen.update(args[-1]) or {})
+    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
     _, predictions = scored(DataArguments(str(dataset_dir)), model=str(model_dir), embeddings=True)
     model, _ = load_classifier(str(model_dir))
     with torch.no_grad():
@@ -214,7 +205,7 @@ def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkey
 
 def test_embeddings_without_the_clips_that_are_left_out(scored, foreign_dir, dataset_dir, monkeypatch):
     seen = {}
-    monkeypatch.setattr(report, "_draw", lambda *args: seen.update(args[-1]) or {})
+    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
     arguments = {"model": str(foreign_dir), "label_mapping": FOREIGN, "embeddings": True}
     _, predictions = scored(DataArguments(str(dataset_dir)), **arguments)
     assert len(seen["test"]) == len(predictions.truth)

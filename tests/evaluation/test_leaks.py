@@ -13,13 +13,15 @@ from hf_ser.audio import decode
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.seen import Record
 from hf_ser.data.splits import SPLITS_FILE, write_assignment
-from hf_ser.evaluation import EvaluateArguments, PredictionsError, evaluate, read_predictions, report, sources
+from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting import run_report
+from hf_ser.scoring import PredictionsError, read_predictions
 
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch):
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +150,8 @@ def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path)
 
 def test_every_file_is_decoded_once_for_its_checks_and_its_hash(scored, model, listed, monkeypatch):
     file, ids = listed("test", renamed)
-    read, whole = [], sources.read_checked
-    monkeypatch.setattr(sources, "read_checked", lambda *its: read.append(1) or whole(*its))
+    read, whole = [], clip_sources.read_checked
+    monkeypatch.setattr(clip_sources, "read_checked", lambda *its: read.append(1) or whole(*its))
     scored(model=str(model), csv=file)
     assert len(read) == len(ids)
 

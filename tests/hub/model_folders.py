@@ -10,8 +10,9 @@ TINY = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "channels": (8, 8), "kern
 
 def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
     """Write the folder of a tiny companion, or of another model with these labels, as if it had been trained."""
-    from hf_ser.evaluation import Predictions, report, score_split, versions, write_json
     from hf_ser.models import MelCNNConfig, MelCNNForAudioClassification, make_feature_extractor
+    from hf_ser.reporting import run_report
+    from hf_ser.scoring import Predictions, score_split, versions, write_json
 
     torch.manual_seed(seed)
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
@@ -48,8 +49,8 @@ def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
         "splits": splits,
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_draw", lambda *_: {})
-        report.write_run(folder, results, predictions)
+        patch.setattr(run_report, "_draw", lambda *_: {})
+        run_report.write_run(folder, results, predictions)
     write_json(folder / "training_history.json", [])
     (folder / "splits.csv").write_text(f"id,split\n{corpora[0]}/a,train\n")
     (folder / "figures").mkdir()

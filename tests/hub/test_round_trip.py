@@ -36,10 +36,10 @@ print(json.dumps(seen))
 @pytest.fixture(scope="module")
 def hybrid_dir(companions, sounds_dir, tmp_path_factory):
     from hf_ser.data import DataArguments, load_splits
-    from hf_ser.evaluation import report
     from hf_ser.hub import write_model_card
-    from hf_ser.hybrids.arguments import HybridArguments
     from hf_ser.hybrids.fitting import fit_hybrid
+    from hf_ser.hybrids.hybrid_arguments import HybridArguments
+    from hf_ser.reporting import run_report
 
     folder, data_args = (
         tmp_path_factory.mktemp("hybrids") / "stack",
@@ -47,7 +47,7 @@ def hybrid_dir(companions, sounds_dir, tmp_path_factory):
     )
     args = HybridArguments(str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "_draw", lambda *_: {})
+        patch.setattr(run_report, "_draw", lambda *_: {})
         write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
     return folder
 
@@ -58,7 +58,8 @@ def test_what_was_pushed_loads_by_the_printed_lines_in_a_fresh_process(
 ):
     from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
-    from hf_ser.evaluation import load_classifier, read_results
+    from hf_ser.inference import load_classifier
+    from hf_ser.scoring import read_results
 
     torch.manual_seed(0)
     fields = {name: value for name, value in tiny_config.items() if name != "model_type"}

@@ -10,10 +10,10 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments
 from hf_ser.data.seen import Marks
 from hf_ser.data.splits import SplitData
-from hf_ser.evaluation.predictions import PredictionsError
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import StackError, check_leaks, checked_by_name, open_bases, probabilities
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.places import name_and_place
+from hf_ser.scoring.predictions import PredictionsError
 
 LABELS = ("neutral", "happy", "sad")
 

@@ -24,16 +24,18 @@ from transformers import (
 
 from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import CheckpointError, load_classifier, predict_logits, softmax
+from hf_ser.evaluation import predict_logits
 from hf_ser.hybrids import columns
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import StackError, open_bases
 from hf_ser.hybrids.columns import SourceError, columns_of, open_source
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.metas import fit_mean
 from hf_ser.hybrids.model import assemble
+from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import AudioCNNConfig, Functionals, HybridConfig, HybridForAudioClassification
 from hf_ser.models.hybrid_sources import SourceSettings
+from hf_ser.scoring import softmax
 
 LABELS = {"id2label": dict(enumerate(EMOTIONS)), "label2id": {label: row for row, label in enumerate(EMOTIONS)}}
 EVERY = range(len(EMOTIONS))

@@ -5,11 +5,12 @@ import re
 import numpy as np
 import pytest
 
-from hf_ser.evaluation import Explanation, Predictions, report, score_split, versions, write_run
-from hf_ser.evaluation.results import SCHEMA_VERSION
 from hf_ser.hybrids import explanations
 from hf_ser.hybrids.explanations import Explained, explain, explain_columns
 from hf_ser.hybrids.metas import Fitted, fit_mean
+from hf_ser.reporting import Explanation, run_report, write_run
+from hf_ser.scoring import Predictions, score_split, versions
+from hf_ser.scoring.results import SCHEMA_VERSION
 
 CLASSES = ("sad", "happy", "calm")
 COLUMNS = [f"{base}.{label}" for base in ("cnn", "forest") for label in CLASSES]
@@ -182,7 +183,7 @@ def test_columns_are_drawn(tmp_path):
 
 
 def test_nothing_is_drawn_where_figures_are_left_out(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
     write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder: 1 / 0))
     assert "\n\n## Why\n\nBecause.\n\n## Figures\n" in (tmp_path / "report.md").read_text()
     write_run(tmp_path, *run)

@@ -20,23 +20,18 @@ from transformers import (
 
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import decoded, read_assignment
-from hf_ser.evaluation import (
-    CheckpointError,
-    EvaluateArguments,
-    evaluate,
-    load_classifier,
-    read_predictions,
-    read_results,
-    report,
-)
-from hf_ser.evaluation.results import ResultsError
+from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.hybrids import from_lightgbm, metas, model
-from hf_ser.hybrids.arguments import HybridArguments
 from hf_ser.hybrids.bases import StackError
 from hf_ser.hybrids.columns import SourceError
 from hf_ser.hybrids.fitting import fit_hybrid
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.model import HybridError
+from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_predictions, read_results
+from hf_ser.scoring.results import ResultsError
 
 BOOSTER = {"learning_rate": 0.1, "early_stopping_rounds": 5, "min_child_samples": 2, "num_leaves": 4}
 FOREST = {"kind": "random_forest", "n_estimators": 20, "min_samples_leaf": [1], "max_features": [0.2]}
@@ -55,7 +50,7 @@ CUTS = {"forest_on_functionals": {"duration_s": 0.3, "normalize": True}, "forest
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +91,7 @@ def fitted(fit, tmp_path_factory):
     class Folders(dict):
         def __missing__(self, name):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(report, "_draw", lambda *_: {})
+                patch.setattr(run_report, "_draw", lambda *_: {})
                 self[name] = fit(root / name, cut=CUTS.get(name), **FITS[name])
             return self[name]
 

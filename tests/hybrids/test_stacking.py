@@ -1,4 +1,4 @@
-"""Stacks of generated probabilities whose structure is known, through the evaluation stage to their folder."""
+"""Stacks of generated probabilities whose structure is known, through scoring and report to their folder."""
 
 import csv
 import logging
@@ -13,12 +13,13 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ser.data import Assignment, DataArguments, SplitData
 from hf_ser.data.splits import read_assignment, read_hashes
-from hf_ser.evaluation import read_predictions, read_results, report
 from hf_ser.hybrids import metas
-from hf_ser.hybrids.arguments import HybridArguments, threads
 from hf_ser.hybrids.bases import StackError
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_predictions, read_results
 
 LABELS = ("neutral", "happy", "sad", "angry")
 CLIPS = {"train": 160, "validation": 240, "test": 240}
@@ -62,7 +63,7 @@ def half_right(truth, knows, rng):
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """Data, and tables of three bases: a knows neutral and happy, b sad and angry, noise nothing."""
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     class World:
         data = make_data()

@@ -13,8 +13,8 @@ from transformers import set_seed
 from hf_ser.arguments import parse
 from hf_ser.data import DataArguments, PrepareArguments, load_rows, load_splits, prepare
 from hf_ser.evaluation import CrossValidationArguments, cross_validate
+from hf_ser.search.hyperparameter_search import SearchArguments, search
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
-from hf_ser.training.search import SearchArguments, search
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "finetune.py"
 STREAM = ["--streaming=true", "--eval_strategy=no", "--save_strategy=no", "--load_best_model_at_end=false"]

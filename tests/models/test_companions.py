@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, Wav2Vec2FeatureExtractor
 
-from hf_ser.evaluation.calibration import store_temperature
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.models import (
     COMPANIONS,
@@ -17,6 +16,7 @@ from hf_ser.models import (
     MelCNNConfig,
     make_feature_extractor,
 )
+from hf_ser.scoring.calibration import store_temperature
 
 OPTIONS = [
     ("mel_cnn", {"pooling": "attention", "head_norm": True}),

@@ -8,7 +8,7 @@ import pytest
 from transformers import Wav2Vec2FeatureExtractor
 
 from hf_ser.audio import load_audio
-from hf_ser.evaluation import CheckpointError, load_classifier
+from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.models import make_feature_extractor
 from hf_ser.models.preprocessing import Preprocessing, merged_labels, stored_preprocessing
 

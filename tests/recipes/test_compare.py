@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from hf_ser.arguments import parse
-from hf_ser.evaluation import Predictions, report, score_split, versions, write_run
-from hf_ser.evaluation.comparison import BEGIN, END
+from hf_ser.reporting import run_report, write_run
+from hf_ser.reporting.comparison import BEGIN, END
+from hf_ser.scoring import Predictions, score_split, versions
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "compare.py"
@@ -19,7 +20,7 @@ RECIPE = ROOT / "recipes" / "compare.py"
 @pytest.fixture
 def make(tmp_path, monkeypatch):
     """Write a run's folder, but for its figures, which take long."""
-    monkeypatch.setattr(report, "_draw", lambda *args: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *args: {})
 
     def write(name, protocol):
         clips = {

@@ -14,8 +14,10 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments
-from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, read_results, report
+from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_results
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "evaluate.py"
@@ -30,7 +32,7 @@ def recipe(load_recipe):
 @pytest.fixture
 def call(recipe, monkeypatch, capsys):
     """Run the recipe as from a command line; returns the exit code, stdout and stderr without progress bars."""
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     def run_it(*words):
         monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])

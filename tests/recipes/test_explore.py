@@ -10,9 +10,9 @@ from matplotlib import image
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import explore as module
-from hf_ser.evaluation.explore import explore
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting import exploration as module
+from hf_ser.reporting.exploration import explore
 
 NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender", "classes_by_corpus", "genders"]
 

@@ -10,10 +10,12 @@ import yaml
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.evaluation import load_classifier, read_predictions, read_results, report
 from hf_ser.hybrids import columns
-from hf_ser.hybrids.arguments import HybridArguments
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.inference import load_classifier
 from hf_ser.models import Functionals
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [
@@ -27,7 +29,7 @@ FOREST = ("--kind", "random_forest", "--n_estimators", 20, "--min_samples_leaf",
 @pytest.fixture
 def call(load_recipe, monkeypatch, capsys):
     """Run a recipe as from a command line; returns the exit code, stdout and the last line of stderr."""
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     def run_it(*words, name="fit_hybrid"):
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])

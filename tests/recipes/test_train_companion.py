@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from hf_ser.data import DataArguments
-from hf_ser.evaluation import EvaluateArguments, evaluate, load_classifier, read_predictions, read_results, report
+from hf_ser.evaluation import EvaluateArguments, evaluate
+from hf_ser.inference import load_classifier
 from hf_ser.models import CompanionModel
+from hf_ser.reporting import run_report
+from hf_ser.scoring import read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -34,7 +37,7 @@ def recipe(monkeypatch, load_recipe):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_published_model_trains_and_scores_as_saved(recipe, dataset_dir, tmp_path, monkeypatch, name):
-    monkeypatch.setattr(report, "_draw", lambda *_: {})
+    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
     config = yaml.safe_load((ROOT / f"recipes/configs/{name}.yaml").read_text())
     config["model_config"] |= SMALL[name] | {"duration_s": 0.5}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(config))

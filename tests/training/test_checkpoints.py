@@ -5,9 +5,9 @@ from transformers import BertConfig, Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav
 
 from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS
-from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.modeling import build_model
+from hf_ser.training.training_arguments import ModelArguments
 
 
 def _classifier(folder, encoder, labels=EMOTIONS):

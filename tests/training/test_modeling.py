@@ -6,8 +6,8 @@ from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS, LABEL2ID
 from hf_ser.models import takes_attention_mask
 from hf_ser.models.encoder_inputs import fewest_samples
-from hf_ser.training.arguments import ModelArguments
 from hf_ser.training.modeling import build_model
+from hf_ser.training.training_arguments import ModelArguments
 
 
 def test_from_scratch_has_the_labels_and_no_layerdrop(tiny_config):

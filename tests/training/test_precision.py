@@ -13,7 +13,14 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.models import hardware
 from hf_ser.models.hardware import Hardware, choose, cpu_limit, objection
-from hf_ser.training import ModelArguments, SerTrainingArguments, arguments, build_model, make_trainer, preflight
+from hf_ser.training import (
+    ModelArguments,
+    SerTrainingArguments,
+    build_model,
+    make_trainer,
+    preflight,
+    training_arguments,
+)
 
 AVX512 = frozenset({"avx2", "avx512f", "avx512_bf16"})
 CPU = Hardware("cpu", "this CPU", cpu_flags=frozenset({"avx2"}))
@@ -35,7 +42,7 @@ MODELS = {
 @pytest.fixture
 def on(monkeypatch):
     """Simulate hardware."""
-    return lambda machine: monkeypatch.setattr(arguments, "detect", lambda device=None: machine)
+    return lambda machine: monkeypatch.setattr(training_arguments, "detect", lambda device=None: machine)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import read_assignment, read_hashes
-from hf_ser.evaluation import read_results, score, softmax
 from hf_ser.labels import EMOTIONS
+from hf_ser.scoring import read_results, score, softmax
 from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,

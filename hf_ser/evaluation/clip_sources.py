@@ -1,0 +1,228 @@
+"""Where the clips to evaluate come from: a prepared dataset, a folder of recordings, or a CSV file."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+
+from hf_ser.audio import AudioError, load_audio
+from hf_ser.console import progress_bar
+from hf_ser.corpora import CORPORA
+from hf_ser.data.examination import Limits, ScanError, content_sha256, read_checked
+from hf_ser.data.prepare import is_synthetic
+from hf_ser.data.scan import Found, Quarantined, find_clips, scan
+from hf_ser.data.seen import Marks, marks_of_split
+from hf_ser.data.splits import DataArguments
+from hf_ser.data.workers import available_processors
+from hf_ser.errors import SerError
+from hf_ser.labels import EMOTIONS, merge_calm
+from hf_ser.models.windows import MIN_DURATION_S
+from hf_ser.scoring.predictions import CLIP_COLUMNS
+
+
+class SourceError(SerError):
+    """Clips that cannot be evaluated."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Clips to evaluate.
+
+    Args:
+        columns: those of `CLIP_COLUMNS`; label holds emotion names.
+        durations: seconds.
+        decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
+        notes: what a reader must know about them.
+        synthetic: corpora whose recordings are generated.
+        marks: by which they are recognised, whatever they are called; None for their ids alone.
+    """
+
+    columns: dict[str, list[Any]]
+    durations: list[float]
+    decode: Callable[[list[int]], list[np.ndarray]]
+    notes: tuple[str, ...] = ()
+    synthetic: tuple[str, ...] = ()
+    marks: Marks | None = None
+
+
+def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
+    """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids."""
+    return {name: list(split[name]) for name in CLIP_COLUMNS}
+
+
+def clips_of_split(split: datasets.Dataset) -> Clips:
+    """The clips of a prepared dataset's split."""
+    names = split.features["label"].names
+    columns = clip_columns(split)
+    columns["label"] = [names[label] for label in columns["label"]]
+    audio = split.select_columns(["audio"])
+    return Clips(
+        columns,
+        list(split["duration"]),
+        lambda numbers: [load_audio(row["audio"]) for row in audio.select(numbers)],
+        marks=marks_of_split(split),
+    )
+
+
+def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
+    """The recordings below a folder that are named by the conventions of any of the four corpora.
+
+    They pass the same checks as in preparation; what fails them is told in the notes.
+
+    Args:
+        folder: searched however nested.
+        args: channel and merge_calm.
+        packs: where the checked clips lie meanwhile; the caller cleans it up.
+
+    Raises:
+        SourceError: no recording whose name is known passes.
+    """
+    found = _find_any(folder)
+    result = scan(found, packs)
+    notes = [f"kept out, {item.reason}: {item.path} ({item.detail})" for item in result.quarantined]
+    clips = [clip for clip in result.clips if args.channel in (None, clip.utterance.channel)]
+    if not clips:
+        more = f"; {notes[0]}" if notes else ""
+        raise SourceError(f"--recordings {folder}: none of the recordings can be evaluated{more}.")
+
+    def decode(numbers: list[int]) -> list[np.ndarray]:
+        # The recordings themselves, not their 16-bit copies at 16 kHz: every door gives the same answer.
+        return [load_audio(clips[number].utterance.path) for number in numbers]
+
+    its = [clip.utterance for clip in clips]
+    columns: dict[str, list[Any]] = {
+        "id": [one.id for one in its],
+        "corpus": [one.corpus for one in its],
+        "speaker": [one.speaker for one in its],
+        "gender": [one.gender for one in its],
+        "intensity": [one.intensity for one in its],
+        "label": [_emotion(one.emotion, args) for one in its],
+    }
+    folders = {(one.corpus, one.path.parent) for one in its}
+    synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
+    marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
+    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)), marks)
+
+
+def _find_any(folder: Path) -> Found:
+    """Every recording below a folder under the first corpus whose names it follows."""
+    if not folder.is_dir():
+        raise SourceError(f"--recordings {folder}: no such folder; expected one with recordings.")
+    taken: dict[str, str] = {}  # path -> corpus
+    copies: list[Any] = []
+    refused: dict[str, Quarantined] = {}
+    for corpus in CORPORA.values():
+        try:
+            groups, bad, _ = find_clips(corpus, folder)
+        except ScanError as error:
+            raise SourceError(
+                f"--recordings {folder}: no recording is there; expected .wav or .flac files named as in one of "
+                f"{', '.join(CORPORA)}."
+            ) from error
+        for group in groups:
+            new = [utterance for utterance in group if str(utterance.path) not in taken]
+            taken |= {str(utterance.path): corpus.name for utterance in new}
+            copies += [new] if new else []
+        refused |= {item.path: item for item in bad}
+    unknown = [
+        Quarantined("", path, "name", f"follows the naming of none of {', '.join(CORPORA)}")
+        for path in refused
+        if path not in taken
+    ]
+    return Found(dict.fromkeys(("", *CORPORA), folder), copies, unknown, {})
+
+
+_NEEDED = ("path", "label")
+_OPTIONAL = ("id", "corpus", "speaker", "gender", "intensity")
+
+
+def clips_of_csv(path: Path, args: DataArguments) -> Clips:
+    """The recordings that a CSV file lists: columns path (relative to the file) and label, and any of id, corpus,
+    speaker, gender, intensity.
+
+    Without id, the path as written is the id; without speaker, every clip counts as a speaker of its own.
+
+    Raises:
+        SourceError: no such file, missing columns, or rows whose label is unknown or whose recording cannot be opened.
+    """
+    lines, rows = _read_csv(path)
+    if args.channel is not None:
+        raise SourceError(f"--csv {path} tells no channel; leave out --channel {args.channel}.")
+    short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
+    _refuse(path, "rows without path or label", short, "expected both in every row")
+    named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
+    unknown = [its for its, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
+    _refuse(path, "labels that are no emotions", unknown, f"expected {', '.join(EMOTIONS)}")
+    files = [path.parent / row["path"] for row in rows]
+    checked = _check_files(files)
+    unusable = [f"line {line}: {its}" for line, its in zip(lines, checked, strict=True) if isinstance(its, str)]
+    _refuse(path, "recordings that cannot be used", unusable, "expected audio files, relative to the CSV file")
+    usable = [its for its in checked if not isinstance(its, str)]
+    columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
+    columns["id"] = [its or row["path"] for its, row in zip(columns["id"], rows, strict=True)]
+    counts = Counter(columns["id"])
+    twice = [f"line {line}: {clip}" for line, clip in zip(lines, columns["id"], strict=True) if counts[clip] > 1]
+    _refuse(path, "ids that stand twice", twice, "expected every recording once")
+    speakers = columns["speaker"]
+    note = "no speakers are given for some clips: intervals take each of these for a speaker of its own"
+    notes = () if all(speakers) else (note,)
+    columns["corpus"] = [its or path.stem for its in columns["corpus"]]
+    columns["speaker"] = [its or clip for its, clip in zip(speakers, columns["id"], strict=True)]
+    intensities = [its or None for its in columns["intensity"]]
+    labels = [_emotion(row["label"], args) for row in rows]
+    generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
+    return Clips(
+        {**columns, "intensity": intensities, "label": labels},
+        [seconds for seconds, _ in usable],
+        lambda numbers: [load_audio(files[number]) for number in numbers],
+        notes,
+        tuple(sorted(set(columns["corpus"]))) if generated else (),
+        Marks(columns["id"], lambda: [sha256 for _, sha256 in usable], [str(file) for file in files]),
+    )
+
+
+def _read_csv(path: Path) -> tuple[list[int], list[dict[str, str]]]:
+    """Line numbers and rows."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            numbered = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceError(f"--csv {path}: {error}; expected a CSV file with the columns path and label.") from error
+    if not numbered or any(name not in header for name in _NEEDED):
+        raise SourceError(
+            f"--csv {path} has {len(numbered)} rows, columns {header}; expected rows with path and label."
+        )
+    return [line for line, _ in numbered], [row for _, row in numbered]
+
+
+def _check_files(files: Sequence[Path]) -> list[tuple[float, str] | str]:
+    """Seconds and SHA-256 of the samples of each file, or why it cannot be used, by the rules of the pipeline."""
+    limits = Limits(min_duration_s=MIN_DURATION_S)
+
+    def check(file: Path) -> tuple[float, str] | str:
+        try:
+            decoded, pcm = read_checked(file, limits)
+        except AudioError as error:
+            return str(error)
+        return len(decoded.samples) / decoded.sampling_rate, content_sha256(pcm)
+
+    with ThreadPoolExecutor(available_processors()) as pool:  # decoders release the interpreter's lock
+        return list(progress_bar(pool.map(check, files), desc="Checking clips", unit="clips", total=len(files)))
+
+
+def _emotion(emotion: str, args: DataArguments) -> str:
+    return merge_calm(emotion) if args.merge_calm else emotion
+
+
+def _refuse(path: Path, problem: str, bad: Sequence[str], expected: str) -> None:
+    if bad:
+        more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+        raise SourceError(f"--csv {path}: {len(bad)} {problem} ({'; '.join(bad[:5])}{more}); {expected}.")

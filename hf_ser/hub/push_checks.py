@@ -1,0 +1,341 @@
+"""What may leave a folder: which files go, and what none may hold: pickles, secrets, paths of this machine."""
+
+import hashlib
+import io
+import json
+import os
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+
+from hf_ser.data.prepare import SUMMARY
+from hf_ser.errors import SerError
+from hf_ser.inference import CheckpointError, label_names, load_classifier
+from hf_ser.scoring import read_results
+from hf_ser.scoring.results import RESULTS
+
+MODEL_FILES = (
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "model-?????-of-?????.safetensors",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "*.py",
+    "results.json",
+    "report.md",
+    "training_history.json",
+    "predictions_*.parquet",
+    "splits.csv",
+    "booster.txt",
+    "importances.csv",
+    "figures/*.png",
+    "figures/*.svg",
+)
+DATASET_FILES = ("README.md", "data/*.parquet", "counts.csv", "quarantine.csv", SUMMARY)
+SPACE_FILES = ("README.md", "app.py", "requirements.txt", "examples/*.flac", "hf_ser/*", "hf_ser/*/*", "hf_ser/*/*/*")
+PATTERNS = {"model": MODEL_FILES, "dataset": DATASET_FILES, "space": SPACE_FILES}
+
+_PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
+_SECRET_FILES = (".env", ".env.*", ".netrc", "_netrc", ".git-credentials", "id_rsa", "id_ed25519", "*.pem", "*.key")
+_SECRETS = {
+    "a Hugging Face token": rb"\bhf_[A-Za-z0-9]{30,}\b",
+    "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+    "an AWS key": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|aws_secret_access_key\s*[=:]\s*['\"]?[A-Za-z0-9/+]{40}",
+    "a GitHub token": rb"\b(?:gh[pousr]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{40,})",
+    "an API key": rb"\bsk-[A-Za-z0-9_-]{32,}|\bAIza[0-9A-Za-z_-]{35}\b",
+    "a Slack token": rb"\bxox[abprs]-[0-9A-Za-z-]{20,}",
+    "a password in an address": rb"\bhttps?://[^/\s:@\"']+:[^/\s@\"']+@",
+}
+# Folders that hold what is a person's own. Anything below them is taken for a path of somebody's machine.
+_ROOTS = "home|root|Users|tmp|mnt|media|scratch|workspace|content|data\\d*|work|private|var|opt|srv|nfs|kaggle"
+_LOCAL_PATH = re.compile(
+    rb"(?<![\w.:/~-])(?:/(?:"
+    + _ROOTS.encode()
+    + rb")/[\w.@+-][\w.@+/ -]*|~/[\w.][\w./-]*|[A-Za-z]:\\{1,2}[\w.-]+\\[^\s\"]*)"
+    rb"|\bfile://[^\s\"')]+"
+)
+_PICKLE_STEPS = 20
+_SCANNED_BYTES = 64 * 2**20  # larger files are weights or audio, of which the header is scanned
+
+
+class FolderError(SerError):
+    """A folder that must not be pushed."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One file of a push: where it will stand, and its content or the file that has it."""
+
+    path: str
+    source: Path | bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+    def read(self, limit: int | None = None) -> bytes:
+        """The content, or so many bytes of its beginning."""
+        if isinstance(self.source, bytes):
+            return self.source[:limit]
+        with open(self.source, "rb") as file:
+            return file.read(-1 if limit is None else limit)
+
+    def has(self, remote: str | None) -> bool:
+        """Whether the content has this hash: SHA-256, as the Hub keeps large files, or git's SHA-1 for others."""
+        if remote is None:
+            return False
+        if len(remote) == 40:
+            content = self.read()
+            blob = b"blob %d\0" % len(content) + content
+            return hashlib.sha1(blob, usedforsecurity=False).hexdigest() == remote
+        with io.BytesIO(self.source) if isinstance(self.source, bytes) else open(self.source, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == remote
+
+
+def find_kind(folder: Path) -> str:
+    """Whether a folder holds a model or a dataset.
+
+    Raises:
+        FolderError: there is no such folder, or it holds neither or both.
+    """
+    if not folder.is_dir():
+        raise FolderError(f"--folder {folder}: no such folder; expected one that a recipe wrote.")
+    found = [kind for kind, name in (("model", "config.json"), ("dataset", SUMMARY)) if (folder / name).is_file()]
+    if len(found) == 1:
+        return found[0]
+    got = "both a model and a dataset" if found else "neither a model (config.json) nor a prepared dataset"
+    if not found and (folder / RESULTS).is_file():
+        got = "results without a model (config.json), as baselines, evaluations and some stacks leave it"
+    raise FolderError(f"--folder {folder} holds {got}; expected the folder of one run of a recipe.")
+
+
+def goes(path: str, kind: str) -> bool:
+    """Whether a file of this place is part of what is pushed."""
+    return any(path.count("/") == pattern.count("/") and fnmatch(path, pattern) for pattern in PATTERNS[kind])
+
+
+def sort_files(folder: Path, kind: str) -> tuple[list[Outgoing], list[str]]:
+    """The files that go, and the places of those that stay (a whole folder is named once).
+
+    Raises:
+        FolderError: a pickle or a file of secrets lies in the folder, wherever, except in a Trainer's checkpoints.
+    """
+    files, left = [], set()
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder).as_posix()
+        top = place.partition("/")[0]
+        if top.startswith("checkpoint-"):  # the Trainer's own: optimizer states, which are pickles
+            left.add(f"{top}/")
+        elif not path.is_file():
+            continue
+        elif any(fnmatch(path.name, pattern) for pattern in _SECRET_FILES):
+            raise FolderError(f"{path} is where secrets lie; expected none in a folder to push. Move it away.")
+        elif path.suffix.lower() in _PICKLES or _is_pickle(path):
+            raise FolderError(
+                f"{path} is a pickle, which runs code when it is loaded; expected none in a folder to push. Remove "
+                "it: weights belong in model.safetensors."
+            )
+        elif goes(place, kind):
+            files.append(Outgoing(place, path))
+        else:
+            left.add(place if "/" not in place else f"{top}/")
+    return files, sorted(left)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file's bytes are a pickle, plain or in the archive that torch.save writes, whatever its name."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+        if head[:2] == b"PK" and zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                return any(name.endswith((".pkl", ".pickle")) for name in archive.namelist())
+        if len(head) < 2 or head[0] != 0x80 or not 2 <= head[1] <= 5:
+            return False
+        file.seek(0)
+        try:  # weights of safetensors may begin with the same two bytes, but go on otherwise
+            for number, _ in enumerate(pickletools.genops(file)):
+                if number == _PICKLE_STEPS:
+                    break
+        except ValueError:
+            return False
+        return True
+
+
+def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
+    """Make sure that a folder is a whole trained model with its results -> what stands in results.json.
+
+    Raises:
+        SerError: a file is missing, results.json breaks its schema or is of another kind of run, or weights are
+            missing or do not fit.
+    """
+    found = set(found)
+    results = read_results(folder)
+    if results["kind"] != "training" or not results["training"] or not results["splits"]:
+        raise FolderError(
+            f"{folder}/results.json is of kind {results['kind']} with {len(results['splits'])} scored splits; "
+            "expected that of a training with at least one. Push the folder that the training wrote."
+        )
+    for name in ("config.json", "preprocessor_config.json"):
+        if name not in found:
+            raise FolderError(f"{folder} holds no {name}; expected a whole model folder, as a recipe writes it.")
+    if not any(fnmatch(name, "model*.safetensors") for name in found):
+        raise FolderError(f"{folder} holds no model.safetensors; expected weights in it. Train the model again.")
+    try:
+        model, _ = load_classifier(str(folder))
+    except CheckpointError as error:
+        raise FolderError(str(error).replace("--model ", "--folder ")) from error
+    scored = {label for its in results["splits"].values() for label in its["labels"]}
+    strange = sorted(scored - set(label_names(model.config)))
+    if strange:
+        raise FolderError(
+            f"{folder}/results.json scores {', '.join(strange)}, which config.json does not name; expected the "
+            "results of this very model."
+        )
+    _check_code(folder, found)
+    return results
+
+
+def _check_code(folder: Path, found: set[str]) -> None:
+    """Make sure that the code which config.json names is there, and what that code imports from beside it."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    classes = [its["impl"] for its in (config.get("custom_pipelines") or {}).values() if its.get("impl")]
+    for value in (config.get("auto_map") or {}).values():
+        classes += [its for its in (value if isinstance(value, list) else [value]) if its]
+    named = {f"{name.rpartition('--')[2].partition('.')[0]}.py": "config.json" for name in classes}
+    for path in sorted(name for name in found if name.endswith(".py")):
+        code = (folder / path).read_text(encoding="utf-8")
+        named |= {f"{name}.py": path for name in re.findall(r"^\s*from \.(\w+) import", code, re.MULTILINE)}
+    for name, where in named.items():
+        if name not in found:
+            raise FolderError(f"{folder} holds no {name}, which {where} names; expected its code beside it.")
+
+
+def check_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Make sure that a prepared dataset is whole -> what preparation wrote about it, and the corpora that it holds.
+
+    The corpora are read from the clips themselves: what is written about them may be older or edited.
+
+    Raises:
+        FolderError: a file is missing or not the one that was written.
+    """
+    try:
+        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        written = dict(summary["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FolderError(f"{folder}/{SUMMARY} is missing or broken; expected one by recipes/prepare.py.") from error
+    sizes = {path.name: path.stat().st_size for path in (folder / "data").glob("*.parquet")}
+    odd = sorted(name for name in written.keys() | sizes.keys() if written.get(name) != sizes.get(name))
+    if odd or not written:
+        raise FolderError(
+            f"{folder}/data is not what was prepared ({', '.join(odd[:3]) or 'no file'} is missing, new or of another "
+            "size); expected the files as written. Run recipes/prepare.py again."
+        )
+    if not (folder / "README.md").is_file():
+        raise FolderError(f"{folder} holds no README.md; expected the card that recipes/prepare.py wrote.")
+    corpora: set[str] = set()
+    for name in written:
+        try:
+            corpora |= set(pq.read_table(folder / "data" / name, columns=["corpus"])["corpus"].to_pylist())
+        except (OSError, ValueError, KeyError) as error:
+            raise FolderError(
+                f"{folder}/data/{name} cannot be read ({error}); run recipes/prepare.py again."
+            ) from error
+    return summary, sorted(corpora)
+
+
+def without_audio(file: Outgoing) -> bytes:
+    """A prepared dataset's table without its audio, and with each clip's split under every protocol.
+
+    The file's name tells the splits: "ravdess.speaker_disjoint=train.random=test.parquet".
+    """
+    assert isinstance(file.source, Path)
+    schema = pq.read_schema(file.source)
+    names = [name for name in schema.names if name != "audio"]
+    table = pq.read_table(file.source, columns=names)
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b'{"info": {"features": {}}}'))
+    features["info"]["features"].pop("audio", None)
+    for protocol, split in re.findall(r"\.(\w+)=(train|validation|test)", file.path):
+        table = table.append_column(f"split_{protocol}", [[split] * len(table)])
+        features["info"]["features"][f"split_{protocol}"] = {"dtype": "string", "_type": "Value"}
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), buffer)
+    return buffer.getvalue()
+
+
+def check_contents(files: Sequence[Outgoing], own: Mapping[str, str] | None = None) -> None:
+    """Refuse files that hold secrets or paths of this machine.
+
+    Args:
+        files: that would go.
+        own: what else must not occur, such as the person's token: its name -> text. It is never printed.
+
+    Raises:
+        FolderError: one does; the message tells which file and what kind, and shows paths but no secret.
+    """
+    exact = {name: text.encode() for name, text in (own or {}).items() if text}
+    here = [str(Path.home()), str(Path.cwd())]
+    local = [text.encode() for text in here if text.count(os.sep) > 1]
+    for file in files:
+        for content in _scanned(file):
+            kinds = [kind for kind, pattern in _SECRETS.items() if re.search(pattern, content)]
+            kinds += [kind for kind, text in exact.items() if text in content]
+            if kinds:
+                raise FolderError(
+                    f"{file.path} holds {kinds[0]}; expected no secret in a file to push. Take it out, and revoke it "
+                    "if anybody else may have seen it."
+                )
+            shown = _local_path(content, local)
+            if shown:
+                raise FolderError(
+                    f"{file.path} holds the local path {shown}; expected none of this machine's paths in a file to "
+                    "push. Replace it by a name or a Hub id."
+                )
+
+
+def _local_path(content: bytes, local: Sequence[bytes]) -> str | None:
+    found = _LOCAL_PATH.search(content)
+    if found:
+        return found[0].decode(errors="replace")[:200]
+    return next((text.decode() for text in local if text in content), None)
+
+
+def _scanned(file: Outgoing) -> Iterator[bytes]:
+    """The parts of a file that are text: of weights the header, of tables the header and the columns of words."""
+    if file.path.endswith(".safetensors"):
+        yield _header(file)
+    elif file.path.endswith(".parquet"):
+        yield from _table_text(file)
+    elif file.path.endswith(".png"):
+        # Compressed pixels may look like anything, but words in its notes are as they are.
+        yield b"\n".join(re.findall(rb"(?:tEXt|iTXt)([ -~\0]{4,})", file.read(_SCANNED_BYTES)))
+    else:
+        yield file.read()
+
+
+def _header(file: Outgoing) -> bytes:
+    try:
+        with safe_open(str(file.source), "np") as weights:
+            return json.dumps(weights.metadata() or {}).encode()
+    except (SafetensorError, OSError) as error:
+        raise FolderError(f"{file.path} cannot be read as safetensors ({error}); train the model again.") from error
+
+
+def _table_text(file: Outgoing) -> Iterator[bytes]:
+    source = io.BytesIO(file.source) if isinstance(file.source, bytes) else str(file.source)
+    table = pq.ParquetFile(source)
+    yield b"\n".join(value for value in (table.schema_arrow.metadata or {}).values())
+    words = [field.name for field in table.schema_arrow if str(field.type) in ("string", "large_string")]
+    if words:
+        columns = table.read(columns=words)
+        for name in words:
+            yield "\n".join(str(value) for value in columns[name].to_pylist() if value).encode()

@@ -1,0 +1,15 @@
+"""What people read of runs and datasets: report.md, figures, comparisons of runs, exploration of a dataset."""
+
+from hf_ser.reporting.comparison import CompareArguments
+from hf_ser.reporting.comparison_report import compare_runs
+from hf_ser.reporting.exploration import explore
+from hf_ser.reporting.run_report import Explanation, summary, write_run
+
+__all__ = [
+    "CompareArguments",
+    "Explanation",
+    "compare_runs",
+    "explore",
+    "summary",
+    "write_run",
+]

@@ -1,0 +1,162 @@
+"""A comparison's files: tables, figures, and the results in the README."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_ser.errors import SerError
+from hf_ser.reporting.comparison import (
+    BEGIN,
+    CLUSTERED,
+    COMPARISON,
+    END,
+    CompareArguments,
+    ComparisonError,
+    Run,
+    distinct,
+    group,
+    load_runs,
+)
+from hf_ser.reporting.comparison_tables import (
+    SCORES,
+    Groups,
+    Table,
+    heading,
+    make_tables,
+    plain,
+    render_csv,
+    render_latex,
+    render_markdown,
+)
+from hf_ser.reporting.plots import ScoreRow, plot_confusions, plot_macro_roc, plot_scores, plot_training_curves
+from hf_ser.reporting.published_scores import read_published
+from hf_ser.scoring.results import write_text
+
+_FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
+_SIDE_BY_SIDE = 4  # confusion matrices in one figure
+
+
+def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
+    """Make the tables and write what the arguments ask for.
+
+    Returns:
+        The tables as Markdown, and the files and folders that were written.
+
+    Raises:
+        ResultsError, ComparisonError: runs that cannot be read or compared, or a README without its markers.
+    """
+    groups = group(load_runs(args.runs, args.names, args.protocol))
+    tables = make_tables(groups, read_published(Path(args.published)) if args.published else None)
+    text = render_markdown(tables)
+    written: list[Path] = []
+    readme = with_results(Path(args.readme), text) if args.readme else None  # refused before anything is written
+    if args.output_dir is not None:
+        written += write_comparison(Path(args.output_dir), groups, tables)
+    if args.readme and readme is not None:
+        write_text(Path(args.readme), readme)
+        written.append(Path(args.readme))
+    return text, written
+
+
+def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table]) -> list[Path]:
+    """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; figures of before are removed."""
+    figures = folder / "figures"
+    if (folder / COMPARISON).is_file():
+        for path in figures.glob("*.*"):
+            if path.name.startswith(_FIGURES) and path.suffix in (".png", ".svg"):
+                path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = draw_figures(groups, figures)
+    number_of_runs = sum(map(len, groups.values()))
+    text = f"# Comparison of {number_of_runs} runs\n\n## Tables\n\n{render_markdown(tables)}\n## Figures\n"
+    text += "".join(f"\n{plain(its)}:\n\n![{plain(its)}](figures/{name}.png)\n" for name, its in drawn.items())
+    contents = {"comparison.csv": render_csv(groups), "comparison.tex": render_latex(tables), COMPARISON: text}
+    for name, content in contents.items():
+        write_text(folder / name, content)
+    return [*(folder / name for name in contents), figures]
+
+
+def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
+    """Draw scores, ROC and confusion matrices of every group, and all training curves; file name -> caption."""
+    drawn: dict[str, str] = {}
+    for number_, (key, runs) in enumerate(groups.items(), 1):
+        slug = re.sub(r"[^a-z0-9]+", "_", key.protocol.lower()).strip("_")[:40]
+        slug += f"_{number_}" if sum(other.protocol == key.protocol for other in groups) > 1 else ""
+        title = heading(key)
+        rows = [_score_row(run) for run in runs]
+        plot_scores(rows, folder / f"scores_{slug}", title)
+        drawn[f"scores_{slug}"] = f"Scores, {title}; whiskers are 95 % intervals {CLUSTERED}"
+        drawn |= _draw_predictions(runs, folder, slug, title)
+    histories = _histories([run for runs in groups.values() for run in runs])
+    if histories:
+        plot_training_curves(histories, folder / "curves")
+        drawn["curves"] = "Training curves" + (", of all protocols" if len(groups) > 1 else "")
+    return drawn
+
+
+def _score_row(run: Run) -> ScoreRow:
+    values = {word: (run.scores[score], *run.interval(score)) for score, word in SCORES.items()}
+    return ScoreRow(
+        run.shown, {word: (its, low, high) for word, (its, low, high) in values.items() if its is not None}
+    )
+
+
+def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) -> dict[str, str]:
+    drawn, curves = {}, {}
+    for run in runs:
+        try:
+            curves[run.shown] = run.pooled()
+        except SerError:
+            continue  # the table of differences says why
+    if curves:
+        plot_macro_roc(curves, runs[0].labels, folder / f"macro_roc_{slug}")
+        missing = ", ".join(run.shown for run in runs if run.shown not in curves)
+        drawn[f"macro_roc_{slug}"] = f"ROC, mean over the classes, {title}" + (f" (not {missing})" if missing else "")
+    scored = [run for run in runs if run.scored]
+    for start in range(0, len(scored), _SIDE_BY_SIDE):
+        name = f"confusions_{slug}" + (f"_part_{start // _SIDE_BY_SIDE + 1}" if len(scored) > _SIDE_BY_SIDE else "")
+        matrices = {run.shown: _confusion(run) for run in scored[start : start + _SIDE_BY_SIDE]}
+        plot_confusions(matrices, runs[0].labels, folder / name, True)
+        drawn[name] = f"Confusion, shares of the true class, {title}"
+    return drawn
+
+
+def _confusion(run: Run) -> Any:
+    """Counts (true, predicted), classes in the order of the run's `labels`."""
+    assert run.scored is not None
+    order = [run.scored["labels"].index(label) for label in run.labels]
+    return np.asarray(run.scored["confusion"])[np.ix_(order, order)].tolist()
+
+
+def _histories(runs: Sequence[Run]) -> dict[str, Any]:
+    trained = [run for run in runs if (run.folder / "training_history.json").is_file()]
+    histories = {}
+    for run in distinct(trained):
+        path = run.folder / "training_history.json"
+        try:
+            histories[run.shown] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ComparisonError(f"{path} is no JSON ({error}); expected the Trainer's log history.") from error
+    return histories
+
+
+def with_results(path: Path, text: str) -> str:
+    """The file's text with the tables between its markers.
+
+    Raises:
+        ComparisonError: a marker is missing, stands twice, or the end stands first.
+    """
+    before = path.read_bytes().decode("utf-8")
+    starts, ends = (
+        [its.start() for its in re.finditer(f"^{marker}[ \t]*\r?$", before, re.MULTILINE)] for marker in (BEGIN, END)
+    )
+    if len(starts) != 1 or len(ends) != 1 or starts > ends:
+        raise ComparisonError(
+            f"{path} has {BEGIN} on {len(starts)} lines and {END} on {len(ends)}; expected each once, on a line of "
+            "its own, the first above the second."
+        )
+    return f"{before[: starts[0]]}{BEGIN}\n\n{text}\n{before[ends[0] :]}"

@@ -1,0 +1,137 @@
+"""A first look at a prepared dataset: what its clips sound like on paper, and how many there are of what."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.data import DataArguments, SplitData
+from hf_ser.reporting.plots import (
+    plot_class_distribution,
+    plot_clip,
+    plot_emotions,
+    plot_gender_distribution,
+)
+
+REPORT = "explore.md"
+_UNKNOWN = "unknown"
+
+
+def explore(dataset: SplitData, data_args: DataArguments, output_dir: Path) -> list[Path]:
+    """Draw a dataset's clips and counts and write explore.md, which lists the figures.
+
+    Args:
+        dataset: what `load_splits` gave; the clips drawn are training clips.
+        data_args: what it was asked for; its trim_db, normalize and duration_s hold for the clips drawn too.
+        output_dir: folder to write to; made where it is missing.
+
+    Returns:
+        The PNG files (an SVG file stands beside each), then explore.md.
+    """
+    data_args.refuse_streaming("the exploration")
+    captions = _draw_clips(dataset, data_args, output_dir) | _draw_counts(dataset, output_dir)
+    figures = [output_dir / f"{name}.png" for name in captions]
+    report = output_dir / REPORT
+    report.write_text(_report(dataset, data_args, captions), encoding="utf-8", newline="\n")
+    return [*figures, report]
+
+
+def _draw_clips(dataset: SplitData, data_args: DataArguments, folder: Path) -> dict[str, str]:
+    """Draw one clip, and one of each emotion; return the captions by figure."""
+    train = dataset.splits["train"]
+    chosen = _choose(_columns(train, "label", "corpus", "speaker", "text"), len(dataset.labels))
+    clips = {label: train[index] for label, index in chosen.items()}
+    waveforms = {dataset.labels[label]: data_args.steps(load_audio(clip["audio"])) for label, clip in clips.items()}
+    emotion, first = next(iter(waveforms.items()))
+    clip = next(iter(clips.values()))
+    title = f"{clip['id']} ({emotion})"
+    plot_clip(first, SAMPLING_RATE, folder / "clip", title)
+    plot_emotions(waveforms, SAMPLING_RATE, folder / "emotions")
+
+    speakers = list(dict.fromkeys(str(clip["speaker"]) for clip in clips.values()))
+    who = f"speaker {speakers[0]}" if len(speakers) == 1 else f"{len(speakers)} speakers ({', '.join(speakers)})"
+    emotions = "1 emotion" if len(clips) == 1 else f"{len(clips)} emotions"
+    return {
+        "clip": f"Waveform and log-mel spectrogram of the training clip {title}, {first.size / SAMPLING_RATE:.2f} s.",
+        "emotions": f"Log-mel spectrograms of {emotions} by {who}, on one scale of time and one of power.",
+    }
+
+
+def _choose(columns: Mapping[str, Sequence[Any]], num_labels: int) -> dict[int, int]:
+    """Choose a clip of each emotion, of one speaker and one text as far as possible.
+
+    Returns:
+        Positions in the columns by class id; emotions without clips are left out.
+    """
+    clips = [(label, (corpus, who), text) for label, corpus, who, text in zip(*columns.values(), strict=True)]
+    speaker = _richest([(label, who) for label, who, _ in clips])
+    text = _richest([(label, said) for label, who, said in clips if who == speaker])
+    best: dict[int, tuple[bool, bool, int]] = {}
+    for index, (label, who, said) in enumerate(clips):
+        preference = (who != speaker, said != text, index)
+        best[label] = min(best.get(label, preference), preference)
+    return {label: best[label][2] for label in range(num_labels) if label in best}
+
+
+def _richest(pairs: Sequence[tuple[int, Any]]) -> Any:
+    """Of pairs (class id, key), the key with the most classes; of equals the first."""
+    classes: dict[Any, set[int]] = defaultdict(set)
+    for label, key in pairs:
+        classes[key].add(label)
+    return max(classes, key=lambda key: len(classes[key]))
+
+
+def _draw_counts(dataset: SplitData, folder: Path) -> dict[str, str]:
+    """Draw the numbers of clips and speakers; return the captions by figure."""
+    parts = {split: _columns(part, "label", "corpus", "speaker", "gender") for split, part in dataset.splits.items()}
+    split = [name for name, part in parts.items() for _ in part["label"]]
+    whole = {name: [value for part in parts.values() for value in part[name]] for name in parts["train"]}
+    emotions = [dataset.labels[label] for label in whole["label"]]
+    genders = [gender or _UNKNOWN for gender in whole["gender"]]
+
+    def draw(by: str, groups: Sequence[str], order: Sequence[str]) -> str:
+        counts = {group: Counter(e for g, e in zip(groups, emotions, strict=True) if g == group) for group in order}
+        name = "classes" if by == "all" else f"classes_by_{by}"
+        plot_class_distribution(counts, dataset.labels, folder / name, by)
+        return name
+
+    used = [name for name, part in parts.items() if part["label"]]
+    captions = {
+        draw("all", ["all"] * len(emotions), ["all"]): f"Clips per emotion, {len(emotions)} in all.",
+        draw("split", split, used): f"Clips per emotion and split, as the protocol {dataset.protocol} assigns them.",
+        draw("gender", genders, sorted(set(genders))): "Clips per emotion and the speaker's gender.",
+        draw("corpus", whole["corpus"], sorted(set(whole["corpus"]))): "Clips per emotion and corpus.",
+    }
+    clips = Counter(zip(whole["corpus"], genders, strict=True))
+    speakers = set(zip(whole["corpus"], genders, whole["speaker"], strict=True))
+    plot_gender_distribution(
+        _nested(clips), _nested(Counter((corpus, gender) for corpus, gender, _ in speakers)), folder / "genders"
+    )
+    captions["genders"] = f"Clips and speakers ({len(speakers)} in all) of each corpus by gender."
+    return captions
+
+
+def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """Corpus -> gender -> number, in alphabetical order."""
+    nested: dict[str, dict[str, int]] = defaultdict(dict)
+    for (corpus, gender), number in sorted(counts.items()):
+        nested[corpus][gender] = number
+    return nested
+
+
+def _columns(part: datasets.Dataset, *names: str) -> dict[str, list[Any]]:
+    """Metadata columns by name; one that a dataset of other origin lacks is filled with None."""
+    return {name: list(part[name]) if name in part.column_names else [None] * len(part) for name in names}
+
+
+def _report(dataset: SplitData, data_args: DataArguments, captions: Mapping[str, str]) -> str:
+    name = Path(str(data_args.dataset)).name
+    lines = [f"# {name}, configuration {data_args.configuration}", ""]
+    if dataset.synthetic:
+        lines += [f"The recordings of {', '.join(dataset.synthetic)} are synthetic: nobody is heard in them.", ""]
+    for figure, caption in captions.items():
+        lines += [f"![{caption}]({figure}.png)", "", caption, ""]
+    return "\n".join(lines)

@@ -1,0 +1,112 @@
+"""Receiver operating characteristics, each class against all others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from sklearn.metrics import auc, roc_curve
+
+from hf_ser.reporting.plots.style import legend, line, new_figure, note, save, style, wrapped
+
+Curve = tuple[np.ndarray, np.ndarray]  # false and true positive rates, from (0, 0) to (1, 1)
+
+
+@style()
+def plot_roc(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
+    """Draw the curve of each class against all others, and their micro average.
+
+    A class without clips (or with all of them) has no curve; the legend says so. The micro average counts every pair
+    of clip and class, as `roc_auc_micro` does.
+
+    Args:
+        truth: true class ids (clips,).
+        probabilities: (clips, classes).
+        labels: class names.
+        path: file to write, without suffix.
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    curves = class_curves(truth, probabilities)
+    figure = new_figure(8.5, 5.2)
+    axes = figure.subplots()
+    handles, names = [], []
+    for index, label in enumerate(labels):
+        if index in curves:
+            handles += axes.plot(*curves[index], **line(index), markevery=(0.02 * index, 0.2))
+            names.append(f"{label} (AUC {auc(*curves[index]):.3f})")
+        else:
+            handles.append(Line2D([], [], linestyle=""))
+            names.append(f"{label} ({'no clips' if not (truth == index).any() else 'no other class'})")
+    if curves:
+        hits = truth[:, None] == np.arange(len(labels))
+        false, true, _ = roc_curve(hits.ravel(), probabilities.ravel(), drop_intermediate=False)
+        handles[:0] = axes.plot(false, true, color="black", linewidth=3, alpha=0.8, zorder=3)
+        names.insert(0, f"micro average (AUC {auc(false, true):.3f})")
+    _finish(axes, bool(curves))
+    axes.set_title("ROC, each class against the others")
+    legend(figure, handles, [wrapped(name, 32) for name in names], loc="outside right center", handlelength=4)
+    save(figure, path)
+
+
+@style()
+def plot_macro_roc(models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], path: Path) -> None:
+    """Draw the macro average curves of several models.
+
+    A macro average is the mean of the curves of all classes that have clips; the area under it is the mean of theirs.
+
+    Args:
+        models: true class ids (clips,) and probabilities (clips, classes) by model name.
+        labels: class names; those that a model's clips lack are named in its entry of the legend.
+        path: file to write, without suffix.
+    """
+    figure = new_figure(8.5, 5.2)
+    axes = figure.subplots()
+    handles, names = [], []
+    for index, (name, (truth, probabilities)) in enumerate(models.items()):
+        curves = class_curves(np.asarray(truth), np.asarray(probabilities))
+        missing = ", ".join(label for position, label in enumerate(labels) if position not in curves)
+        without = f", without {missing}" if missing else ""
+        if curves:
+            mean = average_curve(list(curves.values()))
+            handles += axes.plot(*mean, **line(index), markevery=(0.02 * (index % 5), 0.15))
+            names.append(f"{name} (AUC {auc(*mean):.3f}{without})")
+        else:
+            handles.append(Line2D([], [], linestyle=""))
+            names.append(f"{name} (clips of one class only)")
+    _finish(axes, bool(axes.lines))
+    axes.set_title("ROC, mean over the classes")
+    legend(figure, handles, [wrapped(name, 32) for name in names], loc="outside right center", handlelength=4)
+    save(figure, path)
+
+
+def class_curves(truth: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve]:
+    """ROC by class id, for the classes that some clips (clips,) have and others do not."""
+    curves = {}
+    for index in range(probabilities.shape[1]):
+        hits = truth == index
+        if hits.any() and not hits.all():
+            false, true, _ = roc_curve(hits, probabilities[:, index], drop_intermediate=False)
+            curves[index] = (false, true)
+    return curves
+
+
+def average_curve(curves: Sequence[Curve]) -> Curve:
+    """Mean true positive rate at each false positive rate.
+
+    Both ends of each vertical step are averaged: with one end only, as interpolation gives it, the area under the
+    mean curve would exceed the mean area.
+    """
+    grid = np.unique(np.concatenate([false for false, _ in curves]))
+    upper = np.mean([np.interp(grid, false, true) for false, true in curves], axis=0)
+    lower = np.mean([np.interp(-grid, -false[::-1], true[::-1]) for false, true in curves], axis=0)
+    return np.repeat(grid, 2), np.column_stack([lower, upper]).ravel()
+
+
+def _finish(axes: Axes, drawn: bool) -> None:
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.set_aspect("equal")
+    axes.grid(alpha=0.3)
+    if not drawn:
+        note(axes, "needs clips of two classes")

@@ -1,0 +1,300 @@
+"""A run's report.md and figures, made from results.json and the predictions, and the run's folder put together."""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from hf_ser.reporting.plots import (
+    plot_confusions,
+    plot_embeddings,
+    plot_matrix,
+    plot_reliability,
+    plot_roc,
+    plot_training_curves,
+    project,
+)
+from hf_ser.scoring.predictions import Predictions, write_predictions
+from hf_ser.scoring.results import RESULTS, write_results
+
+REPORT = "report.md"
+_MAIN = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
+_MORE = {
+    "roc_auc_micro": "ROC AUC, micro",
+    "roc_auc_macro": "ROC AUC, macro",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+}
+_GROUPINGS = {
+    "corpus": "By corpus",
+    "gender": "By gender within corpus",
+    "intensity": "By intensity within corpus",
+    "speaker": "By speaker",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model tells of its own decisions, for its report.
+
+    Args:
+        text: sections in Markdown, headings from level 2 on.
+        draw: folder for figures -> name of every figure that it drew there: caption.
+    """
+
+    text: str
+    draw: Callable[[Path], dict[str, str]]
+
+
+def write_run(
+    folder: Path,
+    results: dict[str, Any],
+    predictions: Mapping[str, Sequence[Predictions]],
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    embeddings: Mapping[str, np.ndarray] | None = None,
+    explanation: Explanation | None = None,
+) -> None:
+    """Write predictions, figures, report.md and, last of all, results.json, which marks the run as finished.
+
+    Args:
+        folder: the run's folder.
+        results: what goes into results.json; `splits` names the predictions files.
+        predictions: split -> predictions, one per seed, in the order of the split's files.
+        history: the Trainer's log history, for the training curves.
+        embeddings: split -> (clips, dim) of its first predictions, for a projection.
+        explanation: what report.md says of how the model decides.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)  # until all is written anew, the folder holds no finished run
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    for split, runs in predictions.items():
+        for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
+            write_predictions(folder / name, run)
+    figures = _draw(folder / "figures", results, predictions, history, explanation, embeddings or {})
+    text = explanation.text if explanation else ""
+    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8", newline="\n")
+    write_results(folder, results)
+
+
+def _draw(
+    folder: Path,
+    results: Mapping[str, Any],
+    predictions: Mapping[str, Sequence[Predictions]],
+    history: Sequence[Mapping[str, Any]],
+    explanation: Explanation | None,
+    embeddings: Mapping[str, np.ndarray],
+) -> dict[str, str]:
+    """Draw the figures; name -> caption."""
+    figures: dict[str, str] = {}
+    if history:
+        plot_training_curves({"": history}, folder / "training_curves")
+        figures["training_curves"] = "Training and validation loss and validation scores"
+    if results.get("matrix"):
+        matrix = results["matrix"]
+        plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", "UAR across corpora")
+        figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
+    for split, scored in results["splits"].items():
+        labels, runs = scored["labels"], predictions[split]
+        truth = np.concatenate([run.truth for run in runs])
+        probabilities = np.concatenate([run.probabilities for run in runs])
+        confusion = {f"{split}, {scored['clips']} clips": scored["confusion"]}
+        plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
+        plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
+        plot_roc(truth, probabilities, labels, folder / f"roc_{split}")
+        plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
+        figures |= {
+            f"confusion_{split}": f"Confusion on {split}, shares of the true class",
+            f"confusion_counts_{split}": f"Confusion on {split}, clips",
+            f"roc_{split}": f"One-vs-rest ROC curves on {split}",
+            f"reliability_{split}": f"Reliability on {split}",
+        }
+        if split in embeddings:
+            points = project(embeddings[split])
+            plot_embeddings(
+                points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
+            )
+            figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"
+    return figures | (explanation.draw(folder) if explanation else {})
+
+
+def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
+    temperature = calibration["temperature"]
+    if temperature is None:
+        return {"as the model gives them": calibration["after"]}
+    return {"before": calibration["before"], f"after, T = {temperature:.2f}": calibration["after"]}
+
+
+def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
+    """The report as Markdown; every number in it stands in `results`, but for those of the explanation's text."""
+    parts = [f"# {results['name']}", *_synthetic(results), markdown(("", ""), _facts(results))]
+    parts += [f"- {note}" for note in results["protocol"]["notes"]]
+    for split, scored in results["splits"].items():
+        parts += _split_section(split, scored, results["seeds"])
+    if results.get("runs"):
+        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *_MAIN.values()), _runs(results))]
+    if results.get("over_folds"):
+        over = results["over_folds"]
+        row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in _MAIN]
+        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(_MAIN.values()), [row])]
+    if results.get("matrix"):
+        parts += _matrix_section(results["matrix"])
+    if explanation:
+        parts.append(explanation.strip())
+    parts.append("## Figures")
+    parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
+    parts.append("## Versions\n\n" + ", ".join(f"{name} {its}" for name, its in results["versions"].items()))
+    return "\n\n".join(parts) + "\n"
+
+
+def _synthetic(results: Mapping[str, Any]) -> list[str]:
+    if not results["dataset"]["synthetic"]:
+        return []
+    return ["**Synthetic recordings: these scores say nothing about real speech.**"]
+
+
+def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    dataset, protocol = results["dataset"], results["protocol"]
+    parameters = results["parameters"]
+    facts = [
+        ("model", results["model_type"] + (f", {parameters:,} parameters" if parameters else "")),
+        (
+            "dataset",
+            dataset["name"] + (f", configuration {dataset['configuration']}" if dataset["configuration"] else ""),
+        ),
+    ]
+    if dataset["train_clips"]:
+        facts.append(("trained on", f"{dataset['train_clips']} clips of {dataset['train_speakers']} speakers"))
+    fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
+    fold += f", {protocol['folds']} folds" if protocol["folds"] else ""
+    digest = f", assignment hash {protocol['hash'][:16]}" if protocol["hash"] else ""
+    facts.append(("protocol", protocol["name"] + fold + digest))
+    facts.append(("seeds", ", ".join(map(str, results["seeds"])) or "unknown"))
+    kept = {key: value for key, value in results["preprocessing"].items() if value not in (None, False)}
+    facts.append(("preprocessing", ", ".join(f"{key} {value}" for key, value in kept.items()) or "none"))
+    return facts
+
+
+def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
+    clustered, plain = scored["intervals"]
+    several = scored["std"] is not None
+    parts = [f"## Scores on {split}", f"{scored['clips']} clips of {scored['speakers']} speakers."]
+    if several:
+        parts[-1] += f" Means over {len(seeds)} seeds, with their standard deviation."
+    if scored["left_out"]:
+        left = ", ".join(f"{count} {label}" for label, count in scored["left_out"].items())
+        parts[-1] += f" Left out, because train and test do not share the class: {left}."
+    if scored.get("precision"):  # earlier versions did not tell
+        parts[-1] += f" Computed in {scored['precision']}."
+    if scored["absent"]:
+        parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
+    header = ("score", "value", *(("over seeds",) if several else ()), "95 %, clustered on speakers", "95 %, plain")
+    rows = []
+    for key, name in (_MAIN | _MORE).items():
+        spread = (f"± {number(scored['std'][key])}",) if several else ()
+        rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
+    chance = scored["chance"]["accuracy_of_the_largest_class"]
+    parts += [markdown(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
+    columns = ("precision", "recall", "f1", "roc_auc")
+    classes = [
+        (label, its["support"], *(number(its[column]) for column in columns))
+        for label, its in scored["per_class"].items()
+    ]
+    parts += ["### By class", markdown(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
+    for grouping, title in _GROUPINGS.items():
+        parts += _group_section(title, scored["groups"][grouping])
+    return parts + _calibration_section(scored["calibration"])
+
+
+def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
+    if not grouping["groups"]:
+        return []
+    rows = [
+        (name, its["clips"], its["speakers"], *(number(its["scores"][key]) for key in _MAIN), bounds(its["interval"]))
+        for name, its in grouping["groups"].items()
+    ]
+    parts = [f"### {title}", markdown(("group", "clips", "speakers", *_MAIN.values(), "UAR, 95 %"), rows)]
+    if grouping["best"]:
+        parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
+    return parts
+
+
+def _calibration_section(calibration: Mapping[str, Any]) -> list[str]:
+    temperature = calibration["temperature"]
+    if temperature is None:
+        return ["### Calibration", f"Expected calibration error {number(calibration['after']['ece'])}."]
+    return [
+        "### Calibration",
+        f"Expected calibration error {number(calibration['before']['ece'])} before and "
+        f"{number(calibration['after']['ece'])} after dividing the logits by the temperature {temperature:.3f}, "
+        "which was fitted on validation and is part of the model.",
+    ]
+
+
+def _runs(results: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (
+            run["fold"] or "-",
+            run["fold_name"] or "-",
+            run["seed"],
+            run["clips"],
+            *(number(run["test"][key]) for key in _MAIN),
+        )
+        for run in results["runs"]
+    ]
+
+
+def _matrix_section(matrix: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (train, *(f"{number(uar)} ({count} clips, {size} classes)" for uar, count, size in zip(*columns, strict=True)))
+        for train, *columns in zip(matrix["train"], matrix["uar"], matrix["clips"], matrix["classes"], strict=True)
+    ]
+    return [
+        "## Across corpora",
+        "UAR over the classes that both sides share; on the diagonal, speakers who were not heard in training.",
+        markdown(("trained on", *matrix["test"]), rows),
+    ]
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table; cells stay as they are."""
+    return tabulate([tuple(map(str, row)) for row in rows], header, tablefmt="github", disable_numparse=True)
+
+
+def number(value: float | None) -> str:
+    """A score with three digits; a dash where it is undefined."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def bounds(interval: Sequence[float | None] | None) -> str:
+    """An interval, or a dash where there is none."""
+    if interval is None or interval[0] is None:
+        return "-"
+    return f"{number(interval[0])} to {number(interval[1])}"
+
+
+def brackets(interval: Sequence[float | None] | None) -> str:
+    """An interval to stand behind its score, or nothing where there is none."""
+    if interval is None or interval[0] is None:
+        return ""
+    return f" [{number(interval[0])}, {number(interval[1])}]"
+
+
+def summary(results: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    lines = []
+    if results["dataset"]["synthetic"]:
+        lines.append("Synthetic recordings: these scores say nothing about real speech.")
+    for split, scored in results["splits"].items():
+        values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
+        lines.append(
+            f"{split}: {scored['clips']} clips of {scored['speakers']} speakers, accuracy {values['accuracy']:.3f}, "
+            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{interval} "
+            f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"
+        )
+    return "\n".join(lines)

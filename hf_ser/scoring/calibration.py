@@ -1,0 +1,100 @@
+"""Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks"), fitted on validation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from torch import nn
+from transformers import PreTrainedModel
+
+from hf_ser.errors import SerError
+from hf_ser.metrics.speech_emotion import confidence_bins
+from hf_ser.models import HybridForAudioClassification
+from hf_ser.scoring.predictions import softmax
+
+_BOUNDS = (0.05, 20.0)
+_TINY = 1e-300  # keeps the logarithm of a probability that came out as 0 finite
+
+
+class CalibrationError(SerError):
+    """A model that no temperature can be stored in."""
+
+
+def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """The temperature that gives validation clips the largest likelihood; above 1 it makes a model less sure.
+
+    Args:
+        probabilities: (clips, classes) before calibration.
+        truth: true class ids (clips,).
+    """
+    logits = np.log(np.maximum(probabilities, _TINY))
+
+    def loss(log_temperature: float) -> float:
+        scaled = softmax(logits / np.exp(log_temperature))
+        return -float(np.log(np.maximum(scaled[np.arange(len(truth)), truth], _TINY)).mean())
+
+    found = minimize_scalar(loss, bounds=np.log(_BOUNDS), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
+
+
+def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities of logits divided by the temperature; `1 / temperature` undoes it."""
+    return softmax(np.log(np.maximum(probabilities, _TINY)) / temperature)
+
+
+def store_temperature(model: PreTrainedModel, temperature: float) -> None:
+    """Divide a classifier's logits by the temperature for good and note it in its config: `calibration_temperature`.
+
+    The last layer is linear, so that its weight and bias are divided: the model stays native, and every way of calling
+    it (the stock pipeline too) is calibrated. A hybrid divides by what its config notes.
+
+    Raises:
+        CalibrationError: the model is no hybrid and has no linear layer named classifier.
+    """
+    if isinstance(model, HybridForAudioClassification):
+        model.config.calibration_temperature = stored_temperature(model.config) * temperature
+        return
+    head = getattr(model, "classifier", None)
+    if not isinstance(head, nn.Linear):
+        raise CalibrationError(
+            f"{type(model).__name__} ends in {type(head).__name__}; expected a linear layer named classifier. "
+            "Pass --calibrate false."
+        )
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.div_(temperature)
+    model.config.calibration_temperature = stored_temperature(model.config) * temperature
+
+
+def stored_temperature(config: Any) -> float:
+    """The temperature that a model was calibrated by; 1 where it was not."""
+    return float(getattr(config, "calibration_temperature", None) or 1.0)
+
+
+def reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """What a reliability diagram shows: mean confidence, accuracy and clips per bin that has clips, and the ECE."""
+    clips, confidence, accuracy = confidence_bins(probabilities, truth == probabilities.argmax(axis=1))
+    filled = clips > 0
+    return {
+        "confidence": confidence[filled].tolist(),
+        "accuracy": accuracy[filled].tolist(),
+        "clips": clips[filled].astype(int).tolist(),
+        "ece": float((clips * np.abs(accuracy - confidence)).sum() / clips.sum()),
+    }
+
+
+def describe_calibration(probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> dict[str, Any]:
+    """Reliability before and after calibration.
+
+    Args:
+        probabilities: (clips, classes) of the calibrated model.
+        truth: true class ids (clips,).
+        temperature: what the model was calibrated by; 1 where it was not, and then both are the same.
+    """
+    before = probabilities if temperature == 1 else apply_temperature(probabilities, 1 / temperature)
+    return {
+        "temperature": temperature,
+        "before": reliability(before, truth),
+        "after": reliability(probabilities, truth),
+    }

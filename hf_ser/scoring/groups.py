@@ -1,0 +1,56 @@
+"""Scores of the groups that a mean hides: corpora, genders within a corpus, speakers, intensities."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_ser.scoring.intervals import intervals, point_scores
+from hf_ser.scoring.predictions import Predictions
+
+# Grouping -> name of a clip's group from its corpus, gender, speaker and intensity; None leaves the clip out.
+GROUPINGS: dict[str, Callable[[str, str, str, str | None], str | None]] = {
+    "corpus": lambda corpus, gender, speaker, intensity: corpus,
+    "gender": lambda corpus, gender, speaker, intensity: f"{corpus}/{gender}" if gender else None,
+    "speaker": lambda corpus, gender, speaker, intensity: speaker or None,
+    "intensity": lambda corpus, gender, speaker, intensity: f"{corpus}/{intensity}" if intensity else None,
+}
+
+
+def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
+    """Score every group of every grouping.
+
+    Args:
+        predictions: one per seed; a group's clips are pooled over them.
+
+    Returns:
+        Grouping -> `{"groups": {name: {"clips", "speakers", "scores", "interval"}}, "best", "worst"}`. Clips are
+        counted once however many the seeds; the interval is UAR's, clustered on speakers, and None for one speaker.
+        Best and worst go by UAR, and are None where there are fewer than two groups.
+    """
+    return {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
+
+
+def _grouping(predictions: Sequence[Predictions], naming: Callable[..., str | None]) -> dict[str, Any]:
+    columns = ("corpus", "gender", "speaker", "intensity", "id")
+    corpora, genders, speakers, intensities, ids = (
+        [value for part in predictions for value in part.clips[column]] for column in columns
+    )
+    speakers = [speaker or "" for speaker in speakers]  # somebody else's table may not tell
+    names = np.asarray([naming(*its) or "" for its in zip(corpora, genders, speakers, intensities, strict=True)])
+    truth = np.concatenate([part.truth for part in predictions])
+    guess = np.concatenate([part.guess for part in predictions])
+    clips, voices, num_classes = np.asarray(ids), np.asarray(speakers), len(predictions[0].labels)
+    groups: dict[str, Any] = {}
+    for name in sorted(set(names) - {""}):
+        rows = names == name
+        bounds = intervals(truth[rows], guess[rows], voices[rows], num_classes)["uar"]
+        groups[str(name)] = {
+            "clips": len(set(clips[rows])),
+            "speakers": len(set(voices[rows])),
+            "scores": point_scores(truth[rows], guess[rows], num_classes),
+            "interval": None if bounds[0] is None else bounds,
+        }
+    ranked = sorted(groups, key=lambda name: groups[name]["scores"]["uar"])
+    several = len(ranked) > 1
+    return {"groups": groups, "best": ranked[-1] if several else None, "worst": ranked[0] if several else None}

@@ -1,0 +1,198 @@
+"""results.json: every figure that cards, tables and plots may show, written once by the run that measured it."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+
+import hf_ser
+from hf_ser.data.prepare import SUMMARY
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.errors import SerError
+from hf_ser.metrics import SpeechEmotion
+from hf_ser.scoring.calibration import describe_calibration
+from hf_ser.scoring.groups import score_groups
+from hf_ser.scoring.intervals import intervals_over_seeds
+from hf_ser.scoring.predictions import Predictions
+
+RESULTS = "results.json"
+SCHEMA_VERSION = 1
+_SCHEMA = Path(__file__).with_name("results.schema.json")
+_PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
+
+
+class ResultsError(SerError):
+    """A results.json that is missing or does not follow the schema."""
+
+
+def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """Score probabilities (clips, classes) with the package's metric."""
+    # In memory: the default goes through files that several processes would share.
+    metric = SpeechEmotion(keep_in_memory=True)
+    result = metric.compute(predictions=probabilities, references=references, labels=list(labels))
+    assert result is not None  # None is what evaluate's other processes get, and this metric runs on one
+    return result
+
+
+def score_split(
+    predictions: Predictions | Sequence[Predictions],
+    *,
+    files: Sequence[str],
+    temperature: float | None = None,
+    left_out: Mapping[str, int] | None = None,
+    precision: str | None = None,
+) -> dict[str, Any]:
+    """Score a split: as a whole with intervals, per class, per group, and its calibration.
+
+    Args:
+        predictions: of one run, or of several with different seeds: then scores are means over the seeds, with their
+            standard deviation; confusion matrix, classes, groups and calibration pool the seeds.
+        files: names of the predictions files, one per run.
+        temperature: what the model was calibrated by; None where it was not, or differs between the pooled models.
+        left_out: clips per class that were not scored because the model does not know their class.
+        precision: bf16, fp16 or fp32, in which the predictions were computed; None where nothing tells, or where the
+            pooled models differ.
+    """
+    runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
+    labels = runs[0].labels
+    truth = np.concatenate([run.truth for run in runs])
+    probabilities = np.concatenate([run.probabilities for run in runs])
+    whole = score(truth, probabilities, labels)
+    each = [_scalars(score(run.truth, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
+    ids = sorted({clip for run in runs for clip in run.clips["id"]})
+    return {
+        "clips": len(ids),
+        "speakers": len({speaker for run in runs for speaker in run.clips["speaker"]}),
+        "clips_hash": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        "predictions": list(files),
+        "left_out": dict(left_out or {}),
+        "precision": precision,
+        "scores": _over(each, np.mean) if each else _scalars(whole),
+        "std": _over(each, lambda values: np.std(values, ddof=1)) if each else None,
+        "intervals": [
+            intervals_over_seeds(
+                [(run.truth, run.guess, run.clips[column]) for run in runs], len(labels), method, seed=0
+            )
+            for method, column in (("clustered on speakers", "speaker"), ("plain", "id"))
+        ],
+        "per_class": whole["per_class"],
+        "absent": whole["absent"],
+        "groups": score_groups(runs),
+        "calibration": describe_calibration(probabilities, truth, temperature or 1.0) | {"temperature": temperature},
+        "chance": {"accuracy_of_the_largest_class": float(np.bincount(truth).max() / len(truth))},
+        "confusion": whole["confusion"],
+        "labels": list(labels),
+    }
+
+
+def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
+
+
+def _over(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
+    """A function of every score over runs; None where a run has none."""
+    columns = {name: [scores[name] for scores in each] for name in each[0]}
+    return {name: None if None in values else float(function(values)) for name, values in columns.items()}
+
+
+def describe_dataset(data: SplitData, args: DataArguments) -> dict[str, Any]:
+    """Which dataset a run used, for results.json."""
+    name = str(args.dataset)
+    return {
+        "name": Path(name).name if Path(name).exists() else name,
+        "configuration": args.configuration,
+        "synthetic": list(data.synthetic),
+    }
+
+
+def describe_recordings(data: SplitData, args: DataArguments) -> dict[str, Any]:
+    """Whose recordings taught or chose a model, and what preparation kept out of them, for results.json.
+
+    Returns:
+        corpora, and quarantined: corpus -> reason -> files; None for a dataset that no longer tells, such as one on
+        the Hub.
+    """
+    corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
+    summary = Path(str(args.dataset)) / SUMMARY
+    if not summary.is_file():
+        return {"corpora": corpora, "quarantined": None}
+    kept_out = json.loads(summary.read_text(encoding="utf-8")).get("quarantined", {})
+    return {"corpora": corpora, "quarantined": {corpus: kept_out.get(corpus, {}) for corpus in corpora}}
+
+
+def describe_protocol(data: SplitData) -> dict[str, Any]:
+    """How a run's clips were split, for results.json."""
+    its = data.assignment
+    return {
+        "name": its.protocol,
+        "fold": its.fold,
+        "folds": None,
+        "seed": its.seed,
+        "hash": its.hash,
+        "notes": list(its.notes),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python and the libraries that decide results."""
+    return {
+        "hf_ser": hf_ser.__version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write results.json into a run's folder.
+
+    Raises:
+        ResultsError: the results do not follow `results.schema.json`.
+    """
+    check_results(results, str(folder / RESULTS))
+    write_json(folder / RESULTS, results)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read the results.json of a run's folder.
+
+    Raises:
+        ResultsError: there is none, it is no JSON, or it does not follow `results.schema.json`.
+    """
+    path = folder / RESULTS
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{folder} holds no {RESULTS}; expected the folder of a finished run.") from error
+    except ValueError as error:
+        raise ResultsError(f"{path} is no JSON ({error}); expected a file written by a recipe.") from error
+    check_results(results, str(path))
+    return results
+
+
+def check_results(results: Any, name: str) -> None:
+    """Raise `ResultsError`, naming the place, unless the results follow `results.schema.json`."""
+    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(results))
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise ResultsError(f"{name} does not follow its schema at {place}: {error.message[:300]}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write in one step, so that no reader meets half a file; a link keeps leading where it led."""
+    path = path.resolve()
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(text.encode("utf-8"))
+    os.replace(partial, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, likewise in one step."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

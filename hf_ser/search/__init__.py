@@ -1,0 +1,8 @@
+"""Hyperparameter search with Optuna."""
+
+from hf_ser.search.hyperparameter_search import SearchArguments, search
+
+__all__ = [
+    "SearchArguments",
+    "search",
+]

@@ -1,0 +1,292 @@
+"""Hyperparameter search with Optuna, on validation only, whose study goes on where it was interrupted."""
+
+import dataclasses
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from transformers import Trainer, TrainerCallback, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import DataArguments, SplitData, load_splits
+from hf_ser.errors import SerError
+from hf_ser.memory import keep_freed_memory
+from hf_ser.scoring.results import RESULTS
+from hf_ser.search.search_report import BEST, write_search
+from hf_ser.search.search_space import (
+    Arguments,
+    Space,
+    arguments_of,
+    check_space,
+    propose,
+    read_space,
+    settings_of,
+    with_values,
+)
+from hf_ser.search.search_study import begin, direction, record, stored
+from hf_ser.training.checkpoints import ModelError
+from hf_ser.training.modeling import build_model
+from hf_ser.training.preflight import check_arguments, check_clips
+from hf_ser.training.run import make_trainer
+from hf_ser.training.trainer import DivergedError
+from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
+
+logger = logging.getLogger(__name__)
+
+# A trial is there for its scores: no checkpoint of it is ever loaded.
+_TRIAL = {"save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False}
+
+
+class TrialError(SerError):
+    """A trial without a value, for a reason that need not concern the others."""
+
+
+@dataclass
+class SearchArguments:
+    """What to vary, and how often."""
+
+    search_space: str | None = field(
+        default=None, metadata={"help": "YAML file: field -> {low, high, log} or a list of choices"}
+    )
+    n_trials: int = field(
+        default=20, metadata={"help": "trials to have in the end, those of earlier runs of the command included"}
+    )
+    prune: bool = field(
+        default=False, metadata={"help": "stop a trial that is worse than the median of the others so far"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.search_space is None:
+            raise ConfigError(
+                "search_space is not given; expected a file such as recipes/search_spaces/wav2vec2.yaml."
+            )
+        if self.n_trials < 1:
+            raise ConfigError(f"n_trials is {self.n_trials}; expected at least 1.")
+
+
+class SearchTrainer(Trainer):
+    """`Trainer.hyperparameter_search` with a training of its own for every trial.
+
+    The stock Trainer sets a trial's values on its arguments unchecked, and keeps the loss, augmentation, parameter
+    depths and callbacks (with the patience that early stopping has lost) of the trial before. Here, a trial is what
+    the training recipes do with the same settings.
+
+    Args:
+        args: of no training; they tell the number of processes.
+        run_trial: trial -> its value.
+    """
+
+    objective: float | None
+
+    def __init__(self, args: SerTrainingArguments, run_trial: Callable[[Any], float]) -> None:
+        placeholder: Any = torch.nn.Identity()  # each trial builds its own model
+        super().__init__(args=args, model_init=lambda: placeholder)
+        self._run_trial = run_trial
+
+    def train(
+        self, resume_from_checkpoint: Any = None, trial: Any = None, ignore_keys_for_eval: list[str] | None = None
+    ) -> Any:
+        """Run a trial; `hyperparameter_search` takes its value from `objective`."""
+        import optuna
+
+        try:
+            self.objective = self._run_trial(trial)
+        except (TrialError, optuna.TrialPruned):
+            if self.args.process_index == 0:
+                raise  # Optuna takes note of it
+            self.objective = float("nan")  # the other processes only go on to the next trial
+
+
+class _Watch(TrainerCallback):
+    """Keep the best of a trial's scores, report it, and stop the trial where the pruner says so."""
+
+    def __init__(self, trial: Any, args: SerTrainingArguments) -> None:
+        self.trial, self.name = trial, f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+        self.better = max if args.greater_is_better else min
+        self.values: list[float] = []
+
+    @property
+    def best(self) -> float:
+        return self.better(self.values)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        import optuna
+
+        if not np.isfinite(metrics[self.name]):
+            raise TrialError(f"{self.name} is {metrics[self.name]}")
+        self.values.append(metrics[self.name])
+        self.trial.set_user_attr("values", self.values)
+        # By the count of evaluations: batches differ between trials, so that steps cannot be compared.
+        self.trial.report(self.best, len(self.values))
+        if broadcast_object_list([self.trial.should_prune()])[0]:  # else one process stopped and the others waited
+            raise optuna.TrialPruned
+
+
+def search(
+    model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments, search_args: SearchArguments
+) -> tuple[SearchTrainer, str]:
+    """Search until the study has `n_trials` complete or pruned trials, and write its table, figure and best.yaml.
+
+    All processes take part in every trial; only the first keeps the study.
+
+    Returns:
+        The Trainer that searched, and the table as text; empty on other processes than the first.
+
+    Raises:
+        ConfigError: the space or a trial's settings cannot be, the folder holds something else, Optuna is missing, or
+            no trial has a value.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise ConfigError('the search needs Optuna; install it with pip install "hf-ser[search]".') from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print a traceback for every trial without memory
+    # Early stopping would warn in every trial that no best model is loaded at the end, which nobody wants here.
+    logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)
+    folder = Path(str(args.output_dir))
+    check_arguments(args)
+    _refuse_runs(folder, args)
+    space = read_space(Path(str(search_args.search_space)))
+    settings = settings_of(model_args, data_args, args)
+    check_space(space, settings | _TRIAL | {"output_dir": args.output_dir}, str(search_args.search_space))
+    if args.device.type == "cpu":
+        keep_freed_memory()
+    with args.main_process_first(desc="loading the dataset"):
+        data = load_splits(data_args)
+    check_clips(data, args)
+    # Nothing below can read the test split.
+    data = dataclasses.replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
+
+    run_trial = _runner(space, settings, data, args)
+    trainer = SearchTrainer(arguments_of({**_still(settings), "output_dir": str(folder)})[2], run_trial)
+    study, lock, left = begin(folder, record(settings, space, args, data), args, search_args.n_trials)
+    try:
+        if left > 0:
+            _optimize(trainer, study, space, args, search_args, left)
+    finally:
+        text = ""
+        if study is not None:
+            for left_behind in (folder / "trials").glob("*"):  # by a process that was killed
+                _remove_empty(left_behind)
+            text = write_search(folder, study, space, settings, args, data_args, data, search_args.n_trials)
+            lock.release()
+    if study is not None and not (folder / BEST).is_file():
+        raise ConfigError(f"no trial of {folder} has a value; {folder / 'report.md'} says why.")
+    return trainer, text
+
+
+def _runner(
+    space: Space, settings: Mapping[str, Any], data: SplitData, args: SerTrainingArguments
+) -> Callable[[Any], float]:
+    """Make what runs a trial, notes why it failed, and logs one line."""
+    import optuna
+
+    def run_trial(trial: Any) -> float:
+        values = propose(space, trial)
+        folder = Path(str(args.output_dir)) / "trials" / str(trial.number)
+        try:
+            value = _train(with_values(settings, values) | _TRIAL | {"output_dir": str(folder)}, data, trial)
+        except optuna.TrialPruned:
+            logger.info("trial %d: pruned; %s", trial.number, values)
+            raise
+        except (TrialError, ConfigError, ModelError) as error:
+            trial.set_user_attr("failure", str(error))
+            logger.info("trial %d: failed, %s; %s", trial.number, error, values)
+            if isinstance(error, TrialError):
+                raise
+            raise ConfigError(
+                f"trial {trial.number} with {values}: {error} Mend the search space; with the same one, the same "
+                "command goes on without this trial."
+            ) from error
+        logger.info("trial %d: %s %.4f; %s", trial.number, args.metric_for_best_model, value, values)
+        return value
+
+    return run_trial
+
+
+def _still(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings for a Trainer that itself neither trains nor evaluates."""
+    return {**settings, **_TRIAL, "eval_strategy": "no"}
+
+
+def _train(settings: Mapping[str, Any], data: SplitData, trial: Any) -> float:
+    """Train as the recipes do -> the best score of all evaluations."""
+    arguments = arguments_of(settings)
+    watch, out_of_memory = _Watch(trial, arguments[2]), False
+    try:
+        _fit(arguments, data, watch)
+    except DivergedError as error:
+        raise TrialError(error.what) from error
+    except (RuntimeError, MemoryError) as error:
+        out_of_memory = isinstance(error, MemoryError) or should_reduce_batch_size(error)
+        if not out_of_memory:
+            raise
+    finally:
+        clear_device_cache(garbage_collection=True)
+        if arguments[2].should_save:
+            _remove_empty(Path(settings["output_dir"]))
+    if out_of_memory:  # here, because a raised error's traceback would keep the model alive
+        raise TrialError("out of memory")
+    return watch.best
+
+
+def _fit(arguments: Arguments, data: SplitData, watch: _Watch) -> None:
+    model_args, data_args, args = arguments
+    set_seed(args.seed)
+    model, extractor = build_model(model_args, data.labels)
+    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer.add_callback(watch)
+    trainer.train()
+    if not watch.values:
+        trainer.evaluate()
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a trial's folder, and the one that holds it, unless something was written there, such as logs."""
+    for path in (folder, folder.parent):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def _refuse_runs(folder: Path, args: SerTrainingArguments) -> None:
+    if args.resume_from_checkpoint:
+        raise ConfigError("resume_from_checkpoint does not go with a search, which goes on by itself; leave it out.")
+    if folder.is_dir() and ((folder / RESULTS).is_file() or get_last_checkpoint(str(folder))):
+        raise ConfigError(f"--output_dir {folder} holds a training run; choose another folder for the search.")
+
+
+def _optimize(
+    trainer: SearchTrainer,
+    study: Any,
+    space: Space,
+    args: SerTrainingArguments,
+    search_args: SearchArguments,
+    left: int,
+) -> None:
+    import optuna
+
+    options: dict[str, Any] = {"catch": (TrialError,), **stored(Path(str(args.output_dir)))}
+    if study is not None:
+        # A sampler that began anew with the same seed would draw the first trials once more.
+        seed = int(np.random.SeedSequence([args.seed, len(study.trials)]).generate_state(1)[0])
+        options["sampler"] = optuna.samplers.TPESampler(seed=seed)
+        options["pruner"] = optuna.pruners.MedianPruner() if search_args.prune else optuna.pruners.NopPruner()
+    try:
+        trainer.hyperparameter_search(
+            hp_space=lambda trial: propose(space, trial),
+            n_trials=left,
+            direction=direction(args),
+            backend="optuna",
+            **options,
+        )
+    except ValueError as error:
+        # Optuna asks for the best trial at the end, and raises where there is none; the caller says so.
+        if isinstance(error, SerError) or any(trial.state.name == "COMPLETE" for trial in study.trials):
+            raise

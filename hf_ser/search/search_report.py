@@ -1,0 +1,190 @@
+"""What a search leaves beside its study: trials.csv, report.md with its table and figure, and best.yaml."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.reporting.plots import plot_trials
+from hf_ser.reporting.run_report import REPORT, markdown
+from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
+from hf_ser.search.search_space import Space, with_values
+from hf_ser.training.training_arguments import SerTrainingArguments
+
+BEST, TRIALS, FIGURE = "best.yaml", "trials.csv", "trials"
+_STATES = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def write_search(
+    folder: Path,
+    study: Any,
+    space: Space,
+    settings: Mapping[str, Any],
+    args: SerTrainingArguments,
+    data_args: DataArguments,
+    data: SplitData,
+    n_trials: int,
+) -> str:
+    """Write table, figure, report and, once a trial is complete, best.yaml.
+
+    Args:
+        folder: the search's folder.
+        study: Optuna's.
+        space: what was varied.
+        settings: of all trials.
+        args: of all trials.
+        data_args: of all trials.
+        data: training and validation clips.
+        n_trials: how many trials the study is to have.
+
+    Returns:
+        The table, best trial first, as text, with what failed and what is left.
+    """
+    trials = [_describe(trial) for trial in study.trials if trial.state.name in _STATES]
+    names = [dimension.name for dimension in space]
+    write_text(folder / TRIALS, _csv(trials, names))
+    metric = str(args.metric_for_best_model)
+    figures = folder / "figures"
+    greater = bool(args.greater_is_better)
+    plot_trials(
+        trials,
+        {dimension.name: dimension.choices for dimension in space},
+        figures / f"{FIGURE}.part",
+        logarithmic=[dimension.name for dimension in space if dimension.log],
+        score=metric,
+        greater_is_better=greater,
+    )
+    for suffix in ("png", "svg"):
+        os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
+    ranked = _ranked(trials, greater)
+    table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
+    facts = _facts(trials, settings, args, data_args, data, n_trials)
+    write_text(folder / REPORT, _report(table, facts, data, metric))
+    if ranked and ranked[0]["state"] == "complete":
+        best = with_values(settings, ranked[0]["params"]) | {"output_dir": str(folder / "best")}
+        number, value = ranked[0]["number"], ranked[0]["value"]
+        head = f"# Trial {number} of the search in {folder}: {metric} {value:.4f} on validation.\n"
+        write_text(folder / BEST, head + yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
+    return table
+
+
+def _describe(trial: Any) -> dict[str, Any]:
+    state = _STATES[trial.state.name]
+    failure = trial.user_attrs.get("failure")
+    if state == "failed":
+        state = f"failed: {failure}" if failure else "interrupted"
+    # Nobody knows when a killed process ended.
+    timed = state != "interrupted" and trial.duration is not None
+    return {
+        "number": trial.number,
+        "state": state,
+        "value": trial.value,
+        "params": trial.params,
+        "seconds": round(trial.duration.total_seconds(), 1) if timed else None,
+    }
+
+
+def _ranked(trials: Sequence[Mapping[str, Any]], greater_is_better: bool) -> list[Mapping[str, Any]]:
+    """Complete trials from the best to the worst, then pruned ones likewise, then the rest in their order."""
+
+    def key(trial: Mapping[str, Any]) -> tuple[int, float]:
+        order = {"complete": 0, "pruned": 1}.get(trial["state"], 2)
+        value = 0.0 if trial["value"] is None else trial["value"]
+        return order, -value if greater_is_better else value
+
+    return sorted(trials, key=key)
+
+
+def _csv(trials: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["number", "state", "value", *names, "seconds"])
+    for trial in trials:
+        values = [trial["params"].get(name, "") for name in names]
+        writer.writerow([trial["number"], trial["state"], trial["value"], *values, trial["seconds"]])
+    return text.getvalue()
+
+
+def _table(trials: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str) -> str:
+    rows = [
+        (
+            trial["number"],
+            trial["state"].partition(":")[0],
+            "-" if trial["value"] is None else f"{trial['value']:.4f}",
+            *(_shown(trial["params"].get(name, "-")) for name in names),
+            "-" if trial["seconds"] is None else f"{trial['seconds']:.0f}",
+        )
+        for trial in trials
+    ]
+    return markdown(("trial", "state", metric, *names, "seconds"), rows)
+
+
+def _remarks(trials: Sequence[Mapping[str, Any]], n_trials: int) -> list[str]:
+    """Why trials failed, and what is left to do."""
+    failed = [trial for trial in trials if trial["state"].startswith("failed")]
+    remarks = ["\n".join(f"- Trial {trial['number']} {trial['state']}" for trial in failed)] if failed else []
+    left = n_trials - sum(trial["state"] in ("complete", "pruned") for trial in trials)
+    if left > 0:
+        remarks.append(f"{left} of {n_trials} trials are left; the same command goes on with them.")
+    return remarks
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _facts(
+    trials: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    args: SerTrainingArguments,
+    data_args: DataArguments,
+    data: SplitData,
+    n_trials: int,
+) -> list[tuple[str, str]]:
+    dataset, protocol, validation = (
+        describe_dataset(data, data_args),
+        describe_protocol(data),
+        data.splits["validation"],
+    )
+    states = [trial["state"].partition(":")[0] for trial in trials]
+    counted = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "interrupted")]
+    model = settings.get("model_name_or_path") or settings["model_config"].get("model_type")
+    better = "larger" if args.greater_is_better else "smaller"
+    fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
+    return [
+        ("model", str(model)),
+        ("dataset", f"{dataset['name']}, configuration {dataset['configuration']}"),
+        ("protocol", f"{protocol['name']}{fold}, assignment hash {protocol['hash'][:16]}"),
+        ("trained on", f"{len(data.splits['train'])} clips of {len(set(data.splits['train']['speaker']))} speakers"),
+        ("validated on", f"{len(validation)} clips of {len(set(validation['speaker']))} speakers"),
+        (
+            "value",
+            f"{args.metric_for_best_model} on validation ({better} is better), the best of a trial's evaluations",
+        ),
+        ("trials", f"{', '.join(text for text in counted if text[0] != '0')} (asked for {n_trials})"),
+    ]
+
+
+def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, metric: str) -> str:
+    import optuna
+
+    synthetic = ["**Synthetic recordings: these scores say nothing about real speech.**"] if data.synthetic else []
+    its = versions() | {"optuna": optuna.__version__}
+    parts = [
+        "# Hyperparameter search",
+        *synthetic,
+        markdown(("", ""), facts),
+        "Chosen on validation; the test split was not read. The best of many trials is partly the luckiest on these "
+        f"clips: its {metric} promises more than other clips will show.",
+        "## Trials",
+        table,
+        "## Figures",
+        f"Value of each trial, and against each parameter:\n\n![Trials](figures/{FIGURE}.png)",
+        "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in its.items()),
+    ]
+    return "\n\n".join(parts) + "\n"

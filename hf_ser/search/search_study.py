@@ -1,0 +1,115 @@
+"""The study of a search: one SQLite file, for one set of settings, that several runs of the command continue."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from accelerate.utils import broadcast_object_list
+from filelock import FileLock, Timeout
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import SplitData
+from hf_ser.errors import SerError
+from hf_ser.search.search_report import BEST
+from hf_ser.search.search_space import Space
+from hf_ser.training.training_arguments import SerTrainingArguments
+
+STUDY = "study.db"
+_NAME = "search"
+_OF_NO_CONSEQUENCE = ("disable_tqdm",)
+
+
+def direction(args: SerTrainingArguments) -> Literal["maximize", "minimize"]:
+    """Which way a trial's value is better, in Optuna's words."""
+    return "maximize" if args.greater_is_better else "minimize"
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    """Where Optuna finds the study of a folder."""
+    return {"study_name": _NAME, "storage": f"sqlite:///{folder / STUDY}", "load_if_exists": True}
+
+
+def record(settings: Mapping[str, Any], space: Space, args: SerTrainingArguments, data: SplitData) -> dict[str, Any]:
+    """What must be the same in all trials of a study, as JSON gives it back."""
+    of_no_consequence = (*_OF_NO_CONSEQUENCE, *(its.name for its in space))
+    kept = {name: value for name, value in settings.items() if name not in of_no_consequence}
+    ranges = {f"search space {its.name}": dataclasses.asdict(its) for its in space}
+    own = {"processes": args.world_size, "assignment": data.assignment.hash}
+    return json.loads(json.dumps({**kept, **ranges, **own}))
+
+
+def begin(
+    folder: Path, settings: Mapping[str, Any], args: SerTrainingArguments, n_trials: int
+) -> tuple[Any, Any, int]:
+    """On the first process, open the study -> study, lock of its folder; on all, the number of trials left."""
+    study, lock = None, None
+    outcome: list[Any] = [0, None]
+    if args.process_index == 0:
+        lock = FileLock(folder / ".study.lock", timeout=0)
+        try:
+            study = _open_study(folder, lock, settings, args)
+            outcome[0] = n_trials - _take_up(study)
+        except SerError as error:
+            outcome[1] = error
+            lock.release()
+    left, refusal = broadcast_object_list(outcome)
+    if refusal is not None:
+        raise refusal
+    return study, lock, left
+
+
+def _open_study(folder: Path, lock: FileLock, settings: Mapping[str, Any], args: SerTrainingArguments) -> Any:
+    import optuna
+    from sqlalchemy.exc import DatabaseError
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"--output_dir {folder}: another search is running there; wait, or choose another."
+        ) from error
+    if args.overwrite:
+        for name in (STUDY, BEST):
+            (folder / name).unlink(missing_ok=True)
+    try:
+        study = optuna.create_study(**stored(folder), direction=direction(args))
+        before = study.user_attrs.get("settings", settings)
+        other = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
+        if other and _finished(study):
+            changes = "; ".join(f"{name} was {before.get(name)} and is {settings.get(name)}" for name in other)
+            raise ConfigError(
+                f"--output_dir {folder} holds the study of other settings: {changes}. Choose another folder, or pass "
+                "--overwrite true to replace it."
+            )
+        if other:  # nothing is lost with trials that never came to a value
+            optuna.delete_study(study_name=_NAME, storage=stored(folder)["storage"])
+            study = optuna.create_study(**stored(folder), direction=direction(args))
+        study.set_user_attr("settings", settings)
+    except DatabaseError as error:
+        raise ConfigError(f"{folder / STUDY} is no study ({error.orig}); remove it to start anew.") from error
+    return study
+
+
+def _finished(study: Any) -> int:
+    return sum(trial.state.name in ("COMPLETE", "PRUNED") for trial in study.trials)
+
+
+def _take_up(study: Any) -> int:
+    """Mark trials that a killed process left as failed, and queue those that were cut short once more.
+
+    Returns:
+        The number of trials that need no more training.
+    """
+    import optuna
+
+    failed = optuna.trial.TrialState.FAIL
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        study.tell(trial.number, state=failed)
+    again = {trial.user_attrs.get("again") for trial in study.trials}
+    for trial in study.get_trials(states=(failed,)):
+        if trial.params and "failure" not in trial.user_attrs and trial.number not in again:
+            study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+    return _finished(study)

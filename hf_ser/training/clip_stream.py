@@ -1,0 +1,154 @@
+"""Training clips from a stream: which clips, in which order, and decoded where they are needed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing, load_audio
+from hf_ser.data.splits import DataArguments, DatasetError, SplitData
+from hf_ser.training.augmentation import augment_clip, make_transforms
+from hf_ser.training.collator import AudioCollator
+from hf_ser.training.training_arguments import SerTrainingArguments
+
+_READ_TOGETHER = 32  # clips that pass from Arrow to Python at a time
+
+
+class ClipStream(IterableDataset[dict[str, Any]]):
+    """Training clips in another order in every epoch, each once: items are {"audio", "label", "number", "epoch"}.
+
+    Audio is left as it is stored; `StreamCollator` decodes it, after accelerate has kept a process's slice of each
+    batch. The order depends on seed and epoch only, so that all processes and a resumed run agree on it. Workers of a
+    DataLoader take whole batches in turn: batches do not change with their number, but each reads the whole stream.
+
+    Args:
+        clips: id and audio, maybe of other clips, too.
+        metadata: id and label of the training clips; `number` is the position in it.
+        seed: of the order.
+        buffer_size: clips among which the next is drawn.
+        batch_size: clips of a batch over all processes.
+        drop_last: whether an incomplete last batch is left out.
+
+    Raises:
+        DatasetError: an id that stands twice.
+    """
+
+    def __init__(
+        self,
+        clips: datasets.IterableDataset,
+        metadata: datasets.Dataset,
+        *,
+        seed: int,
+        buffer_size: int,
+        batch_size: int,
+        drop_last: bool = False,
+    ) -> None:
+        self.clips, self.seed, self.buffer_size, self.batch_size = clips, seed, buffer_size, batch_size
+        self._numbers = {clip: number for number, clip in enumerate(metadata["id"])}
+        self._labels = list(metadata["label"])
+        if len(self._numbers) != len(self._labels):
+            raise DatasetError(
+                f"{len(self._labels)} training clips have {len(self._numbers)} different ids; expected one for each, "
+                "by which a stream knows them. Prepare the dataset again, or leave streaming out."
+            )
+        self._length = len(self._labels) // batch_size * batch_size if drop_last else len(self._labels)
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch read it, too
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw another order, and other augmentation, from the next iteration on."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        epoch, worker, read = int(self._epoch), get_worker_info(), 0
+        share, shares = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for clip, audio in self._shuffled(epoch):
+            number = self._numbers.get(clip)
+            if read == self._length:
+                return
+            if number is None:
+                continue
+            if read // self.batch_size % shares == share:
+                yield {"audio": audio, "label": self._labels[number], "number": number, "epoch": epoch}
+            read += 1
+        if read < self._length:
+            raise DatasetError(
+                f"the stream gave {read} of {self._length} training clips; the dataset changed, or its files are not "
+                "whole. Start again, or leave streaming out."
+            )
+
+    def _shuffled(self, epoch: int) -> Iterator[tuple[str, Any]]:
+        # One shard at a time: several are read in threads that datasets lets sleep for seconds at the end of an epoch.
+        shuffled = self.clips.shuffle(
+            generator=np.random.default_rng([self.seed, epoch]),
+            buffer_size=self.buffer_size,
+            max_buffer_input_shards=1,
+        )
+        for batch in shuffled.iter(_READ_TOGETHER):  # unlike __iter__, in workers also the whole of it
+            yield from zip(batch["id"], batch["audio"], strict=True)
+
+
+class StreamCollator:
+    """Items of a `ClipStream` -> padded batch with labels; clips that are decoded already are taken as they are.
+
+    Args:
+        collator: what pads waveforms.
+        steps: what is done to a clip first.
+        transforms: what `make_transforms` gives; none to leave clips as they are.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, collator: AudioCollator, steps: Preprocessing, transforms: Sequence[Any], seed: int) -> None:
+        self.collator, self.steps, self.transforms, self.seed = collator, steps, transforms, seed
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return what the collator makes of the waveforms."""
+        return self.collator([its if "waveform" in its else self._decoded(its) for its in examples])
+
+    def _decoded(self, example: dict[str, Any]) -> dict[str, Any]:
+        waveform = self.steps(load_audio(example["audio"]))
+        if self.transforms:
+            place = {name: example[name] for name in ("epoch", "number")}
+            waveform = augment_clip(waveform, self.transforms, seed=self.seed, **place)
+        return {"waveform": waveform, "label": example["label"]}
+
+
+def streamed(
+    data: SplitData, args: SerTrainingArguments, data_args: DataArguments, collator: AudioCollator
+) -> tuple[ClipStream, StreamCollator]:
+    """Make the training dataset and the collator of a Trainer that trains from `data.stream`.
+
+    Raises:
+        ConfigError: arguments that need all clips at hand, or one process to read for all.
+    """
+    if data.stream is None:
+        raise ConfigError("the dataset was loaded without streaming; expected streaming true.")
+    if args.train_sampling_strategy != "random":
+        raise ConfigError(
+            f"train_sampling_strategy is {args.train_sampling_strategy} and streaming is true; a stream is read in "
+            "its own shuffled order. Leave one of them out."
+        )
+    config: Any = args.accelerator_config
+    if config.dispatch_batches:
+        raise ConfigError(
+            "dispatch_batches is true and streaming is true; each process decodes its own share of a stream. Leave "
+            "dispatch_batches out."
+        )
+    config.dispatch_batches = False  # accelerate's default for a stream: the first process reads and decodes for all
+    seed = args.seed if args.data_seed is None else args.data_seed
+    clips = ClipStream(
+        data.stream,
+        data.splits["train"],
+        seed=seed,
+        buffer_size=data_args.stream_buffer,
+        batch_size=args.train_batch_size * args.world_size,
+        drop_last=args.dataloader_drop_last,
+    )
+    transforms = make_transforms(args.augmentation) if args.augmentation else []
+    return clips, StreamCollator(collator, data_args.steps, transforms, seed)

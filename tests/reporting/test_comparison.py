@@ -1,0 +1,486 @@
+"""Comparing runs: what may stand in one ranking, and that every table says what results.json says."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from hf_ser.arguments import ConfigError
+from hf_ser.data.protocols import LEAK
+from hf_ser.reporting import comparison_report as report_module
+from hf_ser.reporting import run_report, write_run
+from hf_ser.reporting.comparison import (
+    BEGIN,
+    END,
+    CompareArguments,
+    ComparisonError,
+    group,
+    load_runs,
+    paired,
+    rank,
+)
+from hf_ser.reporting.comparison_report import compare_runs, with_results
+from hf_ser.reporting.comparison_tables import make_tables, render_csv, render_latex, render_markdown
+from hf_ser.scoring import Predictions, ResultsError, score_split, versions
+from hf_ser.scoring.predictions import write_predictions
+from hf_ser.scoring.results import write_results
+
+LABELS = ("neutral", "happy", "sad")
+PREPROCESSING = {"duration_s": None, "trim_db": None, "normalize": False, "merge_calm": False, "channel": None}
+
+
+def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
+    """Predictions of ten speakers' clips, right as often as `skill` says; which clips fail is the seed's."""
+    rng = np.random.default_rng(seed)
+    truth = (np.arange(first, first + clips) % len(labels)).tolist()
+    probabilities = rng.dirichlet(np.ones(len(labels)), clips)
+    for row in np.flatnonzero(rng.random(clips) < skill):
+        best = probabilities[row].argmax()
+        probabilities[row, [best, truth[row]]] = probabilities[row, [truth[row], best]]
+    numbers = range(first, first + clips)
+    columns = {
+        "id": [f"ravdess/{number:04}" for number in numbers],
+        "corpus": ["ravdess"] * clips,
+        "speaker": [f"ravdess_{number // 3 % 10}" for number in numbers],
+        "gender": ["female"] * clips,
+        "intensity": [None] * clips,
+        "label": truth,
+    }
+    return Predictions(columns, probabilities, tuple(labels))
+
+
+@pytest.fixture
+def make(tmp_path, monkeypatch):
+    """Write the folder of a run as recipes leave it, but for the figures, which take long."""
+    monkeypatch.setattr(run_report, "_draw", lambda *args: {})
+
+    def write(name, tables, *, protocol="emobox", split="test", folder=None, history=None, left_out=None, **changes):
+        tables = [tables] if isinstance(tables, Predictions) else tables
+        seeds = list(range(len(tables)))
+        files = ["predictions.parquet"] if len(tables) == 1 else [f"predictions_seed_{seed}.parquet" for seed in seeds]
+        leak = [LEAK] if protocol == "random" else []
+        results = {
+            "schema_version": 1,
+            "kind": "training" if len(tables) == 1 else "cross_validation",
+            "name": name,
+            "model_type": "wav2vec2",
+            "parameters": 429640,
+            "dataset": {"name": "ravdess", "configuration": "all", "synthetic": []}
+            | {"train_clips": None, "train_speakers": None, "train_classes": None},
+            "protocol": {"name": protocol, "fold": None, "folds": None, "seed": 0, "hash": None, "notes": leak},
+            "preprocessing": PREPROCESSING,
+            "training": None,
+            "seeds": seeds,
+            "versions": versions(),
+            "splits": {split: score_split(tables, files=files, left_out=left_out)},
+        }
+        for key, value in changes.items():
+            results[key] = results[key] | value if isinstance(value, dict) and key in results else value
+        if len(tables) > 1:
+            scores = results["splits"][split]["scores"]
+            results["runs"] = [part(seed, scores) for seed in seeds]
+        path = tmp_path / (folder or name)
+        write_run(path, results, {split: tables})
+        if history is not None:
+            (path / "training_history.json").write_text(json.dumps(history))
+        return path
+
+    return write
+
+
+def part(seed, scores, fold=None, **changes):
+    """One training of a cross-validation."""
+    its = {"folder": f"seed_{seed}", "fold": fold, "fold_name": fold and f"corpus {fold}", "seed": seed}
+    its |= {"protocol_hash": "a" * 64, "clips": 120, "temperature": None, "left_out": {}}
+    return its | {"validation": None, "test": scores} | changes
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def tables_of(*folders, **options):
+    return make_tables(group(load_runs(folders, **options)))
+
+
+# --- loading ------------------------------------------------------------------------------------------------------
+
+
+def test_folders_that_cannot_be_compared_are_refused(make, tmp_path):
+    good = make("good", predict(0.5))
+    with pytest.raises(ResultsError, match="holds no results.json"):
+        load_runs([good, tmp_path / "missing"])
+    with pytest.raises(ComparisonError, match="good twice"):
+        load_runs([good, tmp_path / "other" / ".." / "good"])
+    validated = make("validated", predict(0.5), split="validation")
+    with pytest.raises(ComparisonError, match="validated: no scores on test"):
+        load_runs([good, validated])
+    with pytest.raises(ComparisonError, match=r"good \(emobox\); expected runs under random only"):
+        load_runs([good], protocol="random")
+    assert [run.name for run in load_runs([good], names=["A name"], protocol="emobox")] == ["A name"]
+
+
+def test_all_clips_count_where_there_is_no_test_split(make):
+    (run,) = load_runs([make("a", predict(0.5), split="all", protocol="all_clips")])
+    assert run.scored["clips"] == 120
+
+
+# --- groups -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tables", "changes", "says"),
+    [
+        (predict(0.5), {"protocol": "random"}, "got runs under emobox and random; expected one protocol"),
+        (predict(0.5, clips=60), {}, "other test clips"),
+        (predict(0.5, labels=("neutral", "happy", "sad", "angry")), {}, "other classes"),
+        (predict(0.5), {"dataset": {"name": "tess"}}, "other dataset"),
+        (predict(0.5), {"dataset": {"configuration": "speech"}}, "other configuration"),
+        (predict(0.5), {"dataset": {"synthetic": ["ravdess"]}}, "other synthetic corpora"),
+    ],
+)
+def test_runs_that_do_not_compare_never_share_a_ranking(make, tables, changes, says):
+    runs = load_runs([make("a", predict(0.5)), make("b", tables, **changes)])
+    with pytest.raises(ComparisonError, match=says):
+        rank(runs)
+    groups = group(runs)
+    assert [len(its) for its in groups.values()] == [1, 1]
+    text = render_markdown(make_tables(groups))
+    assert text.count("### Scores:") == 2 and "Differences" not in text
+    same_protocol = changes.get("protocol") is None
+    assert text.count("Not ranked with the other runs under emobox: other") == (2 if same_protocol else 0)
+    assert not same_protocol or text.count(says) == 2
+
+
+def test_one_fold_is_a_group_of_its_own(make):
+    folder = make("one", predict(0.5, clips=60))
+    write_results(folder, results_of(folder) | {"protocol": results_of(folder)["protocol"] | {"fold": 1}})
+    runs = load_runs([folder, make("all", predict(0.5))])
+    with pytest.raises(ComparisonError, match="other fold, test clips"):
+        rank(runs)
+    assert {key.fold for key in group(runs)} == {1, None}
+
+
+def test_seeds_matter_only_where_they_choose_the_test_clips(make):
+    two, one = [predict(0.5), predict(0.5, 1)], predict(0.5)
+    folded = load_runs([make("a", two), make("b", one)])
+    assert len(group(folded)) == 1
+    drawn = load_runs([make("c", two, protocol="random"), make("d", one, protocol="random")])
+    with pytest.raises(ComparisonError, match="other seeds of the splits"):
+        rank(drawn)
+    texts = [table.sentences[0] for table in make_tables(group(drawn))]
+    assert sum("over the splits of all seeds" in text for text in texts) == 1
+
+
+def test_a_group_is_ranked_by_uar_in_any_order_of_folders(make):
+    folders = [make("poor", predict(0.1)), make("good", predict(0.9)), make("fair", predict(0.5))]
+    for order in (folders, folders[::-1]):
+        (runs,) = group(load_runs(order)).values()
+        assert [run.shown for run in runs] == ["good", "fair", "poor"]
+
+
+def test_equal_names_are_told_apart(make):
+    folders = [make("a", predict(0.5, 0), folder=folder) for folder in ("a", "b", "x/c", "y/c")]
+    (runs,) = group(load_runs(folders)).values()
+    assert {run.shown for run in runs} == {"a", "a (b)", f"a ({folders[2]})", f"a ({folders[3]})"}
+
+
+def test_classes_in_another_order_are_the_same_classes(make):
+    its = predict(0.6)
+    order = [2, 0, 1]
+    turned = {**its.clips, "label": [order.index(label) for label in its.clips["label"]]}
+    other = Predictions(turned, its.probabilities[:, order], tuple(LABELS[index] for index in order))
+    runs = load_runs([make("a", its), make("b", other)])
+    a, b = rank(runs)
+    assert paired(a, b)["uar"]["difference"] == 0.0
+    assert report_module._confusion(a) == report_module._confusion(b) == its_confusion(its)
+
+
+def its_confusion(its):
+    table = np.zeros((3, 3), dtype=int)
+    np.add.at(table, (its.truth, its.guess), 1)
+    return table.tolist()
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def test_the_numbers_are_those_of_results_json(make):
+    folder = make("model_a", predict(0.6), protocol="emobox")
+    results = results_of(folder)
+    scored = results["splits"]["test"]
+    (table,) = tables_of(folder)
+    (row,) = table.rows
+    expected = []
+    for score in ("accuracy", "f1_weighted", "f1_macro", "uar"):
+        low, high = scored["intervals"][0][score]
+        expected.append(f"{scored['scores'][score]:.3f} [{low:.3f}, {high:.3f}]")
+    assert row == ["model_a", *expected, f"{scored['scores']['ece']:.3f}", "429,640", "0"]
+    text = " ".join(table.sentences)
+    assert "Protocol emobox: 120 clips of 10 speakers, 3 classes" in text
+    assert "largest class would score 0.333" in text and "clustered on speakers (2000 replicates)" in text
+
+
+def test_several_seeds_show_mean_and_standard_deviation(make):
+    folder = make("several", [predict(0.5, seed) for seed in range(3)])
+    scored = results_of(folder)["splits"]["test"]
+    (table,) = tables_of(folder)
+    low, high = scored["intervals"][0]["uar"]
+    value, spread = scored["scores"]["uar"], scored["std"]["uar"]
+    assert table.rows[0][4] == f"{value:.3f} ± {spread:.3f} [{low:.3f}, {high:.3f}]"
+    assert table.rows[0][-1] == "0, 1, 2" and "mean over the seeds" in " ".join(table.sentences)
+
+
+def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
+    def merged(seed):
+        its = predict(0.6, seed)
+        corpora = ["crema_d" if row < 50 else "tess" for row in range(120)]
+        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(its.clips["speaker"])]
+        return Predictions({**its.clips, "corpus": corpora, "speaker": speakers}, its.probabilities, its.labels)
+
+    folders = [make(name, merged(seed)) for seed, name in enumerate(["a", "b"])]
+    (table,) = (table for table in tables_of(*folders) if table.title.startswith("Scores per corpus"))
+    assert table.header == ["model", "crema_d: accuracy", "crema_d: UAR", "tess: accuracy", "tess: UAR"]
+    assert "50 clips of 10 speakers in crema_d, 70 clips of 2 speakers in tess" in table.sentences[0]
+    for row in table.rows:
+        groups = results_of(folders["ab".index(row[0])])["splits"]["test"]["groups"]["corpus"]["groups"]
+        for corpus, accuracy, uar in (("crema_d", *row[1:3]), ("tess", *row[3:5])):
+            low, high = groups[corpus]["interval"]
+            assert accuracy == f"{groups[corpus]['scores']['accuracy']:.3f}"
+            assert uar == f"{groups[corpus]['scores']['uar']:.3f} [{low:.3f}, {high:.3f}]"
+    assert not any("per corpus" in table.title for table in tables_of(make("one", predict(0.5))))
+
+
+def test_notes_left_out_clips_preprocessing_and_synthetic_recordings_are_named(make):
+    folders = [
+        make("a", predict(0.5), protocol="random", left_out={"calm": 7}, dataset={"synthetic": ["ravdess"]}),
+        make("b", predict(0.5), protocol="random", dataset={"synthetic": ["ravdess"]}, preprocessing={"trim_db": 30}),
+    ]
+    text = " ".join(tables_of(*folders)[0].sentences)
+    assert f"Note: {LEAK}." in text and text.count(LEAK) == 1
+    assert "a leaves clips out whose class it does not know: 7 calm." in text
+    assert "Preprocessing differs: none (a); trim_db 30 (b)." in text or "trim_db 30 (b); none (a)." in text
+    assert "say nothing about real speech" in text
+    assert "a (clips left out)" in [row[0] for row in tables_of(*folders)[0].rows]
+
+
+def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
+    scores = [results_of(make(f"fold {fold}", predict(0.3 * fold)))["splits"]["test"]["scores"] for fold in (1, 2)]
+    over = {
+        name: {
+            key: None if scores[0][key] is None else float(function([its[key] for its in scores])) for key in scores[0]
+        }
+        for name, function in (("mean", np.mean), ("std", np.std))
+    }
+    runs = [part(0, its, fold, left_out={"calm": 2}) for fold, its in enumerate(scores, 1)]
+    folders = [
+        make(name, predict(0.5), protocol="leave_one_corpus_out", runs=runs, over_folds=over, kind="cross_validation")
+        for name in ("a", "b")
+    ]
+    for folder in folders:
+        results = results_of(folder) | {"splits": {}}
+        write_results(folder, results)
+    groups = group(load_runs(folders))
+    assert len(groups) == 1
+    (table,) = make_tables(groups)  # nothing to test against each other
+    assert table.rows[0][4] == f"{over['mean']['uar']:.3f} ± {over['std']['uar']:.3f}"
+    assert "240 tested clips over all folds" in table.sentences[0] and "4 calm" in " ".join(table.sentences)
+    (line, _) = csv.DictReader(io.StringIO(render_csv(groups)))
+    assert line["clips"] == "" and float(line["uar"]) == over["mean"]["uar"]
+
+
+# --- paired tests -------------------------------------------------------------------------------------------------
+
+
+def test_a_better_model_is_significantly_better_and_an_equal_one_is_not(make):
+    table = tables_of(make("best", predict(0.9)), make("same", predict(0.9)), make("poor", predict(0.1, 1)))[1]
+    assert table.title.startswith("Differences") and table.header[1] == "difference in UAR to the best"
+    same, poor = table.rows
+    assert (same[0], same[1], same[-1]) == ("same", "0.000", "no")
+    assert (poor[0], poor[3], poor[-1]) == ("poor", "≤ 0.001", "yes") and poor[1].startswith("−0.")
+
+
+def test_seeds_are_compared_seed_by_seed(make):
+    good, poor = ([predict(skill, seed) for seed in range(2)] for skill in (0.9, 0.2))
+    a, b, c = load_runs([make("good", good), make("poor", poor[::-1], folder="poor"), make("one", good[0])])
+    difference = paired(a, b)["uar"]
+    assert difference["significant"] and difference["interval"][0] > 0.2
+    expected = results_of(a.folder)["splits"]["test"]["scores"]["uar"]
+    expected -= results_of(b.folder)["splits"]["test"]["scores"]["uar"]
+    assert difference["difference"] == pytest.approx(expected)
+    with pytest.raises(ComparisonError, match=r"seeds \[0, 1\] and one has \[0\]"):
+        paired(a, c)
+    b.results["seeds"] = [1, 0]  # files follow the seeds
+    assert paired(a, b)["uar"]["difference"] == pytest.approx(expected)
+
+
+def test_clips_are_joined_on_their_ids(make):
+    its = predict(0.5)
+    turned = its.select(np.random.default_rng(0).permutation(len(its.truth)))
+    a, b = load_runs([make("a", its), make("b", turned)])
+    assert a.key == b.key
+    assert paired(a, b)["uar"] == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "significant": False}
+
+
+def test_missing_or_foreign_predictions_are_named_and_skipped(make):
+    folders = [make(name, predict(skill)) for name, skill in (("a", 0.9), ("b", 0.6), ("c", 0.5), ("d", 0.3))]
+    (folders[1] / "predictions.parquet").unlink()
+    write_predictions(folders[2] / "predictions.parquet", predict(0.5, 9))
+    write_predictions(folders[3] / "predictions.parquet", predict(0.3, labels=("neutral", "happy", "angry")))
+    scores, differences = tables_of(*folders)
+    assert len(scores.rows) == 4 and differences.rows == []
+    text = " ".join(differences.sentences)
+    for says in (
+        "b is not tested: its predictions.parquet is missing.",
+        "c is not tested: its predictions are not those that its results.json describes.",
+        "d is not tested: its predictions.parquet has other classes than its results.json.",
+    ):
+        assert says in text
+    assert "| model" not in render_markdown([differences]) and "% Differences" in render_latex([differences])
+
+
+# --- what the protocol is worth -----------------------------------------------------------------------------------
+
+
+def test_one_model_under_two_protocols(make):
+    random_, emobox = (
+        make("small_random", predict(0.8, clips=90), protocol="random"),
+        make("small_emobox", predict(0.4)),
+    )
+    other = make("other_emobox", predict(0.5), parameters=7)
+    *_, table = tables_of(random_, emobox, other)
+    assert table.title == "What the protocol is worth: ravdess (all)" and "rank nothing" in table.sentences[0]
+    assert table.header == ["model", "UAR, emobox", "UAR, random", "random − emobox"]
+    high, low = (results_of(its)["splits"]["test"]["scores"]["uar"] for its in (random_, emobox))
+    (row,) = table.rows
+    assert row[0] == "small" and row[1].startswith(f"{low:.3f} [") and row[3] == f"+{high - low:.3f}"
+
+
+def test_two_runs_of_a_model_in_one_group_have_no_single_gap(make):
+    folders = [make(f"small{number}", predict(0.5), protocol="emobox") for number in (1, 2)]
+    runs = load_runs([*folders, make("small", predict(0.8), protocol="random")], names=["small"] * 3)
+    *_, table = make_tables(group(runs))
+    assert " / " in table.rows[0][1] and table.rows[0][3] == "-"
+
+
+def test_other_models_or_classes_have_no_gap(make):
+    folders = [
+        make("a_random", predict(0.5), protocol="random"),
+        make("a_emobox", predict(0.5), parameters=1),
+        make("b_emobox", predict(0.5)),
+        make("a_all", predict(0.5, labels=("neutral", "happy", "sad", "angry")), protocol="all"),
+    ]
+    assert not any("worth" in table.title for table in tables_of(*folders))
+
+
+# --- formats ------------------------------------------------------------------------------------------------------
+
+AWKWARD = r"[50] % of A&B_c #1 {x} ~ \y $z^2 | *bold* <b>"
+
+
+def test_latex_is_escaped(make):
+    folders = [make("a", [predict(0.8), predict(0.9, 1)]), make("b", [predict(0.1), predict(0.2, 1)])]
+    text = render_latex(tables_of(*folders, names=[AWKWARD, "b"]))
+    escaped = r"50] \% of A\&B\_c \#1 \{x\} \textasciitilde{} \textbackslash{}y \$z\^{}2 | *bold* \ensuremath{<}b"
+    assert text.count(escaped) >= 2  # in a row and in a caption
+    assert f"\n {{[}}{escaped}" in text  # a bracket there would be an argument of \midrule
+    assert r"$\pm$" in text and not re.search("[±−≤]", text)
+    for name in ("table", "tabular", "adjustbox"):
+        assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 2
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+def test_markdown_is_escaped(make):
+    text = render_markdown(tables_of(make("a", predict(0.5)), names=[AWKWARD]))
+    row = text.splitlines()[-1]
+    assert r"\| \*bold\* \<b>" in row and len(re.findall(r"(?<!\\)\|", row)) == 9
+
+
+def test_csv_holds_plain_numbers(make):
+    folders = [make("a, b", [predict(0.5), predict(0.6, 1)]), make("c", predict(0.1), left_out={"calm": 3})]
+    lines = list(csv.DictReader(io.StringIO(render_csv(group(load_runs(folders))))))
+    assert [(line["model"], line["group"], line["rank"]) for line in lines] == [("a, b", "1", "1"), ("c", "1", "2")]
+    for line, folder in zip(lines, folders, strict=True):
+        scored = results_of(folder)["splits"]["test"]
+        for score in ("accuracy", "f1_weighted", "f1_macro", "uar"):
+            assert float(line[score]) == scored["scores"][score]
+            assert [float(line[f"{score}_{end}"]) for end in ("low", "high")] == scored["intervals"][0][score]
+        assert line["hash"] == scored["clips_hash"] and line["protocol"] == "emobox" and line["clips"] == "120"
+    assert float(lines[0]["uar_std"]) == results_of(folders[0])["splits"]["test"]["std"]["uar"]
+    assert (lines[1]["uar_std"], lines[0]["seeds"], lines[1]["left_out"]) == ("", "0 1", "3")
+
+
+# --- files --------------------------------------------------------------------------------------------------------
+
+HISTORY = [
+    {"epoch": 1.0, "loss": 1.0},
+    {"epoch": 1.0, "eval_loss": 0.9, "eval_accuracy": 0.5, "eval_f1_weighted": 0.5, "eval_uar": 0.5},
+]
+
+
+def test_tables_and_figures_are_written_and_replaced_on_demand(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_module, "_SIDE_BY_SIDE", 2)
+    folders = [
+        make(f"a{number}", predict(0.2 * number), history=HISTORY if number == 1 else None) for number in range(3)
+    ]
+    folders.append(make("r", predict(0.5), protocol="random"))
+    output = tmp_path / "comparison"
+    arguments = {"runs": [str(folder) for folder in folders], "output_dir": str(output)}
+    text, written = compare_runs(CompareArguments(**arguments))
+    names = ["scores_emobox", "macro_roc_emobox", "confusions_emobox_part_1", "confusions_emobox_part_2"]
+    names += ["scores_random", "macro_roc_random", "confusions_random", "curves"]
+    assert {path.stem for path in (output / "figures").iterdir()} == set(names)
+    assert all(image.imread(output / "figures" / f"{name}.png").std() > 0 for name in names)
+    report = (output / "comparison.md").read_text()
+    assert text in report and re.findall(r"\]\(figures/(.+?)\.png\)", report) == names
+    assert written == [output / name for name in ("comparison.csv", "comparison.tex", "comparison.md", "figures")]
+    with pytest.raises(ConfigError, match="holds a comparison; pass --overwrite"):
+        CompareArguments(**arguments)
+    (output / "figures" / "mine.png").write_bytes(b"")
+    compare_runs(CompareArguments(arguments["runs"][-1:], str(output), overwrite=True))
+    left = {path.stem for path in (output / "figures").iterdir()}
+    assert left == {"scores_random", "macro_roc_random", "confusions_random", "mine"}
+
+
+def test_arguments_that_do_not_fit_are_refused(make, tmp_path):
+    folder = str(make("a", predict(0.5)))
+    for words, says in (
+        ({"runs": []}, "runs is empty"),
+        ({"names": ["a", "b"]}, "--names has 2 names for 1 runs"),
+        ({"readme": str(tmp_path / "none.md")}, "--readme .*none.md: no such file"),
+        ({"output_dir": f"{folder}/results.json"}, "--output_dir .* is a file"),
+        ({"output_dir": folder}, "--output_dir .* holds a run"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            CompareArguments(**{"runs": [folder]} | words)
+
+
+def test_the_readme_takes_the_tables_between_its_markers(make, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_bytes(f"# Title\r\nuses `{BEGIN}`\n{BEGIN}\nold\n{END}\n\nrest ü\n".encode())
+    args = CompareArguments([str(make("a", predict(0.5)))], readme=str(readme))
+    text, written = compare_runs(args)
+    assert written == [readme]
+    once = readme.read_bytes()
+    assert once.decode() == f"# Title\r\nuses `{BEGIN}`\n{BEGIN}\n\n{text}\n{END}\n\nrest ü\n"
+    compare_runs(args)
+    assert readme.read_bytes() == once
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "a"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", f"{BEGIN}\n", f"{END}\n{BEGIN}\n", f"{BEGIN}\n{BEGIN}\n{END}\n", f"{BEGIN} {END}"]
+)
+def test_a_readme_without_its_markers_is_left_alone(make, tmp_path, text):
+    readme, output = tmp_path / "README.md", tmp_path / "output"
+    readme.write_text(text)
+    args = CompareArguments([str(make("a", predict(0.5)))], readme=str(readme), output_dir=str(output))
+    with pytest.raises(ComparisonError, match="expected each once, on a line of its own"):
+        compare_runs(args)
+    assert readme.read_text() == text and not output.exists()
+    with pytest.raises(ComparisonError):
+        with_results(readme, "tables")

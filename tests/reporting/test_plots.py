@@ -1,0 +1,395 @@
+"""Every figure: both files, what stands on it, nothing cut, the same bytes again, and input at its limits."""
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib import image
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from sklearn.metrics import roc_auc_score
+
+from hf_ser.labels import EMOTIONS
+from hf_ser.reporting import plots
+from hf_ser.reporting.plots import roc as roc_module
+from hf_ser.reporting.plots import style as look
+
+ODD = "_a$b$ <c> & d_e"  # mathtext, a legend's hidden name and XML in one
+HISTORY = [
+    {"epoch": 0.5, "loss": 2.0},
+    {"epoch": 1.0, "eval_loss": 1.9, "eval_accuracy": 0.3, "eval_f1_weighted": 0.2, "eval_uar": 0.25},
+    {"epoch": 1.5, "loss": 1.0},
+    {"epoch": 2.0, "eval_loss": 1.5, "eval_accuracy": 0.5, "eval_f1_weighted": 0.4, "eval_uar": 0.45},
+    {"epoch": 2.0, "train_loss": 1.5},
+]
+RNG = np.random.default_rng(0)
+TRUTH = np.arange(64) % 8
+PROBABILITIES = RNG.dirichlet(np.ones(8), 64) + np.eye(8)[TRUTH] * 0.2
+CURVE = {"confidence": [0.3, 0.5, 0.9], "accuracy": [0.2, 0.6, 0.8], "clips": [3, 20, 40], "ece": 0.1234}
+SOUND = RNG.normal(size=4000).astype(np.float32) * 0.1
+CONFUSION = [[3, 1, 0], [0, 40, 9], [0, 0, 0]]
+
+CASES = {
+    "training": lambda path: plots.plot_training_curves({"": HISTORY}, path),
+    "training of several": lambda path: plots.plot_training_curves({"a": HISTORY, ODD: HISTORY[:3]}, path),
+    "confusion": lambda path: plots.plot_confusions({ODD: CONFUSION}, ["sad", "happy", "calm"], path, False),
+    "confusions": lambda path: plots.plot_confusions(
+        {f"model {number}, {ODD}": CONFUSION for number in range(2)}, ["sad", "happy", "calm"], path, True
+    ),
+    "roc": lambda path: plots.plot_roc(TRUTH, PROBABILITIES, EMOTIONS, path),
+    "macro roc": lambda path: plots.plot_macro_roc(
+        {"a": (TRUTH, PROBABILITIES), ODD * 4: (TRUTH, PROBABILITIES[::-1])}, EMOTIONS, path
+    ),
+    "scores": lambda path: plots.plot_scores(
+        [
+            plots.ScoreRow("a", {"accuracy": (0.5, 0.4, 0.6), "UAR": (0.45, None, None)}),
+            plots.ScoreRow(ODD * 4, {"UAR": (1.0, 1.0, 1.0)}),
+        ],
+        path,
+        f"Scores {ODD}",
+    ),
+    "reliability": lambda path: plots.plot_reliability({"before": CURVE, f"after, T = 1.31, {ODD}": CURVE}, path),
+    "matrix": lambda path: plots.plot_matrix([[0.7, None], [0.2, 1.0]], ["a", ODD], ["a", ODD], path, ODD),
+    "embeddings": lambda path: plots.plot_embeddings(RNG.normal(size=(64, 2)), TRUTH, EMOTIONS, path, ODD),
+    "clip": lambda path: plots.plot_clip(SOUND, 16_000, path, ODD),
+    "emotions": lambda path: plots.plot_emotions({"sad": SOUND, "happy": SOUND[:900], ODD: SOUND}, 16_000, path),
+    "classes": lambda path: plots.plot_class_distribution(
+        {"train": {"sad": 30, "happy": 20}, ODD: {"sad": 7}}, ["sad", "happy", "calm"], path, "split"
+    ),
+    "genders": lambda path: plots.plot_gender_distribution(
+        {"a": {"female": 7, "male": 8}, ODD: {"male": 100}}, {"a": {"female": 2, "male": 1}, ODD: {"male": 9}}, path
+    ),
+    "shares": lambda path: plots.plot_shares(
+        [[0.25, 0.75], [0.98, 0.02], [np.nan] * 2, [0.5, 0.5]], ["a", ODD * 4], ["sad", "happy", ODD], path
+    ),
+    "importances": lambda path: plots.plot_importances([0.5, 31.25, 2000], ["a", ODD, ODD * 4], path, ODD, ODD * 5),
+}  # fmt: skip
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved; with `drawn.dry` set, nothing is written."""
+
+    class Drawn(list):
+        dry = False
+
+    figures = Drawn()
+    savefig = Figure.savefig
+
+    def spy(figure, *args, **kwargs):
+        if figure not in figures:
+            figures.append(figure)
+        if not figures.dry:
+            savefig(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    return figures
+
+
+@pytest.fixture
+def texts(drawn, tmp_path):
+    """What stands on the figure that a call draws, line breaks taken out."""
+    drawn.dry = True
+
+    def read(function, *args):
+        drawn.clear()
+        function(*args)
+        return visible(drawn[0])
+
+    return read
+
+
+def visible(figure):
+    found = [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+    return [re.sub(r"\s+", " ", text).strip() for text in found if text.strip()]
+
+
+def squeezed(words):
+    return "".join("".join(words).split())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_figure_is_written_whole_and_says_odd_names_literally(name, drawn, tmp_path):
+    CASES[name](tmp_path / "new" / "fold.1")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["fold.1.png", "fold.1.svg"]
+    pixels = image.imread(tmp_path / "new" / "fold.1.png")[..., :3]
+    assert pixels.shape[0] > 200 and pixels.std() > 0.03
+    assert (tmp_path / "new" / "fold.1.svg").read_text().rstrip().endswith("</svg>")
+    if name not in ("training", "roc"):
+        assert squeezed([ODD]) in squeezed(visible(drawn[0]))
+    # Text that crosses the edge leaves ink on the outermost pixels.
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert (edge == 1).all(), "something is cut at the figure's edge"
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize("name", ["roc", "clip", "scores"])
+def test_the_same_input_gives_the_same_bytes(name, tmp_path, monkeypatch):
+    global RNG
+    for folder in ("first", "second"):
+        RNG = np.random.default_rng(0)
+        CASES[name](tmp_path / folder / "figure")
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    for suffix in ("png", "svg"):
+        contents = [(tmp_path / folder / f"figure.{suffix}").read_bytes() for folder in ("first", "second")]
+        assert contents[0] == contents[1]
+        assert b"dc:date" not in contents[0]
+
+
+def test_the_style_leaves_no_trace_and_heeds_none(drawn, tmp_path):
+    before = dict(plt.rcParams)
+    drawn.dry = True
+    with plt.rc_context({"font.size": 40, "text.parse_math": True}):
+        CASES["scores"](tmp_path / "figure")
+        assert plt.rcParams["font.size"] == 40
+    assert dict(plt.rcParams) == before
+    assert drawn[0].axes[0].xaxis.label.get_size() == 10
+
+
+def test_series_differ_without_colour():
+    looks = [(str(look.line(index)["linestyle"]), look.line(index)["marker"]) for index in range(56)]
+    assert len(set(looks)) == 56
+    assert len({look.bar(index)["hatch"] for index in range(8)}) == 8
+    assert look.ink("#332288") == "white" and look.ink("#DDCC77") == "black"
+
+
+# --- training
+
+
+def test_one_model_has_three_panels_and_no_name(texts, drawn, tmp_path):
+    words = texts(plots.plot_training_curves, {"": HISTORY}, tmp_path / "figure")
+    titles = [axes.get_title() for axes in drawn[0].axes]
+    assert titles == ["Loss", "Validation accuracy", "Validation F1 and UAR"]
+    assert {"training", "validation", "weighted F1", "UAR", "epoch", "cross entropy"} <= set(words)
+    loss = drawn[0].axes[0].lines
+    assert [list(line.get_ydata()) for line in loss] == [[2.0, 1.0], [1.9, 1.5]]
+    assert list(loss[1].get_xdata()) == [1.0, 2.0]
+
+
+def test_several_models_share_four_panels_and_one_legend(texts, drawn, tmp_path):
+    words = texts(plots.plot_training_curves, {"first": HISTORY, "second": HISTORY}, tmp_path / "figure")
+    assert [axes.get_title() for axes in drawn[0].axes][2:] == ["Validation weighted F1", "Validation UAR"]
+    assert words.count("first") == words.count("second") == 1
+    assert [len(axes.lines) for axes in drawn[0].axes] == [4, 2, 2, 2]
+
+
+@pytest.mark.parametrize("history", [[], HISTORY[::2], [{"epoch": 1.0, "eval_loss": None}]])
+def test_a_history_without_validation_says_so(history, texts, tmp_path):
+    assert texts(plots.plot_training_curves, {"": history}, tmp_path / "figure").count("not recorded") >= 2
+
+
+# --- confusion matrices and tables
+
+
+def test_counts_or_per_cent_stand_in_the_cells(texts, drawn, tmp_path):
+    words = texts(plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", False)
+    assert {"test", "40", "9", "true", "share of the true class"} <= set(words)
+    assert words.count("–") == 3 and "predicted (cells: clips) – true class without clips" in words
+    cells = {text.get_position(): text for text in drawn[0].axes[0].texts}
+    assert cells[1, 1].get_color() == "white" and cells[0, 1].get_color() == "black"
+    words = texts(plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", True)
+    assert {"75", "25", "82", "18", "predicted (cells: per cent of the row) – true class without clips"} <= set(words)
+
+
+def test_every_column_of_panels_has_its_labels(texts, drawn, tmp_path):
+    texts(plots.plot_confusions, {str(number): [[1]] for number in range(5)}, ["sad"], tmp_path / "figure", True)
+    axes = drawn[0].axes[:5]
+    assert [bool(panel.get_xlabel()) for panel in axes] == [False, False, True, True, True]
+    assert axes[2].xaxis.get_tick_params()["labelbottom"]
+    assert len(drawn[0].axes) == 7  # one panel is off, one colour bar for all
+
+
+def test_an_unmeasured_score_is_a_dash(texts, tmp_path):
+    words = texts(plots.plot_matrix, [[0.25, None]], ["ravdess"], ["ravdess", "savee"], tmp_path / "figure", "Across")
+    assert {"0.250", "–", "trained on", "tested on", "UAR", "Across", "savee"} <= set(words)
+
+
+# --- ROC
+
+
+def test_areas_are_those_of_scikit_learn(texts, tmp_path):
+    words = texts(plots.plot_roc, TRUTH, PROBABILITIES, EMOTIONS, tmp_path / "figure")
+    one_hot = np.eye(8)[TRUTH]
+    assert f"micro average (AUC {roc_auc_score(one_hot, PROBABILITIES, average='micro'):.3f})" in words
+    assert f"sad (AUC {roc_auc_score(one_hot[:, 3], PROBABILITIES[:, 3]):.3f})" in words
+    words = texts(plots.plot_macro_roc, {"m": (TRUTH, PROBABILITIES)}, EMOTIONS, tmp_path / "figure")
+    assert f"m (AUC {roc_auc_score(one_hot, PROBABILITIES):.3f})" in words
+
+
+def test_the_average_curve_has_the_average_area_with_ties_and_steps():
+    truth = RNG.integers(0, 3, 30)
+    probabilities = RNG.integers(0, 4, (30, 3)).astype(float)
+    curves = roc_module.class_curves(truth, probabilities)
+    false, true = roc_module.average_curve(list(curves.values()))
+    expected = np.mean([roc_auc_score(truth == index, probabilities[:, index]) for index in range(3)])
+    assert roc_module.auc(false, true) == pytest.approx(expected, abs=1e-12)
+    assert (np.diff(false) >= 0).all() and (np.diff(true) >= -1e-12).all()
+
+
+def test_an_absent_class_is_named_and_a_single_one_has_no_curve(texts, tmp_path):
+    kept = TRUTH != 1
+    words = texts(plots.plot_roc, TRUTH[kept], PROBABILITIES[kept], EMOTIONS, tmp_path / "figure")
+    assert "calm (no clips)" in words and any(word.startswith("happy (AUC") for word in words)
+    words = texts(plots.plot_macro_roc, {"m": (TRUTH[kept], PROBABILITIES[kept])}, EMOTIONS, tmp_path / "figure")
+    assert any(word.endswith("without calm)") for word in words)
+    words = texts(plots.plot_roc, TRUTH[:1], PROBABILITIES[:1], EMOTIONS, tmp_path / "figure")
+    assert {"neutral (no other class)", "sad (no clips)", "needs clips of two classes"} <= set(words)
+    words = texts(plots.plot_macro_roc, {"m": (TRUTH[:1], PROBABILITIES[:1])}, EMOTIONS, tmp_path / "figure")
+    assert "m (clips of one class only)" in words
+
+
+# --- scores and calibration
+
+
+def test_scores_show_values_whiskers_and_gaps(texts, drawn, tmp_path):
+    rows = [
+        plots.ScoreRow("a", {"UAR": (0.5, 0.4, 0.7), "F1": (0.3, None, None)}),
+        plots.ScoreRow("b", {"F1": (0, 0, 0)}),
+    ]
+    words = texts(plots.plot_scores, rows, tmp_path / "figure", "Test")
+    assert {"Test", "0.500", "0.300", "0.000", "–", "UAR", "F1", "a", "b", "score"} <= set(words)
+    axes = drawn[0].axes[0]
+    assert axes.yaxis_inverted() and [bar.get_width() for bar in axes.patches] == [0.5, 0.3, 0]
+
+
+def test_calibration_shows_curve_diagonal_and_clips(texts, drawn, tmp_path):
+    one = {"confidence": [0.5], "accuracy": [1.0], "clips": [1], "ece": 0.5}
+    words = texts(plots.plot_reliability, {"before": CURVE, "after, T = 1.31": one}, tmp_path / "figure")
+    assert {"before ECE = 0.123", "after, T = 1.31 ECE = 0.500", "confidence", "accuracy", "clips"} <= set(words)
+    upper, _, lower, _ = drawn[0].axes
+    assert list(upper.lines[1].get_ydata()) == CURVE["accuracy"]
+    assert [bar.get_height() for bar in lower.patches] == CURVE["clips"]
+
+
+# --- importances
+
+
+def test_shares_are_stacked_to_the_whole_and_written_where_there_is_room(texts, drawn, tmp_path):
+    shares = [[0.2, 0.8], [0.97, 0.03], [0.6, 0.4]]
+    words = texts(plots.plot_shares, shares, ["cnn", "forest"], ["sad", "happy"], tmp_path / "figure")
+    assert {"20 %", "80 %", "97 %", "60 %", "40 %", "cnn", "forest", "sad", "happy", "all"} <= set(words)
+    assert "3 %" not in words and not any("–" in word for word in words)
+    axes = drawn[0].axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([share for row in shares for share in row])
+    assert [bar.get_x() for bar in axes.patches] == pytest.approx([0, 0.2, 0, 0.97, 0, 0.6])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["sad", "happy", "all"] and axes.yaxis_inverted()
+    assert axes.patches[0].get_hatch() != axes.patches[1].get_hatch()
+
+
+def test_an_answer_without_shares_is_a_dash(texts, drawn, tmp_path):
+    shares = [[1.0], [np.nan], [1.0]]
+    words = texts(plots.plot_shares, shares, ["cnn"], ["sad", "happy"], tmp_path / "figure")
+    assert "–" in words and any("answer never given" in word for word in words) and "no shares" not in words
+    assert len(drawn[0].axes[0].patches) == words.count("100 %") == 2
+    for bases in (["cnn", "forest"], []):
+        nothing = np.full((3, len(bases)), np.nan)
+        assert "no shares" in texts(plots.plot_shares, nothing, bases, ["sad", "happy"], tmp_path / "figure")
+
+
+def test_the_greatest_columns_stand_at_the_top(texts, drawn, tmp_path):
+    values = [*range(1, 31), np.nan]
+    names = [f"mfcc_{number}" for number in range(1, 32)]
+    words = texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
+    axes = drawn[0].axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == names[29:9:-1] and axes.yaxis_inverted()
+    assert [bar.get_width() for bar in axes.patches] == values[29:9:-1]
+    said = "gain the 20 greatest of 30 columns not shown: 1 of 31 columns, which have no value"
+    assert {"Columns", "30.0", "11.0", said} <= set(words)
+    words = texts(plots.plot_importances, [12345.6, 0.01234], ["a", "b"], tmp_path / "figure", "Columns", "gain")
+    assert {"12,346", "0.0123", "gain"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    "values, said", [([], "no values"), ([np.nan], "no values"), ([0.0, 0.0], "all values are 0")]
+)
+def test_columns_without_importance_say_so(values, said, texts, drawn, tmp_path):
+    names = ["a", "b"][: len(values)]
+    assert said in texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
+
+
+# --- clips
+
+
+@pytest.mark.parametrize("samples, sampling_rate", [(1, 16_000), (300, 8000), (9000, 44_100)])
+def test_clips_of_any_length_and_rate(samples, sampling_rate, texts, drawn, tmp_path):
+    words = texts(plots.plot_clip, np.zeros(samples, np.float32), sampling_rate, tmp_path / "figure", "Silence")
+    assert {"Silence", "time (s)", "amplitude", "frequency (Hz, mel scale)", "power (dB)", "1000"} <= set(words)
+    assert ("4000" in words) == (sampling_rate > 8000)
+
+
+def test_a_tone_is_bright_at_its_frequency(drawn, tmp_path):
+    drawn.dry = True
+    tone = 0.5 * np.sin(2 * np.pi * 2000 * np.arange(16_000) / 16_000)
+    plots.plot_clip(tone, 16_000, tmp_path / "figure", "2 kHz")
+    axes = drawn[0].axes[1]
+    shown = axes.images[0]
+    low, high = shown.get_extent()[2:]
+    brightest = low + (shown.get_array()[:, 50].argmax() + 0.5) * (high - low) / 80
+    ticks = dict(zip([text.get_text() for text in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    assert abs(brightest - ticks["2000"]) < 1
+    assert axes.get_xlim() == (0, 1)
+
+
+def test_emotions_share_one_scale(drawn, tmp_path):
+    drawn.dry = True
+    plots.plot_emotions({"sad": SOUND * 0.01, "angry": SOUND[:800]}, 16_000, tmp_path / "figure")
+    sad, angry = (axes.images[0] for axes in drawn[0].axes[:2])
+    assert sad.get_clim() == angry.get_clim()
+    assert drawn[0].axes[0].get_xlim() == drawn[0].axes[1].get_xlim() == (0, 0.25)
+    assert [axes.get_title() for axes in drawn[0].axes[:2]] == ["sad", "angry"]
+
+
+# --- counts
+
+
+def test_classes_are_stacked_with_totals(texts, drawn, tmp_path):
+    counts = {"train": {"sad": 30, "happy": 20}, "test": {"sad": 7}}
+    words = texts(plots.plot_class_distribution, counts, ["sad", "happy", "calm"], tmp_path / "figure", "split")
+    assert {"37", "30", "7", "20", "0", "train (50 clips)", "test (7 clips)", "Clips per emotion and split"} <= set(
+        words
+    )
+    assert [text.get_text() for text in drawn[0].axes[0].get_xticklabels()] == ["sad", "happy", "calm"]
+    words = texts(plots.plot_class_distribution, {"all": {"sad": 3}}, ["sad"], tmp_path / "figure", "all")
+    assert "Clips per emotion" in words and not any("clips)" in word for word in words)
+
+
+def test_no_clips_at_all(texts, tmp_path):
+    assert "0" in texts(plots.plot_class_distribution, {"all": {}}, ["sad"], tmp_path / "figure", "all")
+    assert "no clips" in texts(plots.plot_gender_distribution, {}, {}, tmp_path / "figure")
+
+
+def test_genders_by_corpus(texts, drawn, tmp_path):
+    words = texts(
+        plots.plot_gender_distribution,
+        {"tess": {"female": 2800}, "savee": {"male": 480}},
+        {"tess": {"female": 2}, "savee": {"male": 4}},
+        tmp_path / "figure",
+    )
+    assert {"2800", "480", "tess", "savee", "female", "male", "Clips by gender", "Speakers by gender"} <= set(words)
+
+
+# --- embeddings
+
+
+@pytest.mark.parametrize("clips, dim", [(1, 4), (2, 4), (5, 1), (9, 3), (12, 4), (12, 1)])
+def test_projection_of_any_number_of_clips(clips, dim):
+    embeddings = RNG.normal(size=(clips, dim)).astype(np.float32)
+    points = plots.project(embeddings)
+    assert points.shape == (clips, 2) and np.isfinite(points).all()
+    np.testing.assert_array_equal(points, plots.project(embeddings))
+
+
+def test_projection_keeps_groups_apart():
+    groups = np.repeat(np.eye(2), 20, axis=0) * 20
+    points = plots.project(np.pad(groups, ((0, 0), (0, 6))) + RNG.normal(size=(40, 8)))
+    centres = points.reshape(2, 20, 2).mean(axis=1)
+    nearest = np.linalg.norm(points[:, None] - centres, axis=2).argmin(axis=1)
+    assert (nearest == np.repeat([0, 1], 20)).all()
+
+
+def test_embeddings_name_the_classes_that_are_there(texts, drawn, tmp_path):
+    words = texts(plots.plot_embeddings, np.zeros((3, 2)), [0, 3, 3], EMOTIONS, tmp_path / "figure", "One place")
+    assert {"neutral (1)", "sad (2)", "One place"} <= set(words) and "calm (0)" not in words
+    markers = [line.get_marker() for line in drawn[0].axes[0].lines]
+    assert len(markers) == len(set(markers)) == 2

@@ -1,0 +1,130 @@
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+
+from hf_ser.reporting.run_report import write_run
+from hf_ser.scoring import Predictions, ResultsError, read_results, score_split, write_json
+from hf_ser.scoring.results import SCHEMA_VERSION, check_results, versions
+
+LABELS = ("sad", "happy", "angry")
+CLIPS = {
+    "id": ["a/1", "a/2", "b/1", "b/2"],
+    "corpus": ["a", "a", "b", "b"],
+    "speaker": ["a_1", "a_2", "b_1", "b_1"],
+    "gender": ["female", "male", "male", "male"],
+    "intensity": ["normal", "strong", None, None],
+    "label": [0, 1, 2, 2],
+}
+PROBABILITIES = np.array([[0.8, 0.1, 0.1], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2]])
+PREDICTIONS = Predictions(CLIPS, PROBABILITIES, LABELS)
+
+
+def _results(**splits):
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "training",
+        "name": "tiny",
+        "model_type": "wav2vec2",
+        "parameters": 1234,
+        "dataset": {
+            "name": "emotions",
+            "configuration": "all",
+            "synthetic": [],
+            "train_clips": 70,
+            "train_speakers": 7,
+            "train_classes": ["sad", "happy"],
+        },
+        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0" * 64, "notes": ["a note"]},
+        "preprocessing": {
+            "duration_s": None,
+            "trim_db": 20.0,
+            "normalize": False,
+            "merge_calm": False,
+            "channel": None,
+        },
+        "training": {"seed": 3},
+        "seeds": [3],
+        "versions": versions(),
+        "splits": splits,
+    }
+
+
+def test_scores_of_a_split():
+    scored = score_split(PREDICTIONS, files=["p.parquet"])
+    assert scored["clips"] == 4 and scored["speakers"] == 3 and scored["predictions"] == ["p.parquet"]
+    assert scored["scores"]["accuracy"] == 0.75 and scored["std"] is None
+    assert scored["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
+    assert scored["per_class"]["angry"]["recall"] == 0.5 and scored["absent"] == []
+    assert [its["method"] for its in scored["intervals"]] == ["clustered on speakers", "plain"]
+    assert [its["clusters"] for its in scored["intervals"]] == [3, 4]
+    corpora = scored["groups"]["corpus"]["groups"]
+    assert corpora["a"]["scores"]["accuracy"] == 1.0 and corpora["a"]["clips"] == 2
+    assert corpora["b"]["scores"]["accuracy"] == 0.5 and corpora["b"]["interval"] is None
+    assert set(scored["groups"]["intensity"]["groups"]) == {"a/normal", "a/strong"}
+    assert scored["chance"]["accuracy_of_the_largest_class"] == 0.5
+    assert scored["calibration"]["temperature"] is None and scored["left_out"] == {}
+
+
+def test_several_seeds_give_means_with_their_standard_deviation():
+    other = Predictions(CLIPS, PROBABILITIES[[0, 1, 3, 3]], LABELS)
+    one, two = (score_split(its, files=["p"])["scores"] for its in (PREDICTIONS, other))
+    both = score_split([PREDICTIONS, other], files=["p", "q"])
+    assert both["clips"] == 4 and both["speakers"] == 3
+    for name in ("accuracy", "uar", "f1_weighted", "log_loss"):
+        assert both["scores"][name] == pytest.approx((one[name] + two[name]) / 2)
+        assert both["std"][name] == pytest.approx(abs(one[name] - two[name]) / np.sqrt(2))
+    assert np.sum(both["confusion"]) == 8
+    same = score_split([PREDICTIONS, PREDICTIONS], files=["p", "q"])
+    single = score_split(PREDICTIONS, files=["p"])
+    assert same["std"]["uar"] == 0 and same["intervals"] == single["intervals"]
+    assert same["clips_hash"] == single["clips_hash"]
+
+
+def test_a_run_is_written_whole_and_read_back(tmp_path):
+    results = _results(test=score_split(PREDICTIONS, files=["predictions_test.parquet"], temperature=1.5))
+    write_run(tmp_path, results, {"test": [PREDICTIONS]})
+    assert read_results(tmp_path) == results
+    report = (tmp_path / "report.md").read_text()
+    for text in ("a note", "| UAR ", "0.833", "clustered on speakers", "temperature 1.500", "Worst: b", "| happy "):
+        assert text in report
+    for line in report.splitlines():
+        if line.startswith("!["):
+            assert (tmp_path / line.partition("](")[2].rstrip(")")).is_file()
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_the_schema_is_one_and_refuses_what_does_not_follow_it(tmp_path):
+    from hf_ser.scoring import results as module
+
+    jsonschema.Draft202012Validator.check_schema(json.loads(module._SCHEMA.read_text()))
+    good = _results(test=score_split(PREDICTIONS, files=["p"]))
+    check_results(good, "r")
+    for place, change in (
+        ("splits/test/scores", lambda its: its["splits"]["test"]["scores"].pop("uar")),
+        ("splits/test/scores/accuracy", lambda its: its["splits"]["test"]["scores"].update(accuracy=75)),
+        ("schema_version", lambda its: its.update(schema_version=99)),
+        ("the top", lambda its: its.pop("protocol")),
+        ("the top", lambda its: its.update(extra=1)),
+        ("splits/test/clips", lambda its: its["splits"]["test"].update(clips=0)),
+    ):
+        bad = json.loads(json.dumps(good))
+        change(bad)
+        with pytest.raises(ResultsError, match=f"does not follow its schema at {place}:"):
+            check_results(bad, "r")
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "holds no results.json"), ("{", "no JSON"), ("[]", "schema")])
+def test_results_that_cannot_be_read_are_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ResultsError, match=message):
+        read_results(tmp_path)
+
+
+def test_json_is_written_in_one_step_and_refuses_nan(tmp_path):
+    write_json(tmp_path / "r.json", {"score": 0.5})
+    with pytest.raises(ValueError, match="NaN|nan"):
+        write_json(tmp_path / "r.json", {"score": float("nan")})
+    assert json.loads((tmp_path / "r.json").read_text()) == {"score": 0.5}
