@@ -20,7 +20,6 @@ from hf_ser.evaluation.calibration import describe_calibration
 from hf_ser.evaluation.groups import score_groups
 from hf_ser.evaluation.intervals import intervals_over_seeds
 from hf_ser.evaluation.predictions import Predictions
-from hf_ser.metrics import SpeechEmotion
 
 RESULTS = "results.json"
 SCHEMA_VERSION = 1
@@ -34,6 +33,8 @@ class ResultsError(SerError):
 
 def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
     """Score probabilities (clips, classes) with the package's metric."""
+    from hf_ser.metrics import SpeechEmotion  # here: it brings evaluate and scikit-learn
+
     # In memory: the default goes through files that several processes would share.
     metric = SpeechEmotion(keep_in_memory=True)
     result = metric.compute(predictions=probabilities, references=references, labels=list(labels))

@@ -4,9 +4,8 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 
 from hf_ser.audio import Preprocessing
@@ -19,6 +18,9 @@ from hf_ser.hybrids.model import remove, save
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.training.run import describe, score_trained
+
+if TYPE_CHECKING:
+    import lightgbm
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Fit:
     taught: Iterable[str]
     explanation: Explanation
     importances: Sequence[dict[str, Any]]
-    booster: lightgbm.Booster | None = None
+    booster: "lightgbm.Booster | None" = None
     bases: Sequence[Base] = ()
     precision: str | None = None
 
