@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from hf_ser.evaluation import Explanation, Predictions, report, score_split, versions, write_run
+from hf_ser.evaluation import Explanation, Predictions, plots, report, score_split, versions, write_run
 from hf_ser.evaluation.results import SCHEMA_VERSION
-from hf_ser.hybrids import explanations
 from hf_ser.hybrids.explanations import Explained, explain, explain_columns
 from hf_ser.hybrids.metas import Fitted, fit_mean
 
@@ -48,7 +47,7 @@ def drawn(monkeypatch):
     """What the plots were called with."""
     calls = []
     for name in ("plot_shares", "plot_importances"):
-        monkeypatch.setattr(explanations, name, lambda *args, name=name: calls.append((name, *args)))
+        monkeypatch.setattr(plots, name, lambda *args, name=name: calls.append((name, *args)))
     return calls
 
 
