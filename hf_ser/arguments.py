@@ -103,11 +103,14 @@ def parse(
 def run(main: Callable[[], None], *, after_interrupt: str = "the same command goes on from there") -> NoReturn:
     """Run a recipe's `main()` and end the process: bad input ends in one line and exit code 2, Ctrl-C in 130.
 
+    The program's own folder is taken off `sys.path` if it has an evaluate.py; worker processes get the same path.
+
     Args:
         main: the recipe.
         after_interrupt: what a person who pressed Ctrl-C can do next.
     """
     tolerate_any_character()
+    _uncover_evaluate()
     try:
         main()
     except KeyboardInterrupt:
@@ -119,6 +122,14 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
         tqdm.write(f"error: {error}", file=sys.stderr)  # which removes a progress bar before
         sys.exit(2)
     sys.exit(0)
+
+
+def _uncover_evaluate() -> None:
+    """Let `import evaluate` find the library, not recipes/evaluate.py: Python searches a program's folder first."""
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    folder = Path(program).resolve().parent if program else None
+    if folder and (folder / "evaluate.py").is_file() and sys.path and Path(sys.path[0]).resolve() == folder:
+        del sys.path[0]
 
 
 def _bad_input() -> tuple[type[Exception], ...]:

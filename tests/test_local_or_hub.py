@@ -2,6 +2,7 @@
 
 import sys
 
+import datasets
 import pytest
 import transformers
 
@@ -38,7 +39,7 @@ def no_hub(monkeypatch):
     for name in ("AutoConfig", "AutoFeatureExtractor", "AutoModelForAudioClassification"):
         monkeypatch.setattr(getattr(transformers, name), "from_pretrained", asked)
     monkeypatch.setattr(bases, "cached_file", asked)
-    monkeypatch.setattr(splits.datasets, "load_dataset", asked)
+    monkeypatch.setattr(datasets, "load_dataset", asked)
     monkeypatch.setattr(splits, "load_streamed", asked)
 
 

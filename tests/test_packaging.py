@@ -4,8 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import hf_ser
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -35,3 +38,9 @@ def test_constraints_lie_within_the_bounds():
     assert len(requirements) > 20
     for its in requirements:
         assert its.specifier.contains(pinned[canonicalize_name(its.name)]), str(its)
+
+
+def test_the_citation_names_this_version_and_licence():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], citation["license"]) == (hf_ser.__version__, PYPROJECT["project"]["license"])
+    assert citation["authors"] == PYPROJECT["project"]["authors"]

@@ -8,12 +8,11 @@ import glob
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
-from datasets.data_files import DataFilesDict, DataFilesList, sanitize_patterns
-from datasets.packaged_modules.parquet.parquet import Parquet
-from huggingface_hub import DatasetCard
+if TYPE_CHECKING:  # importing datasets takes about as long as the rest of this package
+    import datasets
+    from datasets.packaged_modules.parquet.parquet import Parquet
 
 
 def is_pattern(path: str | os.PathLike[str]) -> bool:
@@ -27,6 +26,9 @@ def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
     Raises:
         ValueError: no card with configurations, no such configuration, or no file of it.
     """
+    from datasets.data_files import sanitize_patterns
+    from huggingface_hub import DatasetCard
+
     configs = DatasetCard.load(Path(folder) / "README.md").data.to_dict().get("configs") or []
     named = {config["config_name"]: config.get("data_files") for config in configs}
     if configuration not in named:
@@ -46,8 +48,12 @@ def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
     return found
 
 
-def open_files(files: Mapping[str, Sequence[str]], **options: Any) -> Parquet:
+def open_files(files: Mapping[str, Sequence[str]], **options: Any) -> "Parquet":
     """The builder of Parquet files by split, whose paths are taken as they are written."""
+    import datasets
+    from datasets.data_files import DataFilesDict, DataFilesList
+    from datasets.packaged_modules.parquet.parquet import Parquet
+
     found = {
         datasets.NamedSplit(split): DataFilesList(list(paths), [(path, str(os.path.getmtime(path))) for path in paths])
         for split, paths in files.items()
@@ -55,8 +61,10 @@ def open_files(files: Mapping[str, Sequence[str]], **options: Any) -> Parquet:
     return Parquet(dataset_name="local", data_files=DataFilesDict(found), **options)
 
 
-def load_literal(files: Mapping[str, Sequence[str]]) -> datasets.DatasetDict:
+def load_literal(files: Mapping[str, Sequence[str]]) -> "datasets.DatasetDict":
     """Load Parquet files by split, whose paths are taken as they are written."""
+    import datasets
+
     builder = open_files(files)
     builder.download_and_prepare()
     return datasets.DatasetDict(builder.as_dataset())

@@ -15,15 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import datasets
-from datasets.utils.py_utils import convert_file_size_to_int
 from filelock import FileLock, Timeout
 
 import hf_ser
 from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
-from hf_ser.data.builder import EmotionCorpora
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
@@ -59,6 +56,8 @@ class PrepareArguments:
     overwrite: bool = field(default=False, metadata={"help": "replace a dataset made from other inputs"})
 
     def __post_init__(self) -> None:
+        from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
+
         if not self.folders:
             raise PrepareError("got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
         if self.num_proc is not None and self.num_proc < 1:
@@ -255,6 +254,10 @@ def _write_parquet(
 
 
 def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shard_size: str) -> None:
+    import datasets
+
+    from hf_ser.data.builder import EmotionCorpora
+
     datasets.disable_progress_bars()
     builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name)
     written = work / "cells" / name / "parquet"

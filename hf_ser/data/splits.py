@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from hf_ser.arguments import ConfigError
@@ -20,6 +19,9 @@ from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.local_or_hub import refuse_missing
+
+if TYPE_CHECKING:
+    import datasets
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 
@@ -100,11 +102,11 @@ class SplitData:
     others may stand between them, such as those of another channel.
     """
 
-    splits: dict[str, datasets.Dataset]
+    splits: "dict[str, datasets.Dataset]"
     labels: tuple[str, ...]
     assignment: Assignment
     synthetic: tuple[str, ...]  # corpora whose recordings are generated
-    stream: datasets.IterableDataset | None = None
+    stream: "datasets.IterableDataset | None" = None
 
     @property
     def protocol(self) -> str:
@@ -198,7 +200,7 @@ def _assigned(path: Path) -> list[tuple[str, str, str]]:
     return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
-def rows(dataset: datasets.Dataset) -> list[Row]:
+def rows(dataset: "datasets.Dataset") -> list[Row]:
     """The metadata of a prepared dataset's clips, for protocols."""
     names = dataset.features["label"].names
     columns = [dataset[name] for name in ("id", "corpus", "speaker", "label", "gender", "text", "channel", "sha256")]
@@ -219,8 +221,10 @@ def load_rows(args: DataArguments) -> list[Row]:
 
 def _load_whole(
     args: DataArguments,
-) -> tuple[datasets.DatasetDict, datasets.Dataset, datasets.IterableDataset | None]:
+) -> "tuple[datasets.DatasetDict, datasets.Dataset, datasets.IterableDataset | None]":
     """The configuration's splits as stored, all their clips of the channel asked for together, and the stream."""
+    import datasets
+
     loaded, stream = _load(args)
     for split, dataset in loaded.items():
         _check_columns(dataset, split, args)
@@ -232,7 +236,7 @@ def _load_whole(
     return loaded, whole, stream
 
 
-def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableDataset | None]:
+def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.IterableDataset | None]":
     if args.dataset is None:
         raise ConfigError("dataset is not given; expected a folder made by recipes/prepare.py, or a Hub id.")
     path = Path(args.dataset)
@@ -245,7 +249,9 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
             return load_streamed(args.dataset, args.configuration, columns)
         if is_pattern(path):
             return load_literal(files_of(args.dataset, args.configuration)), None
-        return datasets.load_dataset(args.dataset, args.configuration), None
+        from datasets import load_dataset  # here: it takes long to import
+
+        return load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
             f"--dataset {args.dataset}: no such folder, and the Hub does not give it ({error}); make it with "
@@ -255,7 +261,7 @@ def _load(args: DataArguments) -> tuple[datasets.DatasetDict, datasets.IterableD
         raise DatasetError(f"--configuration {args.configuration} of {args.dataset}: {error}") from error
 
 
-def _check_columns(dataset: datasets.Dataset, split: str, args: DataArguments) -> None:
+def _check_columns(dataset: "datasets.Dataset", split: str, args: DataArguments) -> None:
     elsewhere = {"audio"} if args.streaming and split == "train" else set()  # in the stream
     missing = [name for name in _COLUMNS if name not in dataset.column_names and name not in elsewhere]
     if missing:
@@ -266,7 +272,9 @@ def _check_columns(dataset: datasets.Dataset, split: str, args: DataArguments) -
         raise DatasetError(f"{args.dataset}: labels are {names}; expected {list(EMOTIONS)} in this order.")
 
 
-def _merge_calm(dataset: datasets.Dataset) -> datasets.Dataset:
+def _merge_calm(dataset: "datasets.Dataset") -> "datasets.Dataset":
+    import datasets
+
     ids = [EMOTIONS_WITHOUT_CALM.index(merge_calm(EMOTIONS[label])) for label in dataset["label"]]
     feature = datasets.ClassLabel(names=list(EMOTIONS_WITHOUT_CALM))
     return dataset.remove_columns("label").add_column("label", ids, feature=feature)
@@ -289,12 +297,12 @@ class _Decode:
         return {"waveform": waveforms, "label": batch["label"]}
 
 
-def decoded(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> datasets.Dataset:
+def decoded(dataset: "datasets.Dataset", steps: Preprocessing = _WHOLE) -> "datasets.Dataset":
     """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
     return dataset.select_columns(["audio", "label"]).with_transform(_Decode(steps))
 
 
-def lengths(dataset: datasets.Dataset, steps: Preprocessing = _WHOLE) -> list[int]:
+def lengths(dataset: "datasets.Dataset", steps: Preprocessing = _WHOLE) -> list[int]:
     """Samples of every clip as a model gets it; where silence is cut, clips are decoded once to know."""
     if steps.duration_s is not None:
         return [round(steps.duration_s * SAMPLING_RATE)] * len(dataset)

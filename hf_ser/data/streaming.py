@@ -1,11 +1,12 @@
 """A prepared dataset whose training clips are read as they are needed, without a copy of them in the cache."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal, open_files
+
+if TYPE_CHECKING:
+    import datasets
 
 # From the Hub, whatever is read brings so much of the file behind it along. The default of 5 MiB is more than a row
 # group of a prepared dataset; pyarrow itself asks for what it needs in one piece. Whichever Parquet files datasets
@@ -15,7 +16,7 @@ _READ_AHEAD = {"hf": {"block_size": 2**16}}
 
 def load_streamed(
     dataset: str, configuration: str, columns: Sequence[str]
-) -> tuple[datasets.DatasetDict, datasets.IterableDataset]:
+) -> "tuple[datasets.DatasetDict, datasets.IterableDataset]":
     """Load a configuration, of its training clips the metadata only, and open these clips as a stream.
 
     `datasets.load_dataset` prepares every split of a configuration, whichever is asked for. So the configuration is
@@ -32,6 +33,8 @@ def load_streamed(
     Raises:
         ValueError: no such configuration, no training clips or no audio in them, or files other than Parquet.
     """
+    import datasets
+
     literal = is_pattern(dataset)
     files = files_of(dataset, configuration) if literal else _listed(dataset, configuration)
     if "train" not in files:
@@ -60,6 +63,8 @@ def load_streamed(
 
 def _listed(dataset: str, configuration: str) -> dict[str, list[str]]:
     """The files of a configuration, by split, as `datasets` finds them in a folder or on the Hub."""
+    import datasets
+
     builder = datasets.load_dataset_builder(dataset, configuration)
     if not builder.config.data_files or builder.name != "parquet":
         raise ValueError(f"has {builder.name} files; expected Parquet. Leave streaming out.")

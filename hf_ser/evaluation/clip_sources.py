@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 
 from hf_ser.audio import AudioError, load_audio
@@ -24,6 +23,9 @@ from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, merge_calm
 from hf_ser.models.windows import MIN_DURATION_S
 from hf_ser.scoring.predictions import CLIP_COLUMNS
+
+if TYPE_CHECKING:
+    import datasets
 
 
 class SourceError(SerError):
@@ -51,12 +53,12 @@ class Clips:
     marks: Marks | None = None
 
 
-def clip_columns(split: datasets.Dataset) -> dict[str, list[Any]]:
+def clip_columns(split: "datasets.Dataset") -> dict[str, list[Any]]:
     """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids."""
     return {name: list(split[name]) for name in CLIP_COLUMNS}
 
 
-def clips_of_split(split: datasets.Dataset) -> Clips:
+def clips_of_split(split: "datasets.Dataset") -> Clips:
     """The clips of a prepared dataset's split."""
     names = split.features["label"].names
     columns = clip_columns(split)

@@ -4,14 +4,17 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import lightgbm
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from hf_ser.errors import SerError
 from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 from hf_ser.models.tree_plan import MISSING, Tables
+
+if TYPE_CHECKING:
+    import lightgbm
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2  # bits of LightGBM's decision_type; the next two are the missing type
 _MISSING_TYPES = {0: "nan_is_zero", 1: "zero", 2: "nan"}
@@ -22,7 +25,7 @@ class ConversionError(SerError):
     """A booster, a forest or a file that cannot become a `TreeEnsemble`."""
 
 
-def read_booster(path: str | Path) -> lightgbm.Booster:
+def read_booster(path: str | Path) -> "lightgbm.Booster":
     """Read a booster that LightGBM saved as text, whole.
 
     LightGBM itself ends the whole process (segmentation fault or abort) on nearly every file that was cut short.
@@ -33,6 +36,8 @@ def read_booster(path: str | Path) -> lightgbm.Booster:
     Raises:
         ConversionError: no such file, no booster, or one that is cut short or altered in length.
     """
+    import lightgbm
+
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -55,7 +60,7 @@ def read_booster(path: str | Path) -> lightgbm.Booster:
 
 
 def from_lightgbm(
-    booster: lightgbm.Booster, labels: Sequence[str], feature_names: Sequence[str] | None = None
+    booster: "lightgbm.Booster", labels: Sequence[str], feature_names: Sequence[str] | None = None
 ) -> TreeEnsemble:
     """Convert a booster with a binary or multiclass objective; its probabilities stay equal to 1e-6.
 
@@ -89,7 +94,7 @@ def from_lightgbm(
 
 
 def from_forest(
-    forest: RandomForestClassifier | ExtraTreesClassifier,
+    forest: "RandomForestClassifier | ExtraTreesClassifier",
     labels: Sequence[str],
     feature_names: Sequence[str] | None = None,
 ) -> TreeEnsemble:
@@ -103,6 +108,8 @@ def from_forest(
     Raises:
         ConversionError: no forest of classes, another number of features, or classes that are no label ids.
     """
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+
     if not isinstance(forest, (RandomForestClassifier, ExtraTreesClassifier)) or not hasattr(forest, "estimators_"):
         raise ConversionError(
             f"forest: got {type(forest).__name__}; expected a fitted RandomForestClassifier or ExtraTreesClassifier."

@@ -60,6 +60,7 @@ def explain(its: Explained, fitted: Fitted) -> tuple[Explanation, list[dict[str,
     def draw(folder: Path) -> dict[str, str]:
         if shares is None:
             return {}
+
         plot_shares(shares, its.bases, its.classes, folder / "shares_of_bases")
         return {"shares_of_bases": f"Share of each base in the score of the answer, on {its.split}"}
 
@@ -106,6 +107,7 @@ def explain_columns(
         parts += _columns_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
 
     def draw(folder: Path) -> dict[str, str]:
+
         unit = f"{kind} (per cent of the whole)"
         plot_importances(100 * np.nan_to_num(shares), names, folder / "importances", "Which columns decide", unit)
         return {"importances": f"Columns of the greatest {kind}"}

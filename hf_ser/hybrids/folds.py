@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from hf_ser.data.splits import SplitData
 from hf_ser.hybrids.bases import StackError
@@ -36,6 +35,8 @@ def inner_folds(split: Any, data: SplitData, wanted: int, seed: int) -> list[Fol
     Raises:
         StackError: not enough clips or speakers for two folds.
     """
+    from sklearn.model_selection import StratifiedGroupKFold
+
     truth = np.asarray(split["label"])
     apart = data.protocol not in SHARES_SPEAKERS
     column = "speaker" if apart else "sha256" if "sha256" in split.column_names else "id"

@@ -1,10 +1,9 @@
 """Random forests on functionals of the clips (handcrafted statistics, no network), or on embeddings of a model."""
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, SplitData
@@ -17,6 +16,9 @@ from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
 from hf_ser.scoring import score
 from hf_ser.training.baseline import class_probabilities
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
 
 logger = logging.getLogger(__name__)
 _CHOSEN = "the forest's settings were chosen on validation, so that validation scores flatter it a little"
@@ -80,7 +82,7 @@ def fit_forest(data: SplitData, data_args: DataArguments, args: HybridArguments,
 
 def _choose(
     data: SplitData, features: dict[str, np.ndarray], args: HybridArguments
-) -> tuple[RandomForestClassifier, tuple[float, int], float]:
+) -> tuple["RandomForestClassifier", tuple[float, int], float]:
     """The forest that validation likes best, its settings, and its weighted F1 there."""
     truth = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
     settings = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
@@ -97,7 +99,9 @@ def _choose(
 
 def _fit(
     features: np.ndarray, truth: np.ndarray, setting: tuple[float, int], args: HybridArguments
-) -> RandomForestClassifier:
+) -> "RandomForestClassifier":
+    from sklearn.ensemble import RandomForestClassifier
+
     forest = RandomForestClassifier(
         args.n_estimators,
         max_features=setting[0],

@@ -6,12 +6,9 @@ best on average, and then it is fitted anew on all fitting clips.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
-from scipy.optimize import minimize
-from sklearn.utils.class_weight import compute_sample_weight
 
 from hf_ser.console import progress_bar
 from hf_ser.hybrids.folds import Fold
@@ -19,6 +16,9 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.models.hybrid import TINY
 from hf_ser.scoring import softmax
 from hf_ser.training.baseline import class_probabilities, regression
+
+if TYPE_CHECKING:
+    import lightgbm
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fitted:
     training: dict[str, Any] = field(default_factory=dict)
     contributions: Callable[[np.ndarray], np.ndarray] | None = None
     gain: np.ndarray | None = None
-    booster: lightgbm.Booster | None = None
+    booster: "lightgbm.Booster | None" = None
     linear: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -90,6 +90,8 @@ def _pooled(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _pool_weights(logs: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The weights (bases,) that give the clips the largest likelihood, which is concave in them."""
+    from scipy.optimize import minimize
+
     bases = logs.shape[1]
     found = minimize(
         lambda weights: log_loss(_pooled(logs, weights), truth), np.full(bases, 1 / bases), bounds=[(0, None)] * bases
@@ -176,6 +178,8 @@ def fit_early_stopped(
         names: of the columns.
         args: settings of LightGBM.
     """
+    import lightgbm
+
     model = _classifier(args, num_classes, args.max_trees)
     with progress_bar(total=args.max_trees, desc="Growing, at most", unit="trees") as bar:
         model.fit(
@@ -194,7 +198,7 @@ def fit_early_stopped(
 
 
 def _fitted(
-    model: lightgbm.LGBMClassifier, held_out: np.ndarray, num_classes: int, training: dict[str, Any]
+    model: "lightgbm.LGBMClassifier", held_out: np.ndarray, num_classes: int, training: dict[str, Any]
 ) -> Fitted:
     booster = model.booster_
     trees = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
@@ -210,7 +214,7 @@ def _fitted(
     )
 
 
-def contributions(booster: lightgbm.Booster, values: np.ndarray, num_classes: int) -> np.ndarray:
+def contributions(booster: "lightgbm.Booster", values: np.ndarray, num_classes: int) -> np.ndarray:
     """SHAP values (Lundberg et al. 2018, "Consistent Individualized Feature Attribution for Tree Ensembles").
 
     Returns:
@@ -242,15 +246,20 @@ def _settings(args: HybridArguments, num_classes: int) -> dict[str, Any]:
     }
 
 
-def _classifier(args: HybridArguments, num_classes: int, trees: int) -> lightgbm.LGBMClassifier:
+def _classifier(args: HybridArguments, num_classes: int, trees: int) -> "lightgbm.LGBMClassifier":
+    import lightgbm
+
     weights = "balanced" if args.class_weights else None
     return lightgbm.LGBMClassifier(n_estimators=trees, class_weight=weights, **_settings(args, num_classes))
 
 
 def _grower(
     features: np.ndarray, truth: np.ndarray, num_classes: int, names: Sequence[str], args: HybridArguments, fold: Fold
-) -> lightgbm.Booster:
+) -> "lightgbm.Booster":
     """A booster without trees that grows on a fold's clips and is scored on those held out."""
+    import lightgbm
+    from sklearn.utils.class_weight import compute_sample_weight
+
     settings, rows = _settings(args, num_classes), fold.fitted
     weights = compute_sample_weight("balanced", truth[rows]) if args.class_weights else None
     data = lightgbm.Dataset(features[rows], truth[rows], weight=weights, feature_name=list(names), params=settings)

@@ -5,10 +5,9 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 from torch import nn
 
 from hf_ser.audio import Preprocessing
@@ -25,6 +24,9 @@ from hf_ser.models.hybrid_sources import Source
 from hf_ser.models.windows import WindowPlan
 from hf_ser.scoring import softmax
 
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
 logger = logging.getLogger(__name__)
 _CHECKED = 16  # clips
 # Mean over clips of the largest difference. Bases answer a little otherwise in other batches (1e-6), which may take a
@@ -38,7 +40,7 @@ class HybridError(SerError):
 
 def assemble(
     sources: Sequence[Source],
-    fitted: Fitted | RandomForestClassifier,
+    fitted: "Fitted | RandomForestClassifier",
     labels: Sequence[str],
     classes: Sequence[int],
     temperature: float | None,
@@ -55,7 +57,7 @@ def assemble(
     names = [str(labels[index]) for index in classes]
     columns = [name for source in sources for name in source.column_names]
     head: nn.Module | None
-    if isinstance(fitted, RandomForestClassifier):
+    if not isinstance(fitted, Fitted):
         head = from_forest(fitted, names, columns)
     elif fitted.booster is not None:
         head = from_lightgbm(fitted.booster, names, columns)

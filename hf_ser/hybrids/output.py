@@ -4,9 +4,8 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightgbm
 import numpy as np
 
 from hf_ser.audio import Preprocessing
@@ -21,6 +20,9 @@ from hf_ser.reporting import Explanation, write_run
 from hf_ser.scoring import apply_temperature
 from hf_ser.scoring.results import RESULTS
 from hf_ser.training.run import describe, score_trained
+
+if TYPE_CHECKING:
+    import lightgbm
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Fit:
     taught: Iterable[str]
     explanation: Explanation
     importances: Sequence[dict[str, Any]]
-    booster: lightgbm.Booster | None = None
+    booster: "lightgbm.Booster | None" = None
     bases: Sequence[Base] = ()
     precision: str | None = None
 

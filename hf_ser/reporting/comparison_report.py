@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,9 +32,11 @@ from hf_ser.reporting.comparison_tables import (
     render_latex,
     render_markdown,
 )
-from hf_ser.reporting.plots import ScoreRow, plot_confusions, plot_macro_roc, plot_scores, plot_training_curves
 from hf_ser.reporting.published_scores import read_published
 from hf_ser.scoring.results import write_text
+
+if TYPE_CHECKING:
+    from hf_ser.reporting.plots import ScoreRow
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
 _SIDE_BY_SIDE = 4  # confusion matrices in one figure
@@ -82,23 +84,27 @@ def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table]) -> l
 
 def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
     """Draw scores, ROC and confusion matrices of every group, and all training curves; file name -> caption."""
+    from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
+
     drawn: dict[str, str] = {}
     for number_, (key, runs) in enumerate(groups.items(), 1):
         slug = re.sub(r"[^a-z0-9]+", "_", key.protocol.lower()).strip("_")[:40]
         slug += f"_{number_}" if sum(other.protocol == key.protocol for other in groups) > 1 else ""
         title = heading(key)
         rows = [_score_row(run) for run in runs]
-        plot_scores(rows, folder / f"scores_{slug}", title)
+        plots.plot_scores(rows, folder / f"scores_{slug}", title)
         drawn[f"scores_{slug}"] = f"Scores, {title}; whiskers are 95 % intervals {CLUSTERED}"
         drawn |= _draw_predictions(runs, folder, slug, title)
     histories = _histories([run for runs in groups.values() for run in runs])
     if histories:
-        plot_training_curves(histories, folder / "curves")
+        plots.plot_training_curves(histories, folder / "curves")
         drawn["curves"] = "Training curves" + (", of all protocols" if len(groups) > 1 else "")
     return drawn
 
 
-def _score_row(run: Run) -> ScoreRow:
+def _score_row(run: Run) -> "ScoreRow":
+    from hf_ser.reporting.plots import ScoreRow
+
     values = {word: (run.scores[score], *run.interval(score)) for score, word in SCORES.items()}
     return ScoreRow(
         run.shown, {word: (its, low, high) for word, (its, low, high) in values.items() if its is not None}
@@ -106,6 +112,8 @@ def _score_row(run: Run) -> ScoreRow:
 
 
 def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) -> dict[str, str]:
+    from hf_ser.reporting import plots
+
     drawn, curves = {}, {}
     for run in runs:
         try:
@@ -113,14 +121,14 @@ def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) 
         except SerError:
             continue  # the table of differences says why
     if curves:
-        plot_macro_roc(curves, runs[0].labels, folder / f"macro_roc_{slug}")
+        plots.plot_macro_roc(curves, runs[0].labels, folder / f"macro_roc_{slug}")
         missing = ", ".join(run.shown for run in runs if run.shown not in curves)
         drawn[f"macro_roc_{slug}"] = f"ROC, mean over the classes, {title}" + (f" (not {missing})" if missing else "")
     scored = [run for run in runs if run.scored]
     for start in range(0, len(scored), _SIDE_BY_SIDE):
         name = f"confusions_{slug}" + (f"_part_{start // _SIDE_BY_SIDE + 1}" if len(scored) > _SIDE_BY_SIDE else "")
         matrices = {run.shown: _confusion(run) for run in scored[start : start + _SIDE_BY_SIDE]}
-        plot_confusions(matrices, runs[0].labels, folder / name, True)
+        plots.plot_confusions(matrices, runs[0].labels, folder / name, True)
         drawn[name] = f"Confusion, shares of the true class, {title}"
     return drawn
 

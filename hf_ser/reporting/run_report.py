@@ -9,15 +9,6 @@ from typing import Any
 import numpy as np
 from tabulate import tabulate
 
-from hf_ser.reporting.plots import (
-    plot_confusions,
-    plot_embeddings,
-    plot_matrix,
-    plot_reliability,
-    plot_roc,
-    plot_training_curves,
-    project,
-)
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import RESULTS, write_results
 
@@ -91,23 +82,25 @@ def _draw(
     embeddings: Mapping[str, np.ndarray],
 ) -> dict[str, str]:
     """Draw the figures; name -> caption."""
+    from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
+
     figures: dict[str, str] = {}
     if history:
-        plot_training_curves({"": history}, folder / "training_curves")
+        plots.plot_training_curves({"": history}, folder / "training_curves")
         figures["training_curves"] = "Training and validation loss and validation scores"
     if results.get("matrix"):
         matrix = results["matrix"]
-        plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", "UAR across corpora")
+        plots.plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", "UAR across corpora")
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
         labels, runs = scored["labels"], predictions[split]
         truth = np.concatenate([run.truth for run in runs])
         probabilities = np.concatenate([run.probabilities for run in runs])
         confusion = {f"{split}, {scored['clips']} clips": scored["confusion"]}
-        plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
-        plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
-        plot_roc(truth, probabilities, labels, folder / f"roc_{split}")
-        plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
+        plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
+        plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
+        plots.plot_roc(truth, probabilities, labels, folder / f"roc_{split}")
+        plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
         figures |= {
             f"confusion_{split}": f"Confusion on {split}, shares of the true class",
             f"confusion_counts_{split}": f"Confusion on {split}, clips",
@@ -115,8 +108,8 @@ def _draw(
             f"reliability_{split}": f"Reliability on {split}",
         }
         if split in embeddings:
-            points = project(embeddings[split])
-            plot_embeddings(
+            points = plots.project(embeddings[split])
+            plots.plot_embeddings(
                 points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
             )
             figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"

@@ -4,12 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 from torch import nn
 from transformers import PreTrainedModel
 
 from hf_ser.errors import SerError
-from hf_ser.metrics.speech_emotion import confidence_bins
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.scoring.predictions import softmax
 
@@ -28,6 +26,8 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
         probabilities: (clips, classes) before calibration.
         truth: true class ids (clips,).
     """
+    from scipy.optimize import minimize_scalar
+
     logits = np.log(np.maximum(probabilities, _TINY))
 
     def loss(log_temperature: float) -> float:
@@ -74,6 +74,8 @@ def stored_temperature(config: Any) -> float:
 
 def reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """What a reliability diagram shows: mean confidence, accuracy and clips per bin that has clips, and the ECE."""
+    from hf_ser.metrics.speech_emotion import confidence_bins  # here: it brings evaluate and scikit-learn
+
     clips, confidence, accuracy = confidence_bins(probabilities, truth == probabilities.argmax(axis=1))
     filled = clips > 0
     return {

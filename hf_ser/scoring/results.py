@@ -16,7 +16,6 @@ import hf_ser
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.errors import SerError
-from hf_ser.metrics import SpeechEmotion
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.intervals import intervals_over_seeds
@@ -34,6 +33,8 @@ class ResultsError(SerError):
 
 def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
     """Score probabilities (clips, classes) with the package's metric."""
+    from hf_ser.metrics import SpeechEmotion  # here: it brings evaluate and scikit-learn
+
     # In memory: the default goes through files that several processes would share.
     metric = SpeechEmotion(keep_in_memory=True)
     result = metric.compute(predictions=probabilities, references=references, labels=list(labels))

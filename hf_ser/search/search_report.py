@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.reporting.plots import plot_trials
 from hf_ser.reporting.run_report import REPORT, markdown
 from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.search.search_space import Space, with_values
@@ -45,6 +44,8 @@ def write_search(
     Returns:
         The table, best trial first, as text, with what failed and what is left.
     """
+    from hf_ser.reporting.plots import plot_trials
+
     trials = [_describe(trial) for trial in study.trials if trial.state.name in _STATES]
     names = [dimension.name for dimension in space]
     write_text(folder / TRIALS, _csv(trials, names))

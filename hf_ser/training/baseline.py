@@ -3,13 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from hf_ser.arguments import ConfigError
 from hf_ser.console import progress_bar
@@ -19,6 +16,9 @@ from hf_ser.reporting import write_run
 from hf_ser.scoring import score
 from hf_ser.scoring.results import RESULTS
 from hf_ser.training.run import describe, score_trained
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
@@ -94,8 +94,12 @@ def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
     return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
 
 
-def regression(columns: np.ndarray, truth: np.ndarray, penalty: float, balanced: bool = True) -> Pipeline:
+def regression(columns: np.ndarray, truth: np.ndarray, penalty: float, balanced: bool = True) -> "Pipeline":
     """Fit a logistic regression on standardized columns (clips, columns), with the inverse penalty C."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     weights = "balanced" if balanced else None
     model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight=weights))
     return model.fit(columns, truth)

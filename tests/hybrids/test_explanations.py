@@ -5,10 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from hf_ser.hybrids import explanations
 from hf_ser.hybrids.explanations import Explained, explain, explain_columns
 from hf_ser.hybrids.metas import Fitted, fit_mean
-from hf_ser.reporting import Explanation, run_report, write_run
+from hf_ser.reporting import Explanation, plots, run_report, write_run
 from hf_ser.scoring import Predictions, score_split, versions
 from hf_ser.scoring.results import SCHEMA_VERSION
 
@@ -49,7 +48,7 @@ def drawn(monkeypatch):
     """What the plots were called with."""
     calls = []
     for name in ("plot_shares", "plot_importances"):
-        monkeypatch.setattr(explanations, name, lambda *args, name=name: calls.append((name, *args)))
+        monkeypatch.setattr(plots, name, lambda *args, name=name: calls.append((name, *args)))
     return calls
 
 

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 @pytest.fixture
 def load(monkeypatch):
-    """Load a benchmark as the module of its name. Not by the path: there evaluate.py hides the library."""
+    """Load a benchmark as the module of its name."""
 
     def module(name):
         spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")

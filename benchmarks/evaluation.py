@@ -1,6 +1,6 @@
 """What scoring and reporting cost beyond the model's forward passes, on real recordings, in one run.
 
-python benchmarks/evaluate.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
+python benchmarks/evaluation.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
 
 The model has wav2vec2-base's size and random weights. The peer is the bare forward pass over the very batches that
 the stage makes, already decoded and padded in memory; the stage reads Parquet, decodes, sorts, batches, predicts and
