@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf_ser.arguments import ConfigError, parse, run
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.reporting import explore
+from hf_ser.reporting.exploration import explore
 
 
 @dataclass

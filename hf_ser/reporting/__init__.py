@@ -1,15 +1,16 @@
-"""What people read of runs and datasets: report.md, figures, comparisons of runs, exploration of a dataset."""
+"""What people read of runs and datasets: report.md, figures, comparisons of runs, exploration of a dataset.
+
+`explore` is in `hf_ser.reporting.exploration`, which imports matplotlib and datasets.
+"""
 
 from hf_ser.reporting.comparison import CompareArguments
 from hf_ser.reporting.comparison_report import compare_runs
-from hf_ser.reporting.exploration import explore
 from hf_ser.reporting.run_report import Explanation, summary, write_run
 
 __all__ = [
     "CompareArguments",
     "Explanation",
     "compare_runs",
-    "explore",
     "summary",
     "write_run",
 ]
