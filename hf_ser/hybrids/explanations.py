@@ -9,7 +9,6 @@ import numpy as np
 
 from hf_ser.hybrids.metas import Fitted
 from hf_ser.reporting import Explanation
-from hf_ser.reporting.plots import plot_importances, plot_shares
 from hf_ser.reporting.run_report import markdown, number
 
 _LISTED, _LISTED_BY_CLASS = 10, 3  # columns in the tables
@@ -60,6 +59,7 @@ def explain(its: Explained, fitted: Fitted) -> tuple[Explanation, list[dict[str,
     def draw(folder: Path) -> dict[str, str]:
         if shares is None:
             return {}
+        from hf_ser.reporting.plots import plot_shares  # here: it brings matplotlib and scikit-learn
 
         plot_shares(shares, its.bases, its.classes, folder / "shares_of_bases")
         return {"shares_of_bases": f"Share of each base in the score of the answer, on {its.split}"}
@@ -107,6 +107,7 @@ def explain_columns(
         parts += _columns_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
 
     def draw(folder: Path) -> dict[str, str]:
+        from hf_ser.reporting.plots import plot_importances
 
         unit = f"{kind} (per cent of the whole)"
         plot_importances(100 * np.nan_to_num(shares), names, folder / "importances", "Which columns decide", unit)
