@@ -31,6 +31,7 @@ def set_up_logging(level: int | None = None) -> None:
         transformers.utils.logging.set_verbosity(level)
         hub.logging.set_verbosity(level)
     logging.basicConfig(format="%(message)s", level=logging.INFO if level is None else level, handlers=[handler])
+    transformers.utils.logging.disable_propagation()  # on in CI, where its messages would be printed twice
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of code that warns
     logging.getLogger("transformers.trainer_utils").addFilter(_is_of_use)
     _turn_off_bars()
