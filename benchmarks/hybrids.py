@@ -56,7 +56,7 @@ def plain_loop(encoder: Wav2Vec2Model, args: argparse.Namespace) -> float:
     """Clips per second of a loop over some clips, decoded in memory."""
     clips = load_splits(DataArguments(dataset=args.dataset, protocol="random")).splits["test"]
     some = clips.select(range(min(args.loop_clips, len(clips))))
-    waveforms = [torch.from_numpy(its) for its in decoded(some)[:]["waveform"]]
+    waveforms = [torch.from_numpy(waveform) for waveform in decoded(some)[:]["waveform"]]
     start = time.perf_counter()
     with torch.inference_mode():
         for waveform in tqdm(waveforms, desc="Plain loop"):

@@ -7,7 +7,7 @@ Models: one of wav2vec2-base's size with random weights, which takes no attentio
 pipeline needs the ffmpeg program for files: it gets the clips decoded in memory, one by one and in batches of 8.
 Ours gets the same arrays and the files themselves, in float32 as the stock pipeline and, where --precision comes to
 another, in that. Above 1 in the ratio, ours is faster than the stock pipeline one by one; "difference" is the largest
-of any probability. A recording of ten minutes made of real clips is then heard in windows of 3 s every 1.5 s in
+of any probability. A recording of ten minutes made of real clips is then classified in windows of 3 s every 1.5 s in
 float32, with the peak memory above that of the start, and by the stock pipeline called once per window.
 """
 
@@ -67,7 +67,7 @@ def clips(name: str, model: Any, extractor: Any, precision: str, files: list[str
     }
     if precision != "fp32":
         low = {"batch_size": 8, "precision": precision}
-        calls[f"ours, {precision}, one by one"] = lambda: [both["ours"](its, precision=precision) for its in arrays]
+        calls[f"ours, {precision}, one by one"] = lambda: [both["ours"](clip, precision=precision) for clip in arrays]
         calls[f"ours, {precision}, batches of 8"] = lambda: both["ours"](arrays, **low)
         calls[f"ours, files, {precision}, batches of 8"] = lambda: both["ours"](files, **low)
     seconds: dict[str, list[float]] = {label: [] for label in calls}

@@ -141,11 +141,11 @@ def _bad_input() -> tuple[type[Exception], ...]:
 def _log_level(filled: Iterable[Any]) -> int | None:
     """The level that was asked for, or None; other processes than the first have that of `log_level_replica`."""
     values = list(filled)
-    training = next((its for its in values if hasattr(its, "get_process_log_level")), None)
+    training = next((value for value in values if hasattr(value, "get_process_log_level")), None)
     if training is not None:
         asked = training.log_level != "passive" or not training.should_log
         return training.get_process_log_level() if asked else None
-    name = next((getattr(its, LOG_LEVEL) for its in values if hasattr(its, LOG_LEVEL)), None)
+    name = next((getattr(value, LOG_LEVEL) for value in values if hasattr(value, LOG_LEVEL)), None)
     return None if name is None else logging.getLevelNamesMapping()[name.upper()]
 
 

@@ -101,9 +101,9 @@ def predict(args: PredictArguments) -> int:
 
 
 def _choose_precision(args: PredictArguments) -> str:
-    """What is computed in: bf16, fp16 or fp32, which is told unless it is float32 or was asked for.
+    """Choose bf16, fp16 or fp32, and print a choice of auto other than float32.
 
-    Of a slow choice the pipeline warns.
+    The pipeline warns of a slow choice.
     """
     from hf_ser.inference import resolve_precision
 

@@ -27,7 +27,7 @@ class RunStamp:
         if options != self.options:
             shown = [options, self.options]
             if _precision(options) != _precision(self.options):  # of which float32 is not written
-                shown = [its if _precision(its) else f"{its} --precision fp32".strip() for its in shown]
+                shown = [words if _precision(words) else f"{words} --precision fp32".strip() for words in shown]
             return f"answers with {shown[0] or 'default options'}, now {shown[1] or 'default options'}"
         return ""
 

@@ -24,8 +24,9 @@ from hf_ser.data import report
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
-from hf_ser.data.workers import available_processors, worker_pool
+from hf_ser.data.workers import worker_pool
 from hf_ser.errors import SerError
+from hf_ser.models.reading_ahead import available_processors
 
 MATERIALISED = (DEFAULT_PROTOCOL, "random")
 SUMMARY = "preparation.json"

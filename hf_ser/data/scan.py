@@ -21,8 +21,9 @@ from hf_ser.console import progress_bar
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
-from hf_ser.data.workers import available_processors, worker_pool
+from hf_ser.data.workers import worker_pool
 from hf_ser.models.audio_sources import printable
+from hf_ser.models.reading_ahead import available_processors
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
 _OTHER_AUDIO = (

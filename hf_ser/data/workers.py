@@ -1,7 +1,6 @@
 """Worker processes of preparation, started in whichever way the system and the Python version start them."""
 
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,11 +15,6 @@ _MOST_ON_WINDOWS = 61  # processes that a pool can wait for there
 
 class WorkerError(SerError):
     """A worker process that ended before its work was done."""
-
-
-def available_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -212,7 +212,7 @@ def _pool(
         pooled = [concatenate(parts) for parts in by_seed]
         single = len(pooled) == 1
         files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in args.seeds]
-        computed_in = {its["splits"]["test"].get("precision") for its in each}
+        computed_in = {run_results["splits"]["test"].get("precision") for run_results in each}
         precision = computed_in.pop() if len(computed_in) == 1 else None
         results["splits"]["test"] = score_split(pooled, files=files, precision=precision)
         predictions["test"] = pooled

@@ -139,8 +139,8 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         data_args = _with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
         assert clips is not None  # _check_source refuses a model without a source
-        its = _Scorer(args, data_args, data, own, model, extractor, _precision(args, model))
-        return _write(args, data_args, data, clips, own, its.score(clips))
+        scorer = _Scorer(args, data_args, data, own, model, extractor, _precision(args, model))
+        return _write(args, data_args, data, clips, own, scorer.score(clips))
 
 
 @dataclass

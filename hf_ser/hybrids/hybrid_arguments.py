@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.arguments import ConfigError, did_you_mean
-from hf_ser.data.workers import available_processors
 from hf_ser.inference import resolve_precision
+from hf_ser.models.reading_ahead import available_processors
 from hf_ser.scoring.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")

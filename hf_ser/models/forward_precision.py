@@ -112,7 +112,8 @@ class ForwardPass:
         """Compute the model's output of inputs, which are float32 whatever the precision."""
         if not _is_own(self.model):  # these have frontends of float32
             inputs = {
-                name: its.to(self.model.dtype) if its.is_floating_point() else its for name, its in inputs.items()
+                name: tensor.to(self.model.dtype) if tensor.is_floating_point() else tensor
+                for name, tensor in inputs.items()
             }
         if not self._is_lowered:
             return self.model(**inputs)

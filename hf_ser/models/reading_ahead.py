@@ -22,7 +22,7 @@ def read_ahead(sources: Iterable[Any], read: Callable[[Any], _T], threads: int |
     Yields:
         What `read` returns, in the order of the sources; what it raises is raised in its place.
     """
-    threads = threads or min(_processors(), _MOST_THREADS)
+    threads = threads or min(available_processors(), _MOST_THREADS)
     coming = iter(sources)
     # A pool is not worth its start for one source, which is the commonest case.
     head = list(islice(coming, 2))
@@ -45,5 +45,6 @@ def read_ahead(sources: Iterable[Any], read: Callable[[Any], _T], threads: int |
 _END = object()
 
 
-def _processors() -> int:
+def available_processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -46,7 +46,8 @@ def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int
         (batch, 1 + samples // hop_length, 1 + n_fft // 2).
     """
     half = len(window) // 2
-    if pad_mode == "reflect":  # by hand, since torch's own padding takes five times as long on a CPU
+    # By hand, since torch's padding takes five times as long on a CPU; it refuses waveforms too short to be reflected.
+    if pad_mode == "reflect" and waveforms.shape[1] > half:
         before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
         padded = torch.cat([before, waveforms, after], dim=1)
     else:

@@ -216,7 +216,7 @@ class SerTrainingArguments(TrainingArguments):
         asked = self.precision if self.precision != "auto" else next(iter(flags + launched), None)
         cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         hardware = detect("cpu" if cpu else None)
-        # What a run that goes on must have in common; auto may come to something else on another machine.
+        # Compared when a run is resumed; auto may choose another precision on another machine.
         self.asked_precision = asked or "auto"
         self.earlier_precisions: list[str] = []  # of the run that goes on
         try:

@@ -13,6 +13,12 @@ def test_power_spectra_are_those_of_stft(n_fft, hop_length, pad_mode):
     torch.testing.assert_close(ours, expected.abs().square().transpose(1, 2), atol=1e-3, rtol=1e-4)
 
 
+def test_a_waveform_too_short_to_be_reflected_is_refused():
+    with pytest.raises(RuntimeError, match="[Pp]adding size"):
+        power_spectra(torch.zeros(1, 200), torch.hann_window(400), 160, pad_mode="reflect")
+    assert power_spectra(torch.zeros(1, 201), torch.hann_window(400), 160, pad_mode="reflect").shape == (1, 2, 201)
+
+
 @pytest.mark.parametrize("n_mels", [1, 3, 24, 80, 128])
 def test_filters_in_groups_are_the_whole_product(n_mels):
     filters = torchaudio.functional.melscale_fbanks(201, 0.0, 8000.0, n_mels, 16_000, "slaney", "slaney")
