@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
+from hf_ser.hybrids import BaselineArguments, fit_baseline
 from hf_ser.reporting import summary
-from hf_ser.training import BaselineArguments, fit_baseline
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.hybrids.baseline import class_probabilities
 from hf_ser.hybrids.bases import Base, describe_bases
 from hf_ser.hybrids.columns import check_columns, open_source
 from hf_ser.hybrids.deep_features import columns_by_split, count_parameters, open_embeddings
@@ -15,7 +16,6 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.hybrids.model import assemble
 from hf_ser.hybrids.output import Fit, write_hybrid
 from hf_ser.scoring import score
-from hf_ser.training.baseline import class_probabilities
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_ser.console import progress_bar
+from hf_ser.hybrids.baseline import class_probabilities, regression
 from hf_ser.hybrids.folds import Fold
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.models.hybrid import TINY
 from hf_ser.scoring import softmax
-from hf_ser.training.baseline import class_probabilities, regression
 
 if TYPE_CHECKING:
     import lightgbm

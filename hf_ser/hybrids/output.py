@@ -10,6 +10,7 @@ import numpy as np
 
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, write_assignment
+from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.hybrids.bases import Base
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.model import remove, save
@@ -18,8 +19,7 @@ from hf_ser.models import HybridForAudioClassification
 from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.reporting import Explanation, write_run
 from hf_ser.scoring import apply_temperature
-from hf_ser.scoring.results import RESULTS
-from hf_ser.training.run import describe, score_trained
+from hf_ser.scoring.results import RESULTS, describe_training
 
 if TYPE_CHECKING:
     import lightgbm
@@ -77,10 +77,10 @@ def write_hybrid(
         HybridError: the saved model does not answer as the fitted one.
     """
     folder = Path(args.output_dir)
-    results = describe(data, data_args, name, fit.model_type, fit.parameters or 0, fit.training)
+    results = describe_training(data, data_args, name, fit.model_type, fit.parameters or 0, fit.training)
     results |= {"parameters": fit.parameters}
     results["protocol"]["notes"] += fit.notes
-    results["splits"], predictions, temperature = score_trained(data, fit.predict, args.calibrate, fit.precision)
+    results["splits"], predictions, temperature = score_splits(data, fit.predict, args.calibrate, fit.precision)
     folder.mkdir(parents=True, exist_ok=True)
     for old in (RESULTS, "booster.txt", "importances.csv"):
         (folder / old).unlink(missing_ok=True)

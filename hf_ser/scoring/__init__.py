@@ -1,5 +1,6 @@
 """Scores of predictions: the table of predictions, intervals, groups, calibration, results.json and its schema."""
 
+from hf_ser.scoring.bootstrap import compare, intervals
 from hf_ser.scoring.calibration import (
     CalibrationError,
     apply_temperature,
@@ -7,7 +8,6 @@ from hf_ser.scoring.calibration import (
     store_temperature,
     stored_temperature,
 )
-from hf_ser.scoring.intervals import compare, intervals
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
 from hf_ser.scoring.results import ResultsError, read_results, score, score_split, versions, write_json
 

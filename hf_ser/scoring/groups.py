@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_ser.scoring.intervals import intervals, point_scores
+from hf_ser.scoring.bootstrap import intervals, point_scores
 from hf_ser.scoring.predictions import Predictions
 
 # Grouping -> name of a clip's group from its corpus, gender, speaker and intensity; None leaves the clip out.

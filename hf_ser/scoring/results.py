@@ -16,9 +16,9 @@ import hf_ser
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.splits import DataArguments, SplitData
 from hf_ser.errors import SerError
+from hf_ser.scoring.bootstrap import intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
-from hf_ser.scoring.intervals import intervals_over_seeds
 from hf_ser.scoring.predictions import Predictions
 
 RESULTS = "results.json"
@@ -138,6 +138,37 @@ def describe_protocol(data: SplitData) -> dict[str, Any]:
         "seed": its.seed,
         "hash": its.hash,
         "notes": list(its.notes),
+    }
+
+
+def describe_training(
+    data: SplitData,
+    data_args: DataArguments,
+    name: str,
+    model_type: str,
+    parameters: int,
+    training: dict[str, Any],
+) -> dict[str, Any]:
+    """The head of results.json for a model trained on `data`, whatever trained it; `training` has its seed."""
+    train = data.splits["train"]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "training",
+        "name": name,
+        "model_type": model_type,
+        "parameters": parameters,
+        "dataset": {
+            **describe_dataset(data, data_args),
+            "train_clips": len(train),
+            "train_speakers": len(set(train["speaker"])),
+            "train_classes": [data.labels[label] for label in sorted(set(train["label"]))],
+        },
+        "protocol": describe_protocol(data),
+        "preprocessing": data_args.preprocessing,
+        "training": {**training, **describe_recordings(data, data_args)},
+        "seeds": [training["seed"]],
+        "versions": versions(),
+        "splits": {},
     }
 
 

@@ -1,7 +1,6 @@
 """A training run: Trainer, best checkpoint, and the model folder that it leaves."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,19 @@ from transformers.training_args import OptimizerNames
 from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, lengths, load_splits, write_assignment
 from hf_ser.evaluation import predict_logits
-from hf_ser.evaluation.clip_sources import clip_columns
+from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.inference import load_classifier
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
 from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.reporting import write_run
 from hf_ser.scoring import (
-    Predictions,
-    apply_temperature,
-    fit_temperature,
-    restrict,
     score,
-    score_split,
     softmax,
     store_temperature,
-    versions,
     write_json,
 )
-from hf_ser.scoring.results import SCHEMA_VERSION, describe_dataset, describe_protocol, describe_recordings
+from hf_ser.scoring.results import describe_training
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.clip_stream import streamed
 from hf_ser.training.collator import AudioCollator
@@ -171,7 +164,7 @@ def finish(
     def probabilities(split: str) -> np.ndarray:
         return softmax(_predict(trainer, model, extractor, data, split))
 
-    results["splits"], predictions, temperature = score_trained(
+    results["splits"], predictions, temperature = score_splits(
         data, probabilities, args.calibrate, args.precision_choice.precision
     )
     if trainer.is_world_process_zero():
@@ -185,39 +178,6 @@ def finish(
         write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
         write_run(folder, results, predictions, history=trainer.state.log_history)
     return results
-
-
-def score_trained(
-    data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool, precision: str | None
-) -> tuple[dict[str, Any], dict[str, list[Predictions]], float | None]:
-    """Score validation and test, where they have clips, with a temperature fitted on validation.
-
-    Args:
-        data: the splits.
-        probabilities: split -> (clips, classes) as the model gives them.
-        calibrate: whether to fit a temperature.
-        precision: in which the probabilities are computed; None where nothing tells.
-
-    Returns:
-        Split -> scores, split -> predictions, and the temperature, None without one.
-    """
-    temperature, scores, predictions = None, {}, {}
-    for split in ("validation", "test"):
-        if len(data.splits[split]) == 0:
-            continue
-        values = probabilities(split)
-        if split == "validation" and calibrate:
-            temperature = fit_temperature(values, np.asarray(data.splits[split]["label"]))
-        if temperature is not None:
-            values = apply_temperature(values, temperature)
-        whole = Predictions(clip_columns(data.splits[split]), values, data.labels)
-        scored, left_out = restrict(whole, data.scored_classes(split))
-        files = [f"predictions_{split}.parquet"]
-        scores[split] = score_split(
-            scored, files=files, temperature=temperature, left_out=left_out, precision=precision
-        )
-        predictions[split] = [scored]
-    return scores, predictions, temperature
 
 
 def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:
@@ -273,35 +233,4 @@ def describe_run(trainer: SerTrainer, data: SplitData, data_args: DataArguments,
     if base:
         training["base_model"] = Path(base).name if Path(base).exists() else base
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return describe(data, data_args, name, str(model.config.model_type), parameters, training)  # type: ignore[union-attr]
-
-
-def describe(
-    data: SplitData,
-    data_args: DataArguments,
-    name: str,
-    model_type: str,
-    parameters: int,
-    training: dict[str, Any],
-) -> dict[str, Any]:
-    """The head of results.json for a model trained on `data`, whatever trained it; `training` has its seed."""
-    train = data.splits["train"]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "training",
-        "name": name,
-        "model_type": model_type,
-        "parameters": parameters,
-        "dataset": {
-            **describe_dataset(data, data_args),
-            "train_clips": len(train),
-            "train_speakers": len(set(train["speaker"])),
-            "train_classes": [data.labels[label] for label in sorted(set(train["label"]))],
-        },
-        "protocol": describe_protocol(data),
-        "preprocessing": data_args.preprocessing,
-        "training": {**training, **describe_recordings(data, data_args)},
-        "seeds": [training["seed"]],
-        "versions": versions(),
-        "splits": {},
-    }
+    return describe_training(data, data_args, name, str(model.config.model_type), parameters, training)  # type: ignore[union-attr]

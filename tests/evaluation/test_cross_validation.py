@@ -11,9 +11,9 @@ import pytest
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
 from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
+from hf_ser.hybrids import BaselineArguments, fit_baseline
 from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
-from hf_ser.training import BaselineArguments, fit_baseline
 
 ROOT = Path(__file__).parents[2]
 BASELINE = str(ROOT / "recipes/baseline.py")

@@ -16,13 +16,12 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, decoded, load_splits
 from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
+from hf_ser.hybrids import BaselineArguments, fit_baseline
 from hf_ser.reporting.exploration import explore
 from hf_ser.training import (
-    BaselineArguments,
     ModelArguments,
     SerTrainingArguments,
     build_model,
-    fit_baseline,
     make_trainer,
     train,
 )
@@ -287,6 +286,7 @@ found["samples"] = trainer.state.log_history[-1]["train_samples_per_second"]
 found["runtime"] = trainer.state.log_history[-1]["train_runtime"]
 with open(f"{folder}/rank_{trainer.args.process_index}.json", "w") as file:
     json.dump(found, file)
+trainer.end()
 """
 
 

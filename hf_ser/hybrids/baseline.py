@@ -11,11 +11,11 @@ import torch
 from hf_ser.arguments import ConfigError
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
+from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.models import LogMel
 from hf_ser.reporting import write_run
 from hf_ser.scoring import score
-from hf_ser.scoring.results import RESULTS
-from hf_ser.training.run import describe, score_trained
+from hf_ser.scoring.results import RESULTS, describe_training
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -77,8 +77,8 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     }
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)
-    results = describe(data, data_args, name, MODEL_TYPE, size, training)
-    results["splits"], predictions, _ = score_trained(
+    results = describe_training(data, data_args, name, MODEL_TYPE, size, training)
+    results["splits"], predictions, _ = score_splits(
         data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )
     folder = Path(args.output_dir)

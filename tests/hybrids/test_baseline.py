@@ -4,10 +4,10 @@ import torch
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
+from hf_ser.hybrids import BaselineArguments, fit_baseline
+from hf_ser.hybrids.baseline import log_mel_statistics
 from hf_ser.models import LogMel
 from hf_ser.scoring import read_predictions, read_results
-from hf_ser.training import BaselineArguments, fit_baseline
-from hf_ser.training.baseline import log_mel_statistics
 
 
 def test_statistics_are_mean_and_deviation_of_the_bands(tone):

@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as sk
 
 from hf_ser.scoring import compare, intervals
-from hf_ser.scoring.intervals import IntervalError, _confusions, _scores
+from hf_ser.scoring.bootstrap import IntervalError, _confusions, _scores
 
 
 def _answers(rng, clips, accuracy, classes=4):
