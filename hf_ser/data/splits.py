@@ -100,13 +100,38 @@ class SplitData:
 
     With a stream, train holds metadata only (no audio), and the stream holds id and audio, as stored, of these clips;
     others may stand between them, such as those of another channel.
+
+    Args:
+        splits: train, validation and test.
+        labels: names of the classes, by id.
+        assignment: clip id -> split, and the protocol that made it.
+        synthetic: corpora whose recordings are generated.
+        stream: of the training clips; None where they are at hand.
+        args: what was loaded, and how its clips are preprocessed.
     """
 
     splits: "dict[str, datasets.Dataset]"
     labels: tuple[str, ...]
     assignment: Assignment
-    synthetic: tuple[str, ...]  # corpora whose recordings are generated
+    synthetic: tuple[str, ...]
     stream: "datasets.IterableDataset | None" = None
+    args: DataArguments = field(default_factory=DataArguments)
+
+    def with_steps(self, steps: Preprocessing) -> "SplitData":
+        """The same clips under other preprocessing, such as that of a checkpoint's folder."""
+        return replace(self, args=self.args.with_steps(steps))
+
+    def decoded(self, split: str) -> "datasets.Dataset":
+        """The clips of a split, decoded and preprocessed when they are read.
+
+        Returns:
+            Items {"waveform": (samples,) float32 at 16 kHz, "label": class id}.
+        """
+        return decoded(self.splits[split], self.args.steps)
+
+    def lengths(self, split: str) -> list[int]:
+        """Samples of every clip of a split as a model gets it; where silence is cut, clips are decoded to know."""
+        return lengths(self.splits[split], self.args.steps)
 
     @property
     def protocol(self) -> str:
@@ -164,7 +189,7 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     if args.merge_calm:
         labels = EMOTIONS_WITHOUT_CALM
         parts = {split: _merge_calm(part) for split, part in parts.items()}
-    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream)
+    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream, args)
 
 
 def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
