@@ -14,7 +14,7 @@ from hf_ser.reporting import summary
 def main() -> None:
     data_args, args = parse(DataArguments, BaselineArguments, description=__doc__)
     data = load_splits(data_args)
-    results = fit_baseline(data, data_args, args, Path(args.output_dir).name)
+    results = fit_baseline(data, args, Path(args.output_dir).name)
     print(f"\n{summary(results)}\nWrote {args.output_dir}")
 
 

@@ -18,7 +18,7 @@ def main() -> None:
     data_args.refuse_streaming("a hybrid")
     data = load_splits(data_args)
     folder = Path(args.output_dir)
-    results = fit_hybrid(data, data_args, args, folder.name)
+    results = fit_hybrid(data, args, folder.name)
     if "sources" in results["training"]:  # else there are predictions and a report, but no model
         write_model_card(folder, results)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")

@@ -8,8 +8,8 @@ import transformers
 
 from hf_ser.arguments import ConfigError, run
 from hf_ser.data import DataArguments, DatasetError, load_splits, splits
-from hf_ser.hybrids import bases
-from hf_ser.hybrids.bases import StackError, open_bases
+from hf_ser.hybrids import base_models
+from hf_ser.hybrids.base_models import StackError, open_base_models
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
@@ -38,7 +38,7 @@ def no_hub(monkeypatch):
 
     for name in ("AutoConfig", "AutoFeatureExtractor", "AutoModelForAudioClassification"):
         monkeypatch.setattr(getattr(transformers, name), "from_pretrained", asked)
-    monkeypatch.setattr(bases, "cached_file", asked)
+    monkeypatch.setattr(base_models, "cached_file", asked)
     monkeypatch.setattr(datasets, "load_dataset", asked)
     monkeypatch.setattr(splits, "load_streamed", asked)
 
@@ -72,7 +72,7 @@ def test_every_door_answers_without_the_hub(here, no_hub, name):
         build_model(ModelArguments(name), EMOTIONS)
     for base in (f"x={name}", f"x={name}@v1"):
         with pytest.raises(StackError, match=f"base x: {name}: {EXPECTED}"):
-            open_bases(HybridArguments("out", bases=[base]), DataArguments())
+            open_base_models(HybridArguments("out", bases=[base]), DataArguments())
     for streaming in (False, True):
         with pytest.raises(DatasetError, match=f"--dataset {name}: no such folder; expected a folder made by"):
             load_splits(DataArguments(name, streaming=streaming))

@@ -3,24 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from hf_ser.arguments import ConfigError
 from hf_ser.console import progress_bar
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
+from hf_ser.data.splits import SPLITS_FILE, SplitData, write_assignment
 from hf_ser.evaluation.split_scores import score_splits
+from hf_ser.hybrids.meta_learners import class_probabilities, regression
 from hf_ser.models import LogMel
 from hf_ser.reporting import write_run
 from hf_ser.scoring import score
 from hf_ser.scoring.results import RESULTS, describe_training
 
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
-
-MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
+_MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
 
 @dataclass
@@ -30,10 +28,10 @@ class BaselineArguments:
     output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
     penalties: list[float] = field(
         default_factory=lambda: [0.001, 0.01, 0.1, 1.0],
-        metadata={"help": "inverse penalties C; the one with the best weighted F1 on validation is taken"},
+        metadata={"help": "inverse penalties C; the one with the best weighted F1 on validation is chosen"},
     )
-    seed: int = field(default=0, metadata={"help": "named in the results; the fit itself is deterministic"})
-    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+    seed: int = field(default=0, metadata={"help": "recorded in the results; the fit itself is deterministic"})
+    overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
 
     def __post_init__(self) -> None:
         if not self.penalties or min(self.penalties) <= 0:
@@ -51,20 +49,20 @@ def log_mel_statistics(waveforms: Sequence[np.ndarray], frontend: LogMel) -> np.
     return np.stack(rows)
 
 
-def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArguments, name: str) -> dict[str, Any]:
+def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[str, Any]:
     """Fit on train, choose the penalty and the temperature on validation, score both other splits, write the folder.
 
     The folder holds predictions, results and report; the fitted model is not kept.
 
     Returns:
-        What stands in results.json.
+        The contents of results.json.
     """
-    data_args.refuse_streaming("the baseline")
-    features = {split: _features(part, data_args, split) for split, part in data.splits.items() if len(part)}
-    truth = {split: np.asarray(data.splits[split]["label"]) for split in features}
-    models = [regression(features["train"], truth["train"], penalty) for penalty in args.penalties]
+    data.args.refuse_streaming("the baseline")
+    features = {split: _features(data, split) for split, part in data.splits.items() if len(part)}
+    labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
+    models = [regression(features["train"], labels["train"], penalty) for penalty in args.penalties]
     validated = [
-        score(truth["validation"], class_probabilities(model, features["validation"], len(data.labels)), data.labels)
+        score(labels["validation"], class_probabilities(model, features["validation"], len(data.labels)), data.labels)
         for model in models
     ]
     best = int(np.argmax([scores["f1_weighted"] for scores in validated]))
@@ -77,7 +75,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     }
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)
-    results = describe_training(data, data_args, name, MODEL_TYPE, size, training)
+    results = describe_training(data, data.args, name, _MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_splits(
         data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )
@@ -88,25 +86,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     return results
 
 
-def _features(split: Any, args: DataArguments, name: str) -> np.ndarray:
-    items, frontend = decoded(split, args.steps), LogMel()
-    starts = progress_bar(range(0, len(split), 64), desc=f"Computing log-mels of {name}", unit="batches")
-    return np.concatenate([log_mel_statistics(items[start : start + 64]["waveform"], frontend) for start in starts])
-
-
-def regression(columns: np.ndarray, truth: np.ndarray, penalty: float, balanced: bool = True) -> "Pipeline":
-    """Fit a logistic regression on standardized columns (clips, columns), with the inverse penalty C."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    weights = "balanced" if balanced else None
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight=weights))
-    return model.fit(columns, truth)
-
-
-def class_probabilities(model: Any, columns: np.ndarray, num_classes: int) -> np.ndarray:
-    """What a classifier of scikit-learn says (clips, classes); a class that no fitting clip has gets 0."""
-    whole = np.zeros((len(columns), num_classes))
-    whole[:, model.classes_] = model.predict_proba(columns)
-    return whole
+def _features(data: SplitData, split: str) -> np.ndarray:
+    clips, frontend = data.decoded(split), LogMel()
+    starts = progress_bar(range(0, len(clips), 64), desc=f"Computing log-mels of {split}", unit="batches")
+    return np.concatenate([log_mel_statistics(clips[start : start + 64]["waveform"], frontend) for start in starts])

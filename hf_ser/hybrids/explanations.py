@@ -1,4 +1,4 @@
-"""Which bases or columns decide when: how much each adds to scores, and whom a stack follows where bases differ."""
+"""Which base models or features decide: their part in the scores, and the stack's choice where base models differ."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hf_ser.hybrids.metas import Fitted
+from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.reporting import Explanation
 from hf_ser.reporting.run_report import markdown, number
 
-_LISTED, _LISTED_BY_CLASS = 10, 3  # columns in the tables
+_LISTED, _LISTED_BY_CLASS = 10, 3  # features in the tables
 _MEANINGS = {
     "gain": "how much the splits on a column lowered the loss on the fitting clips",
     "importance": "how much the splits on a column lowered the impurity of the fitting clips, mean over the trees",
@@ -20,76 +20,76 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Explained:
-    """Clips whose answers are explained.
+    """Clips whose predictions are explained.
 
     Args:
-        split: where they come from.
-        features: (clips, bases * classes), base after base.
-        truth: true class ids (clips,).
-        bases: names.
+        split: of the clips.
+        features: (clips, base models * classes), base model after base model.
+        labels: class ids (clips,).
+        base_models: names.
         classes: names.
-        columns: names of the features.
+        names: of the features.
     """
 
     split: str
     features: np.ndarray
-    truth: np.ndarray
-    bases: Sequence[str]
+    labels: np.ndarray
+    base_models: Sequence[str]
     classes: Sequence[str]
-    columns: Sequence[str]
+    names: Sequence[str]
 
 
-def explain(its: Explained, fitted: Fitted) -> tuple[Explanation, list[dict[str, Any]]]:
+def explain(explained: Explained, fitted: Fitted) -> tuple[Explanation, list[dict[str, Any]]]:
     """Explain a stack.
 
     Returns:
-        What report.md tells, and the rows of importances.csv: per column its gain and its mean absolute contribution
-        to every class's score; no rows and no figure where nothing was fitted.
+        The section of report.md, and the rows of importances.csv: per feature its gain and its mean absolute
+        contribution to every class's score; no rows and no figure if nothing was fitted.
     """
-    guess = fitted.predict(its.features).argmax(axis=1)
-    parts = ["## Which base decides when", f"On the {len(its.truth)} clips of {its.split}."]
+    predicted = fitted.predict(explained.features).argmax(axis=1)
+    parts = ["## Which base decides when", f"On the {len(explained.labels)} clips of {explained.split}."]
     rows: list[dict[str, Any]] = []
     shares: np.ndarray | None = None
     if fitted.contributions is not None:
-        values = fitted.contributions(its.features)
-        rows = _importances(its, fitted, values)
-        shares = _shares(its, values, guess)
-        parts += _shares_section(its, fitted, shares, guess)
+        values = fitted.contributions(explained.features)
+        rows = _importances(explained, fitted, values)
+        shares = _shares(explained, values, predicted)
+        parts += _shares_section(explained, fitted, shares, predicted)
 
     def draw(folder: Path) -> dict[str, str]:
         if shares is None:
             return {}
-        from hf_ser.reporting.plots import plot_shares  # here: it brings matplotlib and scikit-learn
+        from hf_ser.reporting.plots import plot_shares  # here, since it imports matplotlib and scikit-learn
 
-        plot_shares(shares, its.bases, its.classes, folder / "shares_of_bases")
-        return {"shares_of_bases": f"Share of each base in the score of the answer, on {its.split}"}
+        plot_shares(shares, explained.base_models, explained.classes, folder / "shares_of_bases")
+        return {"shares_of_bases": f"Share of each base in the score of the answer, on {explained.split}"}
 
-    return Explanation("\n\n".join(parts + _disagreements(its, guess)), draw), rows
+    return Explanation("\n\n".join(parts + _disagreements(explained, predicted)), draw), rows
 
 
-def explain_columns(
+def explain_features(
     names: Sequence[str], importance: np.ndarray, kind: str, per_class: np.ndarray | None, labels: Sequence[str]
 ) -> tuple[Explanation, list[dict[str, Any]]]:
-    """Explain a model over columns that belong to no base and no class: functionals, embeddings.
+    """Explain a model over features that belong to no base model and no class: functionals, embeddings.
 
     Args:
-        names: of the columns.
-        importance: of the columns (columns,), none below 0.
+        names: of the features.
+        importance: (features,), none below 0.
         kind: what the importance is, such as gain.
-        per_class: mean absolute SHAP values (classes, columns), where they are known.
+        per_class: mean absolute SHAP values (classes, features), if they are known.
         labels: names of the classes.
 
     Returns:
-        What report.md tells, and the rows of importances.csv, the greatest importance first.
+        The section of report.md, and the rows of importances.csv, the greatest importance first.
     """
     importance = np.asarray(importance, dtype=np.float64)
     rows = []
-    for column, (name, value) in enumerate(zip(names, importance, strict=True)):
+    for index, (name, value) in enumerate(zip(names, importance, strict=True)):
         row: dict[str, Any] = {"column": name, kind: f"{value:.6g}"}
         if per_class is not None:
-            row["contribution"] = f"{per_class[:, column].mean():.6g}"
-            parts_of_it = zip(labels, per_class[:, column], strict=True)
-            row |= {f"contribution_to_{label}": f"{part:.6g}" for label, part in parts_of_it}
+            row["contribution"] = f"{per_class[:, index].mean():.6g}"
+            contributions = zip(labels, per_class[:, index], strict=True)
+            row |= {f"contribution_to_{label}": f"{part:.6g}" for label, part in contributions}
         rows.append(row)
     order = np.argsort(-importance, kind="stable")
     shares = _of_whole(importance)
@@ -104,7 +104,7 @@ def explain_columns(
     else:
         parts.append(f"No column has any {kind}: nothing was split on.")
     if per_class is not None:
-        parts += _columns_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
+        parts += _features_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
 
     def draw(folder: Path) -> dict[str, str]:
         from hf_ser.reporting.plots import plot_importances
@@ -116,7 +116,7 @@ def explain_columns(
     return Explanation("\n\n".join(parts), draw), [rows[index] for index in order]
 
 
-def _columns_by_class(names: Sequence[str], per_class: np.ndarray, labels: Sequence[str]) -> list[str]:
+def _features_by_class(names: Sequence[str], per_class: np.ndarray, labels: Sequence[str]) -> list[str]:
     """The columns that move each class's score most."""
     table = []
     for label, values in zip(labels, per_class, strict=True):
@@ -133,63 +133,68 @@ def _columns_by_class(names: Sequence[str], per_class: np.ndarray, labels: Seque
     ]
 
 
-def _importances(its: Explained, fitted: Fitted, values: np.ndarray) -> list[dict[str, Any]]:
-    mean = np.abs(values).mean(axis=0)  # (classes, columns)
+def _importances(explained: Explained, fitted: Fitted, values: np.ndarray) -> list[dict[str, Any]]:
+    mean = np.abs(values).mean(axis=0)  # (classes, features)
     rows = []
-    for column, name in enumerate(its.columns):
-        base, class_ = divmod(column, len(its.classes))
-        row: dict[str, Any] = {"column": name, "base": its.bases[base], "probability_of": its.classes[class_]}
+    for index, name in enumerate(explained.names):
+        base_model, class_id = divmod(index, len(explained.classes))
+        row: dict[str, Any] = {"column": name, "base": explained.base_models[base_model]}
+        row["probability_of"] = explained.classes[class_id]
         if fitted.gain is not None:
-            row["gain"] = f"{fitted.gain[column]:.6g}"
-        row["contribution"] = f"{mean[:, column].mean():.6g}"
-        row |= {f"contribution_to_{label}": f"{mean[k, column]:.6g}" for k, label in enumerate(its.classes)}
+            row["gain"] = f"{fitted.gain[index]:.6g}"
+        row["contribution"] = f"{mean[:, index].mean():.6g}"
+        row |= {f"contribution_to_{label}": f"{mean[k, index]:.6g}" for k, label in enumerate(explained.classes)}
         rows.append(row)
     return rows
 
 
-def _shares(its: Explained, values: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """Each base's share of the answered class's score (classes + 1, bases), all answers last; NaN where none is."""
-    by_base = values.reshape(*values.shape[:2], len(its.bases), -1).sum(axis=3)  # (clips, classes, bases)
-    answered = np.abs(by_base[np.arange(len(guess)), guess])
-    rows = [answered[guess == k].sum(axis=0) for k in range(len(its.classes))]
-    return np.stack([_of_whole(row) for row in (*rows, answered.sum(axis=0))])
+def _shares(explained: Explained, values: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Each base model's share of the predicted class's score (classes + 1, base models).
+
+    The last row is that of all predictions; a class that was never predicted has NaN.
+    """
+    by_base_model = values.reshape(*values.shape[:2], len(explained.base_models), -1).sum(axis=3)
+    scores = np.abs(by_base_model[np.arange(len(predicted)), predicted])
+    rows = [scores[predicted == k].sum(axis=0) for k in range(len(explained.classes))]
+    return np.stack([_of_whole(row) for row in (*rows, scores.sum(axis=0))])
 
 
-def _shares_section(its: Explained, fitted: Fitted, shares: np.ndarray, guess: np.ndarray) -> list[str]:
-    """The shares as a table, and the gain where there is one."""
-    clips = (*np.bincount(guess, minlength=len(its.classes)), len(guess))
-    answers = (*its.classes, "all")
+def _shares_section(explained: Explained, fitted: Fitted, shares: np.ndarray, predicted: np.ndarray) -> list[str]:
+    """The shares as a table, and the gain if there is one."""
+    clips = (*np.bincount(predicted, minlength=len(explained.classes)), len(predicted))
+    answers = (*explained.classes, "all")
     table = [(label, count, *_percent(row)) for label, count, row in zip(answers, clips, shares, strict=True)]
     kind = "SHAP values of its trees" if fitted.gain is not None else "weight times standardized log-probability"
     parts = [
         "### Share of each base in the answer",
         "How much of the answered class's score comes from which base: the contributions of its columns "
         f"({kind}) summed per clip, absolute values averaged over the clips that were given this answer.",
-        markdown(("answer", "clips", *its.bases), table),
+        markdown(("answer", "clips", *explained.base_models), table),
     ]
     if fitted.gain is not None:
-        gain = _of_whole(np.asarray(fitted.gain)).reshape(len(its.bases), -1)
-        by_class = [(label, *_percent(row)) for label, row in zip(its.classes, gain.T, strict=True)]
+        gain = _of_whole(np.asarray(fitted.gain)).reshape(len(explained.base_models), -1)
+        by_class = [(label, *_percent(row)) for label, row in zip(explained.classes, gain.T, strict=True)]
         parts += [
             "Of the gain of all splits while fitting, by the class whose probability the split asks the base for:",
-            markdown(("probability of", *its.bases), [*by_class, ("all", *_percent(gain.sum(axis=1)))]),
+            markdown(("probability of", *explained.base_models), [*by_class, ("all", *_percent(gain.sum(axis=1)))]),
         ]
     return parts
 
 
-def _disagreements(its: Explained, guess: np.ndarray) -> list[str]:
-    """Whom the stack follows, and who is right, where not all bases give the same answer."""
-    answers = its.features.reshape(len(its.features), len(its.bases), -1).argmax(axis=2)
+def _disagreements(explained: Explained, predicted: np.ndarray) -> list[str]:
+    """How often each base model agrees with the stack and is right, on clips on which base models differ."""
+    shape = len(explained.features), len(explained.base_models), -1
+    answers = explained.features.reshape(shape).argmax(axis=2)
     differ = (answers != answers[:, :1]).any(axis=1)
     parts = ["### Where the bases differ"]
     if not differ.any():
         return [*parts, "They never do: all give the same answer to every clip."]
-    truth, answers, guess = its.truth[differ], answers[differ], guess[differ]
+    labels, answers, predicted = explained.labels[differ], answers[differ], predicted[differ]
     table = [
-        (name, number(float((answers[:, base] == guess).mean())), number(float((answers[:, base] == truth).mean())))
-        for base, name in enumerate(its.bases)
+        (name, number(float((answer == predicted).mean())), number(float((answer == labels).mean())))
+        for name, answer in zip(explained.base_models, answers.T, strict=True)
     ]
-    table.append(("the stack", "-", number(float((guess == truth).mean()))))
+    table.append(("the stack", "-", number(float((predicted == labels).mean()))))
     return [
         *parts,
         f"The bases give different answers to {int(differ.sum())} of {len(differ)} clips. Of these:",
@@ -198,7 +203,7 @@ def _disagreements(its: Explained, guess: np.ndarray) -> list[str]:
 
 
 def _of_whole(values: np.ndarray) -> np.ndarray:
-    """Shares of the sum; NaN where that is 0."""
+    """Shares of the sum; NaN if that is 0."""
     total = values.sum()
     return values / total if total > 0 else np.full(values.shape, np.nan)
 

@@ -10,7 +10,7 @@ from hf_ser.models.reading_ahead import available_processors
 from hf_ser.scoring.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
-METAS = ("lightgbm", "logistic", "pool", "mean")
+META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")
 FIT_ON = ("train", "validation")
 
 
@@ -102,10 +102,10 @@ class HybridArguments:
     )
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
     seed: int = field(default=0, metadata={"help": "of the inner folds, the booster and the forest"})
-    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+    overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
 
     def __post_init__(self) -> None:
-        choices = (("kind", self.kind, KINDS), ("meta", self.meta, METAS), ("fit_on", self.fit_on, FIT_ON))
+        choices = (("kind", self.kind, KINDS), ("meta", self.meta, META_LEARNERS), ("fit_on", self.fit_on, FIT_ON))
         for name, value, known in choices:
             if value not in known:
                 raise ConfigError(
@@ -113,7 +113,7 @@ class HybridArguments:
                 )
         self._check_bases()
         self._check_numbers()
-        resolve_precision(self.precision, self.device)  # refuses what is not there
+        resolve_precision(self.precision, self.device)  # raises ConfigError for what this machine lacks
         folder = Path(self.output_dir)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
@@ -127,7 +127,7 @@ class HybridArguments:
 
     def _check_bases(self) -> None:
         if self.kind == "stacking":
-            nameless = [its for its in self.predictions if not all(its.partition("="))]
+            nameless = [text for text in self.predictions if not all(text.partition("="))]
             if nameless:
                 raise ConfigError(f"predictions has {nameless[0]!r}; expected NAME=FILE.parquet.")
             if self.allow_leak and self.meta == "mean":

@@ -1,216 +1,162 @@
-"""Stacking without leaks: a small model on the probabilities of others, fitted on clips that taught none of them."""
+"""Stacking without leaks: a meta-learner on the probabilities of base models that were trained on other clips."""
 
 import logging
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from hf_ser.data.seen import marks_of_split
-from hf_ser.data.splits import DataArguments, SplitData
-from hf_ser.hybrids.bases import (
-    Base,
-    StackError,
+from hf_ser.data.splits import SplitData
+from hf_ser.hybrids.base_models import (
+    BaseModel,
     check_leaks,
-    checked_by_name,
-    describe_bases,
-    one_of,
-    open_bases,
+    describe_base_models,
+    only_one,
+    open_base_models,
     probabilities,
-    untold,
+    training_notes,
 )
-from hf_ser.hybrids.columns import SourceError, check_columns, fitted_precision, open_source
 from hf_ser.hybrids.explanations import Explained, explain
-from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.features import SourceError, check_varying, fitted_precision, open_source
+from hf_ser.hybrids.folds import inner_folds, known_classes
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
-from hf_ser.hybrids.metas import Fitted, fit_lightgbm, fit_logistic, fit_mean, fit_pool
-from hf_ser.hybrids.model import assemble
-from hf_ser.hybrids.output import Fit, write_hybrid
+from hf_ser.hybrids.meta_learners import (
+    HELD_OUT,
+    Fitted,
+    fit_lightgbm,
+    fit_logistic,
+    fit_mean,
+    fit_pool,
+    reported_settings,
+    scored_probabilities,
+)
+from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.reporting import Explanation
 
 logger = logging.getLogger(__name__)
-MODEL_TYPES = {
+_MODEL_TYPES = {
     "lightgbm": "LightGBM on stacked probabilities",
     "logistic": "logistic regression on stacked log-probabilities",
     "pool": "logarithmic pool of stacked probabilities",
     "mean": "mean of stacked probabilities",
 }
-LEAKY = (
-    "LEAKY, not to be quoted: the stack was fitted on clips that its bases were trained on, which teaches it to trust "
-    "answers that they know by heart"
-)
-HELD_OUT = (
-    "validation scores are of the inner folds: every clip is scored by a stack that was not fitted on it; only how "
-    "much is fitted was chosen on these same clips"
+_LEAKY = (
+    "LEAKY, not to be quoted: the stack was fitted on clips that its bases were trained on, which makes it trust "
+    "answers that they memorised"
 )
 
 
-def fit_stack(data: SplitData, data_args: DataArguments, args: HybridArguments, name: str) -> dict[str, Any]:
-    """Fit a stack on the validation clips, which no base was trained on, score it and write its folder.
+def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
+    """Fit a stack on the validation clips, which no base model was trained on, score it and write its folder.
 
     Returns:
-        What stands in results.json.
+        The contents of results.json.
 
     Raises:
-        StackError: a leak, a base that does not fit the dataset, or too few clips to fit on.
+        StackError: a leak, a base model that does not fit the dataset, or too few clips to fit on.
     """
     fit_on = "train" if args.allow_leak else "validation"
-    fitting = data.splits[fit_on]
-    bases = open_bases(args, data_args)
-    for base in bases:
-        check_leaks(base, marks_of_split(fitting), marks_of_split(data.splits["test"]), args.allow_leak)
+    base_models = open_base_models(args, data.args)
+    for base_model in base_models:
+        fitting, tested = (marks_of_split(data.splits[split]) for split in (fit_on, "test"))
+        check_leaks(base_model, fitting, tested, args.allow_leak)
     classes = known_classes(data, fit_on, args.meta)
-    names = [f"{base.name}.{data.labels[index]}" for base in bases for index in classes]
-    splits = dict.fromkeys((fit_on, "validation", "test"))
+    names = [f"{base_model.name}.{data.labels[index]}" for base_model in base_models for index in classes]
     features = {
-        split: _columns(bases, data.splits[split], data.labels, classes, data_args, args)
-        for split in splits
+        split: np.concatenate([probabilities(base, data, split, classes, args) for base in base_models], axis=1)
+        for split in dict.fromkeys((fit_on, "validation", "test"))
         if len(data.splits[split])
     }
-    check_columns(features[fit_on], names)
-    fitted, num_folds = _fit(fitting, data, features[fit_on], classes, names, args)
-
-    def predict(split: str) -> np.ndarray:
-        values = fitted.held_out if split == fit_on else fitted.predict(features[split])
-        return spread(values, classes, len(data.labels))
-
-    precision = one_of({fitted_precision(base, "probabilities", args) for base in bases})
-    explanation, importances = _explain(data, fitted, features, bases, names, classes)
+    check_varying(features[fit_on], names)
+    fitted, num_folds = _fit(data, fit_on, features[fit_on], classes, names, args)
+    precision = only_one({fitted_precision(base_model, "probabilities", args) for base_model in base_models})
+    explanation, importances = _explain(data, fitted, features, base_models, names, classes)
+    notes = [_LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
     fit = Fit(
-        MODEL_TYPES[args.meta],
-        _parameters(bases, fitted),
-        {
+        model_type=_MODEL_TYPES[args.meta],
+        parameters=_parameters(base_models, fitted),
+        training={
             "seed": args.seed,
             "kind": args.kind,
             "meta": args.meta,
             "fit_on": "train (leaky)" if args.allow_leak else fit_on,
-            "fit_clips": len(fitting),
-            "bases": describe_bases(bases),
+            "fit_clips": len(data.splits[fit_on]),
+            "bases": describe_base_models(base_models),
             "precision": precision,
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,
             **fitted.training,
-            **settings(args),
+            **reported_settings(args),
         },
-        predict,
-        _assembler(bases, fitted, data, classes, data_args, args),
-        _notes(bases, data, args),
-        # A model that is evaluated or stacked later must not take these for clips that this one has not heard.
-        () if args.meta == "mean" else fitting["id"],
-        explanation,
-        importances,
-        fitted.booster,
-        bases,
-        precision,
+        probabilities=scored_probabilities(fitted, features, fit_on, classes, len(data.labels)),
+        model=_assemble(base_models, fitted, data, classes, args),
+        notes=[*notes, *training_notes(base_models, data, "stack")],
+        fitted_on=() if args.meta == "mean" else data.splits[fit_on]["id"],
+        explanation=explanation,
+        importances=importances,
+        booster=fitted.booster,
+        base_models=base_models,
+        precision=precision,
     )
-    return write_hybrid(data, data_args, args, name, fit)
-
-
-def spread(values: np.ndarray, classes: Sequence[int], num_labels: int) -> np.ndarray:
-    """Probabilities of some classes (clips, classes) -> of all labels (clips, labels)."""
-    whole = np.zeros((len(values), num_labels))
-    whole[:, list(classes)] = values
-    return whole
-
-
-def _assembler(
-    bases: list[Base], fitted: Fitted, data: SplitData, classes: list[int], data_args: DataArguments, args: Any
-) -> Callable[[float | None], HybridForAudioClassification] | None:
-    """What puts the model together; None for a leaky stack, and where a base cannot be a part of one."""
-    if args.allow_leak:
-        return None
-    try:
-        sources = [open_source(base, "probabilities", data.labels, classes, data_args, args) for base in bases]
-    except SourceError as error:
-        if not args.embed_bases:
-            raise
-        logger.warning("The folder gets no model, but what tells of the fit: %s", error)
-        return None
-    return lambda temperature: assemble(sources, fitted, data.labels, classes, temperature)
-
-
-def known_classes(data: SplitData, fit_on: str, meta: str = "lightgbm") -> list[int]:
-    """Ids of the classes that a hybrid knows: those that train or the fitting split has.
-
-    Raises:
-        StackError: fewer than two, or one of them is absent from what is fitted on.
-    """
-    taught, there = set(data.splits["train"]["label"]), set(data.splits[fit_on]["label"])
-    missing = [data.labels[index] for index in sorted(taught - there)]
-    if missing and meta != "mean":
-        raise StackError(
-            f"the {fit_on} split, which the hybrid is fitted on, has no clip of {', '.join(missing)}; expected every "
-            "class that the bases were taught. Choose another protocol or seed, or --meta mean."
-        )
-    classes = sorted(taught | there)
-    if len(classes) < 2:
-        raise StackError(f"the clips are all {data.labels[classes[0]]}; expected at least two classes.")
-    return classes
-
-
-def _columns(
-    bases: list[Base], split: Any, labels: tuple[str, ...], classes: list[int], data_args: DataArguments, args: Any
-) -> np.ndarray:
-    """(clips, bases * classes), base after base."""
-    return np.concatenate([probabilities(base, split, labels, classes, data_args, args) for base in bases], axis=1)
+    return write_hybrid(data, args, name, fit)
 
 
 def _fit(
-    fitting: Any, data: SplitData, features: np.ndarray, classes: list[int], names: list[str], args: HybridArguments
+    data: SplitData, fit_on: str, features: np.ndarray, classes: list[int], names: list[str], args: HybridArguments
 ) -> tuple[Fitted, int | None]:
-    """Fit what `meta` names; returns it and the number of inner folds, None where nothing is fitted."""
+    """The meta-learner that `args.meta` names and the number of inner folds, None where nothing is fitted."""
     if args.meta == "mean":
         return fit_mean(features, len(classes)), None
-    folds = inner_folds(fitting, data, args.inner_folds, args.seed)
-    truth = np.searchsorted(classes, np.asarray(fitting["label"]))
-    logger.info("Fitting %s on %d clips, %d inner folds", MODEL_TYPES[args.meta], len(truth), len(folds))
+    folds = inner_folds(data, fit_on, args.inner_folds, args.seed)
+    labels = np.searchsorted(classes, np.asarray(data.splits[fit_on]["label"]))
+    logger.info("Fitting %s on %d clips, %d inner folds", _MODEL_TYPES[args.meta], len(labels), len(folds))
     if args.meta == "logistic":
-        return fit_logistic(features, truth, len(classes), folds, args), len(folds)
+        return fit_logistic(features, labels, len(classes), folds, args), len(folds)
     if args.meta == "pool":
-        return fit_pool(features, truth, len(classes), folds), len(folds)
-    return fit_lightgbm(features, truth, len(classes), names, folds, args), len(folds)
+        return fit_pool(features, labels, len(classes), folds), len(folds)
+    return fit_lightgbm(features, labels, len(classes), names, folds, args), len(folds)
 
 
-def settings(args: HybridArguments) -> dict[str, Any]:
-    """The settings that a repetition needs, beside what was chosen."""
-    names: tuple[str, ...] = ()
-    if args.meta == "lightgbm":
-        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
-        names += ("reg_alpha", "reg_lambda", "max_trees", "early_stopping_rounds")
-    if args.meta == "logistic":
-        names = ("penalties",)
-    return {name: getattr(args, name) for name in (*names, *(("class_weights",) if names else ()))}
+def _assemble(
+    base_models: list[BaseModel], fitted: Fitted, data: SplitData, classes: list[int], args: HybridArguments
+) -> HybridForAudioClassification | None:
+    """The model; None for a leaky stack, and if a base model cannot be part of one."""
+    if args.allow_leak:
+        return None
+    try:
+        sources = [open_source(base_model, "probabilities", data, classes, args) for base_model in base_models]
+    except SourceError as error:
+        if not args.embed_bases:
+            raise
+        logger.warning("No model is written, only predictions, results and report: %s", error)
+        return None
+    return assemble(sources, fitted, data.labels, classes)
 
 
-def _parameters(bases: list[Base], fitted: Fitted) -> int | None:
-    """Of all that it takes to answer, the bases too; None where one of them does not tell."""
-    known = [base.parameters for base in bases if base.parameters is not None]
-    return sum(known) + fitted.parameters if len(known) == len(bases) else None
-
-
-def _notes(bases: list[Base], data: SplitData, args: HybridArguments) -> list[str]:
-    notes = [LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
-    return notes + untold(bases, "stack") + checked_by_name(bases, data)
+def _parameters(base_models: list[BaseModel], fitted: Fitted) -> int | None:
+    """Of the stack and its base models; None if that of one of them is unknown."""
+    known = [base_model.parameters for base_model in base_models if base_model.parameters is not None]
+    return sum(known) + fitted.parameters if len(known) == len(base_models) else None
 
 
 def _explain(
     data: SplitData,
     fitted: Fitted,
     features: dict[str, np.ndarray],
-    bases: list[Base],
+    base_models: list[BaseModel],
     names: list[str],
     classes: list[int],
 ) -> tuple[Explanation, list[dict[str, Any]]]:
     split = "test" if "test" in features else "validation"
-    truth = np.asarray(data.splits[split]["label"])
-    known = np.isin(truth, classes)  # across corpora, others are tested too
-    its = Explained(
+    labels = np.asarray(data.splits[split]["label"])
+    known = np.isin(labels, classes)  # across corpora, clips of other classes are tested too
+    explained = Explained(
         split,
         features[split][known],
-        np.searchsorted(classes, truth[known]),
-        [base.name for base in bases],
+        np.searchsorted(classes, labels[known]),
+        [base_model.name for base_model in base_models],
         [data.labels[index] for index in classes],
         names,
     )
-    return explain(its, fitted)
+    return explain(explained, fitted)

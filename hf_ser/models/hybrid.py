@@ -139,7 +139,7 @@ class HybridForAudioClassification(PreTrainedModel):
         self.post_init()
 
     def _make_head(self, config: HybridConfig) -> nn.Module:
-        names, classes = self.column_names, len(config.classes)
+        names, classes = self.feature_names, len(config.classes)
         if config.head == "linear":
             return LogLinear(len(names), classes)
         if config.head == "mean":
@@ -150,9 +150,9 @@ class HybridForAudioClassification(PreTrainedModel):
         return TreeEnsemble(trees)
 
     @property
-    def column_names(self) -> list[str]:
+    def feature_names(self) -> list[str]:
         """Names of what the head sees, source after source."""
-        return [name for source in self.sources for name in source.column_names]  # type: ignore[union-attr]
+        return [name for source in self.sources for name in source.feature_names]  # type: ignore[union-attr]
 
     @classmethod
     def from_parts(
@@ -221,7 +221,7 @@ class HybridForAudioClassification(PreTrainedModel):
             attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
 
         Returns:
-            Columns (batch, columns), float64; `column_names` says which is what.
+            Columns (batch, columns), float64; `feature_names` says which is what.
 
         Raises:
             ValueError: inputs that are not waveforms.

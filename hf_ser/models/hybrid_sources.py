@@ -180,7 +180,7 @@ class Source(nn.Module):
                 its = [f"{settings.name}.{id2label[index]}" for index in classes]
             else:
                 its = [f"{settings.name}.embedding_{place}" for place in range(self._size())]
-        self.column_names = its
+        self.feature_names = its
 
     def _check_labels(self, id2label: dict[int, str]) -> None:
         if self.model.config.id2label != id2label:
@@ -229,7 +229,7 @@ class Source(nn.Module):
             mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
             return self._columns(waveforms, mask.long())
         # Encoders without a mask take padding for silence: they get clips of one length only.
-        columns = torch.zeros(len(waveforms), len(self.column_names), dtype=torch.float64, device=waveforms.device)
+        columns = torch.zeros(len(waveforms), len(self.feature_names), dtype=torch.float64, device=waveforms.device)
         for length in lengths.unique().tolist():
             rows = lengths == length
             columns[rows] = self._columns(waveforms[rows, :length], None)

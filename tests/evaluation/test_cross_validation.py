@@ -38,7 +38,7 @@ class InProcess:
             return 1
         assert self.command[:2] == [sys.executable, BASELINE]
         data_args, args = parse(DataArguments, BaselineArguments, argv=self.command[2:])
-        fit_baseline(load_splits(data_args), data_args, args, Path(args.output_dir).name)
+        fit_baseline(load_splits(data_args), args, Path(args.output_dir).name)
         return 0
 
 

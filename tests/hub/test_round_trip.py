@@ -48,7 +48,7 @@ def hybrid_dir(companions, sounds_dir, tmp_path_factory):
     args = HybridArguments(str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_report, "_draw", lambda *_: {})
-        write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
+        write_model_card(folder, fit_hybrid(load_splits(data_args), args, "stack"))
     return folder
 
 

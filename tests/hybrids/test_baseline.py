@@ -21,7 +21,7 @@ def test_it_learns_and_writes_a_whole_run(dataset_dir, tmp_path):
     data_args = DataArguments(dataset=str(dataset_dir), protocol="random")
     data = load_splits(data_args)
     folder = tmp_path / "baseline"
-    results = fit_baseline(data, data_args, BaselineArguments(output_dir=str(folder)), "baseline")
+    results = fit_baseline(data, BaselineArguments(output_dir=str(folder)), "baseline")
     assert read_results(folder) == results
     test = results["splits"]["test"]
     assert test["scores"]["uar"] > 0.4  # of eight classes; the voices are synthetic and easy
@@ -38,12 +38,12 @@ def test_the_penalty_is_chosen_on_validation(dataset_dir, tmp_path):
     data = load_splits(data_args)
     scores = {
         penalty: fit_baseline(
-            data, data_args, BaselineArguments(output_dir=str(tmp_path / str(penalty)), penalties=[penalty]), "b"
+            data, BaselineArguments(output_dir=str(tmp_path / str(penalty)), penalties=[penalty]), "b"
         )["splits"]["validation"]["scores"]["f1_weighted"]
         for penalty in (1e-6, 0.1)
     }
     args = BaselineArguments(output_dir=str(tmp_path / "both"), penalties=[1e-6, 0.1])
-    both = fit_baseline(data, data_args, args, "b")
+    both = fit_baseline(data, args, "b")
     assert both["training"]["penalty"] == max(scores, key=scores.get)
 
 

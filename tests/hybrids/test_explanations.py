@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from hf_ser.hybrids.explanations import Explained, explain, explain_columns
-from hf_ser.hybrids.metas import Fitted, fit_mean
+from hf_ser.hybrids.explanations import Explained, explain, explain_features
+from hf_ser.hybrids.meta_learners import Fitted, fit_mean
 from hf_ser.reporting import Explanation, plots, run_report, write_run
 from hf_ser.scoring import Predictions, score_split, versions
 from hf_ser.scoring.results import SCHEMA_VERSION
@@ -22,7 +22,7 @@ FEATURES = np.array(
         [0.5, 0.4, 0.1, 0.0, 1.0, 0.0],
     ]
 )
-ITS = Explained("test", FEATURES, np.array([0, 1, 0, 0]), ("cnn", "forest"), CLASSES, COLUMNS)
+EXPLAINED = Explained("test", FEATURES, np.array([0, 1, 0, 0]), ("cnn", "forest"), CLASSES, COLUMNS)
 
 
 def fitted(gain=None, weights=(3.0, 1.0)):
@@ -53,7 +53,7 @@ def drawn(monkeypatch):
 
 
 def test_shares_of_bases_as_table_and_figure(drawn, tmp_path):
-    told, rows = explain(ITS, fitted())
+    told, rows = explain(EXPLAINED, fitted())
     assert told.text.startswith("## Which base decides when\n\nOn the 4 clips of test.\n\n### Share of each base")
     assert "\n### Where the bases differ\n" in told.text and not re.search("^# ", told.text, re.MULTILINE)
     assert cells(told.text, "sad") == ["2", "75 %", "25 %"] and cells(told.text, "happy") == ["2", "75 %", "25 %"]
@@ -63,7 +63,12 @@ def test_shares_of_bases_as_table_and_figure(drawn, tmp_path):
     assert not drawn  # nothing is drawn before it is asked for
     assert list(told.draw(tmp_path)) == ["shares_of_bases"]
     ((name, shares, bases, classes, path),) = drawn
-    assert (name, bases, classes, path) == ("plot_shares", ITS.bases, CLASSES, tmp_path / "shares_of_bases")
+    assert (name, bases, classes, path) == (
+        "plot_shares",
+        EXPLAINED.base_models,
+        CLASSES,
+        tmp_path / "shares_of_bases",
+    )
     np.testing.assert_allclose(shares, [[0.75, 0.25], [0.75, 0.25], [np.nan] * 2, [0.75, 0.25]])
 
 
@@ -72,24 +77,24 @@ def test_the_share_is_of_the_answer_that_was_given(drawn, tmp_path):
     parts[[0, 2], 0, :3], parts[[1, 3], 1, 3:] = -2, 5  # what lowers a score counts as what raises it
     parts[[0, 2], 1, 3:] = 99  # of an answer that was not given
     stack = Fitted(fit_mean(FEATURES, 3).predict, FEATURES[:, :3], 0, contributions=lambda _: parts)
-    told, _ = explain(ITS, stack)
+    told, _ = explain(EXPLAINED, stack)
     told.draw(tmp_path)
     np.testing.assert_allclose(drawn[0][1], [[1, 0], [0, 1], [np.nan] * 2, [2 / 7, 5 / 7]])
     assert cells(told.text, "all") == ["4", "29 %", "71 %"]
 
 
 def test_the_gain_is_told_by_base_and_class():
-    told, rows = explain(ITS, fitted(gain=np.array([4.0, 0, 0, 1, 3, 2])))
+    told, rows = explain(EXPLAINED, fitted(gain=np.array([4.0, 0, 0, 1, 3, 2])))
     gains = told.text.partition("Of the gain of all splits")[2]
     assert cells(gains, "sad") == ["40 %", "10 %"] and cells(gains, "happy") == ["0 %", "30 %"]
     assert cells(gains, "all") == ["40 %", "60 %"] and rows[4]["gain"] == "3"
     assert "SHAP" in told.text
-    nothing, _ = explain(ITS, fitted(gain=np.zeros(6), weights=(0.0, 0.0)))  # trees without a split
+    nothing, _ = explain(EXPLAINED, fitted(gain=np.zeros(6), weights=(0.0, 0.0)))  # trees without a split
     assert cells(nothing.text.partition("Of the gain of all splits")[2], "all") == ["-", "-"]
 
 
 def test_a_mean_has_no_shares_and_no_figure(drawn, tmp_path):
-    told, rows = explain(ITS, fit_mean(FEATURES, 3))
+    told, rows = explain(EXPLAINED, fit_mean(FEATURES, 3))
     assert rows == [] and told.draw(tmp_path) == {} and not drawn
     assert "Share of each base" not in told.text and "different answers to 2 of 4 clips" in told.text
 
@@ -97,7 +102,7 @@ def test_a_mean_has_no_shares_and_no_figure(drawn, tmp_path):
 def test_columns_of_a_forest(drawn, tmp_path):
     names = [f"mfcc_{number}" for number in range(12)]
     importance = np.array([0.05, 0.3, 0.0, 0.2, *[0.05] * 7, 0.1])
-    told, rows = explain_columns(names, importance, "importance", None, CLASSES)
+    told, rows = explain_features(names, importance, "importance", None, CLASSES)
     assert rows[:3] == [
         {"column": "mfcc_1", "importance": "0.3"},
         {"column": "mfcc_3", "importance": "0.2"},
@@ -109,15 +114,15 @@ def test_columns_of_a_forest(drawn, tmp_path):
     listed = re.findall(r"^\| (mfcc_\d+) ", told.text, re.MULTILINE)
     assert listed == [row["column"] for row in rows[:10]] and cells(told.text, "mfcc_1") == ["30.0 %"]
     assert list(told.draw(tmp_path)) == ["importances"]
-    ((name, values, its_names, path, _, unit),) = drawn
-    assert (name, its_names, path) == ("plot_importances", names, tmp_path / "importances")
+    ((name, values, drawn_names, path, _, unit),) = drawn
+    assert (name, drawn_names, path) == ("plot_importances", names, tmp_path / "importances")
     np.testing.assert_allclose(values, importance * 100)
     assert unit == "importance (per cent of the whole)"
 
 
 def test_columns_of_a_booster_by_class():
     per_class = np.array([[0.0, 2.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0], [0.0] * 4])
-    told, rows = explain_columns(["a", "b", "c", "d"], np.array([1.0, 5, 0, 2]), "gain", per_class, CLASSES)
+    told, rows = explain_features(["a", "b", "c", "d"], np.array([1.0, 5, 0, 2]), "gain", per_class, CLASSES)
     assert [row["column"] for row in rows] == ["b", "d", "a", "c"]
     assert list(rows[0]) == ["column", "gain", "contribution", *(f"contribution_to_{label}" for label in CLASSES)]
     assert list(rows[0].values()) == ["b", "5", "0.666667", "2", "0", "0"]
@@ -127,13 +132,13 @@ def test_columns_of_a_booster_by_class():
 
 
 def test_columns_without_importance_or_names(drawn, tmp_path):
-    told, rows = explain_columns(["a", "b"], np.zeros(2), "gain", np.zeros((1, 2)), ["sad"])
+    told, rows = explain_features(["a", "b"], np.zeros(2), "gain", np.zeros((1, 2)), ["sad"])
     assert "No column has any gain" in told.text and cells(told.text, "sad") == ["-", "-"]
     assert rows[0] == {"column": "a", "gain": "0", "contribution": "0", "contribution_to_sad": "0"}
     told.draw(tmp_path)
     assert list(drawn[0][1]) == [0, 0]
     with pytest.raises(ValueError, match="zip"):
-        explain_columns(["a"], np.ones(2), "gain", None, ["sad"])
+        explain_features(["a"], np.ones(2), "gain", None, ["sad"])
 
 
 # --- in a run's report
@@ -164,7 +169,7 @@ def run():
 
 
 def test_the_explanation_stands_before_the_figures_and_its_own_are_among_them(run, tmp_path):
-    told, _ = explain(ITS, fitted())
+    told, _ = explain(EXPLAINED, fitted())
     write_run(tmp_path, *run, explanation=told)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall("^## (.+)$", text, re.MULTILINE)
@@ -176,7 +181,7 @@ def test_the_explanation_stands_before_the_figures_and_its_own_are_among_them(ru
 
 
 def test_columns_are_drawn(tmp_path):
-    told, _ = explain_columns(["a", "b"], np.array([1.0, 3.0]), "gain", None, ())
+    told, _ = explain_features(["a", "b"], np.array([1.0, 3.0]), "gain", None, ())
     told.draw(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"importances.png", "importances.svg"}
 

@@ -21,12 +21,12 @@ from transformers import (
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import decoded, read_assignment
 from hf_ser.evaluation import EvaluateArguments, evaluate
-from hf_ser.hybrids import from_lightgbm, metas, model
-from hf_ser.hybrids.bases import StackError
-from hf_ser.hybrids.columns import SourceError
+from hf_ser.hybrids import from_lightgbm, meta_learners, writer
+from hf_ser.hybrids.base_models import StackError
+from hf_ser.hybrids.features import SourceError
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
-from hf_ser.hybrids.model import HybridError
+from hf_ser.hybrids.writer import HybridError
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting import run_report
@@ -64,7 +64,7 @@ def data(data_args):
 
 
 @pytest.fixture(scope="module")
-def fit(data, data_args, companions, tiny_config, tmp_path_factory):
+def fit(data, companions, tiny_config, tmp_path_factory):
     """Fit a hybrid of these bases into a folder; returns the folder and what stands in its results.json."""
     encoder = tmp_path_factory.mktemp("encoders") / "wav2vec2"
     torch.manual_seed(1)
@@ -78,7 +78,7 @@ def fit(data, data_args, companions, tiny_config, tmp_path_factory):
             places.get(bases, [str(its) for its in bases]) if isinstance(bases, str) else [str(its) for its in bases]
         )
         args = HybridArguments(str(folder), bases=bases, device="cpu", **(BOOSTER | fields))
-        return folder, fit_hybrid(data, replace(data_args, **(cut or {})), args, folder.name)
+        return folder, fit_hybrid(replace(data, args=replace(data.args, **(cut or {}))), args, folder.name)
 
     return make
 
@@ -179,14 +179,14 @@ def test_early_stopped_boosters_keep_the_best_trees_and_no_more():
     features = rng.normal(size=(160, 5)) + 0.7 * np.eye(4, 5)[truth]
     names = [f"column_{place}" for place in range(5)]
     args = HybridArguments("out", kind="deep_features", bases=["a"], **BOOSTER)
-    fitted = metas.fit_early_stopped((features[:80], truth[:80]), (features[80:], truth[80:]), 4, names, args)
+    fitted = meta_learners.fit_early_stopped((features[:80], truth[:80]), (features[80:], truth[80:]), 4, names, args)
     best, booster = fitted.training["trees_per_class"], fitted.booster
     assert 1 < best == booster.best_iteration < args.max_trees
     losses = []
     for trees in range(1, best + BOOSTER["early_stopping_rounds"] + 1):
         args = HybridArguments("out", kind="deep_features", bases=["a"], **(BOOSTER | {"max_trees": trees}))
-        grown = metas._classifier(args, 4, trees).fit(features[:80], truth[:80]).booster_
-        losses.append(metas.log_loss(grown.predict(features[80:]), truth[80:]))
+        grown = meta_learners._classifier(args, 4, trees).fit(features[:80], truth[:80]).booster_
+        losses.append(meta_learners.log_loss(grown.predict(features[80:]), truth[80:]))
         if trees == best:
             np.testing.assert_allclose(fitted.predict(features), grown.predict(features), atol=1e-12)
     assert int(np.argmin(losses)) + 1 == best
@@ -201,7 +201,7 @@ def test_the_booster_file_and_the_model_hold_the_same_trees(fitted):
         booster = lightgbm.Booster(model_file=folder / "booster.txt")
         hybrid, _ = load_classifier(str(folder))
         assert booster.num_trees() == trees == hybrid.config.trees["num_trees"] == hybrid.classifier.config.num_trees
-        assert booster.feature_name() == hybrid.column_names
+        assert booster.feature_name() == hybrid.feature_names
     assert not (fitted["mean"][0] / "booster.txt").exists()
 
 
@@ -210,7 +210,7 @@ def test_the_booster_file_and_the_model_hold_the_same_trees(fitted):
 
 def test_deep_features_never_score_a_validation_clip_by_a_booster_that_saw_it(fit, data, monkeypatch, tmp_path):
     seen, asked = {}, []
-    grow, predict, init = metas._grower, lightgbm.Booster.predict, lightgbm.Dataset.__init__
+    grow, predict, init = meta_learners._grower, lightgbm.Booster.predict, lightgbm.Dataset.__init__
 
     def keys(rows):
         return {row.tobytes() for row in np.asarray(rows)}
@@ -228,7 +228,7 @@ def test_deep_features_never_score_a_validation_clip_by_a_booster_that_saw_it(fi
     def keep_raw(self, *rest, **options):
         init(self, *rest, **(options | {"free_raw_data": False}))
 
-    monkeypatch.setattr(metas, "_grower", growing)
+    monkeypatch.setattr(meta_learners, "_grower", growing)
     monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
     monkeypatch.setattr(lightgbm.Dataset, "__init__", keep_raw)
     _, results = fit(tmp_path / "deep", **FITS["deep_features_on_validation"])
@@ -295,7 +295,7 @@ def test_what_breaks_off_leaves_no_folder_that_loads_and_no_results(step, error,
         source.replace(target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(model, "os", SimpleNamespace(replace=breaking))
+        patch.setattr(writer, "os", SimpleNamespace(replace=breaking))
         with pytest.raises(error, match="broken off"):
             fit(folder, **FITS["stack"], overwrite=True)
     assert left == [0] and "config.json" not in moved and is_unfinished(folder)
@@ -325,8 +325,8 @@ def test_leaks_and_tables_leave_no_model(fit, companions, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         _, results = fit(tmp_path / "tables", bases=companions[1:], meta="mean", predictions=tables)
     assert has_no_model(tmp_path / "tables") and "sources" not in results["training"]
-    (said,) = [record.message for record in caplog.records if "gets no model" in record.message]
-    assert said.startswith("The folder gets no model") and "base cnn" in said and "holds predictions only" in said
+    (said,) = [record.message for record in caplog.records if "No model is written" in record.message]
+    assert "base cnn" in said and "holds predictions only" in said
     with pytest.raises(SourceError, match="base cnn .* holds predictions only"):
         fit(tmp_path / "refused", predictions=tables, meta="mean", embed_bases=False)
     with pytest.raises(SourceError, match="embed_bases is false and base audio_cnn .* is a folder"):
@@ -338,7 +338,7 @@ def test_a_stack_takes_a_hybrid_by_its_stored_predictions_and_gets_no_model(fit,
     forest = fitted["forest_on_functionals"][0]
     with caplog.at_level(logging.WARNING):
         folder, _ = fit(tmp_path / "over", bases=[forest, companions[0]], meta="mean", calibrate=False)
-    (said,) = [record.message for record in caplog.records if "gets no model" in record.message]
+    (said,) = [record.message for record in caplog.records if "No model is written" in record.message]
     assert "base forest_on_functionals" in said and "is a hybrid, which cannot be a part of another" in said
     assert has_no_model(folder)
     parts = [stored(its).probabilities for its in (forest, companions[0])]

@@ -13,8 +13,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ser.data import Assignment, DataArguments, SplitData
 from hf_ser.data.splits import read_assignment, read_hashes
-from hf_ser.hybrids import metas
-from hf_ser.hybrids.bases import StackError
+from hf_ser.hybrids import meta_learners
+from hf_ser.hybrids.base_models import StackError
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.folds import inner_folds
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
@@ -44,7 +44,9 @@ def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
         features = {name: Value("string") for name in TEXT} | {"label": ClassLabel(names=list(LABELS))}
         splits[split] = Dataset.from_dict(columns, Features(features))
         given |= dict.fromkeys(columns["id"], split)
-    return SplitData(splits, LABELS, Assignment(protocol, None, 0, (0.5, 0.25, 0.25), given), ())
+    return SplitData(
+        splits, LABELS, Assignment(protocol, None, 0, (0.5, 0.25, 0.25), given), (), args=DataArguments("d")
+    )
 
 
 def half_right(truth, knows, rng):
@@ -98,7 +100,7 @@ def world(tmp_path, monkeypatch):
             World.number += 1
             folder = tmp_path / f"stack_{self.number}"
             args = HybridArguments(str(folder), predictions=list(tables), **(FAST | fields))
-            return folder, fit_hybrid(self.data, DataArguments(dataset="d"), args, "stack")
+            return folder, fit_hybrid(self.data, args, "stack")
 
         def uar(self, *tables, **fields):
             return self.fit(*tables, **fields)[1]["splits"]["test"]["scores"]["uar"]
@@ -145,16 +147,18 @@ def test_a_pools_weights_are_those_that_made_the_labels():
     scores = np.log(features).reshape(6000, 2, 4)
     truth = (1.5 * scores[:, 0] + 0.25 * scores[:, 1] + rng.gumbel(size=(6000, 4))).argmax(axis=1)
     folds = [folds_of(np.arange(6000) % 2 == 0), folds_of(np.arange(6000) % 2 == 1)]
-    fitted = metas.fit_pool(features, truth, 4, folds)
+    fitted = meta_learners.fit_pool(features, truth, 4, folds)
     np.testing.assert_allclose(fitted.training["weights"], [1.5, 0.25], atol=0.1)
     powers = features[:, :4] ** fitted.training["weights"][0] * features[:, 4:] ** fitted.training["weights"][1]
     np.testing.assert_allclose(fitted.predict(features), powers / powers.sum(axis=1, keepdims=True), atol=1e-4)
     # Of one base, the weight is what calibrates it: one over the temperature.
-    assert metas.fit_pool(features[:, :4], truth, 4, folds).training["weights"][0] == pytest.approx(1.4, abs=0.2)
+    assert meta_learners.fit_pool(features[:, :4], truth, 4, folds).training["weights"][0] == pytest.approx(
+        1.4, abs=0.2
+    )
 
 
 def folds_of(held_out):
-    return metas.Fold(np.flatnonzero(~held_out), np.flatnonzero(held_out))
+    return meta_learners.Fold(np.flatnonzero(~held_out), np.flatnonzero(held_out))
 
 
 def test_the_folder_is_a_whole_run(world):
@@ -213,7 +217,7 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
         return {row.tobytes() for row in np.asarray(rows)}
 
     if meta == "lightgbm":
-        grow, predict = metas._grower, lightgbm.Booster.predict
+        grow, predict = meta_learners._grower, lightgbm.Booster.predict
 
         def growing(*rest):
             booster = grow(*rest)
@@ -224,11 +228,11 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
             asked.append((seen.get(id(self), (None, None))[1], keys(rows)))
             return predict(self, rows, **options)
 
-        monkeypatch.setattr(metas, "_grower", growing)
+        monkeypatch.setattr(meta_learners, "_grower", growing)
         monkeypatch.setattr(lightgbm.Booster, "predict", predicting)
         monkeypatch.setattr(lightgbm.Dataset, "__init__", _keep_raw(lightgbm.Dataset.__init__))
     elif meta == "pool":
-        pooled, latest = metas._pooled, [None]
+        pooled, latest = meta_learners._pooled, [None]
 
         def weighing(rows, truth):
             latest[0] = keys(rows) if len(rows) < CLIPS["validation"] else None
@@ -238,10 +242,10 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
             asked.append((latest[0], keys(rows)))
             return pooled(rows, weights)
 
-        monkeypatch.setattr(metas, "_pool_weights", weighing)
-        monkeypatch.setattr(metas, "_pooled", pooling)
+        monkeypatch.setattr(meta_learners, "_pool_weights", weighing)
+        monkeypatch.setattr(meta_learners, "_pooled", pooling)
     else:
-        regress, pad = metas.regression, metas.class_probabilities
+        regress, pad = meta_learners.regression, meta_learners.class_probabilities
 
         def regressing(rows, *rest):
             model = regress(rows, *rest)
@@ -252,8 +256,8 @@ def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch,
             asked.append((seen[id(model)][1], keys(rows)))
             return pad(model, rows, *rest)
 
-        monkeypatch.setattr(metas, "regression", regressing)
-        monkeypatch.setattr(metas, "class_probabilities", padding)
+        monkeypatch.setattr(meta_learners, "regression", regressing)
+        monkeypatch.setattr(meta_learners, "class_probabilities", padding)
     world.fit(world.a(), world.b(), meta=meta)
     inner = [(fitted, held) for fitted, held in asked if fitted is not None]
     assert len(set().union(*(held for _, held in inner))) == CLIPS["validation"]
@@ -285,7 +289,7 @@ def test_sampling_follows_the_seed():
     texts = []
     for seed in (0, 0, 1):
         args = HybridArguments("out", predictions=["a=b"], subsample=0.5, colsample_bytree=0.5, seed=seed, **FAST)
-        booster = metas._classifier(args, 4, 3).fit(features, truth).booster_
+        booster = meta_learners._classifier(args, 4, 3).fit(features, truth).booster_
         texts.append(booster.model_to_string().partition("parameters:")[0])
     assert texts[0] == texts[1] != texts[2]
 
@@ -342,7 +346,7 @@ def test_constant_columns_are_told_once(world, caplog):
     flat = world.table("flat", lambda truth: np.full((len(truth), 4), 0.25))
     with caplog.at_level(logging.WARNING):
         world.fit(world.a(), flat)
-    (message,) = [record.message for record in caplog.records if "columns are constant" in record.message]
+    (message,) = [record.message for record in caplog.records if "features are constant" in record.message]
     assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
     with pytest.raises(StackError, match="all 4 columns are the same for each of the 240 fitting clips"):
         world.fit(flat)
@@ -366,8 +370,8 @@ def test_contributions_add_up_to_the_score():
     rng = np.random.default_rng(0)
     features, truth = rng.random((80, 8)), np.arange(80) % 4
     args = HybridArguments("out", predictions=["a=b"], **FAST)
-    booster = metas._classifier(args, 4, 5).fit(features, truth).booster_
-    parts = metas.contributions(booster, features, 4).sum(axis=2)
+    booster = meta_learners._classifier(args, 4, 5).fit(features, truth).booster_
+    parts = meta_learners.contributions(booster, features, 4).sum(axis=2)
     raw = booster.predict(features, raw_score=True)
     difference = raw - parts  # the same for every clip: what is expected without knowing any column
     np.testing.assert_allclose(difference, np.broadcast_to(difference[0], raw.shape), atol=1e-9)
@@ -378,7 +382,7 @@ def test_folds_never_share_a_speaker(protocol):
     data = make_data(protocol=protocol)
     split = data.splits["validation"]
     speakers = np.asarray(split["speaker"])
-    folds = inner_folds(split, data, 5, 0)
+    folds = inner_folds(data, "validation", 5, 0)
     assert sorted(np.concatenate([fold.held_out for fold in folds])) == list(range(len(split)))
     for fold in folds:
         assert not set(speakers[fold.fitted]) & set(speakers[fold.held_out])
@@ -388,8 +392,8 @@ def test_folds_of_the_random_protocol_are_stratified_and_keep_copies_together():
     data = make_data()
     split = data.splits["validation"]
     copies = [f"sound {row // 8 * 4 + row % 4}" for row in range(len(split))]  # of one class, two by two
-    split = split.remove_columns("sha256").add_column("sha256", copies)
-    folds = inner_folds(split, data, 5, 0)
+    split = data.splits["validation"] = split.remove_columns("sha256").add_column("sha256", copies)
+    folds = inner_folds(data, "validation", 5, 0)
     assert len(folds) == 5
     for fold in folds:
         assert not {copies[row] for row in fold.fitted} & {copies[row] for row in fold.held_out}
@@ -400,14 +404,14 @@ def test_folds_of_the_random_protocol_are_stratified_and_keep_copies_together():
 def test_few_speakers_make_fewer_folds_and_one_makes_none(caplog):
     data = make_data(protocol="speaker_disjoint", speakers=3)
     with caplog.at_level(logging.INFO):
-        assert len(inner_folds(data.splits["validation"], data, 5, 0)) == 3
+        assert len(inner_folds(data, "validation", 5, 0)) == 3
     assert "3 inner folds instead of 5: there are only 3 speakers" in caplog.text
     data = make_data(protocol="speaker_disjoint", speakers=1)
     with pytest.raises(StackError, match="has 1 speakers under speaker_disjoint; expected at least 2"):
-        inner_folds(data.splits["validation"], data, 5, 0)
+        inner_folds(data, "validation", 5, 0)
     data = make_data(lambda split, row: 3 if row == 0 else row % 3)
     with pytest.raises(StackError, match="has 1 clips of angry under random; expected at least 2"):
-        inner_folds(data.splits["validation"], data, 5, 0)
+        inner_folds(data, "validation", 5, 0)
 
 
 def test_threads_are_those_given(monkeypatch):

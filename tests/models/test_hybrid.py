@@ -77,7 +77,7 @@ def test_columns_do_not_depend_on_the_batch(base, clips, cut):
     with torch.inference_mode():
         together = source(*padded(clips))
         alone = torch.cat([source(*padded([clip])) for clip in clips])
-    assert together.shape == (4, len(source.column_names)) and together.dtype == torch.float64
+    assert together.shape == (4, len(source.feature_names)) and together.dtype == torch.float64
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-4)
 
 
@@ -156,8 +156,10 @@ def test_a_folder_gives_back_the_hybrid(hybrid, clips, tmp_path):
     mask = torch.arange(batch.shape[1]) < lengths[:, None]
     torch.testing.assert_close(loaded(batch, mask.long()).logits, model(batch, mask.long()).logits, rtol=0, atol=0)
     assert loaded.config.sources == model.config.sources and loaded.config.classes == [0, 1, 2, 3]
-    assert loaded.column_names == model.column_names and len(model.column_names) == loaded.embeddings(batch).shape[1]
-    assert model.column_names[:5] == ["cnn.neutral", "cnn.happy", "cnn.sad", "cnn.angry", "w2v.neutral"]
+    assert (
+        loaded.feature_names == model.feature_names and len(model.feature_names) == loaded.embeddings(batch).shape[1]
+    )
+    assert model.feature_names[:5] == ["cnn.neutral", "cnn.happy", "cnn.sad", "cnn.angry", "w2v.neutral"]
     files = {path.name for path in tmp_path.iterdir()}
     assert {"hybrid.py", "hybrid_sources.py", "tree_ensemble.py", "model.safetensors", "config.json"} <= files
 

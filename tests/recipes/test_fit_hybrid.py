@@ -10,7 +10,7 @@ import yaml
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.hybrids import columns
+from hf_ser.hybrids import features
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import load_classifier
 from hf_ser.models import Functionals
@@ -182,7 +182,7 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     lines = (folder / "importances.csv").read_text().splitlines()
     assert len(lines) == 1 + len(Functionals().names) and lines[0] == "column,importance"
     # The columns are kept: nothing is computed a second time, and the same comes out.
-    monkeypatch.setattr(columns, "decoded", None)
+    monkeypatch.setattr(features, "decoded", None)
     assert call(*_words(sounds_dir, tmp_path / "again", *FOREST))[0] == 0
     one, two = (read_predictions(its / "predictions_test.parquet") for its in (folder, tmp_path / "again"))
     np.testing.assert_array_equal(one.probabilities, two.probabilities)

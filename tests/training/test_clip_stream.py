@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_what_does_not_train_with_a_trainer_refuses_a_stream(dataset_dir, data, 
     data_args = DataArguments(str(dataset_dir), "ravdess", streaming=True)
     folder = str(tmp_path / "out")
     with pytest.raises(ConfigError, match="streaming is true, and the baseline does not train"):
-        fit_baseline(data, data_args, BaselineArguments(folder), "baseline")
+        fit_baseline(replace(data, args=data_args), BaselineArguments(folder), "baseline")
     with pytest.raises(ConfigError, match="streaming is true, and the exploration"):
         explore(data, data_args, Path(folder))
     with pytest.raises(ConfigError, match="streaming is true, and the evaluation"):

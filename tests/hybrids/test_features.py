@@ -1,4 +1,4 @@
-"""Columns of a hybrid's sources: they are what the bases say alone, and no clip is heard twice by one model."""
+"""Features of a hybrid's sources equal the base models' own outputs, and are computed once per clip and model."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ from transformers import (
 )
 
 from hf_ser.audio import Preprocessing, load_audio
-from hf_ser.data import DataArguments, load_splits
+from hf_ser.data import DataArguments, SplitData, load_splits
 from hf_ser.evaluation import predict_logits
-from hf_ser.hybrids import columns
-from hf_ser.hybrids.bases import StackError, open_bases
-from hf_ser.hybrids.columns import SourceError, columns_of, open_source
+from hf_ser.hybrids import features
+from hf_ser.hybrids.base_models import StackError, open_base_models
+from hf_ser.hybrids.features import SourceError, open_source
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
-from hf_ser.hybrids.metas import fit_mean
-from hf_ser.hybrids.model import assemble
+from hf_ser.hybrids.meta_learners import fit_mean
+from hf_ser.hybrids.writer import assemble
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import AudioCNNConfig, Functionals, HybridConfig, HybridForAudioClassification
@@ -57,7 +57,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def heard(monkeypatch):
     """How many clips were decoded, one number per reading."""
-    counts, decoded = [], columns.decoded
+    counts, decoded = [], features.decoded
 
     class Counted:
         def __init__(self, *rest):
@@ -67,7 +67,7 @@ def heard(monkeypatch):
             counts.append(len(rows))
             return self.items[rows]
 
-    monkeypatch.setattr(columns, "decoded", Counted)
+    monkeypatch.setattr(features, "decoded", Counted)
     return counts
 
 
@@ -112,17 +112,22 @@ def arguments(**fields):
     )
 
 
+def dataset(data_args=None, labels=EMOTIONS):
+    """No clips, under these arguments."""
+    return SplitData({}, labels, None, (), args=data_args or DataArguments())
+
+
 def opened(place, what="embeddings", classes=EVERY, data_args=None, **fields):
     """A base as a source; functionals without one."""
-    data_args = data_args or DataArguments()
+    data = dataset(data_args)
     if place is None:
-        return open_source(None, "functionals", EMOTIONS, classes, data_args, arguments(**fields))
+        return open_source(None, "functionals", data, classes, arguments(**fields))
     args = arguments(bases=[str(place)], **fields)
-    return open_source(open_bases(args, data_args)[0], what, EMOTIONS, classes, data_args, args)
+    return open_source(open_base_models(args, data.args)[0], what, data, classes, args)
 
 
 def computed(source, split, **fields):
-    return columns_of(source, split, arguments(**fields), "test")
+    return features.compute(source, split, arguments(**fields), "test")
 
 
 def waveforms(split):
@@ -139,7 +144,7 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
 ):
     source = opened(place and bases[place])
     rows = computed(source, split)
-    assert rows.shape == (10, len(source.column_names)) and rows.dtype == np.float64 and sum(heard) == 10
+    assert rows.shape == (10, len(source.feature_names)) and rows.dtype == np.float64 and sum(heard) == 10
     assert len({row.tobytes() for row in rows}) == 10
     (file,) = kept_files(cache)
     kept = load_file(file)
@@ -163,9 +168,9 @@ def test_weights_cast_once_give_what_autocast_gives(bases, split, monkeypatch):
     rows = computed(source, split, precision="bf16")
     for name, weights in source.state_dict().items():
         assert weights.dtype == torch.float32 and torch.equal(weights, before[name])
-    monkeypatch.setattr(columns, "_path", lambda *_: None)  # nothing kept
+    monkeypatch.setattr(features, "_path", lambda *_: None)  # nothing kept
     source.column_precision = "bf16"
-    monkeypatch.setattr(columns, "lowered", lambda source, precision: source)
+    monkeypatch.setattr(features, "lowered", lambda source, precision: source)
     np.testing.assert_array_equal(computed(source, split, precision="bf16"), rows)
 
 
@@ -262,7 +267,7 @@ def test_whatever_decides_the_columns_decides_the_file(split, cache, bases, tmp_
     assert not any(np.allclose(table, first, rtol=0, atol=1e-6) for table in others)
     # What it is called and where it lies does not.
     moved = opened(f"a_name={shutil.copytree(place, tmp_path / 'moved')}", layer=1)
-    assert moved.column_names[0] == "a_name.embedding_0"
+    assert moved.feature_names[0] == "a_name.embedding_0"
     np.testing.assert_array_equal(computed(moved, two), first)
     assert len(kept_files(cache)) == len(sources)
 
@@ -279,7 +284,7 @@ def test_clips_that_no_hash_tells_apart_are_not_kept(split, cache, heard):
 
 def test_no_clips_give_no_rows(split, heard, cache):
     source = opened(None)
-    assert computed(source, split.select([])).shape == (0, len(source.column_names))
+    assert computed(source, split.select([])).shape == (0, len(source.feature_names))
     assert heard == [] and kept_files(cache) == []
 
 
@@ -295,19 +300,19 @@ def test_a_base_gives_what_its_folder_gives(name, bases, split):
     np.testing.assert_allclose(computed(opened(bases[name], "probabilities"), split), expected, rtol=0, atol=1e-5)
     some = expected[:, [0, 3, 5]]
     source = opened(bases[name], "probabilities", classes=(0, 3, 5))
-    assert source.column_names == [f"{name}.{EMOTIONS[row]}" for row in (0, 3, 5)]
+    assert source.feature_names == [f"{name}.{EMOTIONS[row]}" for row in (0, 3, 5)]
     np.testing.assert_allclose(computed(source, split), some / some.sum(axis=1, keepdims=True), rtol=0, atol=1e-5)
     if name == "cnn":
         np.testing.assert_allclose(computed(opened(bases[name]), split), np.stack(inputs)[back], rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_base_was_taught_with_decides_how_clips_are_cut(bases):
+def test_the_preprocessing_of_a_bases_folder_decides_how_clips_are_cut(bases):
     args = arguments(bases=[str(bases["cnn"])])
     asked = DataArguments(duration_s=0.7, trim_db=30.0)
-    (base,) = open_bases(args, asked)
-    taught = replace(base, preprocessing=Preprocessing(duration_s=0.3, normalize=True))
-    for its, expected in ((base, (0.7, 30.0, False)), (taught, (0.3, None, True))):
-        settings = open_source(its, "embeddings", EMOTIONS, EVERY, asked, args).settings
+    (base,) = open_base_models(args, asked)
+    with_steps = replace(base, preprocessing=Preprocessing(duration_s=0.3, normalize=True))
+    for base_model, expected in ((base, (0.7, 30.0, False)), (with_steps, (0.3, None, True))):
+        settings = open_source(base_model, "embeddings", dataset(asked), EVERY, args).settings
         assert (settings.duration_s, settings.trim_db, settings.normalize) == expected
 
 
@@ -332,13 +337,13 @@ def test_an_encoder_gives_the_mean_states_of_its_layer(layer, classifier, bases,
 
 def test_columns_that_are_all_the_same_are_refused_and_some_are_told(caplog):
     rows = np.random.default_rng(0).random((5, 3))
-    columns.check_columns(rows, "abc")
+    features.check_varying(rows, "abc")
     assert not caplog.records
     rows[:, 1] = 2.0
-    columns.check_columns(rows, "abc")
-    assert [record.message for record in caplog.records] == ["1 columns are constant: b"]
-    with pytest.raises(StackError, match="all 3 columns are the same for each of the 5 fitting clips"):
-        columns.check_columns(np.ones((5, 3)), "abc")
+    features.check_varying(rows, "abc")
+    assert [record.message for record in caplog.records] == ["1 features are constant: b"]
+    with pytest.raises(StackError, match="all 3 features are the same for each of the 5 fitting clips"):
+        features.check_varying(np.ones((5, 3)), "abc")
 
 
 @pytest.mark.parametrize(
@@ -364,17 +369,17 @@ def test_bases_that_cannot_be_sources_are_refused(place, what, fields, message, 
 def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path):
     (tmp_path / "table.parquet").touch()
     args = HybridArguments("out", predictions=[f"text={tmp_path}/table.parquet"], trust_bases=True)
-    (table,) = open_bases(args, DataArguments())
+    (table,) = open_base_models(args, DataArguments())
     with pytest.raises(SourceError, match="base text .* holds predictions only; expected a model"):
-        open_source(table, "probabilities", EMOTIONS, EVERY, DataArguments(), args)
-    (base,) = open_bases(arguments(bases=[str(bases["cnn"])]), DataArguments())
+        open_source(table, "probabilities", dataset(), EVERY, args)
+    (base,) = open_base_models(arguments(bases=[str(bases["cnn"])]), DataArguments())
     for labels in (EMOTIONS[::-1], EMOTIONS[:7]):
         with pytest.raises(SourceError, match="id2label: got neutral, .*; expected .*, in this order"):
-            open_source(base, "probabilities", labels, range(7), DataArguments(), args)
+            open_source(base, "probabilities", dataset(labels=labels), range(7), args)
     hybrid = tmp_path / "hybrid"
-    assemble(
-        [opened(bases["cnn"], "probabilities")], fit_mean(np.ones((2, 8)), 8), EMOTIONS, EVERY, 1.0
-    ).save_pretrained(hybrid)
+    assemble([opened(bases["cnn"], "probabilities")], fit_mean(np.ones((2, 8)), 8), EMOTIONS, EVERY).save_pretrained(
+        hybrid
+    )
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(hybrid)
     for what, fields in (("probabilities", {}), ("embeddings", {}), ("embeddings", {"layer": 1})):
         with pytest.raises(SourceError, match="base hybrid .* is a hybrid, which cannot be a part of another"):
@@ -417,7 +422,7 @@ def on_the_hub(bases):
 def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard, tmp_path):
     expected = computed(opened(bases["cnn"], "probabilities"), split)
     for place in (on_the_hub, f"{on_the_hub}@{COMMIT}", f"{on_the_hub}@main"):
-        (base,) = open_bases(arguments(bases=[place]), DataArguments())
+        (base,) = open_base_models(arguments(bases=[place]), DataArguments())
         assert (base.name, base.model, base.commit) == ("small-cnn", on_the_hub, COMMIT)
         source = opened(place, "probabilities")
         np.testing.assert_array_equal(computed(source, split), expected)
@@ -425,7 +430,7 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
     assert sum(heard) == 10  # the same weights, wherever they lie
     source = opened(on_the_hub, "probabilities", embed_bases=False)
     assert (source.settings.repository, source.settings.revision) == (on_the_hub, COMMIT)
-    hybrid = assemble([source], fit_mean(expected, len(EMOTIONS)), EMOTIONS, EVERY, 1.0)
+    hybrid = assemble([source], fit_mean(expected, len(EMOTIONS)), EMOTIONS, EVERY)
     assert hybrid.config.sources[0]["repository"] == on_the_hub and hybrid.config.sources[0]["revision"] == COMMIT
     hybrid.save_pretrained(tmp_path / "hybrid")
     assert not any(name.startswith("sources.") for name in load_file(tmp_path / "hybrid" / "model.safetensors"))
@@ -437,4 +442,4 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
 def test_what_the_hub_does_not_give_is_refused(on_the_hub):
     for place in ("someone/nothing", f"{on_the_hub}@{'f' * 40}"):
         with pytest.raises(StackError, match="is no folder, and the Hub does not give it"):
-            open_bases(arguments(bases=[place]), DataArguments())
+            open_base_models(arguments(bases=[place]), DataArguments())

@@ -1,4 +1,4 @@
-"""Bases of a stack: where they are found, what is read of them, and which clips they must not have been taught."""
+"""Base models of a stack: where they are found, what is read of them, and on which clips they were not trained."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +10,15 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments
 from hf_ser.data.seen import Marks
 from hf_ser.data.splits import SplitData
-from hf_ser.hybrids.bases import StackError, check_leaks, checked_by_name, open_bases, probabilities
+from hf_ser.hybrids.base_models import (
+    StackError,
+    check_leaks,
+    name_and_location,
+    open_base_models,
+    probabilities,
+    training_notes,
+)
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
-from hf_ser.hybrids.places import name_and_place
 from hf_ser.scoring.predictions import PredictionsError
 
 LABELS = ("neutral", "happy", "sad")
@@ -44,7 +50,7 @@ def table(tmp_path):
         columns = {"id": list(ids), **more} | {f"p_{label}": values[:, k] for k, label in enumerate(labels)}
         pq.write_table(pa.table(columns), folder / "p.parquet")
         if splits is not None:
-            lines = [f"{clip},{its}" for clip, its in splits.items()]
+            lines = [f"{clip},{split}" for clip, split in splits.items()]
             (folder / "splits.csv").write_text("\n".join(["id,split", *lines, ""]))
         return f"{name}={folder}/p.parquet"
 
@@ -57,37 +63,38 @@ def _rows(count, classes=3, seed=0):
 
 def _open(tmp_path, data_args=None, **fields):
     args = HybridArguments(str(tmp_path / "out"), **fields)
-    return open_bases(args, data_args or DataArguments()), args
+    return open_base_models(args, data_args or DataArguments()), args
 
 
 def _ask(tmp_path, split, *tables, classes=(0, 1, 2)):
     bases, args = _open(tmp_path, predictions=list(tables), trust_bases=True)
-    return [probabilities(base, split, LABELS, classes, DataArguments(), args) for base in bases]
+    data = SplitData({"test": split}, LABELS, None, ())
+    return [probabilities(base, data, "test", classes, args) for base in bases]
 
 
 def test_placeholders_follow_a_cross_validation(tmp_path):
     args = DataArguments(protocol="emobox", fold=3, protocol_seed=2)
-    assert name_and_place("runs/a_{protocol}/seed_{protocol_seed}/fold_{fold}", args) == (
+    assert name_and_location("runs/a_{protocol}/seed_{protocol_seed}/fold_{fold}", args) == (
         "a_emobox",
         "runs/a_emobox/seed_2/fold_3",
     )
-    assert name_and_place("b=x/{fold}.parquet", args) == ("b", "x/3.parquet")
+    assert name_and_location("b=x/{fold}.parquet", args) == ("b", "x/3.parquet")
     with pytest.raises(ConfigError, match=r"base a/\{fold\} asks for a fold; pass --fold"):
-        name_and_place("a/{fold}", DataArguments())
+        name_and_location("a/{fold}", DataArguments())
     with pytest.raises(ConfigError, match=r"base \{protocol\} asks for a protocol; pass --protocol\."):
-        name_and_place("{protocol}", DataArguments())
+        name_and_location("{protocol}", DataArguments())
     with pytest.raises(
         ConfigError, match=r"\{seed\} is unknown; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
     ):
-        name_and_place("a/{seed}", args)
+        name_and_location("a/{seed}", args)
 
 
 def test_a_folder_of_folds_is_followed_into_the_fold_that_is_asked_for(tmp_path):
     (tmp_path / "runs/a/seed_0/fold_3").mkdir(parents=True)
     template = f"{tmp_path}/runs/a/seed_{{protocol_seed}}"
-    inside = name_and_place(template, DataArguments(protocol="emobox", fold=3))
+    inside = name_and_location(template, DataArguments(protocol="emobox", fold=3))
     assert inside == ("a", f"{tmp_path}/runs/a/seed_0/fold_3")
-    assert name_and_place(template, DataArguments(protocol="emobox", fold=2))[1] == f"{tmp_path}/runs/a/seed_0"
+    assert name_and_location(template, DataArguments(protocol="emobox", fold=2))[1] == f"{tmp_path}/runs/a/seed_0"
 
 
 def test_names_come_from_the_folders(tmp_path):
@@ -147,7 +154,7 @@ def test_classes_that_the_stack_does_not_know_are_left_out(tmp_path, split, tabl
         ),
         (("neutral", "happy", "bored"), {}, "has the classes neutral, happy, bored; expected neutral, happy, sad"),
         (("neutral", "sad"), {}, "has no column for happy"),
-        (LABELS, {"drop": 2}, r"has no probabilities for 2 of 12 clips \(c/10, c/11\) and no model to ask"),
+        (LABELS, {"drop": 2}, r"has no probabilities for 2 of 12 clips \(c/10, c/11\) and no model to predict"),
         (LABELS, {"nan": True}, r"got 1 clips with NaN or infinite probabilities \(c/03\)"),
         (LABELS, {"scale": 2.0}, "12 clips whose probabilities do not sum to 1"),
         (LABELS, {"twice": True}, "names 1 clips twice"),
@@ -168,7 +175,7 @@ def test_what_does_not_fit_is_refused(tmp_path, split, table, labels, change, me
         _ask(tmp_path, split, table(ids[:kept], values[:kept], labels, **more))
 
 
-def test_what_a_base_was_taught_is_refused_by_id(tmp_path, split, table):
+def test_training_clips_of_a_base_are_refused_by_id(tmp_path, split, table):
     ids = split["id"]
     splits = {ids[0]: "train", ids[1]: "train", ids[2]: "validation", ids[3]: "test"}
     (base,), _ = _open(tmp_path, predictions=[table(ids, _rows(12), splits=splits)])
@@ -183,7 +190,7 @@ def test_what_a_base_was_taught_is_refused_by_id(tmp_path, split, table):
             check_leaks(base, Marks(ids[3:4]), Marks(ids[2:]), allowed)
 
 
-def test_what_a_base_was_taught_is_refused_under_other_ids(tmp_path, table):
+def test_training_clips_of_a_base_are_refused_under_other_ids(tmp_path, table):
     """By the samples, and by the performance that a corpus's file name stands for."""
     place = table(["mine/a", "ravdess/03-01-05-01-02-01-07"], _rows(2), splits={})
     lines = ["id,split,sha256", "mine/a,train,11", "mine/b,validation,22", "ravdess/03-01-05-01-02-01-07,train,", ""]
@@ -209,12 +216,12 @@ def test_bases_that_were_checked_by_name_are_noted(tmp_path, split, table):
     (tmp_path / "new" / "splits.csv").write_text("id,split,sha256\na,train,ff\n")
     (first, second), _ = _open(tmp_path, predictions=[old, new])
     ours = {
-        name: SplitData({"validation": its, "test": its}, LABELS, None, ())
-        for name, its in (("with", hashed), ("without", split))
+        name: SplitData({"validation": part, "test": part}, LABELS, None, ())
+        for name, part in (("with", hashed), ("without", split))
     }
-    (note,) = checked_by_name([first, second], ours["with"])
+    (note,) = training_notes([first, second], ours["with"], "stack")
     assert note.startswith("whether base old was trained on these clips was checked by name only: its splits.csv")
-    assert [note.split()[2] for note in checked_by_name([first, second], ours["without"])] == ["old", "new"]
+    assert [note.split()[2] for note in training_notes([first, second], ours["without"], "stack")] == ["old", "new"]
 
 
 def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_path, split, table):

@@ -1,0 +1,368 @@
+"""The models that a hybrid is built on: where they are, their probabilities by clip id, their training clips."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
+from hf_ser.data.protocols import Assignment
+from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
+from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
+from hf_ser.errors import SerError
+from hf_ser.evaluation import model_results, predict_logits
+from hf_ser.evaluation.clip_sources import clip_columns, clips_of_split
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.inference import choose_device, label_names, load_classifier
+from hf_ser.local_or_hub import refuse_missing
+from hf_ser.models.preprocessing import file_beside, stored_preprocessing
+from hf_ser.scoring import Predictions, softmax
+from hf_ser.scoring.predictions import PredictionsError, read_table
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+_SEVERITY = ("test", "validation", "train")
+
+
+class StackError(SerError):
+    """A base that cannot be stacked, or clips that a stack must not be fitted or tested on."""
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model, or a table of stored probabilities.
+
+    Args:
+        name: in the names of features and in reports.
+        location: folder, Hub id or files, for messages.
+        tables: Parquet files of its stored predictions.
+        splits: clip id -> split of its training; None if unknown.
+        hashes: clip id -> SHA-256 of its samples, as far as its splits.csv has them.
+        model: folder or Hub id, which predicts what no table holds; None for tables alone.
+        commit: of the model on the Hub; None for folders.
+        parameters: of the model; None if unknown.
+        preprocessing: steps that its folder names; None if it names none.
+        precision: in which its stored predictions were computed; None if unknown.
+    """
+
+    name: str
+    location: str
+    tables: tuple[Path, ...]
+    splits: dict[str, str] | None
+    model: str | None = None
+    commit: str | None = None
+    parameters: int | None = None
+    preprocessing: Preprocessing | None = None
+    precision: str | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"base {self.name} ({self.location})"
+
+    @property
+    def record(self) -> Record | None:
+        """Its training clips, by which others are compared; None if unknown."""
+        return None if self.splits is None else Record(self.splits, self.hashes)
+
+    @property
+    def splits_hash(self) -> str | None:
+        """Hash of the split assignment that it was trained under; None if unknown."""
+        return None if self.splits is None else Assignment("", None, 0, (0, 0, 0), self.splits).hash
+
+    @property
+    def revision(self) -> str:
+        """For from_pretrained."""
+        return self.commit or "main"
+
+    def steps(self, data: SplitData) -> Preprocessing:
+        """Preprocessing of its clips: that of its folder, or else that of the dataset's arguments."""
+        return data.args.steps if self.preprocessing is None else self.preprocessing
+
+
+def open_base_models(args: HybridArguments, data_args: DataArguments) -> list[BaseModel]:
+    """Find the base models and the record of their training, in the order given, models before tables.
+
+    Raises:
+        ConfigError: no base, names that occur twice, or locations with unknown or empty placeholders.
+        StackError: no such folder or file, or a base model without a record of its training clips.
+    """
+    if not args.bases and not args.predictions:
+        raise ConfigError("got no base; expected at least one in bases (or predictions, for a stack).")
+    base_models = [_open_model(*name_and_location(text, data_args)) for text in args.bases]
+    files: dict[str, list[str]] = {}
+    for text in args.predictions:
+        name, location = name_and_location(text, data_args)
+        files.setdefault(name, []).append(location)
+    base_models += [_open_tables(name, locations) for name, locations in files.items()]
+    names = [base_model.name for base_model in base_models]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"got {', '.join(twice)} several times as the name of a base; give NAME=FOLDER to each.")
+    unknown = [base_model for base_model in base_models if base_model.splits is None]
+    if unknown and not args.trust_bases:
+        raise StackError(
+            f"{unknown[0]} has no {SPLITS_FILE} and does not tell which clips it was "
+            "trained on; where you know that none of the fitted and tested ones was, pass --trust_bases true."
+        )
+    return base_models
+
+
+def name_and_location(text: str, args: DataArguments) -> tuple[str, str]:
+    """NAME=LOCATION or LOCATION -> name and location, which follows a cross-validation's runs.
+
+    A location's `{protocol}`, `{protocol_seed}` and `{fold}` are filled in; of a folder of folds, it is that of the
+    arguments' fold. Without NAME, the name is the last part of the location that is no seed's or fold's.
+
+    Raises:
+        ConfigError: another placeholder, or one whose argument is not given.
+    """
+    name, equals, location = text.partition("=")
+    location = _fill_in(location if equals else text, args)
+    if not equals:
+        parts = Path(location.partition("@")[0]).parts
+        own = [part for part in parts if not re.match(r"(seed|fold)_", part) and part.strip("/.")]
+        name = own[-1] if own else "base"
+    return re.sub(r"[^\w.-]+", "_", name), location
+
+
+def _fill_in(location: str, args: DataArguments) -> str:
+    values = {"protocol": args.protocol, "protocol_seed": args.protocol_seed, "fold": args.fold}
+    for name in re.findall(r"{(.*?)}", location):
+        if name not in values:
+            known = ", ".join(f"{{{value}}}" for value in values)
+            raise ConfigError(f"base {location}: {{{name}}} is unknown; expected one of {known}.")
+        if values[name] is None:
+            more = " with a protocol that has folds" if name == "fold" else ""
+            raise ConfigError(f"base {location} asks for a {name}; pass --{name}{more}.")
+    filled = re.sub(r"{(.*?)}", lambda match: str(values[match[1]]), location)
+    fold = Path(filled) / f"fold_{args.fold}"
+    return str(fold) if fold.is_dir() else filled
+
+
+def _open_model(name: str, location: str) -> BaseModel:
+    model, commit = (location, None) if Path(location).is_dir() else _find_on_hub(name, location)
+    revision = commit or "main"
+    results = model_results(model, revision) or {"kind": None, "splits": {}, "parameters": None}
+    if results["kind"] == "cross_validation":
+        raise StackError(
+            f"base {name}: {location} is a cross-validation; expected one of its runs, such as seed_{{protocol_seed}} "
+            "below it (and fold_{fold} below that where there are folds)."
+        )
+    scored = results["splits"].values()
+    stored = [file_beside(model, file, revision) for split in scored for file in split["predictions"]]
+    splits = file_beside(model, SPLITS_FILE, revision)
+    record = Record.read(splits) if splits is not None else None
+    return BaseModel(
+        name,
+        location,
+        tuple(path for path in stored if path is not None),
+        None if record is None else dict(record.splits),
+        model,
+        commit,
+        results["parameters"],
+        stored_preprocessing(model, revision),
+        only_one({split.get("precision") for split in scored}),
+        hashes={} if record is None else dict(record.hashes),
+    )
+
+
+def only_one(precisions: set[str | None]) -> str | None:
+    """The precision if there is exactly one, else None."""
+    return next(iter(precisions)) if len(precisions) == 1 else None
+
+
+def _find_on_hub(name: str, location: str) -> tuple[str, str]:
+    """Repository and commit of owner/name or owner/name@revision."""
+    repository, _, revision = location.partition("@")
+    refuse_missing(repository, f"base {name}:", StackError)
+    try:
+        commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
+    except OSError as error:
+        raise StackError(
+            f"base {name}: {location} is no folder, and the Hub does not give it ({' '.join(str(error).split())}); "
+            "expected the folder of a trained model, or owner/name@revision."
+        ) from error
+    assert commit is not None  # what was downloaded lies below its commit
+    return repository, commit
+
+
+def _open_tables(name: str, locations: Sequence[str]) -> BaseModel:
+    """Training clips are known if the assignment is beside the tables, as the recipes write it."""
+    files = tuple(map(Path, locations))
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise StackError(f"base {name}: {missing[0]} is no file; expected a Parquet file of predictions.")
+    beside = sorted({file.parent / SPLITS_FILE for file in files})
+    splits: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    for path in beside if all(path.is_file() for path in beside) else ():
+        record = Record.read(path)
+        hashes |= record.hashes
+        for clip, split in record.splits.items():
+            splits[clip] = max(split, splits.get(clip, "test"), key=_SEVERITY.index)
+    return BaseModel(name, ", ".join(locations), files, splits or None, hashes=hashes)
+
+
+def describe_base_models(base_models: Sequence[BaseModel]) -> list[dict[str, Any]]:
+    """Their entries in results.json."""
+    return [{"name": base_model.name, "splits_hash": base_model.splits_hash} for base_model in base_models]
+
+
+def training_notes(base_models: Sequence[BaseModel], data: SplitData, what: str) -> list[str]:
+    """Notes on base models whose training clips are unknown, or could be compared by name only.
+
+    Args:
+        base_models: of the hybrid.
+        data: its validation and test clips are compared.
+        what: is fitted on them, for the note.
+    """
+    unknown = ", ".join(base_model.name for base_model in base_models if base_model.record is None)
+    notes = [f"nothing tells which clips were trained on by {unknown}; the person who fitted the {what} vouches"]
+    parts = [marks_of_split(data.splits[split]) for split in ("validation", "test") if len(data.splits[split])]
+    by_name = [
+        note
+        for base_model in base_models
+        if base_model.record is not None
+        for part in parts
+        for note in unchecked(base_model.record, part, f"base {base_model.name}")
+    ]
+    return list(dict.fromkeys(notes * bool(unknown) + by_name))
+
+
+def check_leaks(base_model: BaseModel, fitted: Marks, tested: Marks, allow_fitted: bool) -> None:
+    """Refuse clips that the base model was trained or chosen on, under whatever ids.
+
+    Args:
+        base_model: part of the hybrid.
+        fitted: the clips that the hybrid is fitted on.
+        tested: the clips that it is tested on. The base model's checkpoint and temperature were chosen on its
+            validation clips, so these are refused as well.
+        allow_fitted: whether the hybrid may be fitted on the base model's training clips.
+
+    Raises:
+        StackError: with the number of such clips and the first of them.
+    """
+    if base_model.record is None:
+        return
+    cases = [] if allow_fitted else [("fitting", fitted, "train", "was trained on")]
+    cases += [("test", tested, "train", "was trained on"), ("test", tested, "validation", "was chosen on")]
+    for what, marks, split, did in cases:
+        seen = find_seen(base_model.record, marks, split)
+        if seen:
+            raise StackError(
+                f"{base_model} {did} {len(seen)} of the {len(marks.ids)} {what} clips "
+                f"({some(seen)}); expected clips that were not in its training. Pass the protocol, fold and seed of "
+                "its training, which are in its results.json."
+            )
+
+
+def probabilities(
+    base_model: BaseModel, data: SplitData, split: str, classes: Sequence[int], args: HybridArguments
+) -> np.ndarray:
+    """Probabilities of a split's clips: those stored in the base model's tables, the others from its model.
+
+    Args:
+        base_model: its class names must be the dataset's, in the same order.
+        data: the dataset, whose preprocessing applies if the base model's folder names none.
+        split: train, validation or test.
+        classes: ids of the classes to keep; the probabilities of others are left out.
+        args: batch_size, device and precision.
+
+    Returns:
+        (clips, classes), rows that sum to 1, in the order of the split.
+
+    Raises:
+        StackError: another label set or order, or clips without stored probabilities and no model to predict them.
+        PredictionsError: rows that are no probabilities, or clips with other labels than the dataset's.
+    """
+    part, labels = data.splits[split], data.labels
+    clips = clip_columns(part)
+    whole = np.full((len(part), len(labels)), np.nan)
+    for path in base_model.tables:
+        _take_stored(base_model, path, clips, labels, classes, whole)
+    missing = np.flatnonzero(np.isnan(whole[:, 0]))
+    if len(missing):
+        ids = [clips["id"][row] for row in missing]
+        if base_model.model is None or file_beside(base_model.model, "config.json", base_model.revision) is None:
+            raise StackError(
+                f"{base_model} has no probabilities for {len(ids)} of {len(part)} "
+                f"clips ({_some(ids)}) and no model to predict them; expected a row for each in its tables."
+            )
+        logger.info("%s predicts %d clips without stored probabilities", base_model.name, len(ids))
+        whole[missing] = _predict(base_model, data, part.select(missing), args)
+    values = Predictions(clips, whole, labels).probabilities[:, list(classes)]
+    if len(classes) == len(labels):
+        return values
+    # Logarithms, so that a row whose kept classes are all but impossible does not divide 0 by 0.
+    return softmax(np.log(np.maximum(values, 1e-300)))
+
+
+def _take_stored(
+    base_model: BaseModel,
+    path: Path,
+    clips: dict[str, list[Any]],
+    labels: Sequence[str],
+    classes: Sequence[int],
+    into: np.ndarray,
+) -> None:
+    """Copy a table's rows of these clips into the array (clips, labels); rows of other clips are ignored.
+
+    Tables hold the classes that were scored. If a folder's table lacks some of `classes`, its model predicts instead.
+    """
+    table, values, names = read_table(path)
+    if tuple(label for label in labels if label in names) != names:
+        raise StackError(
+            f"base {base_model.name} ({path}) has the classes {', '.join(names)}; expected {_order(labels)}."
+        )
+    lacking = ", ".join(labels[index] for index in classes if labels[index] not in names)
+    if lacking:
+        if base_model.model is None:
+            raise StackError(f"base {base_model.name}: {path} has no column for {lacking}; expected every class.")
+        return
+    row_of = {clip: row for row, clip in enumerate(table["id"])}
+    if len(row_of) != len(table["id"]):
+        raise PredictionsError(f"{path} names {len(table['id']) - len(row_of)} clips twice; expected each clip once.")
+    columns = [labels.index(name) for name in names]
+    for row, clip in enumerate(clips["id"]):
+        if clip in row_of:
+            stored, label = row_of[clip], labels[clips["label"][row]]
+            if "label" in table and table["label"][stored] != label:
+                raise PredictionsError(f"{path}: {clip} is {table['label'][stored]}, in the dataset it is {label}.")
+            into[row] = 0.0
+            into[row, columns] = values[stored]
+
+
+def _predict(base_model: BaseModel, data: SplitData, part: "datasets.Dataset", args: HybridArguments) -> np.ndarray:
+    model, extractor = load_classifier(str(base_model.model), base_model.revision)
+    names = label_names(model.config)
+    if names != list(data.labels):
+        raise StackError(f"{base_model} has the classes {', '.join(names)}; expected {_order(data.labels)}.")
+    base_model.steps(data).store(extractor)
+    clips = clips_of_split(part)
+    rows, logits = predict_logits(
+        model,
+        extractor,
+        clips.durations,
+        clips.decode,
+        batch_size=args.batch_size,
+        device=choose_device(args.device),
+        precision=args.computed_in,
+    )
+    return softmax(logits[np.argsort(rows)])
+
+
+def _order(labels: Sequence[str]) -> str:
+    return f"{', '.join(labels)}, in this order"
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

@@ -1,0 +1,313 @@
+"""The features that a hybrid is fitted on, computed once per clip by the sources that the hybrid consists of."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Wav2Vec2FeatureExtractor,
+)
+
+from hf_ser.arguments import ConfigError
+from hf_ser.audio import SAMPLING_RATE
+from hf_ser.console import progress_bar
+from hf_ser.data.seen import find_seen, marks_of_split
+from hf_ser.data.splits import SplitData, decoded
+from hf_ser.errors import SerError
+from hf_ser.evaluation.predict import batches
+from hf_ser.hybrids.base_models import BaseModel, StackError, check_leaks, open_base_models, training_notes
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.inference import CheckpointError, choose_device, load_classifier, missing_weights, quiet_loading
+from hf_ser.models import COMPANIONS, HybridConfig
+from hf_ser.models.forward_precision import lowered
+from hf_ser.models.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
+from hf_ser.models.preprocessing import file_beside
+from hf_ser.scoring import versions
+
+logger = logging.getLogger(__name__)
+_FOLDER = "hf_ser_columns"
+_SEEN = (
+    "the hybrid was fitted on embeddings of clips that their models were trained on, as published ones were; these "
+    "tell the classes apart better than embeddings of new clips do"
+)
+
+
+class SourceError(StackError):
+    """A base model whose stored probabilities can be stacked, but which cannot be part of a hybrid."""
+
+
+def open_source(
+    base_model: BaseModel | None, columns: str, data: SplitData, classes: Sequence[int], args: HybridArguments
+) -> Source:
+    """Load a base model as the source of features that it is within a hybrid; without one, functionals of the clips.
+
+    Args:
+        base_model: as `open_base_models` returns it.
+        columns: probabilities, embeddings or functionals.
+        data: the dataset, whose preprocessing applies if the base model's folder names none.
+        classes: ids of the classes whose probabilities are features.
+        args: layer, precision, device and embed_bases.
+
+    Raises:
+        SourceError: a table, a model that takes no waveforms at 16 kHz, other labels, or a layer that does not exist.
+        CheckpointError: it cannot be loaded, or weights are missing.
+    """
+    id2label = {index: str(label) for index, label in enumerate(data.labels)}
+    if base_model is None:
+        settings = SourceSettings("functionals", "functionals", **asdict(data.args.steps))
+        return Source(settings, list(classes), id2label).eval()
+    if base_model.model is None or file_beside(base_model.model, "config.json", base_model.revision) is None:
+        raise SourceError(f"{base_model} holds predictions only; expected a model.")
+    try:
+        model, normalizes = _load(base_model, columns, args.layer)
+        settings = SourceSettings(
+            base_model.name,
+            columns,
+            describe_base(model.config),
+            args.layer if columns == "embeddings" else None,
+            normalizes,
+            **asdict(base_model.steps(data)),
+            fitted_precision=fitted_precision(base_model, columns, args),
+            **_reference(base_model, args),
+        )
+        with torch.device("meta"):  # the weights are loaded already
+            source = Source(settings, list(classes), id2label)
+    except SerError:  # which are ValueErrors
+        raise
+    except ValueError as error:
+        raise SourceError(f"{base_model}: {error}") from error
+    source.model = model
+    return source.eval()
+
+
+def open_embeddings(
+    data: SplitData, args: HybridArguments, fit_on: str
+) -> tuple[list[BaseModel], list[Source], list[str]]:
+    """Load the base models whose embeddings are the features.
+
+    Returns:
+        The base models, their sources, and notes for the report.
+
+    Raises:
+        ConfigError: no base model.
+        StackError: a base model that was trained on validation clips, or on test clips.
+    """
+    if not args.bases:
+        raise ConfigError(f"got no base for kind {args.kind}; expected at least one in bases.")
+    base_models = open_base_models(args, data.args)
+    for base_model in base_models:
+        check_leaks(base_model, marks_of_split(data.splits["validation"]), marks_of_split(data.splits["test"]), False)
+    every = range(len(data.labels))
+    sources = [open_source(base_model, "embeddings", data, every, args) for base_model in base_models]
+    fitted = marks_of_split(data.splits[fit_on])
+    seen = any(base_model.record and find_seen(base_model.record, fitted) for base_model in base_models)
+    return base_models, sources, [_SEEN] * seen + training_notes(base_models, data, "hybrid")
+
+
+def fitted_precision(base_model: BaseModel, columns: str, args: HybridArguments) -> str | None:
+    """Precision of the features that a hybrid is fitted on; None if it is unknown for stored ones."""
+    return base_model.precision if columns == "probabilities" and base_model.tables else args.computed_in
+
+
+def _reference(base_model: BaseModel, args: HybridArguments) -> dict[str, Any]:
+    if args.embed_bases:
+        return {}
+    if base_model.commit is None:
+        raise SourceError(
+            f"embed_bases is false and {base_model} is a folder; expected one on the "
+            "Hub, such as owner/name, that the hybrid can refer to."
+        )
+    return {"repository": str(base_model.model), "revision": base_model.commit}
+
+
+def _load(base_model: BaseModel, columns: str, layer: int | None) -> tuple[PreTrainedModel, bool]:
+    """The model, or for embeddings of transformers' models the encoder, and whether its extractor normalizes clips."""
+    config = AutoConfig.from_pretrained(str(base_model.model), revision=base_model.revision)
+    if isinstance(config, HybridConfig):
+        raise SourceError(
+            f"{base_model} is a hybrid, which cannot be a part of another; expected a "
+            "model without parts. A stack may take its stored predictions."
+        )
+    if columns == "probabilities" or type(config) in COMPANIONS:
+        model, extractor = load_classifier(str(base_model.model), base_model.revision)
+    else:
+        model, extractor = _load_encoder(base_model, config, layer)
+    if not isinstance(extractor, Wav2Vec2FeatureExtractor) or extractor.sampling_rate != SAMPLING_RATE:
+        raise SourceError(f"{base_model} takes no waveforms at 16 kHz, which a hybrid's bases must.")
+    return model, bool(extractor.do_normalize)
+
+
+def _load_encoder(base_model: BaseModel, config: PreTrainedConfig, layer: int | None) -> tuple[PreTrainedModel, Any]:
+    cut_encoder(config, SourceSettings(base_model.name, "embeddings", {"model_type": config.model_type}, layer))
+    name, revision = str(base_model.model), base_model.revision
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+        with quiet_loading():
+            model, info = AutoModel.from_pretrained(
+                name, revision=revision, config=config, output_loading_info=True, dtype=torch.float32
+            )
+    except OSError as error:
+        raise CheckpointError(f"{base_model}: {' '.join(str(error).split())}") from error
+    missing = sorted(missing_weights(info))
+    if missing:
+        raise CheckpointError(
+            f"{base_model} lacks {len(missing)} weights ({', '.join(missing[:3])}), "
+            "which would be random; expected a whole encoder."
+        )
+    return model, extractor
+
+
+def check_varying(features: np.ndarray, names: Sequence[str]) -> None:
+    """Warn of features that are the same for every fitting clip.
+
+    Args:
+        features: (clips, features).
+        names: of the features.
+
+    Raises:
+        StackError: all are the same.
+    """
+    constant = [name for name, varies in zip(names, np.ptp(features, axis=0) > 0, strict=True) if not varies]
+    if len(constant) == len(names):
+        raise StackError(
+            f"all {len(names)} features are the same for each of the {len(features)} fitting clips; expected bases "
+            "that answer different clips differently."
+        )
+    if constant:
+        more = f" and {len(constant) - 8} more" if len(constant) > 8 else ""
+        logger.warning("%d features are constant: %s%s", len(constant), ", ".join(constant[:8]), more)
+
+
+def features_by_split(
+    sources: Sequence[Source], data: SplitData, splits: Sequence[str], args: HybridArguments
+) -> dict[str, np.ndarray]:
+    """Split -> features of its clips (clips, features), source after source; splits without clips are left out.
+
+    Args:
+        sources: as `open_source` returns them.
+        data: the dataset.
+        splits: of which features are needed.
+        args: batch_size, device and precision.
+    """
+    return {
+        split: np.concatenate([compute(source, data.splits[split], args, split) for source in sources], axis=1)
+        for split in splits
+        if len(data.splits[split])
+    }
+
+
+def count_parameters(sources: Sequence[Source]) -> int:
+    """Parameters of all models that the features come from."""
+    return sum(parameter.numel() for source in sources for parameter in source.parameters())
+
+
+def compute(source: Source, part: datasets.Dataset, args: HybridArguments, name: str) -> np.ndarray:
+    """Compute a source's features of a split's clips, or read those that an earlier run computed.
+
+    They are stored below the datasets cache under the clips' hashes and everything else that decides them.
+
+    Args:
+        source: as `open_source` returns it.
+        part: a prepared dataset's split.
+        args: batch_size, device and precision.
+        name: of the split, for the bar.
+
+    Returns:
+        (clips, features), float64, in the order of the split.
+    """
+    size = len(source.feature_names)
+    known = "sha256" in part.column_names and all(part["sha256"])
+    clips = list(part["sha256"] if known else part["id"])
+    path = _path(source, _computed_in(source, args)) if known else None
+    stored = _read(path, size)
+    first = {clip: row for row, clip in reversed(list(enumerate(clips))) if _key(clip) not in stored}
+    if first:
+        rows = sorted(first.values())
+        computed = _compute(source, part.select(rows), args, name)
+        stored |= {_key(clips[row]): values for row, values in zip(rows, computed, strict=True)}
+        _write(path, stored)
+    return np.stack([stored[_key(clip)] for clip in clips]) if clips else np.zeros((0, size))
+
+
+def _compute(source: Source, part: datasets.Dataset, args: HybridArguments, name: str) -> np.ndarray:
+    """Features of all clips of a split, in batches of similar length."""
+    device, precision = choose_device(args.device), _computed_in(source, args)
+    source = source.to(device)
+    low: Any = source if precision == "fp32" else lowered(source, precision)
+    items = decoded(part)
+    order = [int(row) for row in np.argsort(part["duration"], kind="stable")[::-1]]
+    features = np.zeros((len(part), len(source.feature_names)))
+    title = f"{source.settings.columns.capitalize()} of {name}"
+    if source.settings.columns != "functionals":
+        title += f" by {source.settings.name}"
+    with torch.inference_mode(), progress_bar(total=len(order), desc=title, unit="clips") as bar:
+        for rows, waveforms in batches(order, lambda rows: (rows, items[rows]["waveform"]), args.batch_size, True):
+            lengths = torch.tensor([len(waveform) for waveform in waveforms])
+            padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(wave) for wave in waveforms], batch_first=True)
+            features[rows] = low(padded.to(device), lengths.to(device)).cpu().numpy()
+            bar.update(len(rows))
+    source.cpu()
+    return features
+
+
+def _computed_in(source: Source, args: HybridArguments) -> str:
+    return "fp32" if source.model is None else args.computed_in
+
+
+def _path(source: Source, precision: str) -> Path:
+    """A file whose name depends on everything that decides a clip's features, except the clip."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(source.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    installed = versions()
+    ignored = ("name", "repository", "revision", "fitted_precision")
+    settings = {
+        "source": {key: value for key, value in source.settings.to_dict().items() if key not in ignored},
+        "weights": digest.hexdigest(),
+        "precision": precision,
+        "columns": list(source.feature_names) if source.model is None else source.classes,
+        "versions": [installed["hf_ser"], installed["torch"], installed["transformers"]],
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return Path(datasets.config.HF_DATASETS_CACHE) / _FOLDER / f"{key}.safetensors"
+
+
+def _key(clip: str) -> bytes:
+    return hashlib.sha256(clip.encode()).digest()
+
+
+def _read(path: Path | None, size: int) -> dict[bytes, np.ndarray]:
+    """What an earlier run stored; nothing if there is no file, or a damaged one."""
+    try:
+        tensors = load_file(path) if path is not None and path.is_file() else {}
+    except (OSError, SafetensorError):
+        return {}
+    if set(tensors) != {"clips", "columns"} or tensors["columns"].shape != (len(tensors["clips"]), size):
+        return {}
+    return {clip.tobytes(): row for clip, row in zip(tensors["clips"], tensors["columns"], strict=True)}
+
+
+def _write(path: Path | None, features: dict[bytes, np.ndarray]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    clips = np.stack([np.frombuffer(clip, dtype=np.uint8) for clip in features])
+    save_file({"clips": clips, "columns": np.stack(list(features.values()))}, partial)
+    os.replace(partial, path)

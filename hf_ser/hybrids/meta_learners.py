@@ -1,0 +1,356 @@
+"""Meta-learners over features: a LightGBM booster, a logistic regression, a logarithmic pool or the mean.
+
+The number of trees, or C, is the one with the smallest mean loss on the held-out clips of the inner folds; the
+meta-learner is then fitted again on all fitting clips.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_ser.console import progress_bar
+from hf_ser.hybrids.folds import Fold
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.models.hybrid import TINY
+from hf_ser.scoring import softmax
+
+if TYPE_CHECKING:
+    import lightgbm
+    from sklearn.pipeline import Pipeline
+
+HELD_OUT = (
+    "validation scores are of the inner folds: every clip is scored by a stack that was not fitted on it; only how "
+    "much is fitted was chosen on these same clips"
+)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted meta-learner.
+
+    Args:
+        predict: features (clips, features) -> probabilities (clips, classes).
+        held_out: probabilities of the fitting clips, each by a model that was not fitted on it (clips, classes).
+        parameters: how many numbers were fitted.
+        training: chosen settings, for results.json.
+        contributions: features -> each feature's part in every class's score (clips, classes, features).
+        gain: of each feature, summed over the splits that use it.
+        booster: of LightGBM.
+        linear: weights (classes, features) and biases (classes,) of log-probabilities.
+    """
+
+    predict: Callable[[np.ndarray], np.ndarray]
+    held_out: np.ndarray
+    parameters: int
+    training: dict[str, Any] = field(default_factory=dict)
+    contributions: Callable[[np.ndarray], np.ndarray] | None = None
+    gain: np.ndarray | None = None
+    booster: "lightgbm.Booster | None" = None
+    linear: tuple[np.ndarray, np.ndarray] | None = None
+
+
+def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative logarithm of the true classes' probabilities (clips, classes)."""
+    return -float(np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)).mean())
+
+
+def fit_mean(features: np.ndarray, num_classes: int) -> Fitted:
+    """Average the base models' probabilities; nothing is fitted."""
+
+    def predict(values: np.ndarray) -> np.ndarray:
+        return values.reshape(len(values), -1, num_classes).mean(axis=1)
+
+    return Fitted(predict, predict(features), 0)
+
+
+def fit_pool(features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold]) -> Fitted:
+    """Fit a logarithmic opinion pool (Genest and Zidek 1986, "Combining Probability Distributions").
+
+    A class's score is the sum over base models of weight times log-probability. There is one weight of at least 0 per
+    base model, by maximum likelihood; so few numbers can be fitted on the clips of a few speakers.
+
+    Args:
+        features: probabilities (clips, base models * classes), base model after base model.
+        labels: class ids (clips,).
+        num_classes: of each base model.
+        folds: inner folds of the clips.
+    """
+    logs = np.log(np.maximum(features, TINY)).reshape(len(features), -1, num_classes)
+    held_out = np.zeros((len(labels), num_classes))
+    for fold in folds:
+        weights = _pool_weights(logs[fold.fitted], labels[fold.fitted])
+        held_out[fold.held_out] = _pooled(logs[fold.held_out], weights)
+    weights = _pool_weights(logs, labels)
+    matrix = np.concatenate([weight * np.eye(num_classes) for weight in weights], axis=1)
+    return Fitted(
+        lambda values: _pooled(np.log(np.maximum(values, TINY)).reshape(len(values), -1, num_classes), weights),
+        held_out,
+        len(weights),
+        {"weights": weights.tolist(), "inner_log_loss": _mean_loss(held_out, labels, folds)},
+        lambda values: np.log(np.maximum(values, TINY))[:, None, :] * matrix[None],
+        linear=(matrix, np.zeros(num_classes)),
+    )
+
+
+def _pooled(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log-probabilities (clips, base models, classes) -> probabilities (clips, classes)."""
+    return softmax(np.einsum("nbk,b->nk", logs, weights))
+
+
+def _pool_weights(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The weights (base models,) of the largest likelihood, which is concave in them."""
+    from scipy.optimize import minimize
+
+    number = logs.shape[1]
+    start, bounds = np.full(number, 1 / number), [(0, None)] * number
+    return minimize(lambda weights: log_loss(_pooled(logs, weights), labels), start, bounds=bounds).x
+
+
+def regression(features: np.ndarray, labels: np.ndarray, penalty: float, balanced: bool = True) -> "Pipeline":
+    """Fit a logistic regression on standardized features.
+
+    Args:
+        features: (clips, features).
+        labels: class ids (clips,).
+        penalty: C, the inverse of the regularisation's strength.
+        balanced: whether every class has the same weight.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    weights = "balanced" if balanced else None
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=5000, class_weight=weights))
+    return model.fit(features, labels)
+
+
+def class_probabilities(model: Any, features: np.ndarray, num_classes: int) -> np.ndarray:
+    """Probabilities (clips, classes) by a classifier of scikit-learn; 0 for a class that no fitting clip has."""
+    return spread(model.predict_proba(features), model.classes_, num_classes)
+
+
+def spread(values: np.ndarray, classes: Sequence[int], num_labels: int) -> np.ndarray:
+    """Probabilities of some classes (clips, classes) -> of all labels (clips, labels)."""
+    whole = np.zeros((len(values), num_labels))
+    whole[:, list(classes)] = values
+    return whole
+
+
+def fit_logistic(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold], args: HybridArguments
+) -> Fitted:
+    """Fit a logistic regression on log-probabilities, with the C of the smallest mean loss over the inner folds.
+
+    Args:
+        features: probabilities (clips, features).
+        labels: class ids (clips,).
+        num_classes: all in `labels`.
+        folds: inner folds of the clips.
+        args: penalties and class_weights.
+    """
+    logs = np.log(np.maximum(features, TINY))
+    losses, held_out = [], []
+    for penalty in progress_bar(args.penalties, desc="Fitting inner folds", unit="values of C"):
+        rows = np.zeros((len(labels), num_classes))
+        for fold in folds:
+            model = regression(logs[fold.fitted], labels[fold.fitted], penalty, args.class_weights)
+            rows[fold.held_out] = class_probabilities(model, logs[fold.held_out], num_classes)
+        losses.append(_mean_loss(rows, labels, folds))
+        held_out.append(rows)
+    best = int(np.argmin(losses))
+    model = regression(logs, labels, args.penalties[best], args.class_weights)
+    scaler, last = model[0], model[-1]
+    weights, biases = last.coef_, last.intercept_
+    if len(weights) == 1:  # of two classes, scikit-learn keeps the second's against the first's
+        weights, biases = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
+    return Fitted(
+        lambda values: class_probabilities(model, np.log(np.maximum(values, TINY)), num_classes),
+        held_out[best],
+        int(last.coef_.size + last.intercept_.size),
+        {"C": args.penalties[best], "inner_log_loss": losses[best]},
+        lambda values: scaler.transform(np.log(np.maximum(values, TINY)))[:, None, :] * weights[None],
+        linear=(weights / scaler.scale_, biases - weights @ (scaler.mean_ / scaler.scale_)),
+    )
+
+
+def _mean_loss(probabilities: np.ndarray, labels: np.ndarray, folds: Sequence[Fold]) -> float:
+    return float(np.mean([log_loss(probabilities[fold.held_out], labels[fold.held_out]) for fold in folds]))
+
+
+def fit_lightgbm(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    names: Sequence[str],
+    folds: Sequence[Fold],
+    args: HybridArguments,
+) -> Fitted:
+    """Grow a booster with the number of trees that has the smallest mean loss on the inner folds' held-out clips.
+
+    All folds grow together until the mean loss has not fallen for `early_stopping_rounds`. Each uses its own clips
+    only: features are binned and classes weighted within the fold.
+
+    Args:
+        features: (clips, features).
+        labels: class ids (clips,).
+        num_classes: all in `labels`.
+        names: of the features.
+        folds: inner folds of the clips.
+        args: settings of LightGBM.
+    """
+    growing = [_grower(features, labels, num_classes, names, args, fold) for fold in folds]
+    losses: list[float] = []
+    for _ in (bar := progress_bar(range(args.max_trees), desc="Growing inner folds, at most", unit="trees")):
+        for booster in growing:
+            booster.update()
+        losses.append(float(np.mean([booster.eval_valid()[0][2] for booster in growing])))
+        if len(losses) - int(np.argmin(losses)) > args.early_stopping_rounds:
+            break
+    bar.close()
+    trees = int(np.argmin(losses)) + 1
+    held_out = np.zeros((len(labels), num_classes))
+    for booster, fold in zip(growing, folds, strict=True):
+        held_out[fold.held_out] = booster.predict(features[fold.held_out], num_iteration=trees)
+    model = _classifier(args, num_classes, trees).fit(features, labels, feature_name=list(names))
+    return _fitted(model, held_out, num_classes, {"inner_log_loss": losses[trees - 1]})
+
+
+def fit_early_stopped(
+    fitting: tuple[np.ndarray, np.ndarray],
+    deciding: tuple[np.ndarray, np.ndarray],
+    num_classes: int,
+    names: Sequence[str],
+    args: HybridArguments,
+) -> Fitted:
+    """Grow a booster on some clips until the loss on others has not fallen for `early_stopping_rounds`.
+
+    Args:
+        fitting: features (clips, features) and class ids (clips,).
+        deciding: the same of the clips that decide how many trees are kept.
+        num_classes: all in `fitting`.
+        names: of the features.
+        args: settings of LightGBM.
+    """
+    import lightgbm
+
+    model = _classifier(args, num_classes, args.max_trees)
+    with progress_bar(total=args.max_trees, desc="Growing, at most", unit="trees") as bar:
+        model.fit(
+            *fitting,
+            eval_X=deciding[0],
+            eval_y=deciding[1],
+            feature_name=list(names),
+            callbacks=[
+                lightgbm.early_stopping(args.early_stopping_rounds, verbose=False),
+                lambda _: bar.update(),
+            ],
+        )
+    predict = model.booster_.predict  # of the best iteration
+    held_out = np.asarray(predict(deciding[0]))
+    return _fitted(model, held_out, num_classes, {"validation_log_loss": log_loss(held_out, deciding[1])})
+
+
+def _fitted(
+    model: "lightgbm.LGBMClassifier", held_out: np.ndarray, num_classes: int, training: dict[str, Any]
+) -> Fitted:
+    booster = model.booster_
+    trees = booster.best_iteration if booster.best_iteration > 0 else booster.current_iteration()
+    dumped = booster.dump_model(num_iteration=trees)["tree_info"]
+    return Fitted(
+        lambda values: np.asarray(booster.predict(values)),
+        held_out,
+        sum(tree["num_leaves"] for tree in dumped),
+        {"trees_per_class": trees, **training},
+        lambda values: contributions(booster, values, num_classes),
+        booster.feature_importance("gain", iteration=trees),
+        booster,
+    )
+
+
+def contributions(booster: "lightgbm.Booster", values: np.ndarray, num_classes: int) -> np.ndarray:
+    """SHAP values (Lundberg et al. 2018, "Consistent Individualized Feature Attribution for Tree Ensembles").
+
+    Returns:
+        (clips, classes, features), without the expected score, which belongs to no feature.
+    """
+    rows = np.asarray(booster.predict(values, pred_contrib=True))
+    return rows.reshape(len(values), num_classes, -1)[:, :, :-1]
+
+
+def _lightgbm_settings(args: HybridArguments, num_classes: int) -> dict[str, Any]:
+    """For boosters and for the estimator alike."""
+    return {
+        "objective": "multiclass",
+        "metric": "multi_logloss",
+        "num_class": num_classes,
+        "learning_rate": args.learning_rate,
+        "num_leaves": args.num_leaves,
+        "min_child_samples": args.min_child_samples,
+        "subsample": args.subsample,
+        "subsample_freq": int(args.subsample < 1),
+        "colsample_bytree": args.colsample_bytree,
+        "reg_alpha": args.reg_alpha,
+        "reg_lambda": args.reg_lambda,
+        "random_state": args.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "n_jobs": threads(),
+        "verbosity": -1,
+    }
+
+
+def _classifier(args: HybridArguments, num_classes: int, trees: int) -> "lightgbm.LGBMClassifier":
+    import lightgbm
+
+    weights = "balanced" if args.class_weights else None
+    return lightgbm.LGBMClassifier(n_estimators=trees, class_weight=weights, **_lightgbm_settings(args, num_classes))
+
+
+def _grower(
+    features: np.ndarray, labels: np.ndarray, num_classes: int, names: Sequence[str], args: HybridArguments, fold: Fold
+) -> "lightgbm.Booster":
+    """A booster without trees that grows on a fold's clips and is scored on those held out."""
+    import lightgbm
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    settings, rows = _lightgbm_settings(args, num_classes), fold.fitted
+    weights = compute_sample_weight("balanced", labels[rows]) if args.class_weights else None
+    data = lightgbm.Dataset(features[rows], labels[rows], weight=weights, feature_name=list(names), params=settings)
+    booster = lightgbm.Booster(settings, data)
+    booster.add_valid(data.create_valid(features[fold.held_out], labels[fold.held_out]), "held out")
+    return booster
+
+
+def reported_settings(args: HybridArguments) -> dict[str, Any]:
+    """The meta-learner's settings for results.json, beside those that were chosen while fitting."""
+    names: tuple[str, ...] = ()
+    if args.meta == "lightgbm":
+        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
+        names += ("reg_alpha", "reg_lambda", "max_trees", "early_stopping_rounds", "class_weights")
+    if args.meta == "logistic":
+        names = ("penalties", "class_weights")
+    return {name: getattr(args, name) for name in names}
+
+
+def scored_probabilities(
+    fitted: Fitted, features: dict[str, np.ndarray], fit_on: str, classes: Sequence[int], num_labels: int
+) -> dict[str, np.ndarray]:
+    """Probabilities of the validation and test clips; those that were fitted on are scored by the inner folds.
+
+    Args:
+        fitted: the meta-learner.
+        features: split -> (clips, features).
+        fit_on: the split that it was fitted on.
+        classes: ids of the classes that it tells apart.
+        num_labels: of the dataset.
+
+    Returns:
+        Split -> (clips, labels), without splits that have no features.
+    """
+    return {
+        split: spread(fitted.held_out if split == fit_on else fitted.predict(features[split]), classes, num_labels)
+        for split in ("validation", "test")
+        if split in features
+    }

@@ -1,0 +1,114 @@
+"""Random forests on functionals of the clips (handcrafted statistics, no network), or on embeddings of a model."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_ser.console import progress_bar
+from hf_ser.data.splits import SplitData
+from hf_ser.hybrids.base_models import BaseModel, describe_base_models
+from hf_ser.hybrids.explanations import explain_features
+from hf_ser.hybrids.features import check_varying, count_parameters, features_by_split, open_embeddings, open_source
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.hybrids.meta_learners import class_probabilities
+from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
+from hf_ser.scoring import score
+
+if TYPE_CHECKING:
+    from sklearn.ensemble import RandomForestClassifier
+
+logger = logging.getLogger(__name__)
+_CHOSEN = "the forest's settings were chosen on validation, so that validation scores flatter it a little"
+
+
+def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
+    """Fit on train, choose settings by weighted F1 on validation, score both other splits, write the folder.
+
+    Returns:
+        The contents of results.json.
+
+    Raises:
+        StackError: a base model that was trained on validation or test clips, or that has no embeddings.
+    """
+    base_models: list[BaseModel] = []
+    notes: list[str] = []
+    if args.bases:
+        base_models, sources, notes = open_embeddings(data, args, "train")
+    else:
+        sources = [open_source(None, "functionals", data, range(len(data.labels)), args)]
+    precision = args.computed_in if base_models else "fp32"
+    model_type = f"random forest on {'embeddings' if base_models else 'functionals'}"
+    names = [feature for source in sources for feature in source.feature_names]
+    features = features_by_split(sources, data, ("train", "validation", "test"), args)
+    check_varying(features["train"], names)
+    logger.info("Fitting a %s on %d clips, %d features", model_type, *features["train"].shape)
+    forest, (max_features, min_samples_leaf), best = _choose(data, features, args)
+    leaves = sum(int(tree.tree_.n_leaves) for tree in forest.estimators_)
+    explanation, importances = explain_features(names, forest.feature_importances_, "importance", None, data.labels)
+    fit = Fit(
+        model_type=model_type,
+        parameters=count_parameters(sources) + leaves,
+        training={
+            "seed": args.seed,
+            "kind": args.kind,
+            "fit_on": "train",
+            "fit_clips": len(data.splits["train"]),
+            "bases": describe_base_models(base_models),
+            "layer": args.layer,
+            "precision": precision,
+            "columns": len(names),
+            "trees": args.n_estimators,
+            "max_features": max_features,
+            "min_samples_leaf": min_samples_leaf,
+            "class_weights": args.class_weights,
+            "best_metric": "f1_weighted",
+            "best_value": best,
+        },
+        probabilities={
+            split: class_probabilities(forest, features[split], len(data.labels))
+            for split in ("validation", "test")
+            if split in features
+        },
+        model=assemble(sources, forest, data.labels, range(len(data.labels))),
+        notes=[*notes, _CHOSEN],
+        fitted_on=(),
+        explanation=explanation,
+        importances=importances,
+        base_models=base_models,
+        precision=precision,
+    )
+    return write_hybrid(data, args, name, fit)
+
+
+def _choose(
+    data: SplitData, features: dict[str, np.ndarray], args: HybridArguments
+) -> tuple["RandomForestClassifier", tuple[float, int], float]:
+    """The forest with the best weighted F1 on validation, its settings, and that F1."""
+    labels = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
+    settings = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
+    best, forest, chosen = -1.0, None, settings[0]
+    for setting in progress_bar(settings, desc="Fitting forests", unit="settings"):
+        candidate = _fit(features["train"], labels["train"], setting, args)
+        predicted = class_probabilities(candidate, features["validation"], len(data.labels))
+        value = score(labels["validation"], predicted, data.labels)["f1_weighted"]
+        if value > best:  # of equals the first
+            best, forest, chosen = value, candidate, setting
+    assert forest is not None
+    return forest, chosen, best
+
+
+def _fit(
+    features: np.ndarray, labels: np.ndarray, setting: tuple[float, int], args: HybridArguments
+) -> "RandomForestClassifier":
+    from sklearn.ensemble import RandomForestClassifier
+
+    forest = RandomForestClassifier(
+        args.n_estimators,
+        max_features=setting[0],
+        min_samples_leaf=setting[1],
+        class_weight="balanced" if args.class_weights else None,
+        random_state=args.seed,
+        n_jobs=threads(),
+    )
+    return forest.fit(features, labels)

@@ -1,0 +1,237 @@
+"""The folder of a fitted hybrid: the model, checked against the fitted one, and the files that any run writes."""
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from hf_ser.audio import Preprocessing
+from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded, write_assignment
+from hf_ser.errors import SerError
+from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation.split_scores import score_splits
+from hf_ser.hybrids.base_models import BaseModel
+from hf_ser.hybrids.conversion import from_forest, from_lightgbm
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.hybrids.meta_learners import Fitted
+from hf_ser.inference import choose_device, load_classifier
+from hf_ser.models import HybridConfig, HybridForAudioClassification, TreeEnsemble, make_feature_extractor
+from hf_ser.models.encoder_inputs import max_input_s
+from hf_ser.models.hybrid import LogLinear
+from hf_ser.models.hybrid_sources import Source
+from hf_ser.models.preprocessing import MERGED_CALM
+from hf_ser.models.windows import WindowPlan
+from hf_ser.reporting import Explanation, write_run
+from hf_ser.scoring import apply_temperature, softmax
+from hf_ser.scoring.results import RESULTS, describe_training
+
+if TYPE_CHECKING:
+    import datasets
+    import lightgbm
+    from sklearn.ensemble import RandomForestClassifier
+
+logger = logging.getLogger(__name__)
+_CHECKED = 16  # clips
+# Mean over clips of the largest difference. Base models' outputs depend on the batch a little (1e-6), which may move a
+# clip across a threshold of a tree.
+_TOLERANCE = 0.02
+
+
+class HybridError(SerError):
+    """A saved hybrid whose predictions differ from the fitted one's."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted hybrid, ready to be scored and written.
+
+    Args:
+        model_type: in reports.
+        parameters: of the hybrid and its base models; None if those of one are unknown.
+        training: that block of results.json.
+        probabilities: split -> (clips, classes), for validation and test, as far as they have clips.
+        model: without calibration; None if its base models cannot be parts of one.
+        notes: for the report, beside those of the protocol.
+        fitted_on: ids of clips outside train that it was fitted on; splits.csv lists them as train, so that a later
+            evaluation or stack does not take them for held-out clips.
+        explanation: for the report.
+        importances: rows of importances.csv.
+        booster: of LightGBM, for booster.txt.
+        base_models: it counts as trained on all that they were trained on.
+        precision: of the features; None if it is unknown or differs between base models.
+    """
+
+    model_type: str
+    parameters: int | None
+    training: dict[str, Any]
+    probabilities: Mapping[str, np.ndarray]
+    model: HybridForAudioClassification | None
+    notes: Sequence[str]
+    fitted_on: Iterable[str]
+    explanation: Explanation
+    importances: Sequence[dict[str, Any]]
+    booster: "lightgbm.Booster | None" = None
+    base_models: Sequence[BaseModel] = ()
+    precision: str | None = None
+
+
+def assemble(
+    sources: Sequence[Source], fitted: "Fitted | RandomForestClassifier", labels: Sequence[str], classes: Sequence[int]
+) -> HybridForAudioClassification:
+    """Make a model of sources and the classifier that was fitted on their features.
+
+    Args:
+        sources: in the order of the features.
+        fitted: a meta-learner or a forest.
+        labels: of the dataset.
+        classes: ids of those that it was fitted to tell apart.
+    """
+    names = [str(labels[index]) for index in classes]
+    features = [name for source in sources for name in source.feature_names]
+    head: nn.Module | None
+    if not isinstance(fitted, Fitted):
+        head = from_forest(fitted, names, features)
+    elif fitted.booster is not None:
+        head = from_lightgbm(fitted.booster, names, features)
+    else:
+        head = LogLinear.from_weights(*fitted.linear) if fitted.linear is not None else None
+    kind, trees = "linear" if head is not None else "mean", None
+    if isinstance(head, TreeEnsemble):
+        kind = "trees"
+        trees = {name: getattr(head.config, name) for name in ("num_trees", "num_nodes", "aggregation")}
+    config = HybridConfig(
+        [source.settings.to_dict() for source in sources],
+        kind,
+        list(classes),
+        trees,
+        id2label={index: str(label) for index, label in enumerate(labels)},
+        label2id={str(label): index for index, label in enumerate(labels)},
+    )
+    return HybridForAudioClassification.from_parts(config, [source.model for source in sources], head)
+
+
+def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) -> dict[str, Any]:
+    """Score validation and test and write the folder; results.json, last, marks it as finished.
+
+    Args:
+        data: the splits.
+        args: output_dir, calibrate, device and precision.
+        name: in reports.
+        fit: what was fitted.
+
+    Returns:
+        The contents of results.json.
+
+    Raises:
+        HybridError: the saved model's predictions differ from the fitted one's.
+    """
+    folder = Path(args.output_dir)
+    results = describe_training(data, data.args, name, fit.model_type, fit.parameters or 0, fit.training)
+    results |= {"parameters": fit.parameters}
+    results["protocol"]["notes"] += fit.notes
+    results["splits"], predictions, temperature = score_splits(
+        data, fit.probabilities.__getitem__, args.calibrate, fit.precision
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_earlier(folder)
+    _write_splits(folder, data, fit)
+    if fit.booster is not None:
+        fit.booster.save_model(folder / "booster.txt")
+    if fit.importances:
+        with open(folder / "importances.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(fit.importances[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(fit.importances)
+    if fit.model is not None:
+        results["preprocessing"] |= asdict(Preprocessing())  # each source has its own
+        config = fit.model.config
+        config.calibration_temperature = temperature
+        if data.args.merge_calm:
+            config.merged_labels = MERGED_CALM
+        _save(fit, folder, data.splits["test"], args)
+        sources = [{key: value for key, value in source.items() if key != "model"} for source in config.sources]
+        results["training"]["sources"] = sources
+    write_run(folder, results, predictions, explanation=fit.explanation)
+    return results
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove an earlier run's files, so that no old model is left beside the scores of a run without one."""
+    model = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
+    for name in (RESULTS, "booster.txt", "importances.csv", *model):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("*.py"):
+        path.unlink()
+
+
+def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
+    """List as train the clips that the hybrid was fitted on, and other datasets' clips that base models trained on."""
+    splits, hashes = dict(data.assignment.splits), data.hashes
+    for base_model in fit.base_models:
+        given = base_model.splits or {}
+        elsewhere = [clip for clip, split in given.items() if split == "train" and clip not in splits]
+        splits |= dict.fromkeys(elsewhere, "train")
+        hashes |= {clip: base_model.hashes[clip] for clip in elsewhere if clip in base_model.hashes}
+    splits |= dict.fromkeys(fit.fitted_on, "train")
+    write_assignment(folder / SPLITS_FILE, replace(data.assignment, splits=splits), hashes)
+
+
+def _save(fit: Fit, folder: Path, test: "datasets.Dataset", args: HybridArguments) -> None:
+    """Write the model's files, after they have been loaded and their predictions compared with the fitted ones.
+
+    Raises:
+        HybridError: they differ.
+    """
+    assert fit.model is not None
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        fit.model.save_pretrained(partial)
+        extractor = make_feature_extractor()
+        Preprocessing().store(extractor)  # each source has its own
+        extractor.save_pretrained(partial)
+        if len(test):
+            temperature = fit.model.config.calibration_temperature or 1.0
+            expected = apply_temperature(fit.probabilities["test"], temperature)
+            _check(partial, test, expected, choose_device(args.device), fit.precision or args.computed_in)
+        (folder / "config.json").unlink(missing_ok=True)  # without it nothing loads, until all files are there
+        for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
+            os.replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(folder: Path, test: "datasets.Dataset", expected: np.ndarray, device: str, precision: str) -> None:
+    model, extractor = load_classifier(str(folder))
+    # Longer clips are cut into windows when the model is used, and were fitted whole.
+    longest = WindowPlan.for_model(max_input_s(model, Preprocessing())).whole_s
+    whole = np.flatnonzero(np.asarray(test["duration"]) <= longest)
+    if len(whole) == 0:
+        return
+    rows = whole[np.linspace(0, len(whole) - 1, min(_CHECKED, len(whole))).astype(int)]
+    some = test.select(rows)
+    clips = decoded(some)
+    order, logits = predict_logits(
+        model,
+        extractor,
+        some["duration"],
+        lambda numbers: clips[numbers]["waveform"],
+        device=device,
+        precision=precision,
+        progress=False,
+    )
+    differ = float(np.abs(softmax(logits)[np.argsort(order)] - expected[rows]).max(axis=1).mean())
+    logger.info("The saved model's probabilities differ by %.1e from the fitted one's", differ)
+    if differ > _TOLERANCE:
+        raise HybridError(
+            f"{folder.parent}: once saved and loaded, the model's probabilities differ by {differ:.3f} from those it "
+            f"was fitted for; expected {_TOLERANCE} at most. The bases' stored predictions may be of other weights or "
+            "other audio: evaluate the bases again."
+        )
