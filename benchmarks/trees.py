@@ -28,7 +28,7 @@ from hf_ser.hybrids import from_forest, from_lightgbm
 from hf_ser.labels import EMOTIONS
 from hf_ser.models.tree_ensemble import TreeEnsemble
 
-BATCHES = (1, 32, 256, 4096)
+BATCHES = (1, 8, 64, 512)
 CLASSES = len(EMOTIONS)
 BOOSTER = {"objective": "multiclass", "num_class": CLASSES, "num_leaves": 31, "verbose": -1, "seed": 0}
 Kind = tuple[str, Callable[[np.ndarray], np.ndarray], TreeEnsemble, np.ndarray]
@@ -82,7 +82,7 @@ def measure(kind: Kind, rounds: int) -> None:
         rows = features[:batch]
         tensor = torch.from_numpy(rows)
         difference = np.abs(predict(rows) - model(tensor).numpy()).max()  # warm, too
-        repeats = max(1, 256 // batch // 4)
+        repeats = max(1, 64 // batch)
         pairs = [(seconds(predict, rows, repeats), seconds(model, tensor, repeats)) for _ in range(rounds)]
         ratios = [library / own for library, own in pairs]
         library, own = (batch / statistics.median(pair[side] for pair in pairs) for side in (0, 1))

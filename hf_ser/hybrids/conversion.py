@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_ser.errors import SerError
 from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
-from hf_ser.models.tree_plan import MISSING, Tables
+from hf_ser.models.tree_inference import MISSING, Tables
 
 if TYPE_CHECKING:
     import lightgbm

@@ -9,10 +9,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from .checks import check_choice, check_loaded, check_positive
-from .tree_plan import ZERO, Tables, TreePlan
+from .tree_inference import ZERO, Tables, TreeInference
 
 AGGREGATIONS = ("softmax", "mean")
-# What the check refuses in every buffer: as the bits of a float64, -1 is NaN.
+# A value that fails the check in every buffer: as the bits of a float64, -1 is NaN.
 _UNSET = {torch.int32: -1, torch.int64: -1, torch.uint8: 255}
 
 
@@ -29,7 +29,7 @@ class TreeEnsembleConfig(PreTrainedConfig):
         **kwargs: those of PreTrainedConfig, such as num_labels or id2label.
 
     Raises:
-        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+        ValueError: an invalid field; the message names it, its value and what was expected.
     """
 
     model_type = "ser-tree-ensemble"
@@ -75,7 +75,7 @@ class TreeEnsemble(PreTrainedModel):
 
     - `roots` (trees,) and `branches` (nodes, 2), left and right: a node's number, or -1 - number for a leaf.
     - `features` (nodes,), `threshold_bits` (nodes,): a sample goes left where its feature is at most the threshold.
-    - `missing` (nodes,): what counts as missing and where it goes, a place in `tree_plan.MISSING`.
+    - `missing` (nodes,): what counts as missing and where it goes, an index of `tree_inference.MISSING`.
     - `tree_classes` (trees,): the class whose score a tree adds to; 0 with aggregation "mean".
     - `value_bits` (leaves, leaf_size).
     """
@@ -106,8 +106,8 @@ class TreeEnsemble(PreTrainedModel):
         }
         for name, (shape, dtype) in shapes.items():
             self.register_buffer(name, torch.full(shape, _UNSET[dtype], dtype=dtype))
-        self._plan: TreePlan | None = None
-        self.register_load_state_dict_post_hook(_forget_plan)
+        self._inference: TreeInference | None = None
+        self.register_load_state_dict_post_hook(_forget_inference)
         self.post_init()
 
     @classmethod
@@ -137,10 +137,10 @@ class TreeEnsemble(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as `PreTrainedModel.from_pretrained` does, and refuse what is no ensemble of trees.
+        """Load as `PreTrainedModel.from_pretrained` does, and check the trees.
 
         Raises:
-            ValueError: tensors that are absent, or that the check of `tree_plan.Tables` refuses.
+            ValueError: tensors that are absent, or that are no trees.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
@@ -149,7 +149,7 @@ class TreeEnsemble(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Give tensors that a checkpoint lacks what the check refuses, also where this is part of another model."""
+        """Fill tensors that a checkpoint lacks with values that fail the check, also as part of another model."""
         if isinstance(module, TreeEnsemble):
             for buffer in module.buffers():
                 init.constant_(buffer, _UNSET[buffer.dtype])
@@ -173,18 +173,18 @@ class TreeEnsemble(PreTrainedModel):
         )
 
     def check(self) -> None:
-        """Refuse tensors that are no trees, and derive from the others what `forward` needs.
+        """Check the trees, and derive what `forward` needs.
 
         Raises:
-            ValueError: see `tree_plan.Tables.check`.
+            ValueError: see `tree_inference.Tables.check`.
         """
         assert self.config.num_labels is not None
         tables = self.tables()
         tables.check(self.config.num_features, self.config.num_labels)
-        self._plan = TreePlan(tables, self.config.num_labels, self.device)
+        self._inference = TreeInference(tables, self.config.num_labels, self.device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "TreeEnsemble":
-        self._plan = None  # it lies on the device where the model was
+        self._inference = None  # it lies on the device where the model was
         return super()._apply(fn, recurse)
 
     @property
@@ -212,15 +212,15 @@ class TreeEnsemble(PreTrainedModel):
                 f"features: got shape {tuple(features.shape)}, {features.dtype}; "
                 f"expected (batch, {expected}), floating."
             )
-        if self._plan is None:
+        if self._inference is None:
             self.check()
-            assert self._plan is not None
+            assert self._inference is not None
         if self.config.aggregation == "softmax":
             features = features.double()
             features = features.masked_fill(features.abs() <= ZERO, 0.0)  # as LightGBM does with rows of a table
-            return torch.softmax(self._plan.totals(features), dim=1)
-        return self._plan.totals(features.float().double()) / self.config.num_trees
+            return torch.softmax(self._inference.totals(features), dim=1)
+        return self._inference.totals(features.float().double()) / self.config.num_trees
 
 
-def _forget_plan(module: nn.Module, incompatible_keys: Any) -> None:
-    module._plan = None  # type: ignore[assignment]
+def _forget_inference(module: nn.Module, incompatible_keys: Any) -> None:
+    module._inference = None  # type: ignore[assignment]

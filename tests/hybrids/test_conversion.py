@@ -36,7 +36,7 @@ def probes(rng, data, thresholds, features, infinite=True):
 
 
 def assert_equal(model, expected, rows):
-    """In one batch, which goes by words of samples, and in small ones, which go by paths; and on none."""
+    """In one batch, in small ones, and on no rows."""
     whole = model(torch.from_numpy(rows))
     assert whole.dtype == torch.float64
     np.testing.assert_allclose(whole.numpy(), expected, rtol=0, atol=1e-6)
@@ -123,12 +123,11 @@ def test_forests_stay_as_they_are(seed, ids, samples, ties, absent, kind, option
     assert_equal(model, expected, rows)
 
 
-def test_portions_of_trees_and_of_the_batch_change_nothing(monkeypatch):
-    from hf_ser.models import tree_plan
+def test_portions_of_the_batch_change_nothing(monkeypatch):
+    from hf_ser.models import tree_inference
 
     booster, data, rng = fit(rounds=20, samples=400)
-    monkeypatch.setattr(tree_plan, "_ROWS", 64)
-    monkeypatch.setattr(tree_plan, "_WORDS", 2)
+    monkeypatch.setattr(tree_inference, "_PATHS", 64)
     model = from_lightgbm(booster, LABELS[:3])
     assert_equal(model, by_libraries(booster, data), data)
 

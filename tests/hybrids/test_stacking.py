@@ -348,7 +348,7 @@ def test_constant_columns_are_told_once(world, caplog):
         world.fit(world.a(), flat)
     (message,) = [record.message for record in caplog.records if "features are constant" in record.message]
     assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
-    with pytest.raises(StackError, match="all 4 columns are the same for each of the 240 fitting clips"):
+    with pytest.raises(StackError, match="all 4 features are the same for each of the 240 fitting clips"):
         world.fit(flat)
 
 
