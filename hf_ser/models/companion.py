@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .checks import check_choice, check_number, check_positive, check_probability
+from .classifier_output import classifier_output
 from .frontend import FEATURES, NORMALIZE, Frontend, check_waveforms
 from .layers import SpecAugment
 from .log_mel import LogMel
@@ -223,7 +224,4 @@ class CompanionModel(PreTrainedModel):
             ValueError: inputs that are not waveforms.
         """
         logits = self.classifier(self.embeddings(input_values, attention_mask))
-        loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
-        if not (self.config.return_dict if return_dict is None else return_dict):
-            return (logits,) if loss is None else (loss, logits)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return classifier_output(self.config, logits, labels, return_dict)

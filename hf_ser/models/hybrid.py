@@ -1,4 +1,4 @@
-"""Hybrids as one model: waveform in, the bases' columns, trees or a linear model over them, scores out."""
+"""Hybrids as one model: waveforms to features of several sources, and trees or a linear model over these."""
 
 from typing import Any
 
@@ -9,31 +9,32 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from .checks import check_choice, check_loaded, check_number
+from .classifier_output import classifier_output
 from .frontend import check_finite, check_waveforms
 from .hybrid_sources import Source, SourceSettings
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
 from .tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 HEADS = ("trees", "linear", "mean")
-TINY = 1e-6  # what a probability of 0 counts as under the logarithm of the linear head
-_LEAST = 1e-300  # keeps the logarithm of a probability that came out as 0 finite, and its root next to nothing
+TINY = 1e-6  # the linear head takes the logarithm of this for smaller probabilities
+_LEAST = 1e-300  # keeps the logarithm of a probability of 0 finite, and its root near 0
 
 
 class HybridConfig(PreTrainedConfig):
-    """What a hybrid is made of.
+    """Sources, classifier and classes of a hybrid.
 
     Args:
-        sources: fields of `SourceSettings`, one mapping per source.
+        sources: fields of `SourceSettings`, one mapping per source of features.
         head: trees (a `TreeEnsemble`), linear (softmax of a linear function of log-probabilities) or mean (of the
             sources' probabilities).
-        classes: ids of the classes that the head tells apart; None for all. The others get probability 0.
+        classes: ids of the classes that the head predicts; None for all. The others have probability 0.
         trees: fields of `TreeEnsembleConfig`, for head "trees".
-        calibration_temperature: by which scores are divided; None for not.
+        calibration_temperature: scores are divided by it; None for no calibration.
         sampling_rate: Hz.
         **kwargs: those of PreTrainedConfig, such as id2label.
 
     Raises:
-        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+        ValueError: an invalid field; the message names it, its value and what was expected.
     """
 
     model_type = "ser-hybrid"
@@ -73,7 +74,7 @@ class HybridConfig(PreTrainedConfig):
 
 
 class LogLinear(nn.Module):
-    """Columns of probabilities (batch, columns) -> probabilities (batch, classes): logistic regression on logarithms.
+    """Logistic regression on log-probabilities: (batch, features) -> probabilities (batch, classes).
 
     Weights are the bits of float64 in int64, which no cast of the model changes.
     """
@@ -81,56 +82,56 @@ class LogLinear(nn.Module):
     weight_bits: torch.Tensor
     bias_bits: torch.Tensor
 
-    def __init__(self, num_columns: int, num_classes: int) -> None:
+    def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
-        self.register_buffer("weight_bits", torch.zeros(num_classes, num_columns, dtype=torch.int64))
+        self.register_buffer("weight_bits", torch.zeros(num_classes, num_features, dtype=torch.int64))
         self.register_buffer("bias_bits", torch.zeros(num_classes, dtype=torch.int64))
 
     @classmethod
     def from_weights(cls, weight: np.ndarray, bias: np.ndarray) -> "LogLinear":
-        """From (classes, columns) and (classes,)."""
+        """From weights (classes, features) and biases (classes,)."""
         head = cls(weight.shape[1], weight.shape[0])
         head.weight_bits.copy_(torch.from_numpy(np.array(weight, np.float64).view(np.int64)))
         head.bias_bits.copy_(torch.from_numpy(np.array(bias, np.float64).view(np.int64)))
         return head
 
-    def forward(self, columns: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Classify."""
         weight, bias = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
-        return torch.softmax(columns.clamp_min(TINY).log() @ weight.T + bias, dim=1)
+        return torch.softmax(features.clamp_min(TINY).log() @ weight.T + bias, dim=1)
 
 
 class SourceMean(nn.Module):
-    """Columns of probabilities (batch, sources * classes) -> their mean over sources (batch, classes)."""
+    """Probabilities (batch, sources * classes) -> their mean over sources (batch, classes)."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # transformers loads no folder without a tensor, and there is no other where all bases stay on the Hub.
+        # transformers loads no folder without a tensor, and there is no other if all base models stay on the Hub.
         self.register_buffer("size", torch.tensor([num_classes], device="cpu"))
 
-    def forward(self, columns: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Average."""
-        return columns.unflatten(1, (-1, self.num_classes)).mean(dim=1)
+        return features.unflatten(1, (-1, self.num_classes)).mean(dim=1)
 
 
 class HybridForAudioClassification(PreTrainedModel):
-    """Bases and what was fitted on them in one folder; logits are the logarithms of its probabilities."""
+    """Base models and the classifier that was fitted on their outputs; logits are log-probabilities."""
 
     config_class = HybridConfig
     base_model_prefix = ""
     main_input_name = "input_values"
-    _keep_in_fp32_modules_strict = {"frontend", "functionals"}  # the former of companions
+    _keep_in_fp32_modules_strict = {"frontend", "functionals"}  # the frontend is that of companions
     config: HybridConfig
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.num_labels = int(config.num_labels or 0)
         settings = [SourceSettings(**source) for source in config.sources]
-        self.sources = nn.ModuleList(Source(its, config.classes, config.labels) for its in settings)
+        self.sources = nn.ModuleList(Source(source, config.classes, config.labels) for source in settings)
         self.classifier = self._make_head(config)
-        for number, (its, source) in enumerate(zip(settings, self.sources, strict=True)):
-            if its.repository is not None:  # its weights stay where they are
+        for number, source in enumerate(self.sources):
+            if source.settings.repository is not None:  # type: ignore[union-attr]  # its weights stay on the Hub
                 prefix = f"sources.{number}.model."
                 names = [prefix + name for name in source.model.state_dict()]  # type: ignore[union-attr]
                 self._keys_to_ignore_on_save = [*(self._keys_to_ignore_on_save or ()), *names]
@@ -144,14 +145,14 @@ class HybridForAudioClassification(PreTrainedModel):
             return LogLinear(len(names), classes)
         if config.head == "mean":
             return SourceMean(classes)
-        labels = {place: config.labels[index] for place, index in enumerate(config.classes)}
+        labels = {number: config.labels[index] for number, index in enumerate(config.classes)}
         sizes = {"num_features": len(names), **(config.trees or {})}
         trees = TreeEnsembleConfig(**sizes, feature_names=names, id2label=labels)
         return TreeEnsemble(trees)
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of what the head sees, source after source."""
+        """Names of the features, source after source."""
         return [name for source in self.sources for name in source.feature_names]  # type: ignore[union-attr]
 
     @classmethod
@@ -166,9 +167,9 @@ class HybridForAudioClassification(PreTrainedModel):
             head: a `TreeEnsemble` or `LogLinear`; None for head "mean".
 
         Raises:
-            ValueError: parts of other sizes than the configuration says.
+            ValueError: parts whose sizes differ from the configuration's.
         """
-        with torch.device("meta"):  # nothing is drawn at random for what comes anyway
+        with torch.device("meta"):  # the parts replace what is built here
             hybrid = cls(config)
         for source, model in zip(hybrid.sources, models, strict=True):
             if model is None:
@@ -182,17 +183,17 @@ class HybridForAudioClassification(PreTrainedModel):
 
     @staticmethod
     def _check_part(name: str, expected: nn.Module, got: nn.Module) -> None:
-        shapes = [{key: tuple(its.shape) for key, its in part.state_dict().items()} for part in (expected, got)]
+        shapes = [{key: tuple(tensor.shape) for key, tensor in part.state_dict().items()} for part in (expected, got)]
         if shapes[0] != shapes[1]:
             differ = sorted(key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key))
             raise ValueError(f"{name}: got other tensors than its configuration says: {', '.join(differ[:3])}.")
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as `PreTrainedModel.from_pretrained` does, and the bases that lie elsewhere at their pinned revision.
+        """Load as `PreTrainedModel.from_pretrained` does, and base models on the Hub at their pinned revision.
 
         Raises:
-            ValueError: tensors that are absent, or that are no trees.
+            ValueError: missing tensors, or tensors that are no trees.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
@@ -205,23 +206,23 @@ class HybridForAudioClassification(PreTrainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the bases' weights; float32 where there are none."""
-        return next((its.dtype for its in self.parameters() if its.is_floating_point()), torch.float32)
+        """Of the base models' weights; float32 without base models."""
+        return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
     @property
     def device(self) -> torch.device:
         """Where the hybrid is."""
-        return next((its.device for its in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
+        return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
 
     def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """What the head sees.
+        """Features that the head classifies.
 
         Args:
             input_values: waveforms (batch, samples), floating point at 16 kHz.
             attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
 
         Returns:
-            Columns (batch, columns), float64; `feature_names` says which is what.
+            (batch, features), float64, in the order of `feature_names`.
 
         Raises:
             ValueError: inputs that are not waveforms.
@@ -242,7 +243,7 @@ class HybridForAudioClassification(PreTrainedModel):
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
-        """Classify clips; a hybrid is fitted and not trained, so that there are no gradients.
+        """Classify clips, without gradients, since a hybrid is fitted and not trained.
 
         Args:
             input_values: waveforms (batch, samples), floating point at 16 kHz.
@@ -260,8 +261,4 @@ class HybridForAudioClassification(PreTrainedModel):
         whole = known.new_zeros(len(known), self.num_labels)
         whole[:, self.config.classes] = known
         scores = whole.clamp_min(_LEAST).log() / (self.config.calibration_temperature or 1.0)
-        logits = torch.log_softmax(scores, dim=1).float()
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        if not (self.config.return_dict if return_dict is None else return_dict):
-            return (logits,) if loss is None else (loss, logits)
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        return classifier_output(self.config, torch.log_softmax(scores, dim=1).float(), labels, return_dict)

@@ -1,4 +1,4 @@
-"""Where a hybrid's columns come from: a model's probabilities or embeddings, or functionals of the clip."""
+"""Sources of a hybrid's features: a model's probabilities or embeddings, or functionals of the clip."""
 
 import json
 import re
@@ -13,12 +13,11 @@ from .audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from .audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from .cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
 from .companion import CompanionConfig, CompanionModel
-from .decoder import SAMPLING_RATE
 from .encoder_inputs import min_samples, takes_attention_mask
 from .forward_precision import DTYPES, autocast
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
-from .trimming import loud_part
+from .preprocessing import Preprocessing
 
 COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     MelCNNConfig: MelCNNForAudioClassification,
@@ -34,21 +33,21 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class SourceSettings:
-    """One source of columns, as it stands in a hybrid's config.json.
+    """One source of features, as in a hybrid's config.json.
 
     Args:
-        name: in the names of the columns.
-        columns: probabilities, embeddings (of a companion what enters its classifier; of an encoder of transformers
-            the mean of a layer's states over the clip's true frames) or functionals.
+        name: in the names of the features.
+        columns: kind of features: probabilities, embeddings (of a companion the input of its classifier; of an
+            encoder of transformers the mean of a layer's states over the clip's true frames) or functionals.
         model: configuration of the model with its model_type; None for functionals.
         layer: of an encoder's embeddings, from 0, which is what enters the first layer; None for the last.
-        do_normalize: give clips mean 0 and variance 1, as the model's feature extractor does.
-        trim_db: cut silent ends before that, so many decibels below the clip's loudest part; None for not.
-        normalize: scale clips to a peak of 1 before that.
-        duration_s: cut or fill clips to so many seconds before that; None for whole clips.
-        fitted_precision: of the columns that the hybrid was fitted on: fp32, bf16 or fp16; None where nothing tells.
-            What computes the hybrid's answers chooses its own.
-        repository: on the Hub, where the model's weights are; None where they are with the hybrid's.
+        do_normalize: standardize clips after preprocessing, as the model's feature extractor does.
+        trim_db: see `Preprocessing`, as the next two.
+        normalize: scale to a peak of 1.
+        duration_s: length of clips; None for whole clips.
+        fitted_precision: of the features that the hybrid was fitted on: fp32, bf16 or fp16; None if unknown. Inference
+            chooses its own.
+        repository: on the Hub, with the model's weights; None if they are among the hybrid's.
         revision: the commit of `repository`, 40 hexadecimal digits.
 
     Raises:
@@ -78,10 +77,10 @@ class SourceSettings:
             self._refuse("layer", self.layer, "an integer from 0, and columns embeddings")
         if self.fitted_precision is not None and (self.fitted_precision not in DTYPES or self.model is None):
             self._refuse("fitted_precision", self.fitted_precision, "fp32, bf16 or fp16, and a model to compute with")
-        for field in ("trim_db", "duration_s"):
-            value = getattr(self, field)
-            if value is not None and not 0 < value < float("inf"):
-                self._refuse(field, value, "a number above 0")
+        try:
+            self.preprocessing  # noqa: B018  # which checks its fields
+        except ValueError as error:
+            raise ValueError(f"sources, {self.name}, {error}") from error
         if self.repository is not None and not (self.model and _COMMIT.fullmatch(self.revision or "")):
             self._refuse("revision", self.revision, "the commit of the repository, 40 hexadecimal digits")
 
@@ -91,19 +90,24 @@ class SourceSettings:
         earlier: dict[str, Any] = {"fitted_precision": "bf16"} if fields.get("bf16") else {}
         return cls(**{name: value for name, value in fields.items() if name != "bf16"}, **earlier)
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Steps before the model or the functionals."""
+        return Preprocessing(self.trim_db, self.normalize, self.duration_s)
+
     def _refuse(self, field: str, got: Any, expected: str) -> None:
         raise ValueError(f"sources, {self.name}, {field}: got {got}; expected {expected}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Its fields, without those that have their default."""
+        """The fields that differ from their defaults."""
         return {key: value for key, value in asdict(self).items() if value != SourceSettings.__dict__.get(key)}
 
 
 def describe_base(config: PreTrainedConfig) -> dict[str, Any]:
-    """A model's configuration for `SourceSettings`, as JSON gives it back: what it is, and not where it came from."""
-    its = config.to_diff_dict() | {"model_type": config.model_type}
+    """A model's configuration for `SourceSettings`, as JSON gives it back, without its origin."""
+    fields = config.to_diff_dict() | {"model_type": config.model_type}
     dropped = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
-    return json.loads(json.dumps({key: value for key, value in its.items() if key not in dropped}))
+    return json.loads(json.dumps({key: value for key, value in fields.items() if key not in dropped}))
 
 
 def base_config(settings: dict[str, Any]) -> PreTrainedConfig:
@@ -113,12 +117,12 @@ def base_config(settings: dict[str, Any]) -> PreTrainedConfig:
         ValueError: another model_type.
     """
     own = {config.model_type: config for config in COMPANIONS}
-    its = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
+    fields = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
     if settings["model_type"] in own:
-        return own[settings["model_type"]](**its)
+        return own[settings["model_type"]](**fields)
     if settings["model_type"].startswith("ser-"):  # a hybrid, or trees
         raise ValueError(f"model_type: got {settings['model_type']}; expected a companion's or one of transformers.")
-    return AutoConfig.for_model(settings["model_type"], **its)
+    return AutoConfig.for_model(settings["model_type"], **fields)
 
 
 def build_base(settings: SourceSettings) -> PreTrainedModel:
@@ -135,7 +139,7 @@ def build_base(settings: SourceSettings) -> PreTrainedModel:
 
 
 def cut_encoder(config: Any, settings: SourceSettings) -> None:
-    """Leave out the layers of an encoder that the embeddings' layer has no use for.
+    """Leave out the layers of an encoder above that of the embeddings.
 
     Raises:
         ValueError: a layer that the encoder does not have.
@@ -150,17 +154,17 @@ def cut_encoder(config: Any, settings: SourceSettings) -> None:
 
 
 class Source(nn.Module):
-    """Waveforms to columns; a clip's are the same alone and in any batch, up to the rounding of what it computes in.
+    """Waveforms to features, which do not depend on the batch, up to rounding.
 
     Its model computes in `column_precision`, which `lowered` sets in copies; everything else in float32 and float64.
 
     Args:
         settings: see `SourceSettings`.
-        classes: ids of the classes whose probabilities are columns, scaled to sum to 1.
-        id2label: of the hybrid, which that of a classifier must equal.
+        classes: ids of the classes whose probabilities are features, scaled to sum to 1.
+        id2label: of the hybrid; that of a classifier must be the same.
 
     Raises:
-        ValueError: settings that no model can be made of.
+        ValueError: settings of which no model can be made.
     """
 
     column_precision = "fp32"
@@ -172,15 +176,14 @@ class Source(nn.Module):
         self.functionals: Any = None
         if settings.columns == "functionals":
             self.functionals = Functionals()
-            its = list(self.functionals.names)
+            self.feature_names = list(self.functionals.names)
         else:
             self.model = build_base(settings)
             if settings.columns == "probabilities":
                 self._check_labels(id2label)
-                its = [f"{settings.name}.{id2label[index]}" for index in classes]
+                self.feature_names = [f"{settings.name}.{id2label[index]}" for index in classes]
             else:
-                its = [f"{settings.name}.embedding_{place}" for place in range(self._size())]
-        self.feature_names = its
+                self.feature_names = [f"{settings.name}.embedding_{number}" for number in range(self._size())]
 
     def _check_labels(self, id2label: dict[int, str]) -> None:
         if self.model.config.id2label != id2label:
@@ -195,71 +198,67 @@ class Source(nn.Module):
         return int(self.model.config.hidden_size)
 
     def load_base(self, device: torch.device, options: dict[str, Any]) -> None:
-        """Load a base that lies on the Hub at its pinned revision; others came with the hybrid.
+        """Load a base model that is on the Hub, at its pinned revision; others are loaded with the hybrid.
 
         Args:
             device: where to.
-            options: those of from_pretrained, of which the base gets what says how the Hub is reached and the dtype.
+            options: those of from_pretrained, of which the dtype and the access to the Hub apply to the base model.
         """
-        its = self.settings
-        if its.repository is None:
+        settings = self.settings
+        if settings.repository is None:
             return
         kept = {key: value for key, value in options.items() if key in _OPTIONS}
         # Weights without code: the class is one of these modules or of transformers, whatever the repository names.
         model, info = type(self.model).from_pretrained(
-            its.repository, revision=its.revision, config=self.model.config, output_loading_info=True, **kept
+            settings.repository, revision=settings.revision, config=self.model.config, output_loading_info=True, **kept
         )
         absent = sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name)
         if absent or info["mismatched_keys"]:
-            its._refuse("repository", f"{its.repository} without {', '.join(absent[:3])}", "all weights of the base")
+            settings._refuse(
+                "repository", f"{settings.repository} without {', '.join(absent[:3])}", "all weights of the base"
+            )
         self.model = model.to(device).eval()
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Compute columns.
+        """Compute features.
 
         Args:
             waveforms: (batch, samples), float32, zeros after each clip's end.
             lengths: true samples of each clip (batch,).
 
         Returns:
-            (batch, columns), float64.
+            (batch, features), float64.
         """
-        waveforms, lengths = self._cut(waveforms, lengths)
+        waveforms, lengths = self._preprocess(waveforms, lengths)
         if self.model is None or takes_attention_mask(self.model.config):
             mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
-            return self._columns(waveforms, mask.long())
-        # Encoders without a mask take padding for silence: they get clips of one length only.
-        columns = torch.zeros(len(waveforms), len(self.feature_names), dtype=torch.float64, device=waveforms.device)
+            return self._features(waveforms, mask.long())
+        # Encoders without a mask take padding for silence, so that a batch has clips of one length only.
+        features = torch.zeros(len(waveforms), len(self.feature_names), dtype=torch.float64, device=waveforms.device)
         for length in lengths.unique().tolist():
             rows = lengths == length
-            columns[rows] = self._columns(waveforms[rows, :length], None)
-        return columns
+            features[rows] = self._features(waveforms[rows, :length], None)
+        return features
 
-    def _cut(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prepare clips as in the training of the model: trimmed, scaled, cut to a length, standardized."""
-        its = self.settings
-        places = torch.arange(waveforms.shape[1], device=waveforms.device)
-        if its.trim_db is not None:
-            start, end = loud_part(waveforms, its.trim_db)
-            lengths = torch.minimum(end[:, 0], lengths) - start[:, 0]
-            waveforms = waveforms.gather(1, (start + places).clamp(max=waveforms.shape[1] - 1))
-            waveforms = waveforms.where(places < lengths[:, None], 0.0)
-        if its.normalize:
-            peak = waveforms.abs().amax(dim=1, keepdim=True)
-            waveforms = waveforms / peak.where(peak > 0, 1.0)
-        if its.duration_s is not None:
-            lengths = torch.full_like(lengths, round(its.duration_s * SAMPLING_RATE))
+    def _preprocess(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Prepare clips as in the training of the model: preprocessed, filled to its shortest input, standardized."""
+        preprocessing, device = self.settings.preprocessing, waveforms.device
+        if preprocessing.steps:
+            pairs = zip(waveforms.detach().cpu().numpy(), lengths.tolist(), strict=True)
+            clips = [torch.from_numpy(preprocessing(waveform[:length])) for waveform, length in pairs]
+            lengths = torch.tensor([len(clip) for clip in clips], device=device)
+            waveforms = nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
         if self.model is not None:
             lengths = lengths.clamp(min=min_samples(self.model.config))
         waveforms = nn.functional.pad(waveforms, (0, int(lengths.max()) - waveforms.shape[1]))  # below 0 it cuts
-        if its.do_normalize:
-            mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
+        if self.settings.do_normalize:
+            mask = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
             centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / lengths[:, None]) * mask
             variance = (centred**2).sum(dim=1, keepdim=True) / lengths[:, None]
             waveforms = centred / (variance + _VARIANCE_FLOOR).sqrt()
         return waveforms, lengths
 
-    def _columns(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _features(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.functionals is not None:
             return self.functionals(waveforms, mask).double()
         precision = self.column_precision if self.model.dtype == torch.float32 else "fp32"

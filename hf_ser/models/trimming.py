@@ -8,25 +8,11 @@ _BLOCKS = 4  # hops in a frame
 _FLOOR = 1e-10  # mean square of silence
 
 
-def loud_part(waveforms: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find what lies between the ends whose framewise RMS is more than `trim_db` dB below its maximum.
+def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
+    """Keep the first samples between the ends whose framewise RMS is `trim_db` dB or more below its maximum.
 
     Frames of 2048 samples every 512, as librosa.effects.trim. Zeros at the end change nothing, so that clips may be
     padded; a silent clip counts as loud.
-
-    Args:
-        waveforms: (batch, samples), zeros after each clip's end.
-        trim_db: decibels.
-
-    Returns:
-        First sample, and the one after the last, which may lie in the padding (batch, 1).
-    """
-    first, end = _loud_blocks(_blocks(waveforms), trim_db)
-    return first * _HOP, (end * _HOP).clamp(max=waveforms.shape[1])
-
-
-def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
-    """Keep the first samples of the loud part, see `loud_part`.
 
     Args:
         waveforms: (batch, samples), zeros after each clip's end.

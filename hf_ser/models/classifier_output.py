@@ -1,0 +1,23 @@
+"""What classifiers return, as transformers' own do."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+def classifier_output(
+    config: PreTrainedConfig, logits: torch.Tensor, labels: torch.Tensor | None, return_dict: bool | None
+) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
+    """Logits, and the mean cross entropy where labels are given.
+
+    Args:
+        config: of the model, whose `return_dict` applies where the argument is None.
+        logits: (batch, num_labels).
+        labels: class ids (batch,), or None.
+        return_dict: False for a tuple.
+    """
+    loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
+    if not (config.return_dict if return_dict is None else return_dict):
+        return (logits,) if loss is None else (loss, logits)
+    return SequenceClassifierOutput(loss=loss, logits=logits)
