@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.hybrids import BaselineArguments, fit_baseline
+from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting import summary
 
 

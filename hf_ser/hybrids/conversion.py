@@ -35,6 +35,13 @@ def read_booster(path: str | Path) -> "lightgbm.Booster":
 
     Raises:
         ConversionError: no such file, no booster, or one that is cut short or altered in length.
+
+    >>> import lightgbm, numpy as np
+    >>> features = np.random.default_rng(0).normal(size=(60, 3))
+    >>> data = lightgbm.Dataset(features, features[:, 0] > 0)
+    >>> _ = lightgbm.train({"objective": "binary", "verbose": -1}, data, 5).save_model("booster.txt")
+    >>> read_booster("booster.txt").num_trees()
+    5
     """
     import lightgbm
 
@@ -62,17 +69,25 @@ def read_booster(path: str | Path) -> "lightgbm.Booster":
 def from_lightgbm(
     booster: "lightgbm.Booster", labels: Sequence[str], feature_names: Sequence[str] | None = None
 ) -> TreeEnsemble:
-    """Convert a booster with a binary or multiclass objective; its probabilities stay equal to 1e-6.
+    """Convert a booster with a binary or multiclass objective; probabilities differ by less than 1e-6.
 
     Only the iterations that `predict` uses are kept: those up to `best_iteration` where there is one.
 
     Args:
         booster: fitted.
         labels: names of its classes, in their order.
-        feature_names: of its columns; its own by default.
+        feature_names: the booster's or forest's own by default.
 
     Raises:
         ConversionError: another objective, another number of classes or features, categorical splits or linear trees.
+
+    >>> import lightgbm, torch
+    >>> features = np.random.default_rng(0).normal(size=(60, 3))
+    >>> data = lightgbm.Dataset(features, features[:, 0] > 0)
+    >>> booster = lightgbm.train({"objective": "binary", "verbose": -1}, data, 5)
+    >>> model = from_lightgbm(booster, ["calm", "angry"])
+    >>> np.allclose(model(torch.from_numpy(features))[:, 1], booster.predict(features))
+    True
     """
     try:
         header, trees = _parse(booster.model_to_string())
@@ -98,15 +113,23 @@ def from_forest(
     labels: Sequence[str],
     feature_names: Sequence[str] | None = None,
 ) -> TreeEnsemble:
-    """Convert a forest; its probabilities stay equal to 1e-6.
+    """Convert a forest; probabilities differ by less than 1e-6.
 
     Args:
         forest: fitted to label ids.
         labels: names of ids 0, 1, ...; one that the forest was not fitted to has probability 0.
-        feature_names: of its columns; its own by default.
+        feature_names: the booster's or forest's own by default.
 
     Raises:
         ConversionError: no forest of classes, another number of features, or classes that are no label ids.
+
+    >>> import torch
+    >>> from sklearn.ensemble import RandomForestClassifier
+    >>> features = np.random.default_rng(0).normal(size=(60, 3))
+    >>> forest = RandomForestClassifier(5).fit(features, (features[:, 0] > 0).astype(int))
+    >>> model = from_forest(forest, ["calm", "angry"])
+    >>> np.allclose(model(torch.from_numpy(features)), forest.predict_proba(features))
+    True
     """
     from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
@@ -119,7 +142,7 @@ def from_forest(
     ids = np.asarray(forest.classes_)
     if not np.issubdtype(ids.dtype, np.number) or not np.isin(ids, np.arange(len(labels))).all():
         raise ConversionError(f"forest: got classes {ids.tolist()}; expected label ids from 0 to {len(labels) - 1}.")
-    own = list(getattr(forest, "feature_names_in_", [f"Column_{place}" for place in range(forest.n_features_in_)]))
+    own = list(getattr(forest, "feature_names_in_", [f"Column_{number}" for number in range(forest.n_features_in_)]))
     names = _check_names(labels, len(labels), feature_names, own, "forest")
     arrays, values = [], []
     for estimator in forest.estimators_:
@@ -155,7 +178,7 @@ def _assemble(
     """Put trees, each with its own numbers of nodes and leaves, one after the other."""
     nodes = np.cumsum([0, *(len(tree["features"]) for tree in trees)])
     leaves = np.cumsum([0, *(len(value) for value in values)])
-    places = list(zip(nodes[:-1], leaves[:-1], strict=True))
+    starts = list(zip(nodes[:-1], leaves[:-1], strict=True))
 
     def shift(entries: np.ndarray, node: int, leaf: int) -> np.ndarray:
         return np.where(entries >= 0, entries + node, entries - leaf)
@@ -163,8 +186,8 @@ def _assemble(
     root = [np.array([0 if len(tree["features"]) else -1]) for tree in trees]
     branches = [tree["branches"].reshape(-1, 2) for tree in trees]
     tables = Tables(
-        roots=np.concatenate([shift(entry, *place) for entry, place in zip(root, places, strict=True)]),
-        branches=np.concatenate([shift(entry, *place) for entry, place in zip(branches, places, strict=True)]),
+        roots=np.concatenate([shift(entry, *start) for entry, start in zip(root, starts, strict=True)]),
+        branches=np.concatenate([shift(entry, *start) for entry, start in zip(branches, starts, strict=True)]),
         features=np.concatenate([tree["features"] for tree in trees]),
         thresholds=np.concatenate([tree["thresholds"] for tree in trees]),
         missing=np.concatenate([tree["missing"] for tree in trees]),

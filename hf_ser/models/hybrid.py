@@ -35,6 +35,10 @@ class HybridConfig(PreTrainedConfig):
 
     Raises:
         ValueError: an invalid field; the message names it, its value and what was expected.
+
+    >>> config = HybridConfig([{"name": "clip", "columns": "functionals"}], id2label={0: "calm", 1: "angry"})
+    >>> config.head, config.classes
+    ('trees', [0, 1])
     """
 
     model_type = "ser-hybrid"
@@ -116,7 +120,17 @@ class SourceMean(nn.Module):
 
 
 class HybridForAudioClassification(PreTrainedModel):
-    """Base models and the classifier that was fitted on their outputs; logits are log-probabilities."""
+    """Base models and the classifier that was fitted on their outputs; logits are log-probabilities.
+
+    >>> from hf_ser.models import AudioCNNForAudioClassification
+    >>> from hf_ser.models.hybrid_sources import describe_base
+    >>> base_model = AudioCNNForAudioClassification.from_pretrained("runs/audio_cnn")
+    >>> sources = [{"name": "cnn", "model": describe_base(base_model.config)}]
+    >>> config = HybridConfig(sources, "mean", id2label=base_model.config.id2label)
+    >>> hybrid = HybridForAudioClassification.from_parts(config, [base_model], None)
+    >>> hybrid(torch.randn(2, 16_000)).logits.shape
+    torch.Size([2, 8])
+    """
 
     config_class = HybridConfig
     base_model_prefix = ""

@@ -30,6 +30,9 @@ class TreeEnsembleConfig(PreTrainedConfig):
 
     Raises:
         ValueError: an invalid field; the message names it, its value and what was expected.
+
+    >>> TreeEnsembleConfig(num_features=2, num_trees=3, num_nodes=9).num_leaves
+    12
     """
 
     model_type = "ser-tree-ensemble"
@@ -68,7 +71,7 @@ class TreeEnsembleConfig(PreTrainedConfig):
 
 
 class TreeEnsemble(PreTrainedModel):
-    """Features (batch, num_features) -> probabilities (batch, num_labels), equal to the library's.
+    """Features (batch, num_features) -> probabilities (batch, num_labels), as the library computes them.
 
     Buffers, of which thresholds and leaf values are the bits of float64 in int64: a cast of the whole model
     (`half()`, `to(torch.bfloat16)`, `from_pretrained(dtype=...)`) leaves every decision as it was fitted.
@@ -78,6 +81,15 @@ class TreeEnsemble(PreTrainedModel):
     - `missing` (nodes,): what counts as missing and where it goes, an index of `tree_inference.MISSING`.
     - `tree_classes` (trees,): the class whose score a tree adds to; 0 with aggregation "mean".
     - `value_bits` (leaves, leaf_size).
+
+    A tree of one decision, after which class 1 scores -1 or 1:
+
+    >>> decision = {"features": [0], "thresholds": [0.5], "missing": [0], "branches": [[-1, -2]]}
+    >>> trees = {"roots": [0], "tree_classes": [1], "values": [[-1.0], [1.0]]} | decision
+    >>> tables = Tables(**{name: np.array(values) for name, values in trees.items()})
+    >>> model = TreeEnsemble.from_tables(TreeEnsembleConfig(num_features=1, num_trees=1, num_nodes=1), tables)
+    >>> model(torch.tensor([[0.2], [0.9]])).argmax(dim=1)
+    tensor([0, 1])
     """
 
     config_class = TreeEnsembleConfig

@@ -11,7 +11,7 @@ import pytest
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
 from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
-from hf_ser.hybrids import BaselineArguments, fit_baseline
+from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
 

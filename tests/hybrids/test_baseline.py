@@ -4,8 +4,7 @@ import torch
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.hybrids import BaselineArguments, fit_baseline
-from hf_ser.hybrids.baseline import log_mel_statistics
+from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline, log_mel_statistics
 from hf_ser.models import LogMel
 from hf_ser.scoring import read_predictions, read_results
 

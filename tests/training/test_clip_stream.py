@@ -17,7 +17,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, decoded, load_splits
 from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
-from hf_ser.hybrids import BaselineArguments, fit_baseline
+from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting.exploration import explore
 from hf_ser.training import (
     ModelArguments,
