@@ -79,8 +79,8 @@ def companion(seed=0):
 
 def wav2vec2(config):
     torch.manual_seed(1)
-    its = {name: value for name, value in config.items() if name != "model_type"} | {"num_hidden_layers": 3}
-    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**its, **LABELS)).eval()
+    fields = {name: value for name, value in config.items() if name != "model_type"} | {"num_hidden_layers": 3}
+    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**fields, **LABELS)).eval()
 
 
 def spectrogram_model():
@@ -276,7 +276,7 @@ def test_clips_that_no_hash_tells_apart_are_not_kept(split, cache, heard):
     source = opened(None)
     bare = split.remove_columns("sha256")
     partly = bare.add_column("sha256", ["", *split["sha256"][1:]])
-    found = [computed(source, its) for its in (bare, partly, bare)]
+    found = [computed(source, part) for part in (bare, partly, bare)]
     assert sum(heard) == 30 and kept_files(cache) == []
     for rows in found:
         np.testing.assert_array_equal(rows, computed(source, split))

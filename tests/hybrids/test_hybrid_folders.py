@@ -71,12 +71,10 @@ def fit(data, companions, tiny_config, tmp_path_factory):
     config = {name: value for name, value in tiny_config.items() if name != "model_type"} | {"num_hidden_layers": 2}
     Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**config)).save_pretrained(encoder)
     Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(encoder)
-    places = {"companions": [str(its) for its in companions], "encoder": [str(encoder)]}
+    places = {"companions": [str(folder) for folder in companions], "encoder": [str(encoder)]}
 
     def make(folder, bases=(), cut=None, **fields):
-        bases = (
-            places.get(bases, [str(its) for its in bases]) if isinstance(bases, str) else [str(its) for its in bases]
-        )
+        bases = places[bases] if isinstance(bases, str) else [str(base) for base in bases]
         args = HybridArguments(str(folder), bases=bases, device="cpu", **(BOOSTER | fields))
         return folder, fit_hybrid(replace(data, args=replace(data.args, **(cut or {}))), args, folder.name)
 
@@ -117,9 +115,9 @@ def is_unfinished(folder):
 def altered(base, folder, splits=None):
     """A base's folder with other clips in its training."""
     shutil.copytree(base, folder)
-    its = read_assignment(base / "splits.csv") | (splits or {})
+    assignment = read_assignment(base / "splits.csv") | (splits or {})
     (folder / "splits.csv").write_text(
-        "\n".join(["id,split", *(f"{clip},{split}" for clip, split in its.items()), ""])
+        "\n".join(["id,split", *(f"{clip},{split}" for clip, split in assignment.items()), ""])
     )
     return folder
 
@@ -131,22 +129,21 @@ def altered(base, folder, splits=None):
 def test_a_folder_answers_as_its_stored_predictions(name, fitted, data, data_args, tmp_path):
     folder, results = fitted[name]
     assert read_results(folder) == results
-    its = stored(folder)
+    predictions = stored(folder)
     clips = decoded(data.splits["test"])[:]["waveform"]
     by_recipes, extractor = load_classifier(str(folder))
     for hybrid in (AutoModelForAudioClassification.from_pretrained(folder), by_recipes):
         inputs = extractor(clips, sampling_rate=16_000, padding=True, return_tensors="pt")
         answers = torch.softmax(hybrid.eval()(**inputs).logits.double(), dim=1).numpy()
-        np.testing.assert_allclose(answers, its.probabilities, rtol=0, atol=1e-4)
-    assert (
-        list(by_recipes.config.id2label.values()) == list(EMOTIONS) and its.clips["id"] == data.splits["test"]["id"][:]
-    )
+        np.testing.assert_allclose(answers, predictions.probabilities, rtol=0, atol=1e-4)
+    assert list(by_recipes.config.id2label.values()) == list(EMOTIONS)
+    assert predictions.clips["id"] == data.splits["test"]["id"][:]
     scored = evaluate(EvaluateArguments(str(tmp_path / "scored"), model=str(folder), device="cpu"), data_args)
     told, found = results["splits"]["test"], scored["splits"]["test"]
     again = read_predictions(tmp_path / "scored" / found["predictions"][0])
-    assert again.clips["id"] == its.clips["id"] and found["labels"] == told["labels"]
-    np.testing.assert_allclose(again.probabilities, its.probabilities, rtol=0, atol=1e-4)
-    first, second = np.sort(its.probabilities, axis=1).T[:-3:-1]
+    assert again.clips["id"] == predictions.clips["id"] and found["labels"] == told["labels"]
+    np.testing.assert_allclose(again.probabilities, predictions.probabilities, rtol=0, atol=1e-4)
+    first, second = np.sort(predictions.probabilities, axis=1).T[:-3:-1]
     if (first - second).min() > 1e-4:  # else the class depends on the last digit
         assert found["confusion"] == told["confusion"]
         assert found["scores"] == pytest.approx(told["scores"], abs=1e-4)
@@ -169,7 +166,7 @@ def test_calibration_is_a_temperature_in_the_model_and_nothing_else(name, fitted
         scaled = stored(plain, split).probabilities ** (1 / temperature)
         expected = scaled / scaled.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(stored(folder, split).probabilities, expected, rtol=0, atol=1e-9)
-    whole, bare = (load_file(its / "model.safetensors") for its in (folder, plain))
+    whole, bare = (load_file(path / "model.safetensors") for path in (folder, plain))
     assert whole.keys() == bare.keys() and all(torch.equal(whole[key], bare[key]) for key in whole)
 
 
@@ -284,7 +281,7 @@ def test_deep_features_of_bases_that_heard_the_fitting_clips_say_so(fitted):
 def test_what_breaks_off_leaves_no_folder_that_loads_and_no_results(step, error, fit, fitted, tmp_path, monkeypatch):
     folder, _ = fit(tmp_path / "mean", **FITS["mean"])  # an earlier run, which is replaced
     files = {path.name for path in folder.iterdir()}
-    shipped = [its for its in files if its.endswith((".py", ".json", ".safetensors")) and its != "results.json"]
+    shipped = [name for name in files if name.endswith((".py", ".json", ".safetensors")) and name != "results.json"]
     left, moved = [step if step > 0 else len(shipped)], []
 
     def breaking(source, target):
@@ -341,7 +338,7 @@ def test_a_stack_takes_a_hybrid_by_its_stored_predictions_and_gets_no_model(fit,
     (said,) = [record.message for record in caplog.records if "No model is written" in record.message]
     assert "base forest_on_functionals" in said and "is a hybrid, which cannot be a part of another" in said
     assert has_no_model(folder)
-    parts = [stored(its).probabilities for its in (forest, companions[0])]
+    parts = [stored(path).probabilities for path in (forest, companions[0])]
     np.testing.assert_allclose(stored(folder).probabilities, np.mean(parts, axis=0), atol=1e-9)
     with pytest.raises(StackError, match="base stack .* was trained on 32 of the 32 fitting clips"):
         fit(tmp_path / "refused", bases=[fitted["stack"][0], companions[0]])

@@ -73,7 +73,7 @@ def world(tmp_path, monkeypatch):
 
         def table(self, name, make, splits=None, order=None):
             parts = self.data.splits.values()
-            clips = [pair for its in parts for pair in zip(its["id"], its["label"], strict=True)]
+            clips = [pair for part in parts for pair in zip(part["id"], part["label"], strict=True)]
             values = make(np.asarray([label for _, label in clips]))
             rows = np.arange(len(clips)) if order is None else order(len(clips))
             folder = tmp_path / f"{name}_{self.number}"
@@ -121,7 +121,7 @@ def test_a_mean_is_the_mean(world):
     a, b = world.a(), world.b()
     folder, results = world.fit(a, b, meta="mean")
     tables = [world.fit(base, meta="mean")[0] for base in (a, b)]
-    parts = [read_predictions(its / "predictions_test.parquet").probabilities for its in tables]
+    parts = [read_predictions(table / "predictions_test.parquet").probabilities for table in tables]
     found = read_predictions(folder / "predictions_test.parquet").probabilities
     np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
     training = results["training"]
@@ -198,7 +198,7 @@ def test_what_its_bases_were_trained_on_elsewhere_counts_as_its_training(world):
 def test_the_stored_booster_gives_the_test_predictions(world):
     a, b = world.a(), world.b()
     folder, _ = world.fit(a, b)
-    bases = [pq.read_table(its.partition("=")[2]).to_pydict() for its in (a, b)]
+    bases = [pq.read_table(table.partition("=")[2]).to_pydict() for table in (a, b)]
     ids = list(world.data.splits["test"]["id"])
     rows = [bases[0]["id"].index(clip) for clip in ids]
     columns = np.column_stack([np.asarray(base[f"p_{label}"])[rows] for base in bases for label in LABELS])
@@ -278,7 +278,7 @@ def test_the_order_of_tables_and_the_machine_do_not_matter(world):
     again, _ = world.fit(world.a(order=shuffled), world.b(order=shuffled))
     assert (first / "booster.txt").read_text() == (again / "booster.txt").read_text()
     for split in ("validation", "test"):
-        one, two = (read_predictions(its / f"predictions_{split}.parquet") for its in (first, again))
+        one, two = (read_predictions(folder / f"predictions_{split}.parquet") for folder in (first, again))
         assert one.clips == two.clips
         np.testing.assert_array_equal(one.probabilities, two.probabilities)
 

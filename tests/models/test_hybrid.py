@@ -119,11 +119,11 @@ def test_bfloat16_is_near_float32_and_leaves_the_weights_alone(base, clips):
 
 
 def test_the_precision_of_the_fit_is_kept_and_that_of_earlier_versions_read(companion):
-    its = {"name": "cnn", "model": describe_base(companion().config)}
+    cnn = {"name": "cnn", "model": describe_base(companion().config)}
     for written, kept in [({"bf16": True}, "bf16"), ({"bf16": False}, None), ({"fitted_precision": "fp16"}, "fp16")]:
-        config = HybridConfig([its | written], "mean", id2label=LABELS)
+        config = HybridConfig([cnn | written], "mean", id2label=LABELS)
         assert config.sources[0].get("fitted_precision") == kept and "bf16" not in config.sources[0]
-    for settings, precision in [(its, "half"), ({"name": "clip", "columns": "functionals"}, "bf16")]:
+    for settings, precision in [(cnn, "half"), ({"name": "clip", "columns": "functionals"}, "bf16")]:
         with pytest.raises(ValueError, match=f"fitted_precision: got {precision}; expected fp32, bf16 or fp16"):
             SourceSettings(**settings, fitted_precision=precision)
 
@@ -192,7 +192,7 @@ def test_classes_that_the_head_does_not_know_are_all_but_impossible(companion, c
 
 def test_means_and_linear_heads_are_what_their_names_say(companion, clips, tmp_path):
     models = [companion("audio_cnn"), companion("cnn_gru")]
-    sources = [{"name": f"m{k}", "model": describe_base(its.config)} for k, its in enumerate(models)]
+    sources = [{"name": f"m{k}", "model": describe_base(model.config)} for k, model in enumerate(models)]
     mean = HybridForAudioClassification.from_parts(HybridConfig(sources, "mean", id2label=LABELS), models, None)
     batch = padded(clips)[0]
     each = [torch.softmax(model(batch).logits.double(), dim=1) for model in models]
@@ -291,9 +291,9 @@ def test_a_folder_that_lacks_tensors_or_holds_no_trees_is_refused(hybrid, tmp_pa
     ],
 )
 def test_sources_that_cannot_be_are_refused(changes, message, wav2vec2):
-    its = {"name": "base", "model": describe_base(wav2vec2().config)} | changes
+    source = {"name": "base", "model": describe_base(wav2vec2().config)} | changes
     with pytest.raises((ValueError, TypeError), match=message):
-        HybridForAudioClassification(HybridConfig([its], "trees", id2label=LABELS))
+        HybridForAudioClassification(HybridConfig([source], "trees", id2label=LABELS))
 
 
 @pytest.mark.parametrize(
@@ -323,11 +323,11 @@ def test_parts_that_do_not_fit_and_inputs_that_are_no_waveforms_are_refused(hybr
         ValueError, match="id2label: got a, b, c, d; expected neutral, happy, sad, angry, in this order"
     ):
         HybridForAudioClassification(HybridConfig([{"name": "a", "model": other}], "mean", id2label=LABELS))
-    its = hybrid()
+    whole = hybrid()
     for inputs, message in (
         (torch.zeros(1, 100, dtype=torch.int16), "expected floating point"),
         (torch.zeros(100), "expected \\(batch, samples\\)"),
         (torch.full((1, 9000), torch.nan), "NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=message):
-            its(inputs)
+            whole(inputs)

@@ -86,7 +86,7 @@ def test_the_docstring_opens_with_a_command_that_parses(load_recipe):
     words = load_recipe("fit_hybrid").__doc__.splitlines()[2].split()
     assert words[:2] == ["python", "recipes/fit_hybrid.py"]
     _, args = parse(
-        DataArguments, HybridArguments, argv=[str(ROOT / its) if "/configs/" in its else its for its in words[2:]]
+        DataArguments, HybridArguments, argv=[str(ROOT / word) if "/configs/" in word else word for word in words[2:]]
     )
     assert args.kind == "stacking" and args.output_dir == "runs/stacking"
 
@@ -94,7 +94,7 @@ def test_the_docstring_opens_with_a_command_that_parses(load_recipe):
 @pytest.mark.slow
 def test_a_stack_of_trained_companions(call, sounds_dir, companions, tmp_path):
     folder = tmp_path / "stack"
-    places = [str(its).replace("seed_0", "seed_{protocol_seed}") for its in companions]
+    places = [str(folder).replace("seed_0", "seed_{protocol_seed}") for folder in companions]
     words = _words(sounds_dir, folder, "--learning_rate", 0.1, "--min_child_samples", 2, "--early_stopping_rounds", 10)
     code, printed, error = call(*words, "--bases", *places)
     assert code == 0, error
@@ -103,22 +103,22 @@ def test_a_stack_of_trained_companions(call, sounds_dir, companions, tmp_path):
     digest = load_splits(DataArguments(str(sounds_dir), "ravdess", protocol="random")).assignment.hash
     bases = [{"name": name, "splits_hash": digest} for name in ("audio_cnn", "mel_cnn")]
     assert results["training"]["bases"] == bases and results["protocol"]["hash"] == digest
-    sizes = [read_results(its)["parameters"] for its in companions]
+    sizes = [read_results(folder)["parameters"] for folder in companions]
     assert results["parameters"] == sum(sizes) + results["training"]["fitted_parameters"]
     assert load_classifier(str(folder))[0].config.model_type == "ser-hybrid"
     # Without the stored tables the models are asked, and say the same.
     bare = []
-    for its in companions:
-        bare.append(tmp_path / its.parent.name)
+    for companion in companions:
+        bare.append(tmp_path / companion.parent.name)
         bare[-1].mkdir()
-        for path in its.iterdir():
+        for path in companion.iterdir():
             if path.is_file() and path.suffix != ".parquet":
                 (bare[-1] / path.name).symlink_to(path)
         (bare[-1] / "results.json").unlink()
     code, _, error = call(*_words(sounds_dir, tmp_path / "asked", "--meta", "mean"), "--bases", *bare)
     assert code == 0, error
     call(*_words(sounds_dir, tmp_path / "stored", "--meta", "mean"), "--bases", *places)
-    one, two = (read_predictions(tmp_path / its / "predictions_test.parquet") for its in ("asked", "stored"))
+    one, two = (read_predictions(tmp_path / name / "predictions_test.parquet") for name in ("asked", "stored"))
     assert one.clips == two.clips
     np.testing.assert_allclose(one.probabilities, two.probabilities, atol=1e-5)
     # The leak is for those who ask for it; the bases answer for their own training clips.
@@ -184,7 +184,7 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     # The columns are kept: nothing is computed a second time, and the same comes out.
     monkeypatch.setattr(features, "decoded", None)
     assert call(*_words(sounds_dir, tmp_path / "again", *FOREST))[0] == 0
-    one, two = (read_predictions(its / "predictions_test.parquet") for its in (folder, tmp_path / "again"))
+    one, two = (read_predictions(path / "predictions_test.parquet") for path in (folder, tmp_path / "again"))
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
