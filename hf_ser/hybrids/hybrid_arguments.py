@@ -1,4 +1,4 @@
-"""How a hybrid is fitted: which models it stacks, what it is fitted with, and what it is allowed to see."""
+"""Arguments of hybrids: base models, the kind of fit, its settings, and the clips that it is fitted on."""
 
 import os
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ FIT_ON = ("train", "validation")
 
 @dataclass
 class HybridArguments:
-    """What is fitted on what. The defaults of LightGBM are the published ones."""
+    """Base models, and how the hybrid is fitted on them. The defaults of LightGBM are the published ones."""
 
     output_dir: str = field(metadata={"help": "folder for the model, predictions, results and report"})
     kind: str = field(
@@ -29,60 +29,60 @@ class HybridArguments:
     bases: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "FOLDER, NAME=FOLDER or owner/name@revision of every model that is used, may hold {protocol}, "
-            "{protocol_seed} and {fold}"
+            "help": "base models: FOLDER, NAME=FOLDER or owner/name@revision of each; {protocol}, {protocol_seed} and "
+            "{fold} are filled in"
         },
     )
     layer: int | None = field(
         default=None,
-        metadata={"help": "embeddings of a wav2vec2-family encoder: states of which layer, 0 to their number"},
+        metadata={"help": "layer of a wav2vec2-family encoder whose mean states are the embeddings; default: the last"},
     )
     fit_on: str = field(
         default="train",
         metadata={
-            "help": "deep_features: train, while validation decides when to stop, or validation, with inner folds"
+            "help": "deep_features: train, with early stopping on validation, or validation, with inner folds"
         },
     )
     predictions: list[str] = field(
         default_factory=list,
-        metadata={"help": "NAME=FILE.parquet: anybody's probabilities by clip id; one NAME may have several files"},
+        metadata={"help": "NAME=FILE.parquet: stored probabilities by clip id; one NAME may have several files"},
     )
     meta: str = field(
-        default="lightgbm", metadata={"help": "what stacks: lightgbm, logistic, pool (a weight per base) or mean"}
+        default="lightgbm", metadata={"help": "meta-learner: lightgbm, logistic, pool (one weight per base) or mean"}
     )
     inner_folds: int = field(
-        default=5, metadata={"help": "folds of the fitting clips that decide trees or C; fewer where speakers are few"}
+        default=5, metadata={"help": "folds of the fitting clips that choose trees or C; fewer with few speakers"}
     )
-    max_trees: int = field(default=5000, metadata={"help": "LightGBM: trees per class at most"})
-    learning_rate: float = field(default=0.02, metadata={"help": "LightGBM: share of each tree that is taken"})
-    early_stopping_rounds: int = field(default=100, metadata={"help": "LightGBM: trees without gain before the end"})
-    num_leaves: int = field(default=31, metadata={"help": "LightGBM: leaves per tree at most"})
-    min_child_samples: int = field(default=20, metadata={"help": "LightGBM: clips per leaf at least"})
-    subsample: float = field(default=1.0, metadata={"help": "LightGBM: share of the clips that each tree sees"})
-    colsample_bytree: float = field(default=1.0, metadata={"help": "LightGBM: share of the columns per tree"})
+    max_trees: int = field(default=5000, metadata={"help": "LightGBM: maximum number of trees per class"})
+    learning_rate: float = field(default=0.02, metadata={"help": "LightGBM: learning rate"})
+    early_stopping_rounds: int = field(default=100, metadata={"help": "LightGBM: trees without improvement"})
+    num_leaves: int = field(default=31, metadata={"help": "LightGBM: maximum number of leaves per tree"})
+    min_child_samples: int = field(default=20, metadata={"help": "LightGBM: minimum number of clips per leaf"})
+    subsample: float = field(default=1.0, metadata={"help": "LightGBM: fraction of the clips per tree"})
+    colsample_bytree: float = field(default=1.0, metadata={"help": "LightGBM: fraction of the features per tree"})
     reg_alpha: float = field(default=0.0, metadata={"help": "LightGBM: L1 penalty of leaf values"})
     reg_lambda: float = field(default=0.0, metadata={"help": "LightGBM: L2 penalty of leaf values"})
-    class_weights: bool = field(default=True, metadata={"help": "weigh clips so that every class counts the same"})
+    class_weights: bool = field(default=True, metadata={"help": "weight clips so that every class counts the same"})
     penalties: list[float] = field(
         default_factory=lambda: [0.001, 0.01, 0.1, 1.0, 10.0],
-        metadata={"help": "logistic: inverse penalties C; the inner folds choose"},
+        metadata={"help": "logistic: inverse penalties C, of which the inner folds choose one"},
     )
-    n_estimators: int = field(default=500, metadata={"help": "random forest: trees"})
+    n_estimators: int = field(default=500, metadata={"help": "random forest: number of trees"})
     max_features: list[float] = field(
         default_factory=lambda: [0.05, 0.1, 0.2],
-        metadata={"help": "random forest: shares of the columns per split; validation chooses"},
+        metadata={"help": "random forest: fractions of the features per split, of which validation chooses one"},
     )
     min_samples_leaf: list[int] = field(
         default_factory=lambda: [1, 2, 4],
-        metadata={"help": "random forest: clips per leaf at least; validation chooses"},
+        metadata={"help": "random forest: minimum numbers of clips per leaf, of which validation chooses one"},
     )
     trust_bases: bool = field(
-        default=False, metadata={"help": "take bases and tables that do not tell what they were trained on"}
+        default=False, metadata={"help": "accept bases and tables whose training clips are unknown"}
     )
     allow_leak: bool = field(
         default=False,
         metadata={
-            "help": "fit on the clips that the bases were trained on, to see what that is worth: never quote it"
+            "help": "fit on the clips that the bases were trained on, to measure the leak; never quote it"
         },
     )
     calibrate: bool = field(
@@ -90,14 +90,14 @@ class HybridArguments:
     )
     embed_bases: bool = field(
         default=True,
-        metadata={"help": "keep the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
+        metadata={"help": "save the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
     )
     batch_size: int = field(default=32, metadata={"help": "clips per forward pass"})
     precision: str = field(
         default="auto",
         metadata={
-            "help": "what bases compute in when fitting: bf16, fp16 or fp32; auto: bf16 where computed natively, else "
-            "fp16 on CUDA, else fp32"
+            "help": "of the bases when fitting: bf16, fp16 or fp32; auto: bf16 where it is native, else fp16 on CUDA, "
+            "else fp32"
         },
     )
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
@@ -122,7 +122,7 @@ class HybridArguments:
 
     @property
     def computed_in(self) -> str:
-        """What `precision` comes to on `device`: bf16, fp16 or fp32."""
+        """The precision that `precision` stands for on `device`: bf16, fp16 or fp32."""
         return resolve_precision(self.precision, self.device).precision
 
     def _check_bases(self) -> None:
@@ -166,12 +166,12 @@ class HybridArguments:
             if not values or not min(values) > 0:
                 raise ConfigError(f"{name} are {values}; expected positive numbers, at least one.")
         if max(self.max_features) > 1:
-            raise ConfigError(f"max_features are {self.max_features}; expected shares of the columns, at most 1.")
+            raise ConfigError(f"max_features are {self.max_features}; expected fractions of the features, at most 1.")
 
 
 def threads() -> int:
-    """Threads for LightGBM and scikit-learn: what OMP_NUM_THREADS says, or else the cores given to this process."""
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if said.isdigit() and int(said) > 0:
-        return int(said)
+    """Threads for LightGBM and scikit-learn: OMP_NUM_THREADS if it is set, else the processors of this process."""
+    number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if number.isdigit() and int(number) > 0:
+        return int(number)
     return available_processors()

@@ -264,7 +264,7 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
         ({"bases": ["a"], "inner_folds": 1}, "inner_folds is 1; expected at least 2"),
         ({"bases": ["a"], "learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0"),
         ({"bases": ["a"], "penalties": []}, r"penalties are \[\]; expected positive numbers"),
-        ({"bases": ["a"], "max_features": [2.0]}, "expected shares of the columns, at most 1"),
+        ({"bases": ["a"], "max_features": [2.0]}, "expected fractions of the features, at most 1"),
         ({"bases": ["a"], "device": "abacus"}, "device is 'abacus'"),
     ],
 )
