@@ -35,7 +35,7 @@ class HybridArguments:
     )
     layer: int | None = field(
         default=None,
-        metadata={"help": "layer of a wav2vec2-family encoder whose mean states are the embeddings; default: the last"},
+        metadata={"help": "layer of a wav2vec2-family encoder whose mean states are the embeddings; default: last"},
     )
     fit_on: str = field(
         default="train",
