@@ -39,9 +39,7 @@ class HybridArguments:
     )
     fit_on: str = field(
         default="train",
-        metadata={
-            "help": "deep_features: train, with early stopping on validation, or validation, with inner folds"
-        },
+        metadata={"help": "deep_features: train, with early stopping on validation, or validation, with inner folds"},
     )
     predictions: list[str] = field(
         default_factory=list,
@@ -81,9 +79,7 @@ class HybridArguments:
     )
     allow_leak: bool = field(
         default=False,
-        metadata={
-            "help": "fit on the clips that the bases were trained on, to measure the leak; never quote it"
-        },
+        metadata={"help": "fit on the clips that the bases were trained on, to measure the leak; never quote it"},
     )
     calibrate: bool = field(
         default=True, metadata={"help": "fit a temperature on validation and keep it in the model"}
