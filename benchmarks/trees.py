@@ -4,9 +4,9 @@ python benchmarks/trees.py [--rounds 9] [--iterations 500]
 
 Three kinds on generated features of eight classes: a stacking booster on two models' probabilities (learning rate
 0.02, early stopping), a booster on 512 deep features, and a random forest of 500 trees on 300 features. Either side is
-asked as a program would ask it: LightGBM and torch with their default threads, scikit-learn with its default of one
+called as a program would call it: LightGBM and torch with their default threads, scikit-learn with its default of one
 job; rows are clips, and one call has a whole batch. The ratio is taken round by round; above 1, `TreeEnsemble` is
-faster. The largest difference of a probability stands beside it.
+faster. The last column is the largest difference of a probability.
 
 The figures need an idle machine: both sides' OpenMP threads spin while they wait, and where other programs want the
 processors, every wait costs a slice of the scheduler's time. OMP_WAIT_POLICY=PASSIVE or OMP_NUM_THREADS=1 (for both
@@ -35,12 +35,12 @@ Kind = tuple[str, Callable[[np.ndarray], np.ndarray], TreeEnsemble, np.ndarray]
 
 
 def stacking(rng: np.random.Generator) -> Kind:
-    truth = rng.integers(0, CLASSES, 10_000)
-    scores = rng.normal(size=(len(truth), 2, CLASSES))
-    scores[np.arange(len(truth)), :, truth] += 1.4
+    labels = rng.integers(0, CLASSES, 10_000)
+    scores = rng.normal(size=(len(labels), 2, CLASSES))
+    scores[np.arange(len(labels)), :, labels] += 1.4
     powers = np.exp(1.5 * scores)
-    features = (powers / powers.sum(axis=2, keepdims=True)).reshape(len(truth), -1)
-    train, valid = (lightgbm.Dataset(features[rows], truth[rows]) for rows in (slice(0, 5000), slice(5000, 6000)))
+    features = (powers / powers.sum(axis=2, keepdims=True)).reshape(len(labels), -1)
+    train, valid = (lightgbm.Dataset(features[rows], labels[rows]) for rows in (slice(0, 5000), slice(5000, 6000)))
     stop = lightgbm.early_stopping(50, verbose=False)
     options = BOOSTER | {"learning_rate": 0.02}
     booster = lightgbm.train(options, train, 5000, valid_sets=[valid], callbacks=[stop])
@@ -49,21 +49,21 @@ def stacking(rng: np.random.Generator) -> Kind:
 
 
 def clusters(rng: np.random.Generator, columns: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    truth = rng.integers(0, CLASSES, 4000 + max(BATCHES))
-    return rng.normal(size=(len(truth), columns)) + shift * rng.normal(size=(CLASSES, columns))[truth], truth
+    labels = rng.integers(0, CLASSES, 4000 + max(BATCHES))
+    return rng.normal(size=(len(labels), columns)) + shift * rng.normal(size=(CLASSES, columns))[labels], labels
 
 
 def deep_features(rng: np.random.Generator, iterations: int) -> Kind:
-    features, truth = clusters(rng, 512, 0.12)
-    data = lightgbm.Dataset(features[:2500], truth[:2500])
+    features, labels = clusters(rng, 512, 0.12)
+    data = lightgbm.Dataset(features[:2500], labels[:2500])
     booster = lightgbm.train(BOOSTER | {"learning_rate": 0.05, "feature_fraction": 0.3}, data, iterations)
     name = f"deep features, 512 features, {iterations} x {CLASSES} trees"
     return name, booster.predict, from_lightgbm(booster, EMOTIONS), features[-max(BATCHES) :]
 
 
 def random_forest(rng: np.random.Generator) -> Kind:
-    features, truth = clusters(rng, 300, 0.15)
-    forest = RandomForestClassifier(500, random_state=0, n_jobs=-1).fit(features[:4000], truth[:4000])
+    features, labels = clusters(rng, 300, 0.15)
+    forest = RandomForestClassifier(500, random_state=0, n_jobs=-1).fit(features[:4000], labels[:4000])
     forest.n_jobs = None
     name = "random forest, 300 features, 500 trees"
     return name, forest.predict_proba, from_forest(forest, EMOTIONS), features[-max(BATCHES) :]

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -144,26 +144,8 @@ def from_forest(
         raise ConversionError(f"forest: got classes {ids.tolist()}; expected label ids from 0 to {len(labels) - 1}.")
     own = list(getattr(forest, "feature_names_in_", [f"Column_{number}" for number in range(forest.n_features_in_)]))
     names = _check_names(labels, len(labels), feature_names, own, "forest")
-    arrays, values = [], []
-    for estimator in forest.estimators_:
-        tree = estimator.tree_
-        leaf = tree.children_left < 0
-        inner = ~leaf
-        # Nodes and leaves are numbered apart.
-        entry = np.where(leaf, -np.cumsum(leaf), np.cumsum(inner) - 1)
-        left = np.asarray(tree.missing_go_to_left, bool)[inner]
-        arrays.append(
-            {
-                "features": tree.feature[inner],
-                "thresholds": tree.threshold[inner].astype(np.float64),
-                "missing": np.where(left, MISSING.index("nan_left"), MISSING.index("nan_right")),
-                "branches": np.stack([entry[tree.children_left[inner]], entry[tree.children_right[inner]]], axis=1),
-            }
-        )
-        counts = tree.value[leaf, 0]
-        value = np.zeros((len(counts), len(labels)))
-        value[:, ids.astype(int)] = counts / counts.sum(axis=1, keepdims=True)
-        values.append(value)
+    arrays = [_forest_tree(estimator.tree_, ids.astype(int), len(labels)) for estimator in forest.estimators_]
+    values = [array["values"] for array in arrays]
     return _assemble(arrays, values, np.zeros(len(arrays), int), "mean", labels, names)
 
 
@@ -220,6 +202,24 @@ def _check_names(
     if len(names) != len(own):
         raise ConversionError(f"feature_names: got {len(names)} for a {what} of {len(own)} features.")
     return names
+
+
+def _forest_tree(tree: Any, ids: np.ndarray, num_labels: int) -> dict[str, np.ndarray]:
+    leaf = tree.children_left < 0
+    inner = ~leaf
+    # Nodes and leaves are numbered apart.
+    entry = np.where(leaf, -np.cumsum(leaf), np.cumsum(inner) - 1)
+    left = np.asarray(tree.missing_go_to_left, bool)[inner]
+    counts = tree.value[leaf, 0]
+    values = np.zeros((len(counts), num_labels))
+    values[:, ids] = counts / counts.sum(axis=1, keepdims=True)
+    return {
+        "features": tree.feature[inner],
+        "thresholds": tree.threshold[inner].astype(np.float64),
+        "missing": np.where(left, MISSING.index("nan_left"), MISSING.index("nan_right")),
+        "branches": np.stack([entry[tree.children_left[inner]], entry[tree.children_right[inner]]], axis=1),
+        "values": values,
+    }
 
 
 def _booster_tree(tree: dict[str, str]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from hf_ser.hybrids.features import check_varying, count_parameters, features_by
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.hybrids.meta_learners import class_probabilities
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
+from hf_ser.models.hybrid_sources import Source
 from hf_ser.scoring import score
 
 if TYPE_CHECKING:
@@ -31,19 +32,14 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
     Raises:
         StackError: a base model that was trained on validation or test clips, or that has no embeddings.
     """
-    base_models: list[BaseModel] = []
-    notes: list[str] = []
-    if args.bases:
-        base_models, sources, notes = open_embeddings(data, args, "train")
-    else:
-        sources = [open_source(None, "functionals", data, range(len(data.labels)), args)]
+    base_models, sources, notes = _open(data, args)
     precision = args.computed_in if base_models else "fp32"
     model_type = f"random forest on {'embeddings' if base_models else 'functionals'}"
     names = [feature for source in sources for feature in source.feature_names]
     features = features_by_split(sources, data, ("train", "validation", "test"), args)
     check_varying(features["train"], names)
     logger.info("Fitting a %s on %d clips, %d features", model_type, *features["train"].shape)
-    forest, (max_features, min_samples_leaf), best = _choose(data, features, args)
+    forest, chosen = _choose(data, features, args)
     leaves = sum(int(tree.tree_.n_leaves) for tree in forest.estimators_)
     explanation, importances = explain_features(names, forest.feature_importances_, "importance", None, data.labels)
     fit = Fit(
@@ -59,11 +55,8 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
             "precision": precision,
             "columns": len(names),
             "trees": args.n_estimators,
-            "max_features": max_features,
-            "min_samples_leaf": min_samples_leaf,
             "class_weights": args.class_weights,
-            "best_metric": "f1_weighted",
-            "best_value": best,
+            **chosen,
         },
         probabilities={
             split: class_probabilities(forest, features[split], len(data.labels))
@@ -81,21 +74,29 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
     return write_hybrid(data, args, name, fit)
 
 
+def _open(data: SplitData, args: HybridArguments) -> tuple[list[BaseModel], list[Source], list[str]]:
+    """Base models, sources of features, and notes for the report."""
+    if args.bases:
+        return open_embeddings(data, args, "train")
+    return [], [open_source(None, "functionals", data, range(len(data.labels)), args)], []
+
+
 def _choose(
     data: SplitData, features: dict[str, np.ndarray], args: HybridArguments
-) -> tuple["RandomForestClassifier", tuple[float, int], float]:
-    """The forest with the best weighted F1 on validation, its settings, and that F1."""
+) -> tuple["RandomForestClassifier", dict[str, Any]]:
+    """The forest with the best weighted F1 on validation; its settings and that F1, for results.json."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
-    settings = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
-    best, forest, chosen = -1.0, None, settings[0]
-    for setting in progress_bar(settings, desc="Fitting forests", unit="settings"):
+    grid = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
+    best, forest, chosen = -1.0, None, grid[0]
+    for setting in progress_bar(grid, desc="Fitting forests", unit="settings"):
         candidate = _fit(features["train"], labels["train"], setting, args)
         predicted = class_probabilities(candidate, features["validation"], len(data.labels))
         value = score(labels["validation"], predicted, data.labels)["f1_weighted"]
         if value > best:  # of equals the first
             best, forest, chosen = value, candidate, setting
     assert forest is not None
-    return forest, chosen, best
+    settings = {"max_features": chosen[0], "min_samples_leaf": chosen[1]}
+    return forest, {**settings, "best_metric": "f1_weighted", "best_value": best}
 
 
 def _fit(

@@ -58,21 +58,20 @@ def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, An
     """
     fit_on = "train" if args.allow_leak else "validation"
     base_models = open_base_models(args, data.args)
+    fitting, tested = (marks_of_split(data.splits[split]) for split in (fit_on, "test"))
     for base_model in base_models:
-        fitting, tested = (marks_of_split(data.splits[split]) for split in (fit_on, "test"))
         check_leaks(base_model, fitting, tested, args.allow_leak)
     classes = known_classes(data, fit_on, args.meta)
-    names = [f"{base_model.name}.{data.labels[index]}" for base_model in base_models for index in classes]
+    names = [f"{base.name}.{data.labels[index]}" for base in base_models for index in classes]
     features = {
-        split: np.concatenate([probabilities(base, data, split, classes, args) for base in base_models], axis=1)
+        split: _features(base_models, data, split, classes, args)
         for split in dict.fromkeys((fit_on, "validation", "test"))
         if len(data.splits[split])
     }
     check_varying(features[fit_on], names)
     fitted, num_folds = _fit(data, fit_on, features[fit_on], classes, names, args)
-    precision = only_one({fitted_precision(base_model, "probabilities", args) for base_model in base_models})
+    precision = only_one({fitted_precision(base, "probabilities", args) for base in base_models})
     explanation, importances = _explain(data, fitted, features, base_models, names, classes)
-    notes = [_LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
     fit = Fit(
         model_type=_MODEL_TYPES[args.meta],
         parameters=_parameters(base_models, fitted),
@@ -91,7 +90,7 @@ def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, An
         },
         probabilities=scored_probabilities(fitted, features, fit_on, classes, len(data.labels)),
         model=_assemble(base_models, fitted, data, classes, args),
-        notes=[*notes, *training_notes(base_models, data, "stack")],
+        notes=_notes(base_models, data, args),
         fitted_on=() if args.meta == "mean" else data.splits[fit_on]["id"],
         explanation=explanation,
         importances=importances,
@@ -100,6 +99,13 @@ def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, An
         precision=precision,
     )
     return write_hybrid(data, args, name, fit)
+
+
+def _features(
+    base_models: list[BaseModel], data: SplitData, split: str, classes: list[int], args: HybridArguments
+) -> np.ndarray:
+    """(clips, base models * classes), base model after base model."""
+    return np.concatenate([probabilities(base, data, split, classes, args) for base in base_models], axis=1)
 
 
 def _fit(
@@ -132,6 +138,11 @@ def _assemble(
         logger.warning("No model is written, only predictions, results and report: %s", error)
         return None
     return assemble(sources, fitted, data.labels, classes)
+
+
+def _notes(base_models: list[BaseModel], data: SplitData, args: HybridArguments) -> list[str]:
+    notes = [_LEAKY] if args.allow_leak else [HELD_OUT] if args.meta != "mean" else []
+    return notes + training_notes(base_models, data, "stack")
 
 
 def _parameters(base_models: list[BaseModel], fitted: Fitted) -> int | None:
