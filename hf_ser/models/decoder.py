@@ -19,10 +19,10 @@ from .array_samples import MAX_CHANNELS, RATE_RANGE_HZ, level_factor, read_array
 from .audio_errors import COPY_AGAIN, REPLACE, AudioError
 from .audio_sources import MAX_BYTES, ArrayWithRate, Opened, describe, open_source
 from .containers import Sound, find_sound
-from .flac import FlacInfo, decode_flac16, flac_info, without_length
+from .flac import FLACInfo, decode_flac16, flac_info, without_length
 from .joined_file import JoinedFile, Piece, piece
 from .media import Media, find_media, read_media
-from .mpeg_audio import Mp3, is_mp3, read_mp3
+from .mpeg_audio import MP3, is_mp3, read_mp3
 from .ogg_pages import read_ogg
 
 logger = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ def _flac(opened: Opened, head: bytes, name: str) -> Recording:
     return Recording(name, file.samplerate, _count_flac(file, info, notes, name), notes)
 
 
-def _count_flac(file: sf.SoundFile, info: FlacInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
+def _count_flac(file: sf.SoundFile, info: FLACInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
     """FLAC frames carry checksums, so that damage shows as an error; beyond the declared length it costs nothing."""
     frames = 0
     try:
@@ -284,7 +284,7 @@ def _mp3(content: bytes, name: str) -> Recording:
     return _joined([part.content for part in parts], name, notes)
 
 
-def _check_mp3(part: Mp3, name: str, notes: list[str]) -> None:
+def _check_mp3(part: MP3, name: str, notes: list[str]) -> None:
     lacking = (part.promised or 0) - part.frames
     # Some encoders count the frame that carries the count, too.
     if lacking > 1 or (lacking == 1 and part.breaks_off):

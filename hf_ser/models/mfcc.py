@@ -64,7 +64,7 @@ class Cepstrum(nn.Module):
         return [fitted[:, :, number].flatten(1, 2).index_select(1, nearest) for number in range(self.deltas)]
 
 
-class Mfcc(nn.Module):
+class MFCC(nn.Module):
     """Waveform (batch, samples) -> MFCC (batch, n_mfcc * (1 + deltas), frames).
 
     Args:

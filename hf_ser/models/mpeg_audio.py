@@ -32,7 +32,7 @@ class _Frame(NamedTuple):
         return {True: (17, 32), False: (9, 17)}[self.version == 3][not mono]
 
 
-class Mp3(NamedTuple):
+class MP3(NamedTuple):
     """One recording of a file, of which there are several where files were joined.
 
     Args:
@@ -56,7 +56,7 @@ def is_mp3(content: bytes) -> bool:
     return first is not None
 
 
-def read_mp3(content: bytes) -> list[Mp3]:
+def read_mp3(content: bytes) -> list[MP3]:
     """Count the frames of every recording in a file; tags, cover art and what else is no frame are left out."""
     segments: list[list[_Frame]] = []
     promises: list[_Frame | None] = []
@@ -90,16 +90,16 @@ def read_mp3(content: bytes) -> list[Mp3]:
     ]
 
 
-def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks_off: bool) -> Mp3:
+def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks_off: bool) -> MP3:
     promised = _promise(content, info) if info is not None else None
     sound = b"".join(content[frame.start : frame.start + frame.size] for frame in frames)
     if info is not None and promised == len(frames) and not _is_vbri(content, info):
         whole = content[info.start : info.start + info.size] + sound
-        return Mp3(whole, len(frames), promised, breaks_off, "")
+        return MP3(whole, len(frames), promised, breaks_off, "")
     note = (
         "" if promised in (None, 0, len(frames)) else f"the header counts {promised} frames, there are {len(frames)}"
     )
-    return Mp3(_info_frame(frames[0], len(frames), len(sound)) + sound, len(frames), promised, breaks_off, note)
+    return MP3(_info_frame(frames[0], len(frames), len(sound)) + sound, len(frames), promised, breaks_off, note)
 
 
 def _frame_at(content: bytes, place: int, kept: int | None) -> _Frame | None:
