@@ -1,4 +1,4 @@
-"""Lengths are counted: whatever a header declares, sound that is there is read, and sound that is missing is told."""
+"""Lengths are counted: whatever a header declares, sound in the file is read, and missing sound is reported."""
 
 import io
 import struct
@@ -134,8 +134,8 @@ def test_a_tag_before_the_file_loses_no_frame(container):
 
 def test_long_files_are_read_in_blocks_from_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_ser.models.audio_sources.READ_AT_ONCE", 1000)
-    monkeypatch.setattr("hf_ser.models.decoder._SHORT_BLOCKS", 0)
-    monkeypatch.setattr("hf_ser.models.decoder._BLOCK_S", 0.01)
+    monkeypatch.setattr("hf_ser.models.sound_blocks.SHORT_BLOCKS", 0)
+    monkeypatch.setattr("hf_ser.models.sound_blocks.BLOCK_S", 0.01)
     for container in CONTAINERS:
         content = write(container)
         (tmp_path / "clip").write_bytes(content)
