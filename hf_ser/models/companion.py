@@ -1,4 +1,4 @@
-"""What the companion models have in common: one waveform input, a frontend and a linear classifier."""
+"""What the companion models share: one waveform input, a frontend and a linear classifier."""
 
 import torch
 from torch import nn
@@ -14,6 +14,12 @@ class CompanionModel(PreTrainedModel):
     """A frontend, a body that gives one vector per clip, and a linear classifier.
 
     A child sets `classifier` and defines `_encode`; `post_init()` comes last in its constructor.
+
+    >>> import torch
+    >>> from hf_ser.models import CompanionModel, MelCNNConfig, MelCNNForAudioClassification
+    >>> model = MelCNNForAudioClassification(MelCNNConfig(channels=[8, 8, 8], hidden_size=16)).eval()
+    >>> isinstance(model, CompanionModel), model.embeddings(torch.zeros(2, 16_000)).shape
+    (True, torch.Size([2, 16]))
     """
 
     config_class: type[PreTrainedConfig] = CompanionConfig

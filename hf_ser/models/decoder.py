@@ -52,7 +52,13 @@ class Recording:
 
 
 class Decoded(NamedTuple):
-    """Samples as they were recorded."""
+    """Samples as they were recorded.
+
+    >>> from hf_ser.audio import Decoded, decode
+    >>> decoded = decode("voice.wav")
+    >>> isinstance(decoded, Decoded), decoded.samples.dtype.name, decoded.sampling_rate, decoded.notes
+    (True, 'int16', 48000, ())
+    """
 
     samples: np.ndarray  # (frames, channels): int16 as stored in 16-bit files, else float32 scaled to [-1, 1)
     sampling_rate: int  # Hz
@@ -60,7 +66,13 @@ class Decoded(NamedTuple):
 
 
 def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
-    """Decode a recording whole, without changing its rate or channels; see `open_recording`."""
+    """Decode a recording whole, without changing its rate or channels; see `open_recording`.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import decode
+    >>> decode(np.zeros((2, 8_000), np.float32), sampling_rate=8_000).samples.shape
+    (8000, 2)
+    """
     recording = open_recording(source, sampling_rate)
     blocks = list(recording.blocks)
     samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]

@@ -73,6 +73,11 @@ class MFCC(nn.Module):
         top_db: decibels below the clip's loudest point at which the log-mel spectrogram ends; None for no such floor.
             librosa.feature.mfcc has 80.
         **log_mel: parameters of `LogMel`.
+
+    >>> import torch
+    >>> from hf_ser.models import MFCC
+    >>> MFCC(13, deltas=1, top_db=80.0)(torch.zeros(2, 16_000)).shape
+    torch.Size([2, 26, 101])
     """
 
     def __init__(self, n_mfcc: int = 80, deltas: int = 0, top_db: float | None = None, **log_mel: float) -> None:

@@ -1,7 +1,7 @@
-"""MP3 counted frame by frame, since its decoder otherwise believes a header, or guesses the length from the bit rate.
+"""MP3 counted frame by frame: its decoder takes the length from a header, or estimates it from the bit rate.
 
-A guess that is too short ends the reading in the middle; see ISO/IEC 11172-3 for the frames, and the descriptions of
-the Xing, Info and VBRI headers for what encoders write into a first frame without sound.
+An estimate that is too short ends the reading in the middle; see ISO/IEC 11172-3 for the frames, and the descriptions
+of the Xing, Info and VBRI headers for what encoders write into a first frame without sound.
 """
 
 from typing import NamedTuple
@@ -150,7 +150,7 @@ def _is_vbri(content: bytes, frame: _Frame) -> bool:
 
 
 def _info_frame(like: _Frame, frames: int, sound_bytes: int) -> bytes:
-    """A frame without sound that says how many follow, so that the decoder need not guess."""
+    """A frame without sound that says how many follow, so that the decoder does not estimate their number."""
     rate = like.header >> 10 & 3
     sizes = [_size(like.version, bit_rate, rate, 0) for bit_rate in range(1, 15)]
     bit_rate, size = next(pair for pair in enumerate(sizes, 1) if pair[1] >= 4 + like.side_bytes + _INFO_BYTES)

@@ -15,8 +15,8 @@ from hf_ser.models.decoder import decode
 
 CONTAINERS = ("WAV", "RIFX", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "VOC", "SVX")
 NUM_SAMPLES = 4000
-# 16-bit samples that look like no chunk: a header that declares too little cannot be told from one that is right
-# where what follows happens to be a well-formed chunk.
+# 16-bit samples that look like no chunk: a header that declares too little looks like a right one where what follows
+# happens to be a well-formed chunk.
 SOUND = np.random.default_rng(5).integers(-20_000, 20_000, NUM_SAMPLES).astype(np.int16)
 
 

@@ -211,7 +211,7 @@ def test_the_borders_of_blocks_leave_no_trace(encode, sampling_rate, duration_s)
     check_windows(found, load_audio(content), 4.0, 3.0, tolerance=1e-3 if sampling_rate != 16_000 else 0.0)
 
 
-def test_a_recording_is_cut_only_above_the_length_that_is_heard_at_once(tone):
+def test_a_recording_is_cut_only_above_the_length_that_is_read_at_once(tone):
     assert len(list(read_windows(tone(2.0), 1.0, 0.5, 2.0))) == 1
     assert len(list(read_windows(tone(2.001), 1.0, 0.5, 2.0))) == 4
 
