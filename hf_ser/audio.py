@@ -1,7 +1,7 @@
 """Load audio: path, address, bytes, file object, array or `datasets` audio -> mono float32 at 16 kHz.
 
-It uses the one decoder (`hf_ser.models.decoder`), as the pipeline, the preparation of datasets, the command line and
-the demo do; soxr (HQ) resamples. Unusable recordings raise `AudioError`.
+It uses the one decoder, as the pipeline, the preparation of datasets, the command line and the demo do; soxr (HQ)
+resamples. Unusable recordings raise `AudioError`.
 """
 
 from typing import Any, Literal
