@@ -25,7 +25,7 @@ from machine import describe_machine
 
 from hf_ser.audio import load_audio
 from hf_ser.memory import keep_freed_memory
-from hf_ser.models import Functionals, LogMel, Mfcc
+from hf_ser.models import MFCC, Functionals, LogMel
 
 SAMPLING_RATE, NUM_SAMPLES, BATCH = 16_000, 48_000, 32
 NARROW = {"n_fft": 400, "hop_length": 160, "pad_mode": "reflect"}
@@ -76,8 +76,8 @@ with np.errstate(divide="ignore"):
 
 PAIRS: dict[str, tuple[Callable[[], torch.nn.Module], Callable[[Waveforms], np.ndarray]]] = {
     "log-mel (80)": (LogMel, librosa_log_mel),
-    "MFCC (80)": (Mfcc, librosa_mfcc),
-    "MFCC, delta, delta-delta (240)": (lambda: Mfcc(deltas=2), librosa_mfcc_deltas),
+    "MFCC (80)": (MFCC, librosa_mfcc),
+    "MFCC, delta, delta-delta (240)": (lambda: MFCC(deltas=2), librosa_mfcc_deltas),
     "functionals (311 columns)": (Functionals, librosa_functionals),
 }
 

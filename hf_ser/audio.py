@@ -1,7 +1,7 @@
-"""The public door for audio: path, address, bytes, file object, array or `datasets` audio -> mono float32 at 16 kHz.
+"""Load audio: path, address, bytes, file object, array or `datasets` audio -> mono float32 at 16 kHz.
 
-It stands on the one decoder (`hf_ser.models.decoder`), as the pipeline, the preparation of datasets, the command line
-and the demo do; soxr (HQ) resamples. Whatever cannot be used raises `AudioError`.
+It uses the one decoder, as the pipeline, the preparation of datasets, the command line and the demo do; soxr (HQ)
+resamples. Unusable recordings raise `AudioError`.
 """
 
 from typing import Any, Literal
@@ -58,10 +58,22 @@ def load_audio(
         normalize: scale so that the largest magnitude is 1 (silence stays silence).
         duration_s: pad with zeros at the end, or crop, to this many seconds; None keeps the length.
         position: which part a crop keeps: the start, the centre, or a random part drawn from a Generator.
-        min_duration_s: refuse recordings shorter than this, in seconds, before trimming.
+        min_duration_s: reject recordings shorter than this, in seconds, before trimming.
+
+    Returns:
+        float32 (samples,).
 
     Raises:
         AudioError: the source cannot be used; its message names the path and the remedy.
+
+    >>> from hf_ser import load_audio
+    >>> waveform = load_audio("voice.wav", trim_db=30.0, duration_s=3.0)
+    >>> waveform.shape, waveform.dtype.name
+    ((48000,), 'float32')
+    >>> load_audio("missing.wav")
+    Traceback (most recent call last):
+    ...
+    hf_ser.models.audio_errors.AudioError: missing.wav: got no such file; expected an audio file. Check the path.
     """
     name = describe(source)
     check_rate(target_sampling_rate, name)
@@ -93,7 +105,7 @@ def load_audio(
 def _check_cut(
     name: str, trim_db: float | None, duration_s: float | None, position: Any, min_duration_s: float, rate: int
 ) -> int | None:
-    """Check what `load_audio` was asked to cut; return the fixed length in samples, or None for the clip's own."""
+    """Check the options of `load_audio`; return the fixed length in samples, or None for the clip's own."""
     if trim_db is not None and not 0 < trim_db < np.inf:
         raise argument_error(name, f"trim_db={trim_db}", "a positive number of dB", "Use 20, say.")
     if not 0 <= min_duration_s < np.inf:

@@ -21,11 +21,11 @@ _HARMLESS = ("masked_spec_embed",)
 
 
 class CheckpointError(SerError):
-    """A checkpoint that cannot be used as asked."""
+    """A checkpoint that cannot be used."""
 
 
 def label_names(config: Any) -> list[str]:
-    """The classes of a model's configuration, in the order of its outputs."""
+    """Class names of a model's configuration, in the order of the model's outputs."""
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
 
 
@@ -45,7 +45,7 @@ def quiet_loading() -> Iterator[None]:
 
 
 def missing_weights(loading_info: dict[str, Any]) -> set[str]:
-    """Names of the weights that a checkpoint did not bring, from `from_pretrained(output_loading_info=True)`.
+    """Names of the weights that a checkpoint lacks, from `from_pretrained(output_loading_info=True)`.
 
     transformers initializes them at random and only logs it.
     """
@@ -59,6 +59,11 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     Raises:
         CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
             so that its answers would be random.
+
+    >>> from hf_ser import load_classifier
+    >>> model, extractor = load_classifier("runs/audio_cnn")
+    >>> model.config.model_type, extractor.sampling_rate
+    ('ser-audio-cnn', 16000)
     """
     refuse_missing(name, "--model", CheckpointError)
     try:
@@ -69,11 +74,11 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
             )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
-    # Other shapes, half a file, a broken configuration: transformers has many ways to say it.
+    # Other shapes, half a file, a broken configuration: transformers raises many kinds of errors.
     except Exception as error:
-        said = " ".join(str(error).split())[:300]
+        cause = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"--model {name}: the weights do not fit config.json or are broken ({said}); expected a whole trained "
+            f"--model {name}: the weights do not fit config.json or are broken ({cause}); expected a whole trained "
             "model. Fetch or train it again."
         ) from error
     if extractor.sampling_rate != SAMPLING_RATE:
@@ -99,7 +104,7 @@ def choose_device(name: str | None) -> str:
 
 
 def resolve_precision(precision: str, device: str | None) -> PrecisionChoice:
-    """What a command's --precision comes to on its --device.
+    """The precision that a command computes in, by its --precision and --device.
 
     Raises:
         ConfigError: a device that is not there, or a precision that does not exist or that it cannot compute.

@@ -1,4 +1,4 @@
-"""Memory that a training on processors keeps for its next step."""
+"""Memory that training on CPU keeps for its next step."""
 
 import ctypes
 import sys
@@ -10,7 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 def keep_freed_memory() -> bool:
     """Keep memory that is freed for the next allocation, instead of giving it back to the system.
 
-    A step on processors frees and takes blocks of up to hundreds of megabytes, and each time the system would fill
+    A step on CPU frees and takes blocks of up to hundreds of megabytes, and each time the system would fill
     every page with zeros anew, which costs more than the arithmetic on it: AudioCNN trains at 1.4 times the speed
     (`benchmarks/training.py`). The process stays as large as its largest step. Only Linux with glibc needs this.
 

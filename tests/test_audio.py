@@ -13,6 +13,7 @@ import soxr
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sound_sources import ARRAYS, FILES
 
 from hf_ser.audio import (
     SAMPLING_RATE,
@@ -44,44 +45,6 @@ def pcm16_format(sampling_rate=16_000, channels=1):
 
 # --- sources ----------------------------------------------------------------------------------------------------
 
-SOURCES = {
-    "str": lambda path, content, samples: str(path),
-    "path": lambda path, content, samples: path,
-    "bytes": lambda path, content, samples: content,
-    "bytearray": lambda path, content, samples: bytearray(content),
-    "memoryview": lambda path, content, samples: memoryview(content),
-    "BytesIO": lambda path, content, samples: io.BytesIO(content),
-    "dict of bytes": lambda path, content, samples: {"bytes": content, "path": None},
-    "dict of bytes and a name": lambda path, content, samples: {"bytes": content, "path": "nowhere.wav"},
-    "dict of a path": lambda path, content, samples: {"bytes": None, "path": str(path)},
-    "dict of a Path": lambda path, content, samples: {"path": path},
-    "dict of an array": lambda path, content, samples: {"array": samples, "sampling_rate": 16_000, "path": "a.wav"},
-    "dict of a list": lambda path, content, samples: {"array": samples.tolist(), "sampling_rate": 16_000},
-    "dict of raw": lambda path, content, samples: {"raw": samples, "sampling_rate": np.int64(16_000)},
-}
-ARRAYS = {
-    "1-D": lambda samples: samples,
-    "read-only": lambda samples: np.frombuffer(samples.tobytes(), np.float32),
-    "strided": lambda samples: np.repeat(samples, 2)[::2],
-    "(1, samples)": lambda samples: samples[None, :],
-    "(samples, 1)": lambda samples: samples[:, None],
-    "(2, samples)": lambda samples: np.stack([samples, samples]),
-    "(samples, 2)": lambda samples: np.stack([samples, samples], axis=1),
-    "float64": lambda samples: samples.astype(np.float64),
-    "big-endian floats": lambda samples: samples.astype(">f4"),
-    "float16": lambda samples: samples.astype(np.float16),
-    "int16": lambda samples: (samples * 2**15).astype(np.int16),
-    "int32": lambda samples: (samples * 2.0**31).astype(np.int32),
-    "uint8": lambda samples: (samples * 128 + 128).astype(np.uint8),
-    "list": lambda samples: samples.tolist(),
-    "tuple": lambda samples: tuple(samples.tolist()),
-    "torch": torch.from_numpy,
-    "torch (1, samples)": lambda samples: torch.from_numpy(samples)[None],
-    "torch int16": lambda samples: (torch.from_numpy(samples) * 2**15).to(torch.int16),
-    "torch bfloat16": lambda samples: torch.from_numpy(samples).to(torch.bfloat16),
-    "torch with gradients": lambda samples: torch.from_numpy(samples).requires_grad_(),
-}
-
 
 @pytest.fixture
 def clip(tmp_path, tone, encode):
@@ -92,9 +55,9 @@ def clip(tmp_path, tone, encode):
     return path, path.read_bytes(), samples
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", FILES)
 def test_every_kind_of_source_gives_the_same_waveform(clip, kind):
-    waveform = load_audio(SOURCES[kind](*clip))
+    waveform = load_audio(FILES[kind](*clip))
     assert is_waveform(waveform)
     assert np.array_equal(waveform, clip[2])
 

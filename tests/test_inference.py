@@ -7,18 +7,8 @@ from hf_ser.inference import CheckpointError, load_classifier
 
 
 @pytest.fixture
-def folder(tmp_path):
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=[8] * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        num_labels=8,
-        mask_time_prob=0.05,
-    )
+def folder(tmp_path, tiny_config):
+    config = Wav2Vec2Config(**tiny_config, num_labels=8, mask_time_prob=0.05)
     Wav2Vec2ForSequenceClassification(config).save_pretrained(tmp_path)
     Wav2Vec2FeatureExtractor().save_pretrained(tmp_path)
     return tmp_path

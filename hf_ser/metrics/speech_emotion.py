@@ -11,6 +11,12 @@ import evaluate
 import numpy as np
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
+if not hasattr(evaluate, "Metric"):
+    raise ImportError(
+        f"import evaluate found {evaluate.__file__} instead of the library evaluate, which the scores need. "
+        "Rename that file, or start the program from another folder."
+    )
+
 _DESCRIPTION = (
     "Accuracy, weighted and macro precision, recall and F1, unweighted average recall (UAR, balanced accuracy), "
     "per-class scores, one-vs-rest ROC AUC, log loss, Brier score, expected calibration error and confusion matrix."
@@ -30,7 +36,14 @@ _ECE_BINS = 15
 
 
 class SpeechEmotion(evaluate.Metric):
-    """Scores over probabilities; see `compute`."""
+    """Scores over probabilities: `compute(predictions=, references=, labels=)` as in every metric of evaluate.
+
+    >>> from hf_ser.metrics import SpeechEmotion
+    >>> probabilities = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
+    >>> scores = SpeechEmotion().compute(predictions=probabilities, references=[0, 1, 1], labels=["sad", "happy"])
+    >>> round(scores["accuracy"], 3), scores["uar"], scores["confusion"]
+    (0.667, 0.75, [[1, 0], [1, 1]])
+    """
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -50,11 +63,13 @@ class SpeechEmotion(evaluate.Metric):
         probabilities, truth = np.asarray(predictions, dtype=np.float64), np.asarray(references)
         _check(probabilities, truth, labels)
         names = [str(index) for index in range(probabilities.shape[1])] if labels is None else list(labels)
-        guess, every = probabilities.argmax(axis=1), np.arange(len(names))
+        predicted, every = probabilities.argmax(axis=1), np.arange(len(names))
         present = np.unique(truth)
-        scores: dict[str, Any] = {"accuracy": float((truth == guess).mean())}
+        scores: dict[str, Any] = {"accuracy": float((truth == predicted).mean())}
         for average in ("weighted", "macro"):
-            values = precision_recall_fscore_support(truth, guess, labels=present, average=average, zero_division=0)
+            values = precision_recall_fscore_support(
+                truth, predicted, labels=present, average=average, zero_division=0
+            )
             scores |= {
                 f"{name}_{average}": float(value)
                 for name, value in zip(("precision", "recall", "f1"), values, strict=False)
@@ -67,8 +82,8 @@ class SpeechEmotion(evaluate.Metric):
         scores["roc_auc_macro"] = float(np.mean(defined)) if defined else None
         scores["log_loss"] = float(log_loss(truth, probabilities, labels=every))
         scores["brier"] = float(((probabilities - one_hot) ** 2).sum(axis=1).mean())
-        scores["ece"] = _expected_calibration_error(probabilities, truth == guess)
-        columns = precision_recall_fscore_support(truth, guess, labels=every, zero_division=0)
+        scores["ece"] = _expected_calibration_error(probabilities, truth == predicted)
+        columns = precision_recall_fscore_support(truth, predicted, labels=every, zero_division=0)
         scores["per_class"] = {
             name: {
                 "precision": float(columns[0][index]),
@@ -79,7 +94,7 @@ class SpeechEmotion(evaluate.Metric):
             }
             for index, name in enumerate(names)
         }
-        scores["confusion"] = confusion_matrix(truth, guess, labels=every).tolist()
+        scores["confusion"] = confusion_matrix(truth, predicted, labels=every).tolist()
         scores["absent"] = [name for index, name in enumerate(names) if index not in present]
         return scores
 

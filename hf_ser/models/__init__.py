@@ -13,8 +13,9 @@ from transformers.pipelines import PIPELINE_REGISTRY
 
 from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
-from hf_ser.models.cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
-from hf_ser.models.companion import CompanionConfig, CompanionModel
+from hf_ser.models.cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
+from hf_ser.models.companion import CompanionModel
+from hf_ser.models.companion_config import CompanionConfig
 from hf_ser.models.encoder_inputs import min_samples, model_inputs, takes_attention_mask
 from hf_ser.models.feature_extractor import make_feature_extractor
 from hf_ser.models.functionals import Functionals
@@ -22,7 +23,7 @@ from hf_ser.models.hybrid import HybridConfig, HybridForAudioClassification
 from hf_ser.models.hybrid_sources import COMPANIONS
 from hf_ser.models.log_mel import LogMel
 from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
-from hf_ser.models.mfcc import Mfcc
+from hf_ser.models.mfcc import MFCC
 from hf_ser.models.speech_emotion_pipeline import SpeechEmotionPipeline
 from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
@@ -56,8 +57,8 @@ __all__ = [
     "AudioCNNForAudioClassification",
     "AudioLSTMConfig",
     "AudioLSTMForAudioClassification",
-    "CnnRnnConfig",
-    "CnnRnnForAudioClassification",
+    "CNNRNNConfig",
+    "CNNRNNForAudioClassification",
     "CompanionConfig",
     "CompanionModel",
     "Functionals",
@@ -66,7 +67,7 @@ __all__ = [
     "LogMel",
     "MelCNNConfig",
     "MelCNNForAudioClassification",
-    "Mfcc",
+    "MFCC",
     "SpeechEmotionPipeline",
     "TreeEnsemble",
     "TreeEnsembleConfig",

@@ -1,29 +1,32 @@
 """AudioCNN: four convolutional blocks and a wide head with batch normalisation."""
 
-from typing import Any
+from .checks import Positive, Sizes
+from .cnn import CNNConfig, CNNModel
 
-from .cnn import CnnConfig, CnnModel
 
+class AudioCNNConfig(CNNConfig):
+    """The published AudioCNN: `CNNConfig` with other defaults.
 
-class AudioCNNConfig(CnnConfig):
-    """The published AudioCNN: see `CnnConfig` for the fields."""
+    >>> from hf_ser.models import AudioCNNConfig
+    >>> AudioCNNConfig(pooling="statistics").channels
+    [32, 64, 128, 256]
+    """
 
     model_type = "ser-audio-cnn"
-
-    def __init__(
-        self,
-        channels: list[int] | tuple[int, ...] = (32, 64, 128, 256),
-        kernel_sizes: list[int] | tuple[int, ...] = (3, 3, 3, 3),
-        hidden_size: int = 512,
-        head_norm: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(
-            channels=channels, kernel_sizes=kernel_sizes, hidden_size=hidden_size, head_norm=head_norm, **kwargs
-        )
+    channels: Sizes = (32, 64, 128, 256)
+    kernel_sizes: Sizes = (3, 3, 3, 3)
+    hidden_size: Positive = 512
+    head_norm: bool = True
 
 
-class AudioCNNForAudioClassification(CnnModel):
-    """Four blocks Conv -> BatchNorm -> ReLU -> MaxPool -> Dropout over (batch, 1, 80, frames), then a hidden layer."""
+class AudioCNNForAudioClassification(CNNModel):
+    """Four blocks Conv -> BatchNorm -> ReLU -> MaxPool -> Dropout over (batch, 1, 80, frames), then a hidden layer.
+
+    >>> import torch
+    >>> from transformers import AutoModelForAudioClassification
+    >>> model = AutoModelForAudioClassification.from_pretrained("runs/audio_cnn")
+    >>> type(model).__name__, model.embeddings(torch.zeros(2, 16_000)).shape
+    ('AudioCNNForAudioClassification', torch.Size([2, 8]))
+    """
 
     config_class = AudioCNNConfig

@@ -39,5 +39,15 @@ class AudioError(ValueError):
 
 
 def argument_error(name: str, got: str, expected: str, remedy: str) -> AudioError:
-    """An argument that is no recording, or an option out of range."""
+    """Make the error for an argument that is no recording, or an option out of range.
+
+    Args:
+        name: of the recording.
+        got: what was passed.
+        expected: what is valid.
+        remedy: a sentence.
+
+    Returns:
+        An AudioError with reason "argument".
+    """
     return AudioError("argument", name, got, expected, remedy)

@@ -1,56 +1,45 @@
 """AudioLSTM: a bidirectional LSTM over cepstral coefficients."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
 
-from .checks import check_choice, check_positive, check_probability
-from .companion import CompanionConfig, CompanionModel
+from .checks import Positive, Probability
+from .companion import CompanionModel
+from .companion_config import CompanionConfig
 from .layers import AttentivePooling, Dropout
 from .precision import recur
-
-POOLINGS = ("last", "attention", "statistics")
 
 
 class AudioLSTMConfig(CompanionConfig):
     """The published AudioLSTM; its coefficients are those of librosa.feature.mfcc, unscaled.
 
-    Args:
-        hidden_size: units of each direction.
-        num_layers: bidirectional layers.
-        dropout: probability, between the layers and before the classifier.
-        pooling: last (output at the last frame; the backward direction has seen no other by then), attention or
-            statistics (over frames, see `AttentivePooling`).
-        features: see `CompanionConfig`.
-        normalize: see `CompanionConfig`.
-        **kwargs: the other fields of `CompanionConfig`.
-
-    Raises:
-        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+    >>> from hf_ser.models import AudioLSTMConfig
+    >>> AudioLSTMConfig(deltas=2).num_rows
+    240
     """
 
     model_type = "ser-audio-lstm"
-
-    def __init__(
-        self,
-        hidden_size: int = 128,
-        num_layers: int = 2,
-        dropout: float = 0.4,
-        pooling: str = "last",
-        features: str = "mfcc",
-        normalize: str = "none",
-        **kwargs: Any,
-    ) -> None:
-        self.hidden_size, self.num_layers, self.dropout, self.pooling = hidden_size, num_layers, dropout, pooling
-        super().__init__(features=features, normalize=normalize, **kwargs)
-        check_positive(self, "hidden_size", "num_layers")
-        check_probability(self, "dropout")
-        check_choice(self, "pooling", POOLINGS)
+    features: Literal["log_mel", "mfcc"] = "mfcc"
+    normalize: Literal["none", "ref_max", "clip", "global"] = "none"
+    hidden_size: Positive = 128  # units of each direction
+    num_layers: Positive = 2  # bidirectional layers
+    dropout: Probability = 0.4  # between the layers and before the classifier
+    # last: output at the last frame, where the backward direction has processed no other; attention or statistics:
+    # over frames, see `AttentivePooling`.
+    pooling: Literal["last", "attention", "statistics"] = "last"
 
 
 class AudioLSTMForAudioClassification(CompanionModel):
-    """Two bidirectional layers over (batch, frames, coefficients), pooling, classifier."""
+    """Two bidirectional layers over (batch, frames, coefficients), pooling, classifier.
+
+    >>> import torch
+    >>> from hf_ser.models import AudioLSTMConfig, AudioLSTMForAudioClassification
+    >>> model = AudioLSTMForAudioClassification(AudioLSTMConfig(hidden_size=8, num_labels=8)).eval()
+    >>> model(torch.zeros(2, 16_000)).logits.shape
+    torch.Size([2, 8])
+    """
 
     config_class = AudioLSTMConfig
 

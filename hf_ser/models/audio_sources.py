@@ -18,7 +18,7 @@ MAX_BYTES = 1 << 30  # of a download, a pipe, or a compressed recording
 # Files up to this size are read at once; longer ones are read as they are decoded.
 READ_AT_ONCE = 1 << 22
 _TIMEOUT_S = 30.0
-_PIPE_TIMEOUT_S = 30.0  # for the next bytes from whoever writes into a pipe
+_PIPE_TIMEOUT_S = 30.0  # for the next bytes of a pipe
 
 
 class Opened(NamedTuple):
@@ -46,7 +46,12 @@ def printable(name: str) -> str:
 
 
 def describe(source: Any) -> str:
-    """Name a source in messages: its path where it has one, else its kind."""
+    """Name a source in messages: its path where it has one, else its kind.
+
+    >>> from hf_ser.audio import describe
+    >>> describe({"bytes": b"", "path": "voice.wav"}), describe(b"RIFF")
+    ('voice.wav', '4 bytes of audio')
+    """
     if isinstance(source, Mapping):
         path = source.get("path")
         return printable(os.fspath(path)) if path else f"audio dict with keys {', '.join(map(str, source))}"
@@ -148,7 +153,7 @@ def _open_path(path: str | os.PathLike[str], name: str) -> Opened:
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
             raise AudioError("not_found", name, kind, "an audio file", "Check the path.")
-        file = open(path, "rb")  # noqa: SIM115 - whoever decodes closes it
+        file = open(path, "rb")  # noqa: SIM115 - the decoder closes it
     except AudioError:
         raise
     except FileNotFoundError:

@@ -1,7 +1,10 @@
-"""Checks of configurations: what was got, and what was expected."""
+"""Checks of configurations: each error names the field, the value and what was expected."""
 
 import math
-from typing import Any
+from dataclasses import fields
+from functools import partial
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from transformers import PreTrainedConfig
 
@@ -39,20 +42,31 @@ def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) 
         raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(map(str, choices))}.")
 
 
-def check_stack(config: Any) -> None:
-    """Raise ValueError unless the fields of `ConvStack` fit each other and leave something of the features.
+# Types of fields: a declaration says how `check_fields` checks it, such as `n_mels: Positive = 80`.
+Positive = Annotated[int, check_positive]
+Count = Annotated[int, partial(check_positive, least=0)]
+Sizes = Annotated[list[int] | tuple[int, ...], check_positive]
+PositiveNumber = Annotated[float, check_number]
+NumberFromZero = Annotated[float, partial(check_number, zero=True)]
+Probability = Annotated[float, check_probability]
 
-    Args:
-        config: a `CompanionConfig` that has them.
+
+def check_fields(config: PreTrainedConfig) -> None:
+    """Check every field whose type is one of the above or a Literal; None passes where the type allows it.
+
+    Raises:
+        ValueError: an invalid field; the message names it, the value and what was expected.
     """
-    check_positive(config, "channels", "kernel_sizes", "pool_size")
-    check_probability(config, "dropout")
-    blocks = len(config.channels)
-    if len(config.kernel_sizes) != blocks or any(size % 2 == 0 for size in config.kernel_sizes):
-        raise ValueError(
-            f"kernel_sizes: got {config.kernel_sizes}; expected {blocks} odd numbers, one per entry of channels."
-        )
-    config.pooled_shape(blocks, config.pool_size)
+    for field in fields(config):
+        kind = field.type
+        if NoneType in get_args(kind):
+            if getattr(config, field.name) is None:
+                continue
+            kind = get_args(kind)[0]
+        if get_origin(kind) is Literal:
+            check_choice(config, field.name, get_args(kind))
+        for check in getattr(kind, "__metadata__", ()):
+            check(config, field.name)
 
 
 def check_loaded(info: dict[str, Any]) -> None:

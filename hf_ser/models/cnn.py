@@ -1,70 +1,32 @@
-"""What the two convolutional models have in common: a stack of blocks, pooling, and one hidden layer."""
+"""What the two convolutional models share: a stack of blocks, pooling, and one hidden layer."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
 
-from .checks import check_choice, check_positive, check_probability, check_stack
-from .companion import CompanionConfig, CompanionModel
+from .checks import Positive, Probability
+from .companion import CompanionModel
+from .companion_config import ConvStackConfig
 from .layers import ConvStack, Dropout, FeatureMapPooling, HeadNorm
 
-POOLINGS = ("flatten", "attention", "statistics")
+
+class CNNConfig(ConvStackConfig):
+    """Architecture of a convolutional model."""
+
+    hidden_size: Positive = 128  # of the layer before the classifier; its output is the embedding
+    head_norm: bool = False  # batch normalisation in that layer
+    head_dropout: Probability = 0.3  # after that layer
+    pooling: Literal["flatten", "attention", "statistics"] = "flatten"  # see `FeatureMapPooling`
 
 
-class CnnConfig(CompanionConfig):
-    """Architecture of a convolutional model.
-
-    Args:
-        channels: of each block.
-        kernel_sizes: odd, one per block.
-        hidden_size: of the layer before the classifier; its output is the embedding.
-        head_norm: batch normalisation in that layer.
-        pool_size: by which each block shrinks height and frames.
-        dropout: probability, after each block.
-        pooling: flatten, attention or statistics (see `FeatureMapPooling`).
-        head_dropout: probability, after the hidden layer.
-        residual: see `ConvBlock`.
-        squeeze_excitation: see `ConvBlock`.
-        **kwargs: those of `CompanionConfig`.
-
-    Raises:
-        ValueError: a field that cannot be; the message names it, what it got and what was expected.
-    """
-
-    def __init__(
-        self,
-        channels: list[int] | tuple[int, ...],
-        kernel_sizes: list[int] | tuple[int, ...],
-        hidden_size: int,
-        head_norm: bool,
-        pool_size: int = 2,
-        dropout: float = 0.3,
-        pooling: str = "flatten",
-        head_dropout: float = 0.3,
-        residual: bool = False,
-        squeeze_excitation: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.channels, self.kernel_sizes, self.pool_size = list(channels), list(kernel_sizes), pool_size
-        self.dropout, self.pooling, self.hidden_size = dropout, pooling, hidden_size
-        self.head_norm, self.head_dropout = head_norm, head_dropout
-        self.residual, self.squeeze_excitation = residual, squeeze_excitation
-        super().__init__(**kwargs)
-        check_positive(self, "hidden_size")
-        check_probability(self, "head_dropout")
-        check_choice(self, "pooling", POOLINGS)
-        check_stack(self)
-
-
-class CnnModel(CompanionModel):
+class CNNModel(CompanionModel):
     """Blocks of convolutions over features (batch, 1, rows, frames), pooling, hidden layer, classifier."""
 
-    def __init__(self, config: CnnConfig) -> None:
+    def __init__(self, config: CNNConfig) -> None:
         super().__init__(config)
         self.stack = ConvStack(config)
-        height, frames = config.pooled_shape(len(config.channels), config.pool_size)
-        self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], height, frames))
+        self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], *config.pooled_shape))
         self.hidden = nn.Linear(self.pooling.size, config.hidden_size)
         self.norm = HeadNorm(config.hidden_size) if config.head_norm else nn.Identity()
         self.dropout = Dropout(config.head_dropout)

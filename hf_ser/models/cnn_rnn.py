@@ -1,80 +1,54 @@
 """CNN-LSTM and CNN-GRU: convolutional blocks, then a bidirectional recurrent network over time."""
 
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
 
-from .checks import check_choice, check_positive, check_probability, check_stack
-from .companion import CompanionConfig, CompanionModel
+from .checks import Positive, Probability, Sizes
+from .companion import CompanionModel
+from .companion_config import ConvStackConfig
 from .layers import AttentivePooling, ConvStack, Dropout, as_sequence
 from .precision import recur
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
-POOLINGS = ("final", "attention", "statistics")
 
 
-class CnnRnnConfig(CompanionConfig):
+class CNNRNNConfig(ConvStackConfig):
     """The published CNN-LSTM (cell lstm) and CNN-GRU (cell gru).
 
-    Args:
-        cell: lstm or gru.
-        channels: of each convolutional block.
-        kernel_sizes: odd, one per block.
-        pool_size: by which each block shrinks height and frames.
-        dropout: probability, after each block.
-        hidden_size: units of each direction.
-        num_layers: bidirectional layers.
-        rnn_dropout: probability, between the recurrent layers and before the classifier.
-        pooling: final (the last states of both directions of all layers side by side), attention or statistics (over
-            frames of the last layer, see `AttentivePooling`).
-        residual: see `ConvBlock`.
-        squeeze_excitation: see `ConvBlock`.
-        **kwargs: those of `CompanionConfig`.
-
-    Raises:
-        ValueError: a field that cannot be; the message names it, what it got and what was expected.
+    >>> from hf_ser.models import CNNRNNConfig
+    >>> CNNRNNConfig(cell="gru").kernel_sizes
+    [5, 3, 3]
     """
 
     model_type = "ser-cnn-rnn"
-
-    def __init__(
-        self,
-        cell: str = "lstm",
-        channels: list[int] | tuple[int, ...] = (32, 64, 128),
-        kernel_sizes: list[int] | tuple[int, ...] = (5, 3, 3),
-        pool_size: int = 2,
-        dropout: float = 0.3,
-        hidden_size: int = 128,
-        num_layers: int = 2,
-        rnn_dropout: float = 0.3,
-        pooling: str = "final",
-        residual: bool = False,
-        squeeze_excitation: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        self.cell = cell
-        self.channels, self.kernel_sizes, self.pool_size = list(channels), list(kernel_sizes), pool_size
-        self.dropout, self.hidden_size, self.num_layers = dropout, hidden_size, num_layers
-        self.rnn_dropout, self.pooling = rnn_dropout, pooling
-        self.residual, self.squeeze_excitation = residual, squeeze_excitation
-        super().__init__(**kwargs)
-        check_choice(self, "cell", tuple(CELLS))
-        check_positive(self, "hidden_size", "num_layers")
-        check_probability(self, "rnn_dropout")
-        check_choice(self, "pooling", POOLINGS)
-        check_stack(self)
+    kernel_sizes: Sizes = (5, 3, 3)
+    cell: Literal["lstm", "gru"] = "lstm"
+    hidden_size: Positive = 128  # units of each direction
+    num_layers: Positive = 2  # bidirectional layers
+    rnn_dropout: Probability = 0.3  # between the recurrent layers and before the classifier
+    # final: the last states of both directions of all layers side by side; attention or statistics: over frames of the
+    # last layer, see `AttentivePooling`.
+    pooling: Literal["final", "attention", "statistics"] = "final"
 
 
-class CnnRnnForAudioClassification(CompanionModel):
-    """Three blocks over (batch, 1, 80, frames), two recurrent layers over (batch, frames, channels * height)."""
+class CNNRNNForAudioClassification(CompanionModel):
+    """Three blocks over (batch, 1, 80, frames), two recurrent layers over (batch, frames, channels * height).
 
-    config_class = CnnRnnConfig
+    >>> import torch
+    >>> from hf_ser.models import CNNRNNConfig, CNNRNNForAudioClassification
+    >>> config = CNNRNNConfig(channels=[8, 8, 8], hidden_size=8, num_labels=8)
+    >>> CNNRNNForAudioClassification(config).eval()(torch.zeros(2, 16_000)).logits.shape
+    torch.Size([2, 8])
+    """
 
-    def __init__(self, config: CnnRnnConfig) -> None:
+    config_class = CNNRNNConfig
+
+    def __init__(self, config: CNNRNNConfig) -> None:
         super().__init__(config)
         self.stack = ConvStack(config)
-        height, _ = config.pooled_shape(len(config.channels), config.pool_size)
+        height, _ = config.pooled_shape
         self.rnn = CELLS[config.cell](
             config.channels[-1] * height,
             config.hidden_size,

@@ -1,7 +1,7 @@
-"""Where the sound of an uncompressed recording lies, counted from the file itself and not believed from its header.
+"""Where the sound of an uncompressed recording lies, counted from the file itself instead of read from its header.
 
-A header that promises more than is there tells of a recording that breaks off; one whose sizes were never filled in,
-or that is a few bytes off, is read all the same. libsndfile believes headers, so that it is given one that is right.
+A header that declares more than the file holds means a truncated recording. One whose sizes were never filled in, or
+that is a few bytes off, is corrected: libsndfile relies on headers.
 """
 
 import re

@@ -1,40 +1,36 @@
-"""The one decoder: any recording -> samples as they were recorded, counted and not believed from a header.
+"""The one decoder: any recording -> samples as they were recorded, with lengths counted instead of read from headers.
 
 libsndfile decodes by content, so that AIFF data named `.wav` is read; PyAV, where it is installed, what libsndfile
-does not know. Lengths that headers declare or libraries estimate neither end the reading nor condemn a recording by
-themselves: sound that is there is read, and sound that was promised and is not there makes a recording truncated.
+does not know. Lengths that headers declare or libraries estimate neither end the reading nor reject a recording by
+themselves: all sound in the file is read, and a file with less sound than it declares is truncated.
 """
 
 import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile as sf
 
-from .array_samples import MAX_CHANNELS, RATE_RANGE_HZ, level_factor, read_array
+from .array_samples import level_factor, read_array
 from .audio_errors import COPY_AGAIN, REPLACE, AudioError
 from .audio_sources import MAX_BYTES, ArrayWithRate, Opened, describe, open_source
 from .containers import Sound, find_sound
-from .flac import FlacInfo, decode_flac16, flac_info, without_length
+from .flac import FLACInfo, decode_flac16, flac_info, without_length
 from .joined_file import JoinedFile, Piece, piece
 from .media import Media, find_media, read_media
-from .mpeg_audio import Mp3, is_mp3, read_mp3
+from .mpeg_audio import MP3, is_mp3, read_mp3
 from .ogg_pages import read_ogg
+from .sound_blocks import ForwardFile, check_header, read_blocks, read_pcm16, undecodable
 
 logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16_000
 LFS_POINTER = b"version https://git-lfs"
-_BLOCK_S = 10.0
-_SHORT_BLOCKS = 4  # a recording of at most so many is read at once
 _MOST_AT_ONCE = 1 << 22  # samples of a short FLAC recording, which is decoded in one go
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a FLAC stream whose encoder did not know it
-_EXPECTED = "WAV, FLAC, MP3, OGG or AIFF"
-# Containers that may hold a coding which libsndfile does not know, and PyAV does.
+# Containers whose coding libsndfile may not know while PyAV does.
 _CONTAINERS = {b"OggS": "OGG", b"RIFF": "WAV", b"riff": "W64", b"FORM": "AIFF", b"caff": "CAF", b".snd": "AU"}
 
 
@@ -56,7 +52,13 @@ class Recording:
 
 
 class Decoded(NamedTuple):
-    """Samples as they were recorded."""
+    """Samples as they were recorded.
+
+    >>> from hf_ser.audio import Decoded, decode
+    >>> decoded = decode("voice.wav")
+    >>> isinstance(decoded, Decoded), decoded.samples.dtype.name, decoded.sampling_rate, decoded.notes
+    (True, 'int16', 48000, ())
+    """
 
     samples: np.ndarray  # (frames, channels): int16 as stored in 16-bit files, else float32 scaled to [-1, 1)
     sampling_rate: int  # Hz
@@ -64,7 +66,13 @@ class Decoded(NamedTuple):
 
 
 def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
-    """Decode a recording whole, without changing its rate or channels; see `open_recording`."""
+    """Decode a recording whole, without changing its rate or channels; see `open_recording`.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import decode
+    >>> decode(np.zeros((2, 8_000), np.float32), sampling_rate=8_000).samples.shape
+    (8000, 2)
+    """
     recording = open_recording(source, sampling_rate)
     blocks = list(recording.blocks)
     samples = np.concatenate(blocks) if len(blocks) > 1 else blocks[0]
@@ -149,7 +157,7 @@ def _open(opened: Opened, name: str) -> Recording:
         return _media(content, media, name)
     if is_mp3(content):
         return _mp3(content, name)
-    return _other(content, name)
+    return _joined([content], name, [])
 
 
 def _read(opened: Opened, size: int) -> bytes:
@@ -166,7 +174,7 @@ def _whole(opened: Opened, name: str) -> bytes:
 
 
 def _after_tag(opened: Opened, head: bytes) -> Opened:
-    """Pass over an ID3 tag before another format than MP3, whose reader knows tags, and one after FLAC."""
+    """Skip an ID3 tag before another format than MP3, whose reader knows tags."""
     start, size = opened.start, opened.size
     if head[:3] == b"ID3":
         length = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -188,11 +196,11 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
     notes = [sound.note] if sound.note else []
     if sound.pcm16 is not None:
         channels, rate = sound.pcm16
-        _check_header(rate, channels, name)
-        return Recording(name, rate, _read_pcm16(opened, sound, channels, rate), notes)
+        check_header(rate, channels, name)
+        return Recording(name, rate, read_pcm16(opened.file, sound, channels, rate), notes)
     corrected = [piece(sound.header), Piece(opened.file, sound.start, sound.size)]
     pieces = corrected if sound.note else [Piece(opened.file, opened.start, opened.size)]
-    file = _sound_file(lambda: JoinedFile(pieces), _read(opened, 12), name, lambda: _whole(opened, name))
+    file = _sound_file(pieces, _read(opened, 12), name, lambda: _whole(opened, name))
     if isinstance(file, Recording):
         return file
     rate, frames, is_float = file.samplerate, file.frames, file.subtype in ("FLOAT", "DOUBLE")
@@ -201,10 +209,10 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
         notes.append(f"the header counts {frames} frames, there are {counted}")
         pieces = corrected
         file.close()
-        file = _Forward(JoinedFile(pieces))
-    blocks = _read_blocks(file, name)
+        file = ForwardFile(JoinedFile(pieces))
+    blocks = read_blocks(file, name)
     if is_float:
-        factor, note = level_factor(_read_blocks(_Forward(JoinedFile(pieces)), name), name, full_scale=1.0)
+        factor, note = level_factor(read_blocks(ForwardFile(JoinedFile(pieces)), name), name, full_scale=1.0)
         if note:
             notes.append(note)
             blocks = _scaled(blocks, factor)
@@ -215,46 +223,33 @@ def _scaled(blocks: Iterator[np.ndarray], factor: float) -> Iterator[np.ndarray]
     return (block * np.float32(factor) for block in blocks)
 
 
-def _read_pcm16(opened: Opened, sound: Sound, channels: int, rate: int) -> Iterator[np.ndarray]:
-    place, end = sound.start, sound.start + sound.size
-    size = 2 * channels * max(1, round(_BLOCK_S * rate))
-    if end - place <= _SHORT_BLOCKS * size:
-        size = end - place
-    while place < end:
-        opened.file.seek(place)
-        content = opened.file.read(min(size, end - place))
-        samples = np.frombuffer(content, "<i2", len(content) // (2 * channels) * channels)
-        yield samples.astype(np.int16, copy=False).reshape(-1, channels)
-        place += max(len(content), 2 * channels)
-
-
 # --- compressed -----------------------------------------------------------------------------------------------------
 
 
 def _flac(opened: Opened, head: bytes, name: str) -> Recording:
     info = flac_info(head)
     if info is None:
-        return _other(_whole(opened, name), name)
+        return _joined([_whole(opened, name)], name, [])
     if opened.size <= MAX_BYTES and info.frames * info.channels <= _MOST_AT_ONCE:
         whole = decode_flac16(_whole(opened, name))
         if whole is not None:
-            _check_header(whole[1], whole[0].shape[1], name)
+            check_header(whole[1], whole[0].shape[1], name)
             return Recording(name, whole[1], iter([whole[0]]))
     tail = _read(opened._replace(start=opened.start + max(0, opened.size - 128), size=128), 128)
     end = opened.size - (128 if tail.startswith(b"TAG") else 0)
     patched = without_length(head)
     pieces = [piece(patched), Piece(opened.file, opened.start + len(head), end - len(head))]
-    file = _sound_file(lambda: JoinedFile(pieces), head, name)
-    assert isinstance(file, sf.SoundFile)  # PyAV is not asked about FLAC
+    file = _sound_file(pieces, head, name)
+    assert isinstance(file, sf.SoundFile)  # PyAV is for other containers
     notes: list[str] = []
     return Recording(name, file.samplerate, _count_flac(file, info, notes, name), notes)
 
 
-def _count_flac(file: sf.SoundFile, info: FlacInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
+def _count_flac(file: sf.SoundFile, info: FLACInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
     """FLAC frames carry checksums, so that damage shows as an error; beyond the declared length it costs nothing."""
     frames = 0
     try:
-        for block in _read_blocks(file, name, info.frames):
+        for block in read_blocks(file, name, info.frames):
             frames += len(block)
             yield block
     except AudioError:
@@ -284,7 +279,7 @@ def _mp3(content: bytes, name: str) -> Recording:
     return _joined([part.content for part in parts], name, notes)
 
 
-def _check_mp3(part: Mp3, name: str, notes: list[str]) -> None:
+def _check_mp3(part: MP3, name: str, notes: list[str]) -> None:
     lacking = (part.promised or 0) - part.frames
     # Some encoders count the frame that carries the count, too.
     if lacking > 1 or (lacking == 1 and part.breaks_off):
@@ -296,7 +291,7 @@ def _check_mp3(part: Mp3, name: str, notes: list[str]) -> None:
 
 def _joined(contents: list[bytes], name: str, notes: list[str]) -> Recording:
     """Recordings in one file, one after the other."""
-    files = [_sound_file(partial(JoinedFile, [piece(content)]), content, name) for content in contents]
+    files = [_sound_file([piece(content)], content, name) for content in contents]
     if len(files) == 1 and isinstance(files[0], Recording):
         return files[0]
     kinds = sorted({(file.samplerate, file.channels) for file in files if isinstance(file, sf.SoundFile)})
@@ -307,39 +302,29 @@ def _joined(contents: list[bytes], name: str, notes: list[str]) -> Recording:
         raise AudioError("undecodable", name, got, "one sampling rate and number of channels", REPLACE)
     if len(files) > 1:
         notes.append(f"{len(files)} recordings joined in one file")
-    return Recording(name, kinds[0][0], (block for file in files for block in _read_blocks(file, name)), notes)
+    return Recording(name, kinds[0][0], (block for file in files for block in read_blocks(file, name)), notes)
 
 
 def _media(content: bytes, media: Media, name: str) -> Recording:
     blocks, rate = read_media(content, media, name)
     first = next(blocks)
-    _check_header(rate, first.shape[1], name)
+    check_header(rate, first.shape[1], name)
     return Recording(name, rate, itertools.chain([first], blocks))
 
 
-def _other(content: bytes, name: str) -> Recording:
-    """What only libsndfile may know."""
-    file = _sound_file(lambda: JoinedFile([piece(content)]), content, name)
-    assert isinstance(file, sf.SoundFile)
-    return Recording(name, file.samplerate, _read_blocks(file, name))
-
-
-# --- libsndfile -----------------------------------------------------------------------------------------------------
-
-
-class _Forward(sf.SoundFile):
-    """A file that is read on and on: soundfile seeks after every read, which fails where a length is unknown."""
-
-    def seekable(self) -> bool:
-        return False
-
-
 def _sound_file(
-    make: Callable[[], JoinedFile], head: bytes, name: str, whole: Callable[[], bytes] | None = None
+    pieces: list[Piece], head: bytes, name: str, whole: Callable[[], bytes] | None = None
 ) -> sf.SoundFile | Recording:
-    """Open with libsndfile; what it does not know within a container that PyAV does, with PyAV."""
+    """Open with libsndfile; a coding that it does not know, in a container that PyAV knows, with PyAV.
+
+    Args:
+        pieces: the recording.
+        head: its first bytes; all of them, unless `whole` is given.
+        name: in messages.
+        whole: reads all of it, for PyAV.
+    """
     try:
-        file = _Forward(make())
+        file = ForwardFile(JoinedFile(pieces))
     except (sf.LibsndfileError, RuntimeError, OSError, TypeError, ValueError) as error:
         container = _CONTAINERS.get(head[:4])
         if container is not None and len(head) >= 12:
@@ -349,59 +334,10 @@ def _sound_file(
             except AudioError as other:
                 if other.reason != "undecodable":
                     raise
-        raise _undecodable(head, name, error) from error
+        raise undecodable(head, name, error) from error
     try:
-        _check_header(file.samplerate, file.channels, name)
+        check_header(file.samplerate, file.channels, name)
     except AudioError:
         file.close()
         raise
     return file
-
-
-def _read_blocks(file: sf.SoundFile, name: str, border: int = 0) -> Iterator[np.ndarray]:
-    """Read to the end, (frames, channels): int16 from 16-bit files, else float32.
-
-    Args:
-        file: is closed at the end.
-        name: in messages.
-        border: frames at which a block ends, so that an error behind them leaves these; 0 for no such place.
-    """
-    dtype = "int16" if file.subtype == "PCM_16" else "float32"
-    most, frames = max(1, round(_BLOCK_S * file.samplerate)), 0
-    if file.frames <= _SHORT_BLOCKS * most:
-        most = max(1, file.frames)
-    with file:
-        while True:
-            size = min(most, border - frames) if frames < border else most
-            try:
-                block = file.read(size, dtype=dtype, always_2d=True)
-            except (sf.LibsndfileError, RuntimeError) as error:
-                got = f"{file.format} that breaks off or is damaged after {frames} frames ({_cause(error)})"
-                raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN) from error
-            frames += len(block)
-            if len(block):
-                yield block
-            if len(block) < size:
-                break
-        if frames < file.frames < _UNKNOWN_FRAMES:
-            got = f"{file.format} of {frames} frames, cut short of {file.frames}"
-            raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
-
-
-def _undecodable(head: bytes, name: str, error: Exception) -> AudioError:
-    got = f"a file starting {head[:12]!r} that libsndfile cannot read ({_cause(error)})"
-    return AudioError("undecodable", name, got, _EXPECTED, REPLACE)
-
-
-def _cause(error: Exception) -> str:
-    """What libsndfile says, without the object that it read from."""
-    text = " ".join(str(getattr(error, "error_string", "") or "").split()).rstrip(".")
-    return text or ("damaged data" if isinstance(error, sf.LibsndfileError) else type(error).__name__)
-
-
-def _check_header(rate: int, channels: int, name: str) -> None:
-    low, high = RATE_RANGE_HZ
-    if not low <= rate <= high or not 1 <= channels <= MAX_CHANNELS:
-        got = f"a header with {channels} channels at {rate} Hz"
-        expected = f"1 to {MAX_CHANNELS} channels at {low} to {high} Hz"
-        raise AudioError("undecodable", name, got, expected, "The header is damaged: replace the file.")

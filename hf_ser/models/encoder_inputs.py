@@ -13,7 +13,13 @@ from .windows import MIN_DURATION_S
 
 
 def takes_attention_mask(config: PreTrainedConfig) -> bool:
-    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding."""
+    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding.
+
+    >>> from transformers import Wav2Vec2Config
+    >>> from hf_ser.models import takes_attention_mask
+    >>> takes_attention_mask(Wav2Vec2Config(feat_extract_norm="group"))
+    False
+    """
     return getattr(config, "feat_extract_norm", "layer") == "layer"
 
 
@@ -32,6 +38,11 @@ def min_samples(config: PreTrainedConfig) -> int:
 
     The last window of a recording, or what trimming leaves of a clip, may be as short as a sample, of which no
     spectrogram can be made.
+
+    >>> from transformers import Wav2Vec2Config
+    >>> from hf_ser.models import min_samples
+    >>> min_samples(Wav2Vec2Config(mask_time_prob=0.0)), min_samples(Wav2Vec2Config(mask_time_prob=0.05))
+    (1600, 3280)
     """
     return max(fewest_samples(config), round(MIN_DURATION_S * SAMPLING_RATE))
 
@@ -47,11 +58,18 @@ def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) ->
     Returns:
         input_values (batch, samples) and attention_mask where the model takes one; other kinds of model get what their
         extractor gives, such as spectrograms of a fixed length.
+
+    >>> import numpy as np
+    >>> from hf_ser.models import make_feature_extractor, model_inputs
+    >>> clips = [np.zeros(16_000, np.float32), np.zeros(8_000, np.float32)]
+    >>> inputs = model_inputs(make_feature_extractor(), clips, floor=1600)
+    >>> inputs["input_values"].shape, inputs["attention_mask"].sum(dim=1).tolist()
+    (torch.Size([2, 16000]), [16000, 8000])
     """
     if isinstance(extractor, Wav2Vec2FeatureExtractor) and not extractor.do_normalize:
         return _padded(waveforms, floor, bool(extractor.return_attention_mask))
     padded = [np.pad(waveform, (0, max(0, floor - len(waveform)))) for waveform in waveforms]
-    # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not be told to pad.
+    # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not pad.
     padding: dict[str, Any] = {"padding": True} if extractor.model_input_names[0] == "input_values" else {}
     return dict(extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt", **padding))
 

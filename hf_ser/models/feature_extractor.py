@@ -4,5 +4,11 @@ from transformers import Wav2Vec2FeatureExtractor
 
 
 def make_feature_extractor(sampling_rate: int = 16_000) -> Wav2Vec2FeatureExtractor:
-    """Make one that pads waveforms and masks the padding; it is native to transformers, and needs no remote code."""
+    """Make one that pads waveforms and masks the padding; it is native to transformers, and needs no remote code.
+
+    >>> from hf_ser.models import make_feature_extractor
+    >>> inputs = make_feature_extractor()([[0.1, 0.2], [0.3]], sampling_rate=16_000, padding=True, return_tensors="pt")
+    >>> inputs["attention_mask"].tolist()
+    [[1, 1], [1, 0]]
+    """
     return Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=False, return_attention_mask=True)

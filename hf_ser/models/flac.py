@@ -20,7 +20,7 @@ _MOST_FRAMES_PER_BYTE = 6000
 _INFO_BYTES = 42
 
 
-class FlacInfo(NamedTuple):
+class FLACInfo(NamedTuple):
     """What a FLAC file's header says; `frames` is 0 where the encoder did not know."""
 
     sampling_rate: int
@@ -29,12 +29,12 @@ class FlacInfo(NamedTuple):
     frames: int
 
 
-def flac_info(content: bytes) -> FlacInfo | None:
+def flac_info(content: bytes) -> FLACInfo | None:
     """Read the STREAMINFO block that opens every FLAC file (RFC 9639, section 8.2); None for anything else."""
     if len(content) < _INFO_BYTES or content[:4] != b"fLaC" or content[4] & 0x7F != 0:
         return None
     packed = int.from_bytes(content[18:26], "big")  # 20 bits rate, 3 channels - 1, 5 bits per sample - 1, 36 frames
-    return FlacInfo(packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1)
+    return FLACInfo(packed >> 44, (packed >> 41 & 7) + 1, (packed >> 36 & 31) + 1, packed & (1 << 36) - 1)
 
 
 def without_length(head: bytes) -> bytes:

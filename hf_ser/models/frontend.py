@@ -1,16 +1,14 @@
-"""From waveforms of any length to the features of a fixed duration that the companion models see."""
+"""From waveforms of any length to the features of a fixed duration that the companion models use."""
 
 import torch
 from torch import nn
 
+from .companion_config import CompanionConfig
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import Cepstrum, limit_range
 from .precision import KeepsPrecision
 from .trimming import cut_silent_ends
-
-FEATURES = ("log_mel", "mfcc")
-NORMALIZE = ("none", "ref_max", "clip", "global")
 
 
 class Frontend(KeepsPrecision):
@@ -20,41 +18,15 @@ class Frontend(KeepsPrecision):
     for padding, mask or no mask. It computes in float32, whatever the precision of the model around it.
 
     Args:
-        features: log_mel or mfcc.
-        num_samples: of the fixed duration.
-        trim_db: cut silent ends first (see `cut_silent_ends`); None for not.
-        normalize: none: decibels as they are; ref_max: decibels below the clip's loudest point; clip: mean 0 and
-            variance 1 of each row over the clip's true frames, 0 elsewhere; global: (decibels - mean) / std.
-        top_db: see `Mfcc`.
-        global_mean: decibels, for normalize "global".
-        global_std: decibels, for normalize "global".
-        n_mfcc: see `Cepstrum`.
-        deltas: see `Cepstrum`.
-        augment: see `SpecAugment`.
-        log_mel: see `LogMel`.
+        config: the fields of `CompanionConfig` say how.
     """
 
-    def __init__(
-        self,
-        *,
-        features: str,
-        num_samples: int,
-        trim_db: float | None,
-        normalize: str,
-        top_db: float | None,
-        global_mean: float,
-        global_std: float,
-        n_mfcc: int,
-        deltas: int,
-        augment: SpecAugment,
-        log_mel: LogMel,
-    ) -> None:
+    def __init__(self, config: CompanionConfig) -> None:
         super().__init__()
-        self.num_samples, self.trim_db, self.normalize, self.top_db = num_samples, trim_db, normalize, top_db
-        self.global_mean, self.global_std = global_mean, global_std
-        self.log_mel = log_mel
-        self.cepstrum = Cepstrum(log_mel.mel.n_mels, n_mfcc, deltas) if features == "mfcc" else None
-        self.augment = augment
+        self.config = config
+        self.log_mel = LogMel(config.sampling_rate, config.n_mels, config.n_fft, config.hop_length)
+        self.cepstrum = Cepstrum(config.n_mels, config.n_mfcc, config.deltas) if config.features == "mfcc" else None
+        self.augment = SpecAugment(config)
 
     def forward(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -74,35 +46,35 @@ class Frontend(KeepsPrecision):
         waveforms = self._fit(input_values, attention_mask)
         num_frames = self._true_frames(waveforms)
         with torch.autocast(waveforms.device.type, enabled=False):
-            log_mel = limit_range(self.log_mel(waveforms), self.top_db)
-            if self.normalize == "ref_max":
+            log_mel = limit_range(self.log_mel(waveforms), self.config.top_db)
+            if self.config.normalize == "ref_max":
                 log_mel = log_mel - log_mel.amax(dim=(1, 2), keepdim=True)
-            elif self.normalize == "global":
-                log_mel = (log_mel - self.global_mean) / self.global_std
+            elif self.config.normalize == "global":
+                log_mel = (log_mel - self.config.global_mean) / self.config.global_std
             features = log_mel if self.cepstrum is None else self.cepstrum(log_mel)
-            if self.normalize == "clip":
+            if self.config.normalize == "clip":
                 features = normalize_rows(features, num_frames)
             return self.augment(features, num_frames)
 
     def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Silence the padding, cut silent ends where asked to, and cut or fill to (batch, num_samples)."""
+        """Silence the padding, cut silent ends where trim_db is set, and cut or fill to (batch, num_samples)."""
         check_waveforms(input_values, attention_mask)
-        used = self.num_samples if self.trim_db is None else input_values.shape[1]
+        num_samples, trim_db = self.config.num_samples, self.config.trim_db
+        used = num_samples if trim_db is None else input_values.shape[1]
         waveforms = input_values[:, :used].float()
         if attention_mask is not None:
             waveforms = waveforms.where(attention_mask[:, :used].bool(), 0.0)
-        if self.trim_db is not None:
+        if trim_db is not None:
             check_finite(torch.stack(torch.aminmax(waveforms)))
-            return cut_silent_ends(waveforms, self.trim_db, self.num_samples)
-        return nn.functional.pad(waveforms, (0, self.num_samples - waveforms.shape[1]))
+            return cut_silent_ends(waveforms, trim_db, num_samples)
+        return nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
 
     def _true_frames(self, waveforms: torch.Tensor) -> torch.Tensor:
         """Frames up to the last sample that is not zero, as many as it would have alone (batch,); one at least."""
-        hop_length = self.log_mel.mel.hop_length
-        frames = 1 + self.num_samples // hop_length
+        hop_length, frames = self.config.hop_length, self.config.num_frames
         # A clip of n samples has 1 + n // hop_length frames. Shifted by one, its last
         # sample is in the stretch of number n // hop_length.
-        shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.num_samples - 1))
+        shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.config.num_samples - 1))
         peaks = shifted.unflatten(1, (frames, hop_length)).abs().amax(dim=-1)
         check_finite(peaks)
         return 1 + (torch.arange(frames, device=peaks.device) * (peaks > 0)).amax(dim=1)
@@ -135,7 +107,7 @@ def check_finite(peaks: torch.Tensor) -> None:
         ValueError: one is not finite.
     """
     if not torch.compiler.is_compiling() and not torch.isfinite(peaks).all():
-        raise ValueError("input_values: got samples that are NaN or infinite; expected finite ones. Mend the clip.")
+        raise ValueError("input_values: got samples that are NaN or infinite; expected finite ones. Repair the clip.")
 
 
 def normalize_rows(features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:

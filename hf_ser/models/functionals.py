@@ -42,6 +42,12 @@ class Functionals(KeepsPrecision):
 
     Raises:
         ValueError: an unknown statistic, more coefficients than bands, or a sampling rate too low for the contrast.
+
+    >>> import torch
+    >>> from hf_ser.models import Functionals
+    >>> functionals = Functionals(n_mfcc=13, statistics=["mean", "std"])
+    >>> functionals(torch.zeros(2, 16_000)).shape, functionals.names[0], functionals.names[-1]
+    (torch.Size([2, 71]), 'mfcc_1_mean', 'signal_to_noise_db')
     """
 
     mel: torch.Tensor

@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification,
 
 from .audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from .audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
-from .cnn_rnn import CnnRnnConfig, CnnRnnForAudioClassification
-from .companion import CompanionConfig, CompanionModel
+from .cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
+from .companion import CompanionModel
+from .companion_config import CompanionConfig
 from .encoder_inputs import min_samples, takes_attention_mask
 from .forward_precision import DTYPES, autocast
 from .functionals import Functionals
@@ -23,7 +24,7 @@ COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     MelCNNConfig: MelCNNForAudioClassification,
     AudioCNNConfig: AudioCNNForAudioClassification,
     AudioLSTMConfig: AudioLSTMForAudioClassification,
-    CnnRnnConfig: CnnRnnForAudioClassification,
+    CNNRNNConfig: CNNRNNForAudioClassification,
 }
 COLUMNS = ("probabilities", "embeddings", "functionals")
 _VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor

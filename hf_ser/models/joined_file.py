@@ -19,7 +19,7 @@ def piece(content: bytes) -> Piece:
 
 
 class JoinedFile(io.RawIOBase):
-    """Reads pieces one after the other; it has no name, by which soundfile would guess a format."""
+    """Reads pieces one after the other; it has no name, from which soundfile would infer a format."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces

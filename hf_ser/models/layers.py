@@ -5,9 +5,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from .companion_config import CompanionConfig, ConvStackConfig
+
 
 class Dropout(nn.Dropout):
-    """Dropout whose random numbers are cheap on processors, where torch draws a 64-bit number for each value.
+    """Dropout whose random numbers are cheap on CPU, where torch draws a 64-bit number for each value.
 
     Here one such number serves four values, so that the probability is a multiple of 2**-16.
     """
@@ -23,7 +25,7 @@ class Dropout(nn.Dropout):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weigh channels by what the whole clip holds (Hu et al. 2018, "Squeeze-and-Excitation Networks").
+    """Weight channels by their means over the clip (Hu et al. 2018, "Squeeze-and-Excitation Networks").
 
     Args:
         channels: of the input (batch, channels, height, frames).
@@ -58,7 +60,7 @@ def normalized(conv: nn.Conv2d, norm: nn.BatchNorm2d, features: torch.Tensor) ->
 def max_pooled(features: torch.Tensor, size: int) -> torch.Tensor:
     """Max pooling of (batch, channels, height, frames), both shrunk by `size`, rounded down.
 
-    Where nothing is trained, nobody needs to know where the largest stood, and processors find it in half the time.
+    Without gradients the place of the largest value is not needed, and a CPU finds the value in half the time.
     """
     if size != 2 or torch.is_grad_enabled() or features.device.type != "cpu":
         return nn.functional.max_pool2d(features, size)
@@ -77,7 +79,7 @@ class ConvBlock(nn.Module):
         pool_size: by which both height and frames shrink (rounded down).
         dropout: probability.
         residual: a second convolution, and a shortcut around both (He et al. 2016, "Deep Residual Learning").
-        squeeze_excitation: weigh the channels before pooling.
+        squeeze_excitation: weight the channels before pooling (see `SqueezeExcitation`).
     """
 
     def __init__(
@@ -119,14 +121,9 @@ class ConvBlock(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Blocks one after the other over features (batch, height, frames).
+    """Blocks one after the other over features (batch, height, frames), as `ConvStackConfig` describes them."""
 
-    Args:
-        config: a `CompanionConfig` with a channel number and a kernel size per block, and the other arguments of
-            `ConvBlock`.
-    """
-
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: ConvStackConfig) -> None:
         super().__init__()
         self.shrink = config.pool_size ** len(config.channels)
         self.blocks = nn.Sequential(
@@ -156,14 +153,14 @@ class ConvStack(nn.Module):
         Returns:
             (batch, channels, smaller height, fewer frames), and how many of these frames are true (batch,).
         """
-        # Convolutions are fastest with channels last, on processors and on accelerators with mixed precision.
+        # Convolutions are fastest with channels last, on CPU and on accelerators with mixed precision.
         hidden = self.blocks(features[:, None].to(memory_format=torch.channels_last))
         left = torch.div(num_frames + self.shrink - 1, self.shrink, rounding_mode="floor")
         return hidden, left.clamp(max=hidden.shape[-1])
 
 
 class AttentivePooling(nn.Module):
-    """Attention-weighted mean over the true frames, and standard deviation where asked for.
+    """Attention-weighted mean over the true frames, and optionally their standard deviation.
 
     Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding".
 
@@ -242,48 +239,31 @@ class SpecAugment(nn.Module):
     """Change features at random, in training only: stretch, shift and mask (Park et al. 2019, "SpecAugment").
 
     Each clip has a change of its own. Stretching makes it slower or faster at the same pitch, shifting rows makes the
-    voice higher or lower, and masks, of a width from 0 to the largest, are filled with the clip's mean.
-
-    Args:
-        time_masks: runs of frames.
-        time_mask_frames: largest width of one.
-        frequency_masks: runs of rows.
-        frequency_mask_rows: largest width of one.
-        stretch: largest share by which a clip becomes longer or shorter, below 1.
-        row_shift: largest number of rows by which the features move up or down.
+    voice higher or lower, and masks, of a width from 0 to the largest, are filled with the clip's mean. The fields
+    spec_augment_* of `CompanionConfig` say how much.
     """
 
-    def __init__(
-        self,
-        time_masks: int,
-        time_mask_frames: int,
-        frequency_masks: int,
-        frequency_mask_rows: int,
-        stretch: float = 0.0,
-        row_shift: float = 0.0,
-    ) -> None:
+    def __init__(self, config: CompanionConfig) -> None:
         super().__init__()
-        self.time_masks, self.time_mask_frames = time_masks, time_mask_frames
-        self.frequency_masks, self.frequency_mask_rows = frequency_masks, frequency_mask_rows
-        self.stretch, self.row_shift = stretch, row_shift
+        self.config = config
 
     def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Change features (batch, rows, frames), of which `num_frames` (batch,) are true; return both."""
         if not self.training:
             return features, num_frames
-        if self.stretch or self.row_shift:
+        if self.config.spec_augment_stretch or self.config.spec_augment_row_shift:
             features, num_frames = self._warp(features, num_frames)
-        if self.time_masks or self.frequency_masks:
+        if self.config.spec_augment_time_masks or self.config.spec_augment_frequency_masks:
             features = self._mask(features)
         return features, num_frames
 
     def _warp(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         batch, rows, frames = features.shape
         draws = 2 * torch.rand(2, batch, 1, device=features.device) - 1
-        factors = (1 + self.stretch) ** draws[0]
+        factors = (1 + self.config.spec_augment_stretch) ** draws[0]
         # Where each row and frame is taken from, in units in which -1 and 1 are the centres of the first and the last.
         times = torch.arange(frames, device=features.device) / factors
-        heights = torch.arange(rows, device=features.device) + self.row_shift * draws[1]
+        heights = torch.arange(rows, device=features.device) + self.config.spec_augment_row_shift * draws[1]
         grid = torch.stack(
             [
                 (2 * times / max(frames - 1, 1) - 1)[:, None, :].expand(-1, rows, -1),
@@ -298,8 +278,9 @@ class SpecAugment(nn.Module):
 
     def _mask(self, features: torch.Tensor) -> torch.Tensor:
         batch, rows, frames = features.shape
-        times = _runs(batch, frames, self.time_masks, self.time_mask_frames, features.device)
-        heights = _runs(batch, rows, self.frequency_masks, self.frequency_mask_rows, features.device)
+        config, device = self.config, features.device
+        times = _runs(batch, frames, config.spec_augment_time_masks, config.spec_augment_time_frames, device)
+        heights = _runs(batch, rows, config.spec_augment_frequency_masks, config.spec_augment_frequency_rows, device)
         hidden = times[:, None, :] | heights[:, :, None]
         return torch.where(hidden, features.mean(dim=(1, 2), keepdim=True), features)
 

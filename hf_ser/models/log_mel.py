@@ -19,6 +19,11 @@ class LogMel(nn.Module):
         n_fft: samples of a window (Hann) and of its Fourier transform.
         hop_length: samples between frames.
         floor: smallest power; its logarithm is that of silence.
+
+    >>> import torch
+    >>> from hf_ser.models import LogMel
+    >>> LogMel()(torch.zeros(2, 16_000)).shape
+    torch.Size([2, 80, 101])
     """
 
     def __init__(

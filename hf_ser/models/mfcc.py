@@ -64,7 +64,7 @@ class Cepstrum(nn.Module):
         return [fitted[:, :, number].flatten(1, 2).index_select(1, nearest) for number in range(self.deltas)]
 
 
-class Mfcc(nn.Module):
+class MFCC(nn.Module):
     """Waveform (batch, samples) -> MFCC (batch, n_mfcc * (1 + deltas), frames).
 
     Args:
@@ -73,6 +73,11 @@ class Mfcc(nn.Module):
         top_db: decibels below the clip's loudest point at which the log-mel spectrogram ends; None for no such floor.
             librosa.feature.mfcc has 80.
         **log_mel: parameters of `LogMel`.
+
+    >>> import torch
+    >>> from hf_ser.models import MFCC
+    >>> MFCC(13, deltas=1, top_db=80.0)(torch.zeros(2, 16_000)).shape
+    torch.Size([2, 26, 101])
     """
 
     def __init__(self, n_mfcc: int = 80, deltas: int = 0, top_db: float | None = None, **log_mel: float) -> None:

@@ -1,7 +1,7 @@
-"""MP3 counted frame by frame, since its decoder otherwise believes a header, or guesses the length from the bit rate.
+"""MP3 counted frame by frame: its decoder takes the length from a header, or estimates it from the bit rate.
 
-A guess that is too short ends the reading in the middle; see ISO/IEC 11172-3 for the frames, and the descriptions of
-the Xing, Info and VBRI headers for what encoders write into a first frame without sound.
+An estimate that is too short ends the reading in the middle; see ISO/IEC 11172-3 for the frames, and the descriptions
+of the Xing, Info and VBRI headers for what encoders write into a first frame without sound.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class _Frame(NamedTuple):
         return {True: (17, 32), False: (9, 17)}[self.version == 3][not mono]
 
 
-class Mp3(NamedTuple):
+class MP3(NamedTuple):
     """One recording of a file, of which there are several where files were joined.
 
     Args:
@@ -56,7 +56,7 @@ def is_mp3(content: bytes) -> bool:
     return first is not None
 
 
-def read_mp3(content: bytes) -> list[Mp3]:
+def read_mp3(content: bytes) -> list[MP3]:
     """Count the frames of every recording in a file; tags, cover art and what else is no frame are left out."""
     segments: list[list[_Frame]] = []
     promises: list[_Frame | None] = []
@@ -90,16 +90,16 @@ def read_mp3(content: bytes) -> list[Mp3]:
     ]
 
 
-def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks_off: bool) -> Mp3:
+def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks_off: bool) -> MP3:
     promised = _promise(content, info) if info is not None else None
     sound = b"".join(content[frame.start : frame.start + frame.size] for frame in frames)
     if info is not None and promised == len(frames) and not _is_vbri(content, info):
         whole = content[info.start : info.start + info.size] + sound
-        return Mp3(whole, len(frames), promised, breaks_off, "")
+        return MP3(whole, len(frames), promised, breaks_off, "")
     note = (
         "" if promised in (None, 0, len(frames)) else f"the header counts {promised} frames, there are {len(frames)}"
     )
-    return Mp3(_info_frame(frames[0], len(frames), len(sound)) + sound, len(frames), promised, breaks_off, note)
+    return MP3(_info_frame(frames[0], len(frames), len(sound)) + sound, len(frames), promised, breaks_off, note)
 
 
 def _frame_at(content: bytes, place: int, kept: int | None) -> _Frame | None:
@@ -150,7 +150,7 @@ def _is_vbri(content: bytes, frame: _Frame) -> bool:
 
 
 def _info_frame(like: _Frame, frames: int, sound_bytes: int) -> bytes:
-    """A frame without sound that says how many follow, so that the decoder need not guess."""
+    """A frame without sound that says how many follow, so that the decoder does not estimate their number."""
     rate = like.header >> 10 & 3
     sizes = [_size(like.version, bit_rate, rate, 0) for bit_rate in range(1, 15)]
     bit_rate, size = next(pair for pair in enumerate(sizes, 1) if pair[1] >= 4 + like.side_bytes + _INFO_BYTES)

@@ -1,4 +1,4 @@
-"""OGG read page by page: joined recordings told apart, and a stream that breaks off found (RFC 3533, section 6)."""
+"""OGG read page by page: joined recordings are separated, streams that break off detected (RFC 3533, section 6)."""
 
 from typing import NamedTuple
 

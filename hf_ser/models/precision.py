@@ -22,7 +22,7 @@ class KeepsPrecision(nn.Module):
 
 @contextmanager
 def float32_on_cpu() -> Iterator[None]:
-    """Compute here as if no model were being loaded: from_pretrained builds on "meta", and in the dtype asked for."""
+    """Compute here as if no model were being loaded: from_pretrained builds on "meta", and in the requested dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:

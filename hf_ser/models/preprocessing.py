@@ -1,7 +1,7 @@
 """What is done to a waveform before a model: written into the model's folder, applied by whatever loads it.
 
 It is the field `preprocessing` of preprocessor_config.json, of every kind of model; classes that were merged in
-training are `merged_labels` in config.json. Folders of earlier versions tell both in results.json only.
+training are `merged_labels` in config.json. Folders of earlier versions have both in results.json only.
 """
 
 import json
@@ -32,6 +32,13 @@ class Preprocessing:
 
     Raises:
         ValueError: a field out of range.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import Preprocessing
+    >>> preprocessing = Preprocessing(normalize=True, duration_s=1.0)
+    >>> waveform = preprocessing(np.array([0.25, -0.5], np.float32))
+    >>> waveform.shape, waveform[:3].tolist()
+    ((16000,), [0.5, -1.0, 0.0])
     """
 
     trim_db: float | None = None
@@ -81,7 +88,7 @@ class Preprocessing:
 
 
 def complete_preprocessing(model: Any, extractor: Any, name: str, revision: str | None = None) -> None:
-    """Put into a loaded model's parts what a folder of an earlier version tells in its results.json only, and say so.
+    """Put into a loaded model's parts what a folder of an earlier version has in results.json only, with a warning.
 
     Args:
         model: whose configuration gets the merged classes.
@@ -91,15 +98,15 @@ def complete_preprocessing(model: Any, extractor: Any, name: str, revision: str 
     """
     if hasattr(extractor, "preprocessing"):
         return
-    told = _told_by_results(name, revision)
-    if told.get("merge_calm") and not merged_labels(model.config):
+    stored = _stored_in_results(name, revision)
+    if stored.get("merge_calm") and not merged_labels(model.config):
         model.config.merged_labels = MERGED_CALM
-    preprocessing = _from_results(told)
+    preprocessing = _from_results(stored)
     preprocessing.store(extractor)
     if preprocessing.steps:
         steps = ", ".join(f"{key} {value}" for key, value in preprocessing.steps.items())
         logger.warning(
-            "%s was saved by an earlier version: what is done to recordings (%s) stands in results.json only, where "
+            "%s was saved by an earlier version, which wrote its preprocessing (%s) to results.json only, where "
             "other programs do not look. It is applied here; load and save the model again to keep it in the folder.",
             name,
             steps,
@@ -113,7 +120,7 @@ def merged_labels(config: Any) -> dict[str, str]:
 
 
 def stored_preprocessing(name: str, revision: str | None = None) -> Preprocessing | None:
-    """What a model's folder says is done to recordings; None where it says nothing, not even that it is nothing.
+    """The steps that a model's folder stores; None where it stores none, which differs from steps that do nothing.
 
     Args:
         name: folder or Hub id.
@@ -125,17 +132,17 @@ def stored_preprocessing(name: str, revision: str | None = None) -> Preprocessin
     fields = _json_beside(name, "preprocessor_config.json", revision).get("preprocessing")
     if isinstance(fields, dict):
         return Preprocessing(**fields)
-    told = _told_by_results(name, revision)
-    return _from_results(told) if told else None
+    stored = _stored_in_results(name, revision)
+    return _from_results(stored) if stored else None
 
 
-def _told_by_results(name: str, revision: str | None) -> Mapping[str, Any]:
-    told = _json_beside(name, _RESULTS, revision).get("preprocessing")
-    return told if isinstance(told, dict) else {}
+def _stored_in_results(name: str, revision: str | None) -> Mapping[str, Any]:
+    stored = _json_beside(name, _RESULTS, revision).get("preprocessing")
+    return stored if isinstance(stored, dict) else {}
 
 
-def _from_results(told: Mapping[str, Any]) -> Preprocessing:
-    return Preprocessing(**{key: told[key] for key in Preprocessing.__dataclass_fields__ if key in told})
+def _from_results(stored: Mapping[str, Any]) -> Preprocessing:
+    return Preprocessing(**{key: stored[key] for key in Preprocessing.__dataclass_fields__ if key in stored})
 
 
 def _json_beside(name: str, file: str, revision: str | None) -> dict[str, Any]:
@@ -165,6 +172,21 @@ def trim_silence(waveform: np.ndarray, trim_db: float, frame_length: int = 2048,
 
     Same frames and thresholds as `librosa.effects.trim(top_db=trim_db)`, which the published systems use; a silent
     waveform is returned whole.
+
+    Args:
+        waveform: (samples,).
+        trim_db: decibels.
+        frame_length: samples of a frame.
+        hop_length: samples between frames.
+
+    Returns:
+        Part of the waveform (samples,).
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import trim_silence
+    >>> silence, sound = np.zeros(8_000, np.float32), np.ones(8_000, np.float32)
+    >>> trim_silence(np.concatenate([silence, sound, silence]), trim_db=30.0).size < 12_000
+    True
     """
     energy = np.concatenate([[0.0], np.cumsum(waveform.astype(np.float64) ** 2)])
     centres = np.arange(0, waveform.size + 1, hop_length)
@@ -177,7 +199,13 @@ def trim_silence(waveform: np.ndarray, trim_db: float, frame_length: int = 2048,
 
 
 def normalize_peak(waveform: np.ndarray) -> np.ndarray:
-    """Scale so that the largest magnitude is 1; silence is returned unchanged."""
+    """Scale so that the largest magnitude is 1; silence is returned unchanged.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import normalize_peak
+    >>> normalize_peak(np.array([0.25, -0.5], np.float32)).tolist()
+    [0.5, -1.0]
+    """
     peak = float(np.abs(waveform).max(initial=0.0))
     return waveform if peak == 0.0 else (waveform / np.float32(peak)).astype(np.float32)
 
@@ -185,7 +213,13 @@ def normalize_peak(waveform: np.ndarray) -> np.ndarray:
 def fix_length(
     waveform: np.ndarray, num_samples: int, position: Literal["start", "center"] | np.random.Generator = "start"
 ) -> np.ndarray:
-    """Pad with zeros at the end, or keep the start, the centre or a random part, so that the size is `num_samples`."""
+    """Pad with zeros at the end, or keep the start, the centre or a random part, so that the size is `num_samples`.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import fix_length
+    >>> fix_length(np.arange(4), 6).tolist(), fix_length(np.arange(4), 2, position="center").tolist()
+    ([0, 1, 2, 3, 0, 0], [1, 2])
+    """
     excess = waveform.size - num_samples
     if excess <= 0:
         return np.pad(waveform, (0, -excess))

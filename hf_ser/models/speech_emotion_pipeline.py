@@ -1,4 +1,4 @@
-"""Speech emotion recognition as a pipeline: any recording in, scores of all emotions out."""
+"""Speech emotion recognition as a pipeline: from any recording to the scores of all emotions."""
 
 import itertools
 import logging
@@ -71,6 +71,14 @@ class SpeechEmotionPipeline(Pipeline):
     A model in float32 computes in bfloat16 where the hardware does so natively, on older CUDA GPUs in float16, and
     elsewhere in float32; `precision` is auto, bf16, fp16 or fp32, for the pipeline or for one call. A model that was
     loaded in another dtype computes in that.
+
+    >>> import hf_ser.models
+    >>> from transformers import pipeline
+    >>> classify = pipeline("speech-emotion-recognition", model="runs/audio_cnn")
+    >>> sorted(classify("voice.wav", top_k=1)[0])
+    ['label', 'score']
+    >>> classify(["voice.wav", "missing.wav"])[1]["reason"]
+    'not_found'
     """
 
     _load_processor = False  # type: ignore[assignment]
@@ -99,11 +107,11 @@ class SpeechEmotionPipeline(Pipeline):
         return choose_precision(self.model, self._postprocess_params.get("precision", "auto"), self.device)
 
     def _forward_pass(self, precision: str) -> ForwardPass:
-        asked = precision, self.model.dtype, self.device  # what the choice depends on
-        made = self._passes.get(asked)
+        key = precision, self.model.dtype, self.device  # what the choice depends on
+        made = self._passes.get(key)
         if made is None or made.model is not self.model:
             taken = choose_precision(self.model, precision, self.device).precision
-            made = self._passes[asked] = ForwardPass(self.model, taken)
+            made = self._passes[key] = ForwardPass(self.model, taken)
         return made
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:
@@ -131,7 +139,7 @@ class SpeechEmotionPipeline(Pipeline):
                 iterable of these.
             *args: none.
             **kwargs: `top_k` (None for all labels), `batch_size`, `window_s` and `stride_s` (overlapping windows, by
-                default of 10 s every 5 s for recordings of more than 30 s; of a model that hears only the first
+                default of 10 s every 5 s for recordings of more than 30 s; of a model that uses only the first
                 seconds of a clip, of these, for recordings of more than twice as many), `return_timeline`,
                 `return_embeddings`, `on_error` (raise or report; by default one recording raises, and of many each
                 that cannot be used is reported in its place), `precision` (auto, bf16, fp16 or fp32).
@@ -189,7 +197,7 @@ class SpeechEmotionPipeline(Pipeline):
             yield answer
 
     def _begin(self, source: Any, plan: WindowPlan) -> tuple[_Answer, Iterator[_Window]]:
-        """An answer, and the windows that it is made of: the first are read now, others as they are asked for."""
+        """An answer, and the windows that it is made of: the first are read now, others when they are needed."""
         answer = _Answer(describe(source))
         windows = self._windows(source, plan, answer)
         first = list(itertools.islice(windows, 2))  # of a short recording these are all

@@ -38,12 +38,12 @@ class WindowPlan:
     def for_model(
         cls, max_input_s: float | None, window_s: float | None = None, stride_s: float | None = None
     ) -> "WindowPlan":
-        """What a person asked for, or what fits a model.
+        """The requested windows, or those that fit a model.
 
         Args:
             max_input_s: seconds of a clip beyond which the model uses nothing; None where it uses the whole.
-            window_s: asked for.
-            stride_s: asked for; half a window by default.
+            window_s: seconds of a window; None for those that fit the model.
+            stride_s: seconds between the starts of windows; None for half a window.
 
         Raises:
             ValueError: a stride longer than a window, or either below `MIN_DURATION_S`.
@@ -58,7 +58,7 @@ class WindowPlan:
 
 
 def check_seconds(name: str, value: float | None) -> None:
-    """Refuse a window or stride that is too short.
+    """Reject a window or stride that is too short.
 
     Raises:
         ValueError: below `MIN_DURATION_S`.
@@ -77,7 +77,7 @@ class Window:
 
     @cached_property
     def silent(self) -> bool:
-        """Whether there is nothing to hear in it."""
+        """Whether it has no sound (see `is_silent`)."""
         return is_silent(self.waveform)
 
 
@@ -122,6 +122,10 @@ def silence_error(name: str, channels_peak: float) -> AudioError:
     Args:
         name: of the recording.
         channels_peak: largest magnitude of any one channel.
+
+    >>> from hf_ser.audio import silence_error
+    >>> silence_error("voice.wav", channels_peak=0.5).remedy
+    'Keep one channel, or invert one of them.'
     """
     expected = f"sound above {SILENCE_DBFS:g} dBFS"
     if channels_peak >= 10 ** (SILENCE_DBFS / 20):
@@ -133,7 +137,7 @@ def silence_error(name: str, channels_peak: float) -> AudioError:
 
 @dataclass
 class _Levels:
-    """What tells at the end whether there was any sound, and in which channels."""
+    """Whether a recording has any sound, and in which channels; complete at its end."""
 
     sounding: bool = False
     channels_peak: float = 0.0  # as long as nothing sounded
@@ -147,7 +151,7 @@ def _rate_of(source: Any) -> int | None:
 def _windows(recording: Recording, levels: _Levels, plan: WindowPlan) -> Iterator[Window]:
     rate = recording.sampling_rate
     blocks = _mixed(recording.blocks, levels)
-    first: list[np.ndarray] = []  # not by what a header says: it may lie, or not know
+    first: list[np.ndarray] = []  # counted: a header may be wrong
     frames, most = 0, plan.whole_s * rate
     while frames <= most and (block := next(blocks, None)) is not None:
         first.append(block)
@@ -186,13 +190,25 @@ def _mixed(blocks: Iterator[np.ndarray], levels: _Levels) -> Iterator[np.ndarray
 
 
 def peak(samples: np.ndarray) -> float:
-    """Largest magnitude of int16 or float32 samples, of full scale."""
+    """Largest magnitude of int16 or float32 samples, of full scale.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import peak
+    >>> peak(np.array([[8192], [-16384]], np.int16))
+    0.5
+    """
     scale = 32768 if samples.dtype == np.int16 else 1
     return float(max(samples.max(initial=0), -samples.min(initial=0).astype(np.float64))) / scale
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
-    """Average the channels: (frames, channels) int16 or float32 -> (frames,) float32 in [-1, 1)."""
+    """Average the channels: (frames, channels) int16 or float32 -> (frames,) float32 in [-1, 1).
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import to_mono
+    >>> to_mono(np.array([[0.5, 0.25], [0.5, -0.5]], np.float32)).tolist()
+    [0.375, 0.0]
+    """
     scale = np.float32(1 / 32768 if samples.dtype == np.int16 else 1)
     if samples.shape[1] == 1:
         return samples[:, 0] * scale
@@ -200,7 +216,13 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
 
 
 def resample(waveform: np.ndarray, sampling_rate: int, target_sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
-    """Resample (samples,) with soxr's HQ filter; equal rates return the input."""
+    """Resample (samples,) with soxr's HQ filter; equal rates return the input.
+
+    >>> import numpy as np
+    >>> from hf_ser.audio import resample
+    >>> resample(np.zeros(48_000, np.float32), 48_000).size
+    16000
+    """
     if sampling_rate == target_sampling_rate:
         return waveform
     return soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="HQ")

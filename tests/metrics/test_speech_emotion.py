@@ -30,20 +30,20 @@ def _compute(truth, probabilities, **labels):
 @pytest.mark.parametrize("case", CASES)
 def test_it_agrees_with_scikit_learn(case):
     truth, probabilities = CASES[case]
-    scores, guess = _compute(truth, probabilities), probabilities.argmax(axis=1)
+    scores, predicted = _compute(truth, probabilities), probabilities.argmax(axis=1)
     present, every = np.unique(truth), np.arange(probabilities.shape[1])
     one_hot = np.eye(len(every))[truth]
-    assert scores["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
-    assert scores["f1_weighted"] == pytest.approx(sk.f1_score(truth, guess, average="weighted", zero_division=0))
-    assert scores["uar"] == pytest.approx(sk.balanced_accuracy_score(truth, guess))
+    assert scores["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
+    assert scores["f1_weighted"] == pytest.approx(sk.f1_score(truth, predicted, average="weighted", zero_division=0))
+    assert scores["uar"] == pytest.approx(sk.balanced_accuracy_score(truth, predicted))
     for name in ("precision", "recall", "f1"):
         function = getattr(sk, f"{name}_score")
-        expected = function(truth, guess, labels=present, average="macro", zero_division=0)
+        expected = function(truth, predicted, labels=present, average="macro", zero_division=0)
         assert scores[f"{name}_macro"] == pytest.approx(expected)
     assert scores["log_loss"] == pytest.approx(sk.log_loss(truth, probabilities, labels=every))
     assert scores["brier"] == pytest.approx(((probabilities - one_hot) ** 2).sum() / len(truth))
     assert scores["roc_auc_micro"] == pytest.approx(sk.roc_auc_score(one_hot.ravel(), probabilities.ravel()))
-    assert scores["confusion"] == sk.confusion_matrix(truth, guess, labels=every).tolist()
+    assert scores["confusion"] == sk.confusion_matrix(truth, predicted, labels=every).tolist()
     assert scores["absent"] == [str(index) for index in every if index not in present]
     for index in every:
         entry = scores["per_class"][str(index)]
@@ -95,3 +95,10 @@ assert "hf_ser" not in sys.modules
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(2 / 3)
+
+
+def test_a_file_named_evaluate_beside_the_program_is_named(tmp_path):
+    (tmp_path / "evaluate.py").touch()
+    (tmp_path / "program.py").write_text(Path(speech_emotion.__file__).read_text())
+    done = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith(f"ImportError: import evaluate found {tmp_path / 'evaluate.py'}")

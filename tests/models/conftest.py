@@ -6,7 +6,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 from hf_ser.models import (
     AudioCNNConfig,
     AudioLSTMConfig,
-    CnnRnnConfig,
+    CNNRNNConfig,
     Functionals,
     HybridConfig,
     HybridForAudioClassification,
@@ -23,8 +23,8 @@ TINY = {
     "mel_cnn": (MelCNNConfig, {**BLOCKS, "hidden_size": 16}),
     "audio_cnn": (AudioCNNConfig, {**BLOCKS, "hidden_size": 16}),
     "audio_lstm": (AudioLSTMConfig, {"hidden_size": 8}),
-    "cnn_lstm": (CnnRnnConfig, {**BLOCKS, "cell": "lstm", "hidden_size": 8}),
-    "cnn_gru": (CnnRnnConfig, {**BLOCKS, "cell": "gru", "hidden_size": 8}),
+    "cnn_lstm": (CNNRNNConfig, {**BLOCKS, "cell": "lstm", "hidden_size": 8}),
+    "cnn_gru": (CNNRNNConfig, {**BLOCKS, "cell": "gru", "hidden_size": 8}),
 }
 EMOTION_LABELS = {0: "neutral", 1: "happy", 2: "sad", 3: "angry"}
 WAV2VEC2 = {

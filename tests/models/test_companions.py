@@ -1,3 +1,4 @@
+import copy
 import inspect
 import json
 
@@ -12,7 +13,7 @@ from hf_ser.models import (
     COMPANIONS,
     AudioCNNConfig,
     AudioLSTMConfig,
-    CnnRnnConfig,
+    CNNRNNConfig,
     MelCNNConfig,
     make_feature_extractor,
 )
@@ -52,8 +53,8 @@ def _state(model):
         # 80 -> 128 both ways, 256 -> 128 both ways; 256 -> 8
         (AudioLSTMConfig(num_labels=8), 215_040 + 395_264 + 2_056, 256),
         # three convolutions, the first 5 x 5; 128 * 10 -> 128 both ways, 256 -> 128 both ways; 512 -> 8
-        (CnnRnnConfig(num_labels=8), 93_632 - 448 + 448 + 1_443_840 + 395_264 + 4_104, 512),
-        (CnnRnnConfig(num_labels=8, cell="gru"), 93_632 + 3 * (1_443_840 + 395_264) // 4 + 4_104, 512),
+        (CNNRNNConfig(num_labels=8), 93_632 - 448 + 448 + 1_443_840 + 395_264 + 4_104, 512),
+        (CNNRNNConfig(num_labels=8, cell="gru"), 93_632 + 3 * (1_443_840 + 395_264) // 4 + 4_104, 512),
     ],
 )
 def test_the_default_is_the_published_architecture(build, config, parameters, size):
@@ -79,7 +80,7 @@ def test_published_blocks_are_conv_norm_relu_pool_dropout(build):
     block, maps = blocks[0], torch.randn(2, 1, 8, 10)
     plain = nn.Sequential(block.conv, block.norm, nn.ReLU(), nn.MaxPool2d(2))(maps)
     torch.testing.assert_close(block(maps), plain)
-    assert build(CnnRnnConfig()).stack.blocks[0].conv.kernel_size == (5, 5)
+    assert build(CNNRNNConfig()).stack.blocks[0].conv.kernel_size == (5, 5)
 
 
 def test_the_embedding_of_a_cnn_rnn_is_made_of_the_final_states(build, tiny, waveforms):
@@ -239,7 +240,7 @@ def test_a_model_that_is_loaded_in_bfloat16_gives_about_the_same_scores(
     loaded = type(model).from_pretrained(tmp_path, dtype=torch.bfloat16)
     inputs = waveforms()[0]
     with torch.inference_mode():
-        one, two = (torch.softmax(its(inputs).logits.float(), dim=1) for its in (model, loaded))
+        one, two = (torch.softmax(each(inputs).logits.float(), dim=1) for each in (model, loaded))
     torch.testing.assert_close(one, two, rtol=0, atol=0.05)
 
 
@@ -283,14 +284,27 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
         (AudioLSTMConfig, {"deltas": 3}, "deltas: got 3; expected one of 0, 1, 2"),
         (AudioLSTMConfig, {"deltas": 1, "duration_s": 0.05}, "deltas: got 1 on 6 frames; expected 9 or more"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
-        (CnnRnnConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
-        (CnnRnnConfig, {"num_layers": 0}, "num_layers: got 0"),
-        (CnnRnnConfig, {"pool_size": 9}, "3 blocks that each pool by 9, and 80 rows x 301 frames.* leaves 0 x 0"),
+        (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
+        (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),
+        (CNNRNNConfig, {"pool_size": 9}, "3 blocks that each pool by 9, and 80 rows x 301 frames.* leaves 0 x 0"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(config, fields, message):
+def test_invalid_configs_are_rejected(config, fields, message):
     with pytest.raises(ValueError, match=message):
         config(**fields)
+
+
+def test_configs_of_earlier_versions_load():
+    """Fields that are missing get their defaults, fields of other versions are kept."""
+    config = CNNRNNConfig.from_dict({"model_type": "ser-cnn-rnn", "cell": "gru", "channels": [4, 8, 8], "other": 3})
+    assert (config.cell, config.channels, config.kernel_sizes, config.n_mels, config.other) == (
+        "gru",
+        [4, 8, 8],
+        [5, 3, 3],
+        80,
+        3,
+    )
+    assert copy.deepcopy(config) == config != CNNRNNConfig(cell="gru")
 
 
 def test_configs_are_found_by_model_type_and_survive_json(tmp_path):

@@ -1,4 +1,4 @@
-"""Lengths are counted: whatever a header declares, sound that is there is read, and sound that is missing is told."""
+"""Lengths are counted: whatever a header declares, sound in the file is read, and missing sound is reported."""
 
 import io
 import struct
@@ -15,8 +15,8 @@ from hf_ser.models.decoder import decode
 
 CONTAINERS = ("WAV", "RIFX", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "VOC", "SVX")
 NUM_SAMPLES = 4000
-# 16-bit samples that look like no chunk: a header that declares too little cannot be told from one that is right
-# where what follows happens to be a well-formed chunk.
+# 16-bit samples that look like no chunk: a header that declares too little looks like a right one where what follows
+# happens to be a well-formed chunk.
 SOUND = np.random.default_rng(5).integers(-20_000, 20_000, NUM_SAMPLES).astype(np.int16)
 
 
@@ -134,8 +134,8 @@ def test_a_tag_before_the_file_loses_no_frame(container):
 
 def test_long_files_are_read_in_blocks_from_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("hf_ser.models.audio_sources.READ_AT_ONCE", 1000)
-    monkeypatch.setattr("hf_ser.models.decoder._SHORT_BLOCKS", 0)
-    monkeypatch.setattr("hf_ser.models.decoder._BLOCK_S", 0.01)
+    monkeypatch.setattr("hf_ser.models.sound_blocks.SHORT_BLOCKS", 0)
+    monkeypatch.setattr("hf_ser.models.sound_blocks.BLOCK_S", 0.01)
     for container in CONTAINERS:
         content = write(container)
         (tmp_path / "clip").write_bytes(content)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hf_ser.models.flac import FlacInfo, decode_flac16, encode_flac, flac_info, is_flac16_mono, to_pcm16
+from hf_ser.models.flac import FLACInfo, decode_flac16, encode_flac, flac_info, is_flac16_mono, to_pcm16
 
 EVERY_INT16 = np.arange(-32768, 32768).astype(np.int16)
 
@@ -52,7 +52,7 @@ def test_decodes_what_libsndfile_decodes(tone, encode, channels, sampling_rate):
     assert decoded_rate == rate == sampling_rate
     assert decoded.shape == (20_000, channels)
     assert np.array_equal(decoded, expected)
-    assert flac_info(content) == FlacInfo(sampling_rate, channels, 16, 20_000)
+    assert flac_info(content) == FLACInfo(sampling_rate, channels, 16, 20_000)
 
 
 @pytest.mark.parametrize("signal", ["silence", "constant", "full_scale_square", "noise", "one_sample"])
@@ -75,7 +75,7 @@ def test_leaves_other_formats_to_libsndfile(tone, encode, format, subtype):
 
 def test_info_is_read_from_24_bit_flac_and_from_nothing_else(tone, encode):
     content = encode(tone(), 44_100, "FLAC", "PCM_24")
-    assert flac_info(content) == FlacInfo(44_100, 1, 24, 4800)
+    assert flac_info(content) == FLACInfo(44_100, 1, 24, 4800)
     for other in (b"", b"fLaC", content[:41], b"RIFF" + content[4:], b"fLaC\x04" + content[5:]):
         assert flac_info(other) is None
         assert decode_flac16(other) is None

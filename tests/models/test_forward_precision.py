@@ -62,7 +62,7 @@ def clips(waveforms):
 
 
 def table(answers):
-    return np.array([[its["score"] for its in sorted(row, key=lambda its: its["label"])] for row in answers])
+    return np.array([[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers])
 
 
 @pytest.mark.parametrize("name", MACHINES)
@@ -103,7 +103,7 @@ def test_weights_cast_once_give_what_autocast_gives(make, clips, kind):
             expected = model(**inputs).logits
     assert forward.module is not model and torch.equal(found, expected)
     same = {tensor.data_ptr() for tensor in model.state_dict().values()}
-    copied = [name for name, its in forward.module.state_dict().items() if its.data_ptr() not in same]
+    copied = [name for name, tensor in forward.module.state_dict().items() if tensor.data_ptr() not in same]
     assert copied and all(forward.module.get_parameter(name).dtype == torch.bfloat16 for name in copied)
     assert not any("norm" in name or "frontend" in name or name.startswith("sources.0") for name in copied)
 
@@ -148,7 +148,7 @@ def test_an_explicit_dtype_is_left_as_it_is(make, clips, tmp_path, monkeypatch):
     assert half.model.dtype == torch.bfloat16 and str(half.precision) == "precision bf16 (as the model was loaded)"
     exact, auto = load(dtype=torch.float32), load()
     assert exact.precision.precision == "fp32" and auto.precision.precision == "bf16"
-    answers = [table(its(clips)) for its in (half, exact, auto)]
+    answers = [table(classify(clips)) for classify in (half, exact, auto)]
     np.testing.assert_allclose(answers[0], answers[1], atol=0.05)
     np.testing.assert_allclose(answers[2], answers[1], atol=0.02)
     with pytest.raises(ValueError, match="precision is 'fp32' for a model that was loaded in bf16; expected auto"):
@@ -216,7 +216,7 @@ def load(**options):
     return pipeline("audio-classification", model=folder, trust_remote_code=True, device="cpu", **options)
 auto, exact = load(), load(precision="fp32")
 assert "hf_ser" not in sys.modules and exact.precision.precision == "fp32"
-answers = [{its["label"]: its["score"] for its in classify(clip)} for classify in (auto, exact)]
+answers = [{entry["label"]: entry["score"] for entry in classify(clip)} for classify in (auto, exact)]
 print(json.dumps([auto.precision.precision, *answers]))
 """
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_ser.audio import trim_silence
-from hf_ser.models import LogMel
+from hf_ser.models import LogMel, MelCNNConfig
 from hf_ser.models.frontend import normalize_rows
 from hf_ser.models.layers import SpecAugment
 
@@ -86,15 +86,20 @@ def test_spec_augment_masks_in_training_only(build, tiny, waveforms):
     torch.testing.assert_close(default.frontend(inputs)[0], plain)
 
 
+def augment(**fields):
+    """A SpecAugment in training mode with these fields of its configuration, named without their prefix."""
+    return SpecAugment(MelCNNConfig(**{f"spec_augment_{name}": value for name, value in fields.items()})).train()
+
+
 def test_spec_augment_reaches_every_place_and_width():
     torch.manual_seed(0)
     rows = torch.arange(20.0).expand(2000, 1, 20)
-    hidden = SpecAugment(1, 5, 0, 1).train()(rows, torch.full((2000,), 20))[0] != rows
+    hidden = augment(time_masks=1, time_frames=5)(rows, torch.full((2000,), 20))[0] != rows
     assert hidden.any(dim=0).all()
     assert set(hidden.sum(dim=(1, 2)).tolist()) == {0, 1, 2, 3, 4, 5}
 
 
-def test_a_model_that_trims_hears_clips_as_if_they_had_been_cut(build, tiny, waveforms):
+def test_a_model_that_trims_scores_clips_as_if_they_had_been_cut(build, tiny, waveforms):
     sounds, silence = waveforms(3, duration_s=0.3)[0], torch.zeros(3, 5120)
     clips = torch.cat([silence, sounds, silence], dim=1)
     cut = torch.stack([torch.from_numpy(trim_silence(clip.numpy(), 30.0)) for clip in clips])
@@ -119,26 +124,26 @@ def _bumps(place, clips=400):
 def test_spec_augment_stretches_time_about_the_start():
     torch.manual_seed(0)
     features, num_frames = _bumps((10, 20))
-    warped, stretched = SpecAugment(0, 1, 0, 1, stretch=0.25).train()(features, num_frames)
+    warped, stretched = augment(stretch=0.25)(features, num_frames)
     places = warped.amax(dim=1).argmax(dim=1)
     assert (warped.amax(dim=2).argmax(dim=1) == 10).all()
     assert places.min() <= 17 and places.max() >= 24 and (places >= 16).all() and (places <= 25).all()
     assert ((stretched.float() / 30 - places / 20).abs() <= 0.08).all()  # the true frames move along
-    assert SpecAugment(0, 1, 0, 1, stretch=0.25).train()(features, torch.full((400,), 40))[1].max() == 40
+    assert augment(stretch=0.25)(features, torch.full((400,), 40))[1].max() == 40
 
 
 def test_spec_augment_shifts_rows_both_ways():
     torch.manual_seed(0)
     features, num_frames = _bumps((10, 20))
-    warped, same = SpecAugment(0, 1, 0, 1, row_shift=3.0).train()(features, num_frames)
+    warped, same = augment(row_shift=3.0)(features, num_frames)
     assert set(warped.amax(dim=2).argmax(dim=1).tolist()) == set(range(7, 14))
     assert (warped.amax(dim=1).argmax(dim=1) == 20).all() and torch.equal(same, num_frames)
 
 
 def test_spec_augment_leaves_evaluation_alone():
     features, num_frames = _bumps((10, 20), clips=3)
-    augment = SpecAugment(2, 9, 2, 9, stretch=0.3, row_shift=5.0).eval()
-    assert augment(features, num_frames)[0] is features and augment(features, num_frames)[1] is num_frames
+    evaluated = augment(time_masks=2, frequency_masks=2, stretch=0.3, row_shift=5.0).eval()
+    assert evaluated(features, num_frames)[0] is features and evaluated(features, num_frames)[1] is num_frames
 
 
 def test_it_stays_in_float32_when_the_model_is_cast(build, tiny, waveforms):

@@ -69,8 +69,8 @@ def test_fields_that_cannot_be_are_refused_by_name(companion, tmp_path, fields):
 def test_results_of_an_earlier_version_tell_the_steps_and_the_merged_classes(companion, tmp_path, caplog):
     companion().save_pretrained(tmp_path)
     make_feature_extractor().save_pretrained(tmp_path)
-    told = {"trim_db": 30.0, "normalize": False, "duration_s": None, "merge_calm": True, "channel": None}
-    (tmp_path / "results.json").write_text(json.dumps({"preprocessing": told}))
+    stored = {"trim_db": 30.0, "normalize": False, "duration_s": None, "merge_calm": True, "channel": None}
+    (tmp_path / "results.json").write_text(json.dumps({"preprocessing": stored}))
     assert stored_preprocessing(str(tmp_path)) == Preprocessing(trim_db=30.0)
     model, extractor = load_classifier(str(tmp_path))
     assert Preprocessing.of(extractor) == Preprocessing(trim_db=30.0)

@@ -215,14 +215,14 @@ def test_every_kind_of_recording_alone_and_in_a_list(classify, files, kind):
     expected = [classify(load_audio(path)) for path in files]
     assert_equal_scores(classify(ONE[kind](files[0])), expected[0])
     together = classify([ONE[kind](path) for path in files], batch_size=3)
-    for answer, its in zip(together, expected, strict=True):
-        assert_equal_scores(answer, its)
+    for answer, scores in zip(together, expected, strict=True):
+        assert_equal_scores(answer, scores)
 
 
 @pytest.fixture
 def audio_dataset(files):
     rows = {"audio": [path.read_bytes() for path in files[:3]], "label": [0, 1, 2]}
-    dataset = datasets.Dataset.from_dict({"audio": [{"bytes": its, "path": None} for its in rows["audio"]]})
+    dataset = datasets.Dataset.from_dict({"audio": [{"bytes": content, "path": None} for content in rows["audio"]]})
     return dataset.cast_column("audio", datasets.Audio(decode=False))
 
 
@@ -261,7 +261,7 @@ def test_a_generator_is_read_a_few_batches_ahead_only(classify, clips, batch_siz
             yield clips[2] if recordings == "sounding" else "nowhere.wav"
 
     answers = classify(many(), batch_size=batch_size)
-    assert not taken  # nothing is read before the first answer is asked for
+    assert not taken  # nothing is read before the first answer is needed
     for number in range(1, 60):
         assert ("error" in next(answers)) == (recordings == "unusable")
         assert len(taken) <= number + 3 * 8 * batch_size
@@ -391,7 +391,7 @@ def test_silent_windows_have_no_scores_and_no_part_in_the_mean(classify, parted,
     assert [window["scores"] is None for window in answer["timeline"]] == [False, True, False, False]
     parts = [parted[:16_000], parted[32_000:48_000], parted[48_000:]]
     weighted = [(by_label(classify(part)), len(part)) for part in parts]
-    expected = {label: sum(its[label] * size for its, size in weighted) / 40_000 for label in LABELS}
+    expected = {label: sum(scores[label] * size for scores, size in weighted) / 40_000 for label in LABELS}
     assert by_label(answer["scores"]) == pytest.approx(expected, abs=1e-6)
     assert_equal_scores(classify(parted, window_s=1.0, stride_s=1.0), answer["scores"])
 
@@ -421,7 +421,7 @@ def test_of_models_that_hear_the_first_seconds_windows_are_as_long_as_that(build
     assert by_label(classify(changed.astype(np.float32))) != pytest.approx(by_label(answer["scores"]), abs=1e-6)
 
 
-def test_recordings_of_more_than_half_a_minute_are_heard_in_windows(build_pipeline, stock, tone):
+def test_recordings_of_more_than_half_a_minute_are_cut_into_windows(build_pipeline, stock, tone):
     classify, short, long = build_pipeline("spectrogram"), tone(30.0), tone(31.0)
     assert_equal_scores(classify(short), stock("spectrogram")(short))
     (whole,) = classify(short, return_timeline=True)["timeline"]
@@ -446,7 +446,7 @@ def test_a_recording_of_more_windows_than_are_decoded_at_once_keeps_its_place(cl
         assert_equal_scores(one["scores"], other["scores"])
 
 
-def test_windows_that_were_heard_are_forgotten(classify, clips, tmp_path):
+def test_windows_are_released_after_prediction(classify, clips, tmp_path):
     sf.write(tmp_path / "long.flac", np.tile(clips[1], 400), 16_000)  # 10 minutes, 38 MB
     tracemalloc.start()
     try:
@@ -479,11 +479,11 @@ def test_embeddings_are_what_enters_the_classifier(build_pipeline, alone, parts,
             model(**extractor(clip, sampling_rate=16_000, return_tensors="pt"))
     hook.remove()
     answers = build_pipeline(kind)(clips, return_embeddings=True, batch_size=4)
-    for answer, expected, its in zip(answers, seen, alone(kind), strict=True):
+    for answer, expected, scores in zip(answers, seen, alone(kind), strict=True):
         assert set(answer) == {"scores", "embedding"}
         assert answer["embedding"].ndim == 1
         np.testing.assert_allclose(answer["embedding"], expected, atol=1e-4, rtol=1e-4)
-        assert_equal_scores(answer["scores"], its)
+        assert_equal_scores(answer["scores"], scores)
     assert np.abs(seen[0] - seen[1]).max() > 1e-3
     assert not model.classifier._forward_pre_hooks
 

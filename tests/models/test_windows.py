@@ -8,7 +8,6 @@ import struct
 import threading
 import time
 import tracemalloc
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,9 +15,10 @@ import soundfile as sf
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sound_sources import ARRAYS, FILES, torchcodec
 
 from hf_ser.audio import load_audio
-from hf_ser.models import audio_sources, decoder, windows
+from hf_ser.models import audio_sources, sound_blocks, windows
 from hf_ser.models.audio_errors import AudioError
 from hf_ser.models.windows import WindowPlan, cut_waveform, is_silent
 
@@ -76,45 +76,12 @@ def test_every_format_gives_what_the_packages_own_door_gives(tone, encode, forma
     np.testing.assert_allclose(whole(content), load_audio(content), atol=1e-6)
 
 
-SOURCES = {
-    "str": lambda path, content, samples: str(path),
-    "path": lambda path, content, samples: path,
-    "bytes": lambda path, content, samples: content,
-    "bytearray": lambda path, content, samples: bytearray(content),
-    "memoryview": lambda path, content, samples: memoryview(content),
-    "BytesIO": lambda path, content, samples: io.BytesIO(content),
-    "array": lambda path, content, samples: samples,
-    "float64": lambda path, content, samples: samples.astype(np.float64),
-    "big-endian": lambda path, content, samples: samples.astype(">f4"),
-    "read-only": lambda path, content, samples: np.frombuffer(samples.tobytes(), np.float32),
-    "(1, samples)": lambda path, content, samples: samples[None],
-    "(samples, 1)": lambda path, content, samples: samples[:, None],
-    "(2, samples)": lambda path, content, samples: np.stack([samples * 2, samples * 0]),
-    "(samples, 2)": lambda path, content, samples: np.stack([samples * 0, samples * 2], axis=1),
-    "(samples, 12)": lambda path, content, samples: np.repeat(samples[:, None], 12, axis=1),
-    "tensor": lambda path, content, samples: torch.from_numpy(samples),
-    "tensor with gradients": lambda path, content, samples: torch.tensor(samples, requires_grad=True),
-    "tensor (2, samples)": lambda path, content, samples: torch.from_numpy(samples).expand(2, -1),
-    "bfloat16": lambda path, content, samples: torch.from_numpy(samples).to(torch.bfloat16),
-    "mapping of bytes": lambda path, content, samples: {"bytes": content, "path": None},
-    "mapping of bytes and a name": lambda path, content, samples: {"bytes": content, "path": "nowhere.wav"},
-    "mapping of a path": lambda path, content, samples: {"bytes": None, "path": str(path)},
-    "mapping of an array": lambda path, content, samples: {"array": samples, "sampling_rate": 16_000, "path": None},
-    "mapping of a list": lambda path, content, samples: {"array": samples.tolist(), "sampling_rate": 16_000},
-    "mapping of raw": lambda path, content, samples: {"raw": samples, "sampling_rate": np.int64(16_000)},
-    "torchcodec": lambda path, content, samples: torchcodec(samples, 16_000),
-}
-
-
-def torchcodec(samples, sampling_rate):
-    """What `datasets` gives for decoded audio, as far as is asked of it: samples (channels, samples)."""
-    found = SimpleNamespace(data=torch.from_numpy(samples)[None], sample_rate=sampling_rate)
-    return SimpleNamespace(get_all_samples=lambda: found)
+SOURCES = {**FILES, **{name: lambda path, content, samples, make=make: make(samples) for name, make in ARRAYS.items()}}
 
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_kind_of_source_gives_the_same_waveform(tmp_path, tone, encode, kind):
-    samples = tone(bits=8) if kind == "bfloat16" else tone()
+    samples = tone(bits=8)  # which every type of array holds exactly
     path = tmp_path / "clip.wav"
     path.write_bytes(encode(samples))
     assert np.array_equal(whole(SOURCES[kind](path, path.read_bytes(), samples)), samples)
@@ -160,7 +127,7 @@ def test_recordings_that_were_streamed_do_not_know_their_length(tone, encode, fo
 
 
 def check_windows(found, waveform, window_s, stride_s, tolerance=0.0):
-    """They start every stride, have the size asked for but the last, and together are the recording."""
+    """They start every stride, have the requested size except the last, and together are the recording."""
     size, step = round(window_s * 16_000), round(stride_s * 16_000)
     reached = 0
     for number, (start_s, end_s, samples) in enumerate(found):
@@ -204,14 +171,14 @@ def test_windows_are_the_recording_itself(num_samples, window_s, overlap, block_
     sf.write(buffer, waveform, 16_000, format="WAV", subtype="PCM_16")
     buffer.seek(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "_BLOCK_S", block_s)
-        patch.setattr(decoder, "_SHORT_BLOCKS", 0)
+        patch.setattr(sound_blocks, "BLOCK_S", block_s)
+        patch.setattr(sound_blocks, "SHORT_BLOCKS", 0)
         found = list(read_windows(buffer, window_s, stride_s, window_s))
     check_windows(found, waveform, window_s, stride_s)
     from_array = list(read_windows(waveform, window_s, stride_s, window_s))
     check_windows(from_array, waveform, window_s, stride_s)
     cut = cut_waveform(waveform, WindowPlan(window_s, stride_s, window_s))
-    check_windows([(its.start_s, its.end_s, its.waveform) for its in cut], waveform, window_s, stride_s)
+    check_windows([(window.start_s, window.end_s, window.waveform) for window in cut], waveform, window_s, stride_s)
 
 
 @settings(max_examples=20)
@@ -229,8 +196,8 @@ def test_windows_of_other_rates_are_the_resampled_recording(duration_s, window_s
     sf.write(buffer, samples, sampling_rate, format="WAV", subtype="FLOAT")
     buffer.seek(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder, "_BLOCK_S", block_s)
-        patch.setattr(decoder, "_SHORT_BLOCKS", 0)
+        patch.setattr(sound_blocks, "BLOCK_S", block_s)
+        patch.setattr(sound_blocks, "SHORT_BLOCKS", 0)
         found = list(read_windows(buffer, window_s, stride_s, window_s))
     check_windows(found, load_audio(samples, sampling_rate), window_s, stride_s, tolerance=1e-3)
 
@@ -244,7 +211,7 @@ def test_the_borders_of_blocks_leave_no_trace(encode, sampling_rate, duration_s)
     check_windows(found, load_audio(content), 4.0, 3.0, tolerance=1e-3 if sampling_rate != 16_000 else 0.0)
 
 
-def test_a_recording_is_cut_only_above_the_length_that_is_heard_at_once(tone):
+def test_a_recording_is_cut_only_above_the_length_that_is_read_at_once(tone):
     assert len(list(read_windows(tone(2.0), 1.0, 0.5, 2.0))) == 1
     assert len(list(read_windows(tone(2.001), 1.0, 0.5, 2.0))) == 4
 
@@ -267,11 +234,11 @@ def test_memory_stays_far_below_the_whole_of_a_long_recording(tmp_path, kind):
     source = path if kind == "path" else path.read_bytes()
     tracemalloc.start()
     try:
-        heard_s = sum(end_s - start_s for start_s, end_s, _ in read_windows(source, 10.0, 10.0, 30.0))
+        covered_s = sum(end_s - start_s for start_s, end_s, _ in read_windows(source, 10.0, 10.0, 30.0))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert heard_s == pytest.approx(1800.0)
+    assert covered_s == pytest.approx(1800.0)
     assert peak < 0.15 * (1800 * 16_000 * 4)  # of 115 MB
 
 

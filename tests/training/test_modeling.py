@@ -43,17 +43,10 @@ def test_a_frozen_feature_encoder_has_no_gradient(encoder):
 
 
 @pytest.mark.parametrize("spec_augment", [True, False])
-def test_the_shortest_clip_runs_through_the_real_geometry(spec_augment):
-    config = Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        conv_dim=[8] * 7,
-        mask_time_prob=0.5 if spec_augment else 0.0,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-    )
+def test_the_shortest_clip_runs_through_the_real_geometry(tiny_config, spec_augment):
+    real = {name: getattr(Wav2Vec2Config(), name) for name in ("conv_kernel", "conv_stride")}
+    masking = {"apply_spec_augment": True, "mask_time_prob": 0.5 if spec_augment else 0.0}
+    config = Wav2Vec2Config(**tiny_config | real | masking | {"conv_dim": [8] * 7, "num_feat_extract_layers": 7})
     model = Wav2Vec2ForSequenceClassification(config).train()
     floor = fewest_samples(config)
     assert floor == (10 - 1) * 320 + 400 if spec_augment else 400

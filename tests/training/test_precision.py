@@ -215,15 +215,15 @@ def test_every_model_trains_a_step_in_every_precision(make, dataset_dir, tiny_co
 
 RECURRENT = """
 import torch
-from hf_ser.models import AudioLSTMConfig, CnnRnnConfig
+from hf_ser.models import AudioLSTMConfig, CNNRNNConfig
 from hf_ser.models.audio_lstm import AudioLSTMForAudioClassification
-from hf_ser.models.cnn_rnn import CnnRnnForAudioClassification
+from hf_ser.models.cnn_rnn import CNNRNNForAudioClassification
 from hf_ser.models.precision import has_recurrence
 torch.manual_seed(0)
 waveforms, labels = torch.randn(2, 8000), torch.tensor([0, 1])
 models = [AudioLSTMForAudioClassification(AudioLSTMConfig(duration_s=0.5, num_labels=2))]
 for cell in ("lstm", "gru"):
-    models.append(CnnRnnForAudioClassification(CnnRnnConfig(duration_s=0.5, num_labels=2, cell=cell)))
+    models.append(CNNRNNForAudioClassification(CNNRNNConfig(duration_s=0.5, num_labels=2, cell=cell)))
 for model in models:
     with torch.autocast("cpu", torch.bfloat16):
         model.train()(waveforms, labels=labels).loss.backward()
