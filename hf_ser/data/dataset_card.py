@@ -133,10 +133,10 @@ def _splits(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str
 
 def _protocols(assignments: Mapping[str, Assignment]) -> str:
     lines = ["## Protocols", ""]
-    for protocol, its in assignments.items():
-        shares = "/".join(f"{100 * ratio:g}" for ratio in its.ratios)
-        lines.append(f"- `{protocol}`: {shares}, seed {its.seed}, assignment hash `{its.hash[:16]}`.")
-        lines += [f"  Note: {note}." for note in its.notes]
+    for protocol, made in assignments.items():
+        shares = "/".join(f"{100 * ratio:g}" for ratio in made.ratios)
+        lines.append(f"- `{protocol}`: {shares}, seed {made.seed}, assignment hash `{made.hash[:16]}`.")
+        lines += [f"  Note: {note}." for note in made.notes]
     return "\n".join(lines)
 
 

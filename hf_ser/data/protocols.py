@@ -65,7 +65,7 @@ class Assignment:
 
     def ids(self, split: str) -> list[str]:
         """The sorted ids of a split's clips."""
-        return sorted(clip for clip, its in self.splits.items() if its == split)
+        return sorted(clip for clip, given in self.splits.items() if given == split)
 
 
 def assign(
