@@ -224,14 +224,26 @@ def generate(
 ) -> dict[str, Path]:
     """Write synthetic corpora, each in the layout, sampling rate and 16-bit WAV format of the original.
 
-    The arguments are the fields of `GenerateArguments`. A corpus that is there with the same arguments is left as it
-    is; with other arguments it is made anew. Each is written to `NAME.incomplete` and renamed when it is whole.
+    A corpus that is there with the same arguments is left as it is; with other arguments it is made anew. Each is
+    written to `NAME.incomplete` and renamed when it is whole.
+
+    Args:
+        output_dir: folder to write the corpora's folders into; made if missing.
+        corpora: names of layouts, from `LAYOUTS`.
+        clips_per_class: clips of each emotion by each speaker; default: the layout's.
+        speakers_per_corpus: speakers of each corpus, as far as it has them.
+        seed: another seed gives other voices and other clips.
+        duration_s: shortest and longest clip in seconds.
+        include_song: RAVDESS: write song clips as well.
 
     Returns:
         The folder of each corpus, in the order of `corpora`.
 
     Raises:
         SyntheticError: if an argument cannot be met, or a folder in the way holds anything that this did not write.
+
+    >>> generate("data/synthetic", corpora=["tess"], clips_per_class=1, speakers_per_corpus=1)["tess"].name
+    'tess'
     """
     _check(corpora, clips_per_class, speakers_per_corpus, duration_s)
     output_dir = Path(output_dir)

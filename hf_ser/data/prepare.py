@@ -36,7 +36,11 @@ class PrepareError(SerError):
 
 @dataclass
 class PrepareArguments:
-    """What `recipes/prepare.py` takes."""
+    """What `recipes/prepare.py` takes.
+
+    >>> PrepareArguments("data/emotions", ravdess="corpora/ravdess").ratios
+    [0.7, 0.15, 0.15]
+    """
 
     output_dir: str = field(metadata={"help": "folder of the dataset; made whole or not at all"})
     ravdess: str | None = field(default=None, metadata={"help": "folder below which RAVDESS recordings lie"})
@@ -98,6 +102,9 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
         PrepareError: the output folder holds something else, another run is at work, or no clip can be kept.
         ScanError: a corpus's folder does not exist or holds no recording.
         ProtocolError: bad ratios.
+
+    >>> prepare(PrepareArguments("data/emotions", ravdess="corpora/ravdess"), progress=False).already_there
+    True
     """
     gc.freeze()  # nothing that is loaded already is garbage; looking through it takes a while, in workers too
     try:
@@ -138,7 +145,7 @@ def _inputs_key(found: Found, args: PrepareArguments) -> str:
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
-    """Whether the output already is what would be made; refuse to replace anything else unless told to."""
+    """Whether the output already is what would be made; refuse to replace anything else without `overwrite`."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     summary = output / SUMMARY

@@ -34,7 +34,11 @@ class SpeakerLeakWarning(UserWarning):
 
 
 class Row(NamedTuple):
-    """The metadata of one clip that protocols look at."""
+    """The metadata of one clip that protocols look at.
+
+    >>> Row("ravdess/03-01-05-01-01-01-07", "ravdess", "ravdess_07", "angry", "male").channel
+    'speech'
+    """
 
     id: str
     corpus: str
@@ -48,7 +52,12 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Assignment:
-    """A protocol's outcome: the split of every clip that takes part."""
+    """A protocol's outcome: the split of every clip that takes part.
+
+    >>> splits = {"tess/OAF_back_sad": "test", "tess/YAF_back_sad": "train"}
+    >>> Assignment("speaker_disjoint", None, 0, DEFAULT_RATIOS, splits).ids("train")
+    ['tess/YAF_back_sad']
+    """
 
     protocol: str
     fold: int | None
@@ -85,8 +94,17 @@ def assign(
         ratios: shares of train, validation and test (published work uses 70/15/15 and 70/20/10).
         fold: number of the fold, from 1, for protocols with folds.
 
+    Returns:
+        The split of every clip that takes part.
+
     Raises:
         ProtocolError: unknown protocol, bad ratios or fold, or clips that the protocol cannot use.
+
+    >>> speakers = ("DC", "JE", "JK", "KL")
+    >>> rows = [Row(f"savee/{name}_a0{n}", "savee", f"savee_{name}", "angry") for name in speakers for n in (1, 2)]
+    >>> assignment = assign(rows, "speaker_disjoint", seed=0)
+    >>> {split: len(assignment.ids(split)) for split in SPLITS}
+    {'train': 4, 'validation': 2, 'test': 2}
     """
     rows = sorted(rows)
     parts = check_ratios(ratios)
@@ -122,6 +140,10 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
 
     Raises:
         ProtocolError: unknown protocol, one without folds, or clips that it cannot use.
+
+    >>> rows = [Row(f"tess/{name}_back_sad", "tess", f"tess_{name}", "sad") for name in ("OAF", "YAF")]
+    >>> [fold.name for fold in folds(rows, "leave_one_speaker_out")]
+    ['tess_OAF', 'tess_YAF']
     """
     rows = sorted(rows)
     if protocol == "leave_one_speaker_out":
