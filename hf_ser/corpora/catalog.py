@@ -21,7 +21,7 @@ class Corpus:
     name: str
     title: str
     parse: Callable[[Path], Utterance]
-    published_counts: Callable[[str], dict[tuple[str, str], int]]  # channel -> {(speaker, emotion): recordings}
+    published_counts: Callable[[str], dict[tuple[str, str], int]]  # vocal channel -> {(speaker, emotion): recordings}
     licence: str
     licence_url: str
     homepage: str

@@ -74,9 +74,9 @@ def demographics(actor: int) -> tuple[int, Literal["female", "male"]]:
     return int(age_sex[:-1]), "female" if age_sex[-1] == "f" else "male"
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 7442 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
     counts = {}
     for actor in ACTORS:

@@ -35,7 +35,7 @@ def parse(path: Path) -> Utterance:
     modality, channel_code, emotion_code, intensity_code, statement, repetition, actor_code = path.stem.split("-")
     if code(path, _MODALITIES, modality, "modality") == "video":
         raise FileNameError(path, "modality 02, video without sound", "03 (audio) or 01 (audio-video)")
-    channel: Literal["speech", "song"] = (
+    vocal_channel: Literal["speech", "song"] = (
         "song" if code(path, _CHANNELS, channel_code, "channel") == "song" else "speech"
     )
     emotion = code(path, EMOTION_CODES, emotion_code, "emotion")
@@ -46,7 +46,7 @@ def parse(path: Path) -> Utterance:
         raise FileNameError(path, f"actor {actor_code}", "an actor from 01 to 24")
     if emotion == "neutral" and intensity == "strong":
         raise FileNameError(path, "a strong neutral", "neutral with intensity 01: RAVDESS has no strong neutral")
-    if channel == "song" and (emotion not in SUNG or actor not in SONG_ACTORS):
+    if vocal_channel == "song" and (emotion not in SUNG or actor not in SONG_ACTORS):
         raise FileNameError(
             path, f"{emotion} sung by actor {actor_code}", "sung: no disgust, no surprised, no actor 18"
         )
@@ -58,16 +58,16 @@ def parse(path: Path) -> Utterance:
         speaker=f"{NAME}_{actor:02d}",
         gender="male" if actor % 2 else "female",
         intensity=intensity,
-        channel=channel,
+        vocal_channel=vocal_channel,
         text=code(path, _STATEMENTS, statement, "statement"),
         performance=path.stem.partition("-")[2],
         rank=0 if _MODALITIES[modality] == "audio" else 1,
     )
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 1440 of speech, 1012 of song."""
-    actors, emotions = (ACTORS, EMOTIONS) if channel == "speech" else (SONG_ACTORS, SUNG)
+    actors, emotions = (ACTORS, EMOTIONS) if vocal_channel == "speech" else (SONG_ACTORS, SUNG)
     return {
         (f"{NAME}_{actor:02d}", emotion): 4 if emotion == "neutral" else 8 for actor in actors for emotion in emotions
     }

@@ -41,9 +41,9 @@ def parse(path: Path) -> Utterance:
     return Utterance(path, NAME, f"{speaker}_{emotion_code}{match[3]}", emotion, f"{NAME}_{speaker}", "male")
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 480 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
     return {
         (f"{NAME}_{speaker}", emotion): _NUMBER_OF_NEUTRAL if emotion == "neutral" else _NUMBER_OF_OTHERS

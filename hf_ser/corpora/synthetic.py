@@ -94,23 +94,23 @@ _TESS_WORDS = tuple(
 )
 
 
-def _name_ravdess(speaker: str, clips_per_class: int, channel: str = "01") -> list[Clip]:
+def _name_ravdess(speaker: str, clips_per_class: int, vocal_channel: str = "01") -> list[Clip]:
     clips = []
     for emotion, code in _codes(ravdess.EMOTION_CODES).items():
-        if channel == "02" and emotion not in ravdess.SUNG:
+        if vocal_channel == "02" and emotion not in ravdess.SUNG:
             continue
         takes = [take for take in _RAVDESS_TAKES if emotion != "neutral" or take.startswith("01")]
         for take in takes[:clips_per_class]:
             intensity, statement, repetition = take[:2], take[2:4], take[4:]
-            stem = f"03-{channel}-{code}-{intensity}-{statement}-{repetition}-{speaker}"
+            stem = f"03-{vocal_channel}-{code}-{intensity}-{statement}-{repetition}-{speaker}"
             path = f"Actor_{speaker}/{stem}.wav"
             text = f"ravdess {statement}"
-            clips.append(Clip(path, speaker, emotion, text, _INTENSITIES[intensity], sung=channel == "02"))
+            clips.append(Clip(path, speaker, emotion, text, _INTENSITIES[intensity], sung=vocal_channel == "02"))
     return clips
 
 
 def _name_ravdess_with_song(speaker: str, clips_per_class: int) -> list[Clip]:
-    song = [] if speaker == "18" else _name_ravdess(speaker, clips_per_class, channel="02")
+    song = [] if speaker == "18" else _name_ravdess(speaker, clips_per_class, vocal_channel="02")
     return _name_ravdess(speaker, clips_per_class) + song
 
 

@@ -44,8 +44,8 @@ def parse(path: Path) -> Utterance:
     )
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 2800 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
     return {(f"{NAME}_{speaker}", emotion): 200 for speaker in AGES for emotion in EMOTION_CODES.values()}

@@ -40,7 +40,7 @@ class Utterance:
     gender: Literal["female", "male"]
     age: int | None = None  # years
     intensity: str | None = None
-    channel: Literal["speech", "song"] = "speech"
+    vocal_channel: Literal["speech", "song"] = "speech"
     text: str | None = None
     performance: str = ""  # within the corpus; default: the stem
     rank: int = 0

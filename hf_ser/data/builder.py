@@ -86,7 +86,7 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
                     "gender": said.gender,
                     "age": said.age,
                     "intensity": said.intensity,
-                    "channel": said.channel,
+                    "channel": said.vocal_channel,
                     "text": said.text,
                     "duration": clip.duration,
                     "sha256": clip.sha256,

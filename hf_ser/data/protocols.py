@@ -36,7 +36,7 @@ class SpeakerLeakWarning(UserWarning):
 class Row(NamedTuple):
     """The metadata of one clip that protocols look at.
 
-    >>> Row("ravdess/03-01-05-01-01-01-07", "ravdess", "ravdess_07", "angry", "male").channel
+    >>> Row("ravdess/03-01-05-01-01-01-07", "ravdess", "ravdess_07", "angry", "male").vocal_channel
     'speech'
     """
 
@@ -46,7 +46,7 @@ class Row(NamedTuple):
     emotion: str
     gender: str = ""
     text: str = ""
-    channel: str = "speech"
+    vocal_channel: str = "speech"
     sha256: str = ""
 
 
@@ -334,7 +334,7 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
             f"got clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose one corpus's configuration."
         )
     corpus = corpora[0]
-    present = {row.speaker for row in rows if row.corpus == corpus and row.channel == "speech"}
+    present = {row.speaker for row in rows if row.corpus == corpus and row.vocal_channel == "speech"}
     result = []
     for test, validation in tables[corpus]:
         missing = sorted((set(test) | set(validation)) - present)
@@ -350,7 +350,7 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
 def _published_fold(corpus: str, test: tuple[str, ...], validation: tuple[str, ...]) -> Fold:
     return Fold(
         name=" ".join(speaker.removeprefix(f"{corpus}_") for speaker in test),
-        takes_part=lambda row: row.corpus == corpus and row.channel == "speech",
+        takes_part=lambda row: row.corpus == corpus and row.vocal_channel == "speech",
         tests=lambda row: row.speaker in test,
         validates=(lambda row: row.speaker in validation) if validation else None,
     )

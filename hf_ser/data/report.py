@@ -49,7 +49,9 @@ def count(result: ScanResult) -> list[Count]:
 
 
 def _performances(utterances: Iterable[Utterance]) -> dict[tuple[str, str], _Key]:
-    return {(one.corpus, one.performance): (one.corpus, one.channel, one.speaker, one.emotion) for one in utterances}
+    return {
+        (one.corpus, one.performance): (one.corpus, one.vocal_channel, one.speaker, one.emotion) for one in utterances
+    }
 
 
 def write_counts(counts: Iterable[Count], path: Path) -> None:

@@ -44,7 +44,9 @@ class Clip:
         """The metadata that protocols look at."""
         said = self.utterance
         text = said.text or ""
-        return Row(said.id, said.corpus, said.speaker, said.emotion, said.gender, text, said.channel, self.sha256)
+        return Row(
+            said.id, said.corpus, said.speaker, said.emotion, said.gender, text, said.vocal_channel, self.sha256
+        )
 
 
 @dataclass(frozen=True, slots=True)

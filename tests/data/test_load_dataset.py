@@ -73,7 +73,8 @@ def splits(loaded) -> dict[str, dict[str, str]]:
     """Protocol -> clip id -> split, from the columns that were read."""
     rows = [
         Row(
-            **{key: row[key] for key in ("id", "corpus", "speaker", "gender", "channel", "sha256")},
+            **{key: row[key] for key in ("id", "corpus", "speaker", "gender", "sha256")},
+            vocal_channel=row["channel"],
             emotion=EMOTIONS[row["label"]],
             text=row["text"] or "",
         )
