@@ -1,8 +1,10 @@
-"""Fetch the raw corpora: `python recipes/download.py --corpora ravdess`.
+"""Fetch the raw corpora.
 
-Each corpus's licence is printed before anything is fetched. A cut download goes on where it stopped when the same
-command runs again, and a finished corpus is not fetched twice. Add `--include_song true` for RAVDESS's song, and
-`--savee_archive FILE` for SAVEE, which is given out after registration only. All fields: `--help`.
+    python recipes/download.py --corpora ravdess
+
+Each corpus's licence is printed first. Run the same command again to continue a download that was cut; a finished
+corpus is not fetched twice. Add `--include_song true` for RAVDESS's song, and `--savee_archive FILE` for SAVEE, which
+is available after registration only.
 """
 
 import shlex
@@ -15,7 +17,6 @@ from hf_ser.errors import SerError
 
 
 def main() -> None:
-    """Fetch the corpora one after the other; a failed one does not stop the others."""
     (args,) = parse(DownloadArguments, description=__doc__)
 
     finished: dict[str, Path] = {}

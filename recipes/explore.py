@@ -13,7 +13,7 @@ from hf_ser.reporting.exploration import explore
 
 @dataclass
 class ExploreArguments:
-    """What this recipe takes beside the dataset."""
+    """Where the figures go."""
 
     output_dir: str = field(default="figures", metadata={"help": "folder for the figures and explore.md"})
 

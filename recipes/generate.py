@@ -2,7 +2,7 @@
 
     python recipes/generate.py --output_dir data/synthetic
 
-Nobody speaks in them, and no score on them says anything about real speech: they are for trying the recipes out.
+They hold no human speech, and scores on them say nothing about real speech: they are for trying the recipes out.
 """
 
 import shlex

@@ -1,9 +1,9 @@
 """Merge RAVDESS, CREMA-D, TESS and SAVEE into one dataset folder for `load_dataset`.
 
-python recipes/prepare.py --ravdess DIR --crema_d DIR --tess DIR --savee DIR --output_dir data/emotions
+    python recipes/prepare.py --ravdess DIR --crema_d DIR --tess DIR --savee DIR --output_dir data/emotions
 
-Any subset of the four; recordings are found below DIR however nested. Nothing is dropped in silence: what is kept out
-stands with its reason in quarantine.csv beside the data.
+Give any of the four; recordings are found at any depth below DIR. Every rejected file is listed with its reason in
+quarantine.csv beside the data.
 """
 
 import time
@@ -18,7 +18,7 @@ def main() -> None:
     prepared = prepare(args)
     print(f"\n{prepared.report}\n")
     if prepared.already_there:
-        print(f"{args.output_dir} was made from these very inputs before and is unchanged.")
+        print(f"{args.output_dir} was made from these inputs before and is unchanged.")
     else:
         print(f"Wrote {args.output_dir} in {time.perf_counter() - start:.1f} s.")
     print(f'Next: load_dataset("{args.output_dir}", "all"), or recipes/finetune.py --dataset {args.output_dir}')

@@ -11,12 +11,17 @@ from hf_ser.corpora.utterance import FileNameError, Utterance
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus's parser and facts."""
+    """A corpus's parser and facts.
+
+    >>> tess = CORPORA["tess"]
+    >>> tess.parse(Path("OAF_back_angry.wav")).emotion, tess.licence
+    ('angry', 'CC BY-NC-ND 4.0')
+    """
 
     name: str
     title: str
     parse: Callable[[Path], Utterance]
-    published_counts: Callable[[str], dict[tuple[str, str], int]]  # channel -> {(speaker, emotion): recordings}
+    published_counts: Callable[[str], dict[tuple[str, str], int]]  # vocal channel -> {(speaker, emotion): recordings}
     licence: str
     licence_url: str
     homepage: str
@@ -89,6 +94,9 @@ def performances(name: str) -> frozenset[str]:
 
     Returns:
         Corpus and performance; empty where the name follows no corpus's convention.
+
+    >>> sorted(performances("Actor_07/03-01-05-01-02-01-07.wav"))
+    ['ravdess/01-05-01-02-01-07']
     """
     found = set()
     for stem in {name, name.removesuffix(Path(name).suffix)}:

@@ -9,7 +9,7 @@ from hf_ser.corpora.utterance import FileNameError, Utterance, check_name, code
 NAME = "crema_d"
 ACTORS = range(1001, 1092)
 
-_EMOTIONS = {"ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
+EMOTION_CODES = {"ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 _LEVELS = {"XX": "unspecified", "LO": "low", "MD": "medium", "HI": "high"}
 _SENTENCES = {
     "IEO": "It's eleven o'clock",
@@ -56,7 +56,7 @@ def parse(path: Path) -> Utterance:
     if actor not in ACTORS:
         raise FileNameError(path, f"actor {actor_code}", "an actor from 1001 to 1091")
     text = code(path, _SENTENCES, sentence, "sentence")
-    emotion = code(path, _EMOTIONS, emotion_code, "emotion")
+    emotion = code(path, EMOTION_CODES, emotion_code, "emotion")
     level = code(path, _LEVELS, level_code, "level")
     if (level_code != "XX") != (sentence == "IEO" and emotion != "neutral"):
         raise FileNameError(
@@ -74,13 +74,13 @@ def demographics(actor: int) -> tuple[int, Literal["female", "male"]]:
     return int(age_sex[:-1]), "female" if age_sex[-1] == "f" else "male"
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 7442 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
     counts = {}
     for actor in ACTORS:
-        for emotion in _EMOTIONS.values():
+        for emotion in EMOTION_CODES.values():
             full = 12 if emotion == "neutral" else 14
             lacking = actor in _LACKS_ONE_SENTENCE or (emotion == "neutral" and actor in _LACKS_ONE_NEUTRAL)
             counts[f"{NAME}_{actor}", emotion] = full - lacking

@@ -13,11 +13,11 @@ SONG_ACTORS = tuple(actor for actor in ACTORS if actor != 18)
 
 _MODALITIES = {"01": "audio-video", "02": "video", "03": "audio"}
 _CHANNELS: dict[str, str] = {"01": "speech", "02": "song"}
-_EMOTIONS = {f"{index + 1:02d}": emotion for index, emotion in enumerate(EMOTIONS)}
+EMOTION_CODES = {f"{index + 1:02d}": emotion for index, emotion in enumerate(EMOTIONS)}
 _INTENSITIES = {"01": "normal", "02": "strong"}
 _STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 _REPETITIONS = {"01": "first", "02": "second"}
-_SUNG = ("neutral", "calm", "happy", "sad", "angry", "fearful")
+SUNG = ("neutral", "calm", "happy", "sad", "angry", "fearful")
 
 
 def parse(path: Path) -> Utterance:
@@ -35,10 +35,10 @@ def parse(path: Path) -> Utterance:
     modality, channel_code, emotion_code, intensity_code, statement, repetition, actor_code = path.stem.split("-")
     if code(path, _MODALITIES, modality, "modality") == "video":
         raise FileNameError(path, "modality 02, video without sound", "03 (audio) or 01 (audio-video)")
-    channel: Literal["speech", "song"] = (
+    vocal_channel: Literal["speech", "song"] = (
         "song" if code(path, _CHANNELS, channel_code, "channel") == "song" else "speech"
     )
-    emotion = code(path, _EMOTIONS, emotion_code, "emotion")
+    emotion = code(path, EMOTION_CODES, emotion_code, "emotion")
     intensity = code(path, _INTENSITIES, intensity_code, "intensity")
     code(path, _REPETITIONS, repetition, "repetition")
     actor = int(actor_code)
@@ -46,7 +46,7 @@ def parse(path: Path) -> Utterance:
         raise FileNameError(path, f"actor {actor_code}", "an actor from 01 to 24")
     if emotion == "neutral" and intensity == "strong":
         raise FileNameError(path, "a strong neutral", "neutral with intensity 01: RAVDESS has no strong neutral")
-    if channel == "song" and (emotion not in _SUNG or actor not in SONG_ACTORS):
+    if vocal_channel == "song" and (emotion not in SUNG or actor not in SONG_ACTORS):
         raise FileNameError(
             path, f"{emotion} sung by actor {actor_code}", "sung: no disgust, no surprised, no actor 18"
         )
@@ -58,16 +58,16 @@ def parse(path: Path) -> Utterance:
         speaker=f"{NAME}_{actor:02d}",
         gender="male" if actor % 2 else "female",
         intensity=intensity,
-        channel=channel,
+        vocal_channel=vocal_channel,
         text=code(path, _STATEMENTS, statement, "statement"),
         performance=path.stem.partition("-")[2],
         rank=0 if _MODALITIES[modality] == "audio" else 1,
     )
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 1440 of speech, 1012 of song."""
-    actors, emotions = (ACTORS, EMOTIONS) if channel == "speech" else (SONG_ACTORS, _SUNG)
+    actors, emotions = (ACTORS, EMOTIONS) if vocal_channel == "speech" else (SONG_ACTORS, SUNG)
     return {
         (f"{NAME}_{actor:02d}", emotion): 4 if emotion == "neutral" else 8 for actor in actors for emotion in emotions
     }

@@ -8,7 +8,7 @@ from hf_ser.corpora.utterance import FileNameError, Utterance, check_name
 NAME = "savee"
 SPEAKERS = ("DC", "JE", "JK", "KL")
 
-_EMOTIONS = {
+EMOTION_CODES = {
     "sa": "sad",
     "su": "surprised",
     "a": "angry",
@@ -34,19 +34,19 @@ def parse(path: Path) -> Utterance:
     if speaker not in SPEAKERS:
         raise FileNameError(path, f"speaker {speaker!r}", "one of " + ", ".join(SPEAKERS))
     emotion_code = match[2].lower()
-    emotion, number = _EMOTIONS[emotion_code], int(match[3])
+    emotion, number = EMOTION_CODES[emotion_code], int(match[3])
     highest = _NUMBER_OF_NEUTRAL if emotion == "neutral" else _NUMBER_OF_OTHERS
     if not 1 <= number <= highest:
         raise FileNameError(path, f"number {match[3]} of {emotion}", f"01 to {highest}")
     return Utterance(path, NAME, f"{speaker}_{emotion_code}{match[3]}", emotion, f"{NAME}_{speaker}", "male")
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 480 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
     return {
         (f"{NAME}_{speaker}", emotion): _NUMBER_OF_NEUTRAL if emotion == "neutral" else _NUMBER_OF_OTHERS
         for speaker in SPEAKERS
-        for emotion in _EMOTIONS.values()
+        for emotion in EMOTION_CODES.values()
     }

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile as sf
 
 from hf_ser.console import progress_bar
-from hf_ser.corpora import crema_d, voice
+from hf_ser.corpora import crema_d, ravdess, savee, tess, voice
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 
@@ -58,39 +58,26 @@ class Layout:
     is_male: Callable[[str], bool]
 
 
+def _codes(meanings: dict[str, str]) -> dict[str, str]:
+    """Emotion -> the code that file names have for it, in the order of the labels."""
+    codes = {emotion: code for code, emotion in meanings.items()}
+    return {emotion: codes[emotion] for emotion in EMOTIONS if emotion in codes}
+
+
 # Intensity, statement, repetition: in an order in which any first few are varied, and whose "normal" ones (all that
 # neutral has) say the statements in the same order, so that what is said does not give the emotion away.
 _RAVDESS_TAKES = ("010101", "020201", "010202", "020101", "010201", "020202", "010102", "020102")
-_RAVDESS_CODES = {emotion: f"{number:02d}" for number, emotion in enumerate(EMOTIONS, start=1)}
-_RAVDESS_SONG = EMOTIONS[:6]
 
 # The sentences that have known faults in the original (TIE, IWW, WSI, MTI) come last, so that a loader that knows
 # those files by name finds none of them in a set of the default size.
 _CREMA_D_TAKES = tuple(
     "DFA_XX IEO_HI ITS_XX TSI_XX IEO_LO TAI_XX IOM_XX IEO_MD IWL_XX ITH_XX TIE_XX IWW_XX WSI_XX MTI_XX".split()
 )
-_CREMA_D_CODES = {
-    "neutral": "NEU",
-    "happy": "HAP",
-    "sad": "SAD",
-    "angry": "ANG",
-    "fearful": "FEA",
-    "disgust": "DIS",
-}
 
 # The originals' folder names, in all their wordings.
 _TESS_FOLDERS = {
     "OAF": ("neutral", "happy", "Sad", "angry", "Fear", "disgust", "Pleasant_surprise"),
     "YAF": ("neutral", "happy", "sad", "angry", "fear", "disgust", "pleasant_surprised"),
-}
-_TESS_CODES = {
-    "neutral": "neutral",
-    "happy": "happy",
-    "sad": "sad",
-    "angry": "angry",
-    "fearful": "fear",
-    "disgust": "disgust",
-    "surprised": "ps",
 }
 _TESS_WORDS = tuple(
     """
@@ -106,39 +93,31 @@ _TESS_WORDS = tuple(
     """.split()
 )
 
-_SAVEE_CODES = {
-    "neutral": "n",
-    "happy": "h",
-    "sad": "sa",
-    "angry": "a",
-    "fearful": "f",
-    "disgust": "d",
-    "surprised": "su",
-}
 
-
-def _name_ravdess(speaker: str, clips_per_class: int, channel: str = "01") -> list[Clip]:
+def _name_ravdess(speaker: str, clips_per_class: int, vocal_channel: str = "01") -> list[Clip]:
     clips = []
-    for emotion in EMOTIONS if channel == "01" else _RAVDESS_SONG:
+    for emotion, code in _codes(ravdess.EMOTION_CODES).items():
+        if vocal_channel == "02" and emotion not in ravdess.SUNG:
+            continue
         takes = [take for take in _RAVDESS_TAKES if emotion != "neutral" or take.startswith("01")]
         for take in takes[:clips_per_class]:
             intensity, statement, repetition = take[:2], take[2:4], take[4:]
-            stem = f"03-{channel}-{_RAVDESS_CODES[emotion]}-{intensity}-{statement}-{repetition}-{speaker}"
+            stem = f"03-{vocal_channel}-{code}-{intensity}-{statement}-{repetition}-{speaker}"
             path = f"Actor_{speaker}/{stem}.wav"
             text = f"ravdess {statement}"
-            clips.append(Clip(path, speaker, emotion, text, _INTENSITIES[intensity], sung=channel == "02"))
+            clips.append(Clip(path, speaker, emotion, text, _INTENSITIES[intensity], sung=vocal_channel == "02"))
     return clips
 
 
 def _name_ravdess_with_song(speaker: str, clips_per_class: int) -> list[Clip]:
-    song = [] if speaker == "18" else _name_ravdess(speaker, clips_per_class, channel="02")
+    song = [] if speaker == "18" else _name_ravdess(speaker, clips_per_class, vocal_channel="02")
     return _name_ravdess(speaker, clips_per_class) + song
 
 
 def _name_crema_d(speaker: str, clips_per_class: int) -> list[Clip]:
     neutral = tuple(dict.fromkeys(take[:4] + "XX" for take in _CREMA_D_TAKES))
     clips = []
-    for emotion, code in _CREMA_D_CODES.items():
+    for emotion, code in _codes(crema_d.EMOTION_CODES).items():
         for take in (neutral if emotion == "neutral" else _CREMA_D_TAKES)[:clips_per_class]:
             sentence, level = take.split("_")
             path = f"AudioWAV/{speaker}_{sentence}_{code}_{level}.wav"
@@ -149,14 +128,14 @@ def _name_crema_d(speaker: str, clips_per_class: int) -> list[Clip]:
 def _name_tess(speaker: str, clips_per_class: int) -> list[Clip]:
     return [
         Clip(f"{speaker}_{folder}/{speaker}_{word}_{code}.wav", speaker, emotion, f"tess {word}")
-        for (emotion, code), folder in zip(_TESS_CODES.items(), _TESS_FOLDERS[speaker], strict=True)
+        for (emotion, code), folder in zip(_codes(tess.EMOTION_CODES).items(), _TESS_FOLDERS[speaker], strict=True)
         for word in _TESS_WORDS[:clips_per_class]
     ]
 
 
 def _name_savee(speaker: str, clips_per_class: int) -> list[Clip]:
     clips = []
-    for emotion, code in _SAVEE_CODES.items():
+    for emotion, code in _codes(savee.EMOTION_CODES).items():
         takes = 2 if emotion == "neutral" else 1  # the original has twice as many neutral clips
         for number in range(1, takes * clips_per_class + 1):
             text = f"savee {(number - 1) // takes}"
@@ -173,12 +152,12 @@ def _is_male_in_crema_d(speaker: str) -> bool:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "ravdess": Layout(48_000, tuple(f"{n:02d}" for n in range(1, 25)), 3, 8, _name_ravdess, _is_odd),
-    "crema_d": Layout(16_000, tuple(map(str, range(1001, 1092))), 3, 14, _name_crema_d, _is_male_in_crema_d),
-    "tess": Layout(24_414, ("OAF", "YAF"), 9, len(_TESS_WORDS), _name_tess, lambda speaker: False),
-    "savee": Layout(44_100, ("DC", "JE", "JK", "KL"), 3, 15, _name_savee, lambda speaker: True),
+    "ravdess": Layout(48_000, tuple(f"{n:02d}" for n in ravdess.ACTORS), 3, 8, _name_ravdess, _is_odd),
+    "crema_d": Layout(16_000, tuple(map(str, crema_d.ACTORS)), 3, 14, _name_crema_d, _is_male_in_crema_d),
+    "tess": Layout(24_414, tuple(tess.AGES), 9, len(_TESS_WORDS), _name_tess, lambda speaker: False),
+    "savee": Layout(44_100, savee.SPEAKERS, 3, 15, _name_savee, lambda speaker: True),
 }
-_AGES = {"OAF": 64}
+_AGES = {"OAF": tess.AGES["OAF"]}  # the others speak as adults of 30
 
 
 @dataclass
@@ -224,14 +203,26 @@ def generate(
 ) -> dict[str, Path]:
     """Write synthetic corpora, each in the layout, sampling rate and 16-bit WAV format of the original.
 
-    The arguments are the fields of `GenerateArguments`. A corpus that is there with the same arguments is left as it
-    is; with other arguments it is made anew. Each is written to `NAME.incomplete` and renamed when it is whole.
+    A corpus that is there with the same arguments is left as it is; with other arguments it is made anew. Each is
+    written to `NAME.incomplete` and renamed when it is whole.
+
+    Args:
+        output_dir: folder to write the corpora's folders into; made if missing.
+        corpora: names of layouts, from `LAYOUTS`.
+        clips_per_class: clips of each emotion by each speaker; default: the layout's.
+        speakers_per_corpus: speakers of each corpus, as far as it has them.
+        seed: another seed gives other voices and other clips.
+        duration_s: shortest and longest clip in seconds.
+        include_song: RAVDESS: write song clips as well.
 
     Returns:
         The folder of each corpus, in the order of `corpora`.
 
     Raises:
         SyntheticError: if an argument cannot be met, or a folder in the way holds anything that this did not write.
+
+    >>> generate("data/synthetic", corpora=["tess"], clips_per_class=1, speakers_per_corpus=1)["tess"].name
+    'tess'
     """
     _check(corpora, clips_per_class, speakers_per_corpus, duration_s)
     output_dir = Path(output_dir)

@@ -8,7 +8,7 @@ from hf_ser.corpora.utterance import FileNameError, Utterance, check_name, code
 NAME = "tess"
 AGES = {"OAF": 64, "YAF": 26}  # years; both speakers are women
 
-_EMOTIONS = {
+EMOTION_CODES = {
     "angry": "angry",
     "disgust": "disgust",
     "fear": "fearful",
@@ -36,7 +36,7 @@ def parse(path: Path) -> Utterance:
         path=path,
         corpus=NAME,
         stem=f"{speaker}_{word}_{emotion_code}",
-        emotion=code(path, _EMOTIONS, emotion_code, "emotion"),
+        emotion=code(path, EMOTION_CODES, emotion_code, "emotion"),
         speaker=f"{NAME}_{speaker}",
         gender="female",
         age=AGES[speaker],
@@ -44,8 +44,8 @@ def parse(path: Path) -> Utterance:
     )
 
 
-def published_counts(channel: str) -> dict[tuple[str, str], int]:
+def published_counts(vocal_channel: str) -> dict[tuple[str, str], int]:
     """Recordings per (speaker, emotion) in the published corpus: 2800 of speech, none of song."""
-    if channel != "speech":
+    if vocal_channel != "speech":
         return {}
-    return {(f"{NAME}_{speaker}", emotion): 200 for speaker in AGES for emotion in _EMOTIONS.values()}
+    return {(f"{NAME}_{speaker}", emotion): 200 for speaker in AGES for emotion in EMOTION_CODES.values()}

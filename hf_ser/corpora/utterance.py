@@ -8,7 +8,7 @@ from hf_ser.errors import SerError
 
 
 class FileNameError(SerError):
-    """A file whose name does not follow its corpus's convention; it is reported, never guessed."""
+    """A file whose name does not follow its corpus's convention; it is reported, and no label is inferred."""
 
     def __init__(self, path: Path, got: str, expected: str) -> None:
         self.path, self.got, self.expected = path, got, expected
@@ -27,6 +27,9 @@ class Utterance:
 
     Recordings of one performance, such as those of an audio and of an audio-video release, share `performance`; the
     one of the lowest `rank` is preferred.
+
+    >>> Utterance(Path("oaf_back_sad.wav"), "tess", "OAF_back_sad", "sad", "tess_OAF", "female").id
+    'tess/OAF_back_sad'
     """
 
     path: Path
@@ -37,7 +40,7 @@ class Utterance:
     gender: Literal["female", "male"]
     age: int | None = None  # years
     intensity: str | None = None
-    channel: Literal["speech", "song"] = "speech"
+    vocal_channel: Literal["speech", "song"] = "speech"
     text: str | None = None
     performance: str = ""  # within the corpus; default: the stem
     rank: int = 0
@@ -64,7 +67,20 @@ def check_name(path: Path) -> None:
 
 
 def code(path: Path, table: dict[str, str], key: str, field: str) -> str:
-    """Look one code of a file name up, or raise `FileNameError` naming the field and the codes that exist."""
+    """Look one code of a file name up.
+
+    Args:
+        path: of the recording, for the error.
+        table: code -> meaning.
+        key: the code.
+        field: what the code says, such as "emotion", for the error.
+
+    Returns:
+        The meaning.
+
+    Raises:
+        FileNameError: no such code; it names those that exist.
+    """
     try:
         return table[key]
     except KeyError:

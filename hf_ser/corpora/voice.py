@@ -1,8 +1,8 @@
 """A small voice: speech-like noise with an emotion, from numpy and scipy alone, for tests and the quickstart.
 
 A source-filter model after Klatt (1980, "Software for a cascade/parallel formant synthesizer"): glottal pulses and
-noise pass through formants that move from phone to phone. It says nothing that can be understood, and a score on it
-says nothing about real speech; it only gives a model something to learn that is built as speech is built.
+noise pass through formants that move from phone to phone. It is not intelligible, and a score on it says nothing
+about real speech; it only gives a model something to learn that has the structure of speech.
 
 How an emotion moves the voice follows the directions in Juslin and Laukka (2003, "Communication of emotions in vocal
 expression and music performance", table 7) and Scherer (2003, "Vocal communication of emotion"); the sizes are chosen.

@@ -1,6 +1,6 @@
 """From recordings on disk to one dataset with honest splits."""
 
-from hf_ser.data.prepare import PrepareArguments, Prepared, prepare
+from hf_ser.data.prepare import PrepareArguments, prepare
 from hf_ser.data.protocols import PROTOCOLS, Assignment, Row, SpeakerLeakWarning, assign, folds
 from hf_ser.data.splits import DataArguments, DatasetError, SplitData, decoded, load_rows, load_splits
 
@@ -10,7 +10,6 @@ __all__ = [
     "DataArguments",
     "DatasetError",
     "PrepareArguments",
-    "Prepared",
     "Row",
     "SpeakerLeakWarning",
     "SplitData",

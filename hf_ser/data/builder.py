@@ -71,23 +71,23 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, clips: list[Clip]) -> Iterator[tuple[str, dict[str, Any]]]:
         for clip in clips:
-            its = clip.utterance
+            said = clip.utterance
             with open(self._packs_dir / clip.pack, "rb") as pack:
                 pack.seek(clip.offset)
                 flac = pack.read(clip.size)
             yield (
-                its.id,
+                said.id,
                 {
-                    "id": its.id,
-                    "audio": {"bytes": flac, "path": f"{its.stem}.flac"},
-                    "label": LABEL2ID[its.emotion],
-                    "corpus": its.corpus,
-                    "speaker": its.speaker,
-                    "gender": its.gender,
-                    "age": its.age,
-                    "intensity": its.intensity,
-                    "channel": its.channel,
-                    "text": its.text,
+                    "id": said.id,
+                    "audio": {"bytes": flac, "path": f"{said.stem}.flac"},
+                    "label": LABEL2ID[said.emotion],
+                    "corpus": said.corpus,
+                    "speaker": said.speaker,
+                    "gender": said.gender,
+                    "age": said.age,
+                    "intensity": said.intensity,
+                    "channel": said.vocal_channel,
+                    "text": said.text,
                     "duration": clip.duration,
                     "sha256": clip.sha256,
                 },

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from hf_ser import markdown
 from hf_ser.corpora import CORPORA
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import Clip
@@ -117,7 +118,7 @@ def _counts(clips: Sequence[Clip], corpora: Sequence[str]) -> str:
     hours = sum(clip.duration for clip in clips) / 3600
     speakers = len({clip.utterance.speaker for clip in clips})
     rows.append(["all", *(totals[e] or "-" for e in EMOTIONS), len(clips), f"{hours:.2f}", speakers])
-    return "## Clips\n\n" + _markdown(["corpus", *EMOTIONS, "total", "hours", "speakers"], rows)
+    return "## Clips\n\n" + markdown.table(["corpus", *EMOTIONS, "total", "hours", "speakers"], rows)
 
 
 def _splits(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str:
@@ -128,21 +129,21 @@ def _splits(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str
             own = [clip for clip in clips if corpus in ("all", clip.utterance.corpus)]
             sizes = Counter(assignment.splits[clip.utterance.id] for clip in own)
             rows.append([f"`{config_name(corpus, protocol)}`", *(sizes[split] for split in SPLITS)])
-    return "## Configurations\n\n" + _markdown(["configuration", *SPLITS], rows)
+    return "## Configurations\n\n" + markdown.table(["configuration", *SPLITS], rows)
 
 
 def _protocols(assignments: Mapping[str, Assignment]) -> str:
     lines = ["## Protocols", ""]
-    for protocol, its in assignments.items():
-        shares = "/".join(f"{100 * ratio:g}" for ratio in its.ratios)
-        lines.append(f"- `{protocol}`: {shares}, seed {its.seed}, assignment hash `{its.hash[:16]}`.")
-        lines += [f"  Note: {note}." for note in its.notes]
+    for protocol, made in assignments.items():
+        shares = "/".join(f"{100 * ratio:g}" for ratio in made.ratios)
+        lines.append(f"- `{protocol}`: {shares}, seed {made.seed}, assignment hash `{made.hash[:16]}`.")
+        lines += [f"  Note: {note}." for note in made.notes]
     return "\n".join(lines)
 
 
 def _kept_out(quarantined: Mapping[str, Mapping[str, int]]) -> str:
     rows = [[corpus, reason, number] for corpus, why in sorted(quarantined.items()) for reason, number in why.items()]
-    table = _markdown(["corpus", "reason", "files"], rows) if rows else "No file was kept out."
+    table = markdown.table(["corpus", "reason", "files"], rows) if rows else "No file was kept out."
     return "## Kept out\n\n" + table + "\n\nEvery file and its reason stand in `quarantine.csv`."
 
 
@@ -156,9 +157,4 @@ def _columns() -> str:
 
 def _licences(corpora: Sequence[str]) -> str:
     rows = [[CORPORA[c].title, CORPORA[c].licence, CORPORA[c].licence_url, CORPORA[c].citation] for c in corpora]
-    return "## Licences and citations\n\n" + _markdown(["corpus", "licence", "terms", "cite"], rows)
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, ["---"] * len(header), *rows)]
-    return "\n".join(lines)
+    return "## Licences and citations\n\n" + markdown.table(["corpus", "licence", "terms", "cite"], rows)

@@ -9,7 +9,6 @@ import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping
-from concurrent.futures import as_completed
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,15 +17,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import hf_ser
-from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL, cell_name, render_card
 from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
-from hf_ser.data.workers import worker_pool
+from hf_ser.data.workers import run_jobs
 from hf_ser.errors import SerError
-from hf_ser.models.reading_ahead import available_processors
 
 MATERIALISED = (DEFAULT_PROTOCOL, "random")
 SUMMARY = "preparation.json"
@@ -39,7 +36,11 @@ class PrepareError(SerError):
 
 @dataclass
 class PrepareArguments:
-    """What `recipes/prepare.py` takes."""
+    """What `recipes/prepare.py` takes.
+
+    >>> PrepareArguments("data/emotions", ravdess="corpora/ravdess").ratios
+    [0.7, 0.15, 0.15]
+    """
 
     output_dir: str = field(metadata={"help": "folder of the dataset; made whole or not at all"})
     ravdess: str | None = field(default=None, metadata={"help": "folder below which RAVDESS recordings lie"})
@@ -101,6 +102,9 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
         PrepareError: the output folder holds something else, another run is at work, or no clip can be kept.
         ScanError: a corpus's folder does not exist or holds no recording.
         ProtocolError: bad ratios.
+
+    >>> prepare(PrepareArguments("data/emotions", ravdess="corpora/ravdess"), progress=False).already_there
+    True
     """
     gc.freeze()  # nothing that is loaded already is garbage; looking through it takes a while, in workers too
     try:
@@ -141,7 +145,7 @@ def _inputs_key(found: Found, args: PrepareArguments) -> str:
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
-    """Whether the output already is what would be made; refuse to replace anything else unless told to."""
+    """Whether the output already is what would be made; refuse to replace anything else without `overwrite`."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     summary = output / SUMMARY
@@ -239,19 +243,16 @@ def _write_parquet(
     for clip in clips:
         splits = {name: assignment.splits[clip.utterance.id] for name, assignment in assignments.items()}
         cells[cell_name(clip.utterance.corpus, splits)].append(clip)
-    num_proc = min(args.num_proc or available_processors(), len(cells))
-    with (
-        progress_bar(total=len(clips), desc="Writing Parquet", unit="clips", show=progress) as bar,
-        worker_pool(num_proc) as pool,
-    ):
-        largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
-        futures = {
-            pool.submit(_write_cell, name, members, work, folder, args.max_shard_size): len(members)
-            for name, members in largest_first
-        }
-        for future in as_completed(futures):
-            future.result()
-            bar.update(futures[future])
+    largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
+    run_jobs(
+        _write_cell,
+        [(name, members, work, folder, args.max_shard_size) for name, members in largest_first],
+        sizes=[len(members) for _, members in largest_first],
+        desc="Writing Parquet",
+        unit="clips",
+        num_proc=args.num_proc,
+        show=progress,
+    )
 
 
 def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shard_size: str) -> None:
@@ -259,12 +260,17 @@ def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shar
 
     from hf_ser.data.builder import EmotionCorpora
 
+    shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name)
     written = work / "cells" / name / "parquet"
-    builder.download_and_prepare(
-        str(written), file_format="parquet", max_shard_size=max_shard_size, verification_mode="no_checks"
-    )
+    try:
+        builder.download_and_prepare(
+            str(written), file_format="parquet", max_shard_size=max_shard_size, verification_mode="no_checks"
+        )
+    finally:
+        if shown:  # with one process, this is the caller's
+            datasets.enable_progress_bars()
     for path in sorted(written.glob("*.parquet")):
         shard = path.stem.partition("-cell")[2]  # "" or "-00000-of-00002"
         os.replace(path, folder / f"{name}{shard}.parquet")

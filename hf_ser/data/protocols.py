@@ -34,7 +34,11 @@ class SpeakerLeakWarning(UserWarning):
 
 
 class Row(NamedTuple):
-    """The metadata of one clip that protocols look at."""
+    """The metadata of one clip that protocols look at.
+
+    >>> Row("ravdess/03-01-05-01-01-01-07", "ravdess", "ravdess_07", "angry", "male").vocal_channel
+    'speech'
+    """
 
     id: str
     corpus: str
@@ -42,13 +46,18 @@ class Row(NamedTuple):
     emotion: str
     gender: str = ""
     text: str = ""
-    channel: str = "speech"
+    vocal_channel: str = "speech"
     sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A protocol's outcome: the split of every clip that takes part."""
+    """A protocol's outcome: the split of every clip that takes part.
+
+    >>> splits = {"tess/OAF_back_sad": "test", "tess/YAF_back_sad": "train"}
+    >>> Assignment("speaker_disjoint", None, 0, DEFAULT_RATIOS, splits).ids("train")
+    ['tess/YAF_back_sad']
+    """
 
     protocol: str
     fold: int | None
@@ -65,7 +74,7 @@ class Assignment:
 
     def ids(self, split: str) -> list[str]:
         """The sorted ids of a split's clips."""
-        return sorted(clip for clip, its in self.splits.items() if its == split)
+        return sorted(clip for clip, given in self.splits.items() if given == split)
 
 
 def assign(
@@ -85,8 +94,17 @@ def assign(
         ratios: shares of train, validation and test (published work uses 70/15/15 and 70/20/10).
         fold: number of the fold, from 1, for protocols with folds.
 
+    Returns:
+        The split of every clip that takes part.
+
     Raises:
         ProtocolError: unknown protocol, bad ratios or fold, or clips that the protocol cannot use.
+
+    >>> speakers = ("DC", "JE", "JK", "KL")
+    >>> rows = [Row(f"savee/{name}_a0{n}", "savee", f"savee_{name}", "angry") for name in speakers for n in (1, 2)]
+    >>> assignment = assign(rows, "speaker_disjoint", seed=0)
+    >>> {split: len(assignment.ids(split)) for split in SPLITS}
+    {'train': 4, 'validation': 2, 'test': 2}
     """
     rows = sorted(rows)
     parts = check_ratios(ratios)
@@ -122,6 +140,10 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
 
     Raises:
         ProtocolError: unknown protocol, one without folds, or clips that it cannot use.
+
+    >>> rows = [Row(f"tess/{name}_back_sad", "tess", f"tess_{name}", "sad") for name in ("OAF", "YAF")]
+    >>> [fold.name for fold in folds(rows, "leave_one_speaker_out")]
+    ['tess_OAF', 'tess_YAF']
     """
     rows = sorted(rows)
     if protocol == "leave_one_speaker_out":
@@ -312,7 +334,7 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
             f"got clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose one corpus's configuration."
         )
     corpus = corpora[0]
-    present = {row.speaker for row in rows if row.corpus == corpus and row.channel == "speech"}
+    present = {row.speaker for row in rows if row.corpus == corpus and row.vocal_channel == "speech"}
     result = []
     for test, validation in tables[corpus]:
         missing = sorted((set(test) | set(validation)) - present)
@@ -328,7 +350,7 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
 def _published_fold(corpus: str, test: tuple[str, ...], validation: tuple[str, ...]) -> Fold:
     return Fold(
         name=" ".join(speaker.removeprefix(f"{corpus}_") for speaker in test),
-        takes_part=lambda row: row.corpus == corpus and row.channel == "speech",
+        takes_part=lambda row: row.corpus == corpus and row.vocal_channel == "speech",
         tests=lambda row: row.speaker in test,
         validates=(lambda row: row.speaker in validation) if validation else None,
     )

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_ser.corpora import CORPORA
+from hf_ser.corpora import CORPORA, Utterance
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import ScanResult
 from hf_ser.labels import EMOTIONS
@@ -33,16 +33,9 @@ def count(result: ScanResult) -> list[Count]:
 
     Song is compared with the published song only where a song recording was found.
     """
-    taken: dict[tuple[str, str], _Key] = {
-        (its.corpus, its.performance): (its.corpus, its.channel, its.speaker, its.emotion)
-        for its in (clip.utterance for clip in result.clips)
-    }
+    taken = _performances(clip.utterance for clip in result.clips)
     kept = Counter(taken.values())
-    refused: dict[tuple[str, str], _Key] = {
-        (item.corpus, item.performance): (item.corpus, item.channel, item.speaker, item.emotion)
-        for item in result.quarantined
-        if item.id
-    }
+    refused = _performances(item.utterance for item in result.quarantined if item.utterance is not None)
     found = Counter((refused | taken).values())  # recordings of one performance count once
     published = {
         (corpus, channel, *key): number
@@ -55,6 +48,12 @@ def count(result: ScanResult) -> list[Count]:
     ]
 
 
+def _performances(utterances: Iterable[Utterance]) -> dict[tuple[str, str], _Key]:
+    return {
+        (one.corpus, one.performance): (one.corpus, one.vocal_channel, one.speaker, one.emotion) for one in utterances
+    }
+
+
 def write_counts(counts: Iterable[Count], path: Path) -> None:
     """Write the counts as CSV."""
     _write_csv(path, Count._fields, counts)
@@ -62,7 +61,10 @@ def write_counts(counts: Iterable[Count], path: Path) -> None:
 
 def write_quarantine(result: ScanResult, path: Path) -> None:
     """Write one line per quarantined file: corpus, path, reason, detail, id."""
-    rows = [(its.corpus, its.path, its.reason, its.detail, its.id) for its in result.quarantined]
+    rows = [
+        (item.corpus, item.path, item.reason, item.detail, item.utterance.id if item.utterance else "")
+        for item in result.quarantined
+    ]
     _write_csv(path, ("corpus", "path", "reason", "detail", "id"), rows)
 
 
@@ -97,7 +99,18 @@ def format_report(
     assignments: Mapping[str, Assignment],
     synthetic: Collection[str] = (),
 ) -> str:
-    """Render the tables that `recipes/prepare.py` prints; `synthetic` corpora are not expected to be complete."""
+    """Render the tables that `recipes/prepare.py` prints.
+
+    Args:
+        result: of the scan.
+        counts: from `count`.
+        other_files: corpus -> files that are no recordings.
+        assignments: protocol -> its outcome.
+        synthetic: corpora whose recordings are generated; they are not expected to be complete.
+
+    Returns:
+        Plain text: found and kept, per class, quarantined, noted, missing, splits.
+    """
     blocks = [_overview(result, counts, other_files), _per_class(counts)]
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
     if quarantined:
@@ -118,10 +131,10 @@ def format_report(
 
 def _splits(assignments: Mapping[str, Assignment]) -> str:
     rows = [
-        (name, *(len(its.ids(split)) for split in SPLITS), its.hash[:16], its.seed)
-        for name, its in assignments.items()
+        (name, *(len(made.ids(split)) for split in SPLITS), made.hash[:16], made.seed)
+        for name, made in assignments.items()
     ]
-    notes = "".join(f"\n  {name}: {note}" for name, its in assignments.items() for note in its.notes)
+    notes = "".join(f"\n  {name}: {note}" for name, made in assignments.items() for note in made.notes)
     return _table(("protocol", *SPLITS, "hash", "seed"), rows) + (
         "\nTo know about the splits:" + notes if notes else ""
     )

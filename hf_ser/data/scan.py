@@ -9,38 +9,21 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import hf_ser
 from hf_ser import audio
-from hf_ser.console import progress_bar
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
 from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
-from hf_ser.data.workers import worker_pool
+from hf_ser.data.workers import run_jobs
 from hf_ser.models.audio_sources import printable
-from hf_ser.models.reading_ahead import available_processors
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
-_OTHER_AUDIO = (
-    ".mp3",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".aif",
-    ".aiff",
-    ".aifc",
-    ".m4a",
-    ".mp4",
-    ".wma",
-    ".au",
-    ".raw",
-    ".pcm",
-)
+_OTHER_AUDIO = tuple(".mp3 .ogg .oga .opus .aif .aiff .aifc .m4a .mp4 .wma .au .raw .pcm".split())
 _CLIPS_PER_PACK = 32
 
 
@@ -59,8 +42,11 @@ class Clip:
     @property
     def row(self) -> Row:
         """The metadata that protocols look at."""
-        its = self.utterance
-        return Row(its.id, its.corpus, its.speaker, its.emotion, its.gender, its.text or "", its.channel, self.sha256)
+        said = self.utterance
+        text = said.text or ""
+        return Row(
+            said.id, said.corpus, said.speaker, said.emotion, said.gender, text, said.vocal_channel, self.sha256
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +57,7 @@ class Quarantined:
     path: str
     reason: str
     detail: str
-    # What the name says; empty where it could not be read.
-    id: str = ""
-    channel: str = ""
-    speaker: str = ""
-    emotion: str = ""
-    performance: str = ""
+    utterance: Utterance | None = None  # None where the name could not be read
 
 
 @dataclass(frozen=True)
@@ -107,9 +88,9 @@ def find(folders: dict[str, Path]) -> Found:
     refused: list[Quarantined] = []
     other_files: dict[str, int] = {}
     for name, folder in folders.items():
-        its, bad, others = find_clips(_corpus(name), folder)
-        copies += its
-        refused += bad
+        readable, unreadable, others = find_clips(_corpus(name), folder)
+        copies += readable
+        refused += unreadable
         other_files[name] = others
     return Found(folders, copies, refused, other_files)
 
@@ -130,12 +111,26 @@ def scan(
         limits: what a clip must satisfy.
         num_proc: worker processes; None takes the processors that this process may use.
         progress: show a progress bar.
+
+    Returns:
+        The clips kept, sorted by id, and the files kept out, sorted by corpus and path.
+
+    Raises:
+        WorkerError: a worker process was killed or could not start.
     """
     packs_dir.mkdir(parents=True, exist_ok=True)
     chunks = [found.copies[at : at + _CLIPS_PER_PACK] for at in range(0, len(found.copies), _CLIPS_PER_PACK)]
     clips: list[Clip] = []
     quarantined = list(found.refused)
-    for checked, refused in _examine_all(chunks, packs_dir, limits or Limits(), num_proc, progress):
+    for checked, refused in run_jobs(
+        _examine_chunk,
+        [(chunk, packs_dir, limits or Limits()) for chunk in chunks],
+        sizes=[len(chunk) for chunk in chunks],
+        desc="Checking clips",
+        unit="clips",
+        num_proc=num_proc,
+        show=progress,
+    ):
         clips += checked
         quarantined += refused
     clips.sort(key=lambda clip: clip.utterance.id)
@@ -183,7 +178,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             f"--{corpus.name} {folder}: found no recording among {others} files; expected "
             f"{' or '.join(AUDIO_SUFFIXES)} files of {corpus.title}. Unpack archives first."
         )
-    return [sorted(copies, key=lambda its: its.rank) for copies in by_performance.values()], refused, others
+    return [sorted(copies, key=lambda copy: copy.rank) for copies in by_performance.values()], refused, others
 
 
 def _files_below(folder: Path) -> list[str]:
@@ -208,26 +203,6 @@ def _corpus(name: str) -> Corpus:
 
 
 Checked = tuple[list[Clip], list[Quarantined]]
-
-
-def _examine_all(
-    chunks: Sequence[list[list[Utterance]]], packs_dir: Path, limits: Limits, num_proc: int | None, progress: bool
-) -> Iterator[Checked]:
-    total = sum(len(chunk) for chunk in chunks)
-    num_proc = min(num_proc or available_processors(), max(1, len(chunks)))
-    with progress_bar(total=total, desc="Checking clips", unit="clips", show=progress) as bar:
-        if num_proc == 1:
-            for chunk in chunks:
-                yield _examine_chunk(chunk, packs_dir, limits)
-                bar.update(len(chunk))
-            return
-        with worker_pool(num_proc) as pool:
-            futures: dict[Future[Checked], int] = {
-                pool.submit(_examine_chunk, chunk, packs_dir, limits): len(chunk) for chunk in chunks
-            }
-            for future in as_completed(futures):
-                yield future.result()
-                bar.update(futures.pop(future))
 
 
 def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked:
@@ -278,9 +253,8 @@ def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
     return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path.as_posix()}")
 
 
-def _quarantine(its: Utterance, reason: str, detail: str) -> Quarantined:
-    said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
-    return Quarantined(its.corpus, its.path.as_posix(), reason, detail, *said)
+def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
+    return Quarantined(utterance.corpus, utterance.path.as_posix(), reason, detail, utterance)
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
@@ -293,8 +267,9 @@ def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]
         conflict = len({clip.utterance.emotion for clip in members}) > 1
         for clip in members if conflict else members[1:]:
             reason = "conflicting_labels" if conflict else "duplicate_audio"
-            others = ", ".join(f"{its.utterance.id} ({its.utterance.emotion})" for its in members if its is not clip)
-            out[clip.utterance.id] = _quarantine(clip.utterance, reason, f"same samples as {others}")
+            others = [other.utterance for other in members if other is not clip]
+            same = ", ".join(f"{other.id} ({other.emotion})" for other in others)
+            out[clip.utterance.id] = _quarantine(clip.utterance, reason, f"same samples as {same}")
     return [clip for clip in clips if clip.utterance.id not in out], list(out.values())
 
 
@@ -320,7 +295,7 @@ def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
 def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined]) -> None:
     content = {
         "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size, c.notes] for c in clips],
-        "refused": [asdict(item) for item in refused],
+        "refused": [[str(r.utterance.path), r.reason, r.detail] for r in refused if r.utterance is not None],
     }
     partial = journal.with_suffix(f".{os.getpid()}.json.part")
     partial.write_text(json.dumps(content), encoding="utf-8", newline="\n")
@@ -333,7 +308,7 @@ def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Ch
     try:
         content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
         clips = [Clip(by_path[path], *[*rest, tuple(notes)]) for path, *rest, notes in content["clips"]]
-        refused = [Quarantined(**item) for item in content["refused"]]
+        refused = [_quarantine(by_path[path], reason, detail) for path, reason, detail in content["refused"]]
         whole = pack.stat().st_size == sum(clip.size for clip in clips)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -11,7 +11,7 @@ from hf_ser.data.splits import read_assignment, read_hashes
 
 @dataclass(frozen=True)
 class Record:
-    """What a model's splits.csv tells of its training.
+    """What a model's splits.csv records of its training.
 
     Args:
         splits: clip id -> split.
@@ -29,13 +29,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Marks:
-    """By what clips are recognised, whatever they are called.
+    """What identifies clips under any name.
 
     Args:
         ids: of the clips.
-        hashes: SHA-256 of their samples ("" where it is unknown), computed when they are asked for; None where nothing
-            tells.
-        names: paths of the clips' files; None where the ids are all that there is.
+        hashes: returns the SHA-256 of their samples ("" where it is unknown); None where no hash is known.
+        names: paths of the clips' files; None where only the ids are known.
     """
 
     ids: Sequence[str]
@@ -67,6 +66,9 @@ def find_seen(record: Record, marks: Marks, part: str = "train") -> list[Match]:
         record: of the training.
         marks: of the clips.
         part: train, validation or test.
+
+    Returns:
+        Each such clip with the training clip that it is, in the order of `marks`.
     """
     known = [clip for clip, split in record.splits.items() if split == part]
     if not known:
@@ -90,9 +92,12 @@ def unchecked(record: Record | None, marks: Marks, model: str = "the model") -> 
     """The note on what `find_seen` could not compare; empty where it compared everything.
 
     Args:
-        record: of the training; None where nothing tells.
+        record: of the training; None where it is unknown.
         marks: of the clips.
         model: what was trained, for the note.
+
+    Returns:
+        One note, or none.
     """
     if record is None:
         return [f"which clips {model} was trained on is not known (no splits.csv): some of these may be among them"]

@@ -1,20 +1,67 @@
-"""Worker processes of preparation, started in whichever way the system and the Python version start them."""
+"""Worker processes with a progress bar, started in whichever way the system and the Python version start them."""
 
 import multiprocessing
 import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
+from hf_ser.console import progress_bar
 from hf_ser.errors import SerError
+from hf_ser.models.reading_ahead import available_processors
 
+_T = TypeVar("_T")
 _MOST_ON_WINDOWS = 61  # processes that a pool can wait for there
 
 
 class WorkerError(SerError):
     """A worker process that ended before its work was done."""
+
+
+def run_jobs(
+    function: Callable[..., _T],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    sizes: Sequence[int],
+    desc: str,
+    unit: str,
+    num_proc: int | None = None,
+    show: bool = True,
+) -> list[_T]:
+    """Call a function once per job, in worker processes, under one progress bar.
+
+    Args:
+        function: of a module, so that it can be pickled.
+        jobs: the arguments of each call; they must be picklable too.
+        sizes: units of work of each job, for the progress bar.
+        desc: what is done, such as "Checking clips".
+        unit: what is counted, in the plural.
+        num_proc: worker processes, at most one per job; 1 runs in this process; None takes all available processors.
+        show: whether to show progress.
+
+    Returns:
+        What the function returned, in the order of the jobs.
+
+    Raises:
+        WorkerError: a worker was killed or could not start.
+    """
+    num_proc = min(num_proc or available_processors(), len(jobs))
+    with progress_bar(total=sum(sizes), desc=desc, unit=unit, show=show) as bar:
+        if num_proc <= 1:
+            results = []
+            for job, size in zip(jobs, sizes, strict=True):
+                results.append(function(*job))
+                bar.update(size)
+            return results
+        with worker_pool(num_proc) as pool:
+            futures = {pool.submit(function, *job): size for job, size in zip(jobs, sizes, strict=True)}
+            for future in as_completed(futures):
+                future.result()  # an error ends the work at once
+                bar.update(futures[future])
+            return [future.result() for future in futures]
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
     found = _find_any(folder)
     result = scan(found, packs)
     notes = [f"kept out, {item.reason}: {item.path} ({item.detail})" for item in result.quarantined]
-    clips = [clip for clip in result.clips if args.channel in (None, clip.utterance.channel)]
+    clips = [clip for clip in result.clips if args.channel in (None, clip.utterance.vocal_channel)]
     if not clips:
         more = f"; {notes[0]}" if notes else ""
         raise SourceError(f"--recordings {folder}: none of the recordings can be evaluated{more}.")

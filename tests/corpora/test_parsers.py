@@ -128,7 +128,7 @@ def expected_utterance(corpus, stem, path):
             gender="female" if actor[1] in "02468" else "male",
             age=None,
             intensity={"01": "normal", "02": "strong"}[intensity],
-            channel={"01": "speech", "02": "song"}[channel],
+            vocal_channel={"01": "speech", "02": "song"}[channel],
             text=RAVDESS_STATEMENTS[statement],
             performance=stem[3:],
             rank=0 if modality == "03" else 1,
@@ -144,7 +144,7 @@ def expected_utterance(corpus, stem, path):
             gender=gender,
             age=age,
             intensity=CREMA_D_LEVELS[stem[13:]],
-            channel="speech",
+            vocal_channel="speech",
             text=CREMA_D_SENTENCES[stem[5:8]],
         )
     if corpus == "tess":
@@ -157,7 +157,7 @@ def expected_utterance(corpus, stem, path):
             gender="female",
             age={"OAF": 64, "YAF": 26}[stem[:3]],
             intensity=None,
-            channel="speech",
+            vocal_channel="speech",
             text=f"Say the word {stem[4 : stem.rindex('_')]}",
         )
     return Utterance(

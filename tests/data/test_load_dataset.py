@@ -28,8 +28,8 @@ for name in [None, *result["names"]]:
     for streaming in (False, True):
         dataset = load_dataset(folder, name, streaming=streaming)
         result["loaded"][f"{name} {'streaming' if streaming else 'in memory'}"] = {
-            "features": {split: repr(its.features) for split, its in dataset.items()},
-            "ids": {split: [row["id"] for row in its] for split, its in dataset.items()},
+            "features": {split: repr(rows.features) for split, rows in dataset.items()},
+            "ids": {split: [row["id"] for row in rows] for split, rows in dataset.items()},
         }
 for streaming in (False, True):
     for split, rows in load_dataset(folder, "all", streaming=streaming).items():
@@ -73,7 +73,8 @@ def splits(loaded) -> dict[str, dict[str, str]]:
     """Protocol -> clip id -> split, from the columns that were read."""
     rows = [
         Row(
-            **{key: row[key] for key in ("id", "corpus", "speaker", "gender", "channel", "sha256")},
+            **{key: row[key] for key in ("id", "corpus", "speaker", "gender", "sha256")},
+            vocal_channel=row["channel"],
             emotion=EMOTIONS[row["label"]],
             text=row["text"] or "",
         )
@@ -96,8 +97,8 @@ def test_a_configuration_gives_the_clips_of_its_protocol(loaded, splits, configu
     expected = {
         split: sorted(
             clip
-            for clip, its in splits[protocol or "speaker_disjoint"].items()
-            if its == split and (corpus == "all" or clip.startswith(f"{corpus}/"))
+            for clip, given in splits[protocol or "speaker_disjoint"].items()
+            if given == split and (corpus == "all" or clip.startswith(f"{corpus}/"))
         )
         for split in SPLITS
     }
@@ -125,7 +126,7 @@ def test_the_sizes_of_the_splits(loaded):
 
 
 def test_every_configuration_has_the_same_columns(loaded):
-    features = {text for its in loaded["loaded"].values() for text in its["features"].values()}
+    features = {text for given in loaded["loaded"].values() for text in given["features"].values()}
     (text,) = features
     names = ", ".join(repr(emotion) for emotion in EMOTIONS)
     assert f"'label': ClassLabel(names=[{names}])" in text

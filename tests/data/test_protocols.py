@@ -120,16 +120,16 @@ def check_speaker_disjoint(rows: list[Row], assignment: Assignment) -> None:
     assert assignment.splits.keys() == {row.id for row in rows}
     for corpus in {row.corpus for row in rows}:
         own = [row for row in rows if row.corpus == corpus]
-        its = of(own, assignment, "speaker")
+        members = of(own, assignment, "speaker")
         number = len({row.speaker for row in own})
         if number >= 3:
             for one, other in itertools.combinations(SPLITS, 2):
-                assert not its[one] & its[other], (corpus, one, other)
-            assert all(its.values())
+                assert not members[one] & members[other], (corpus, one, other)
+            assert all(members.values())
         elif number == 2:
-            assert len(its["test"]) == 1 and not its["test"] & (its["train"] | its["validation"])
+            assert len(members["test"]) == 1 and not members["test"] & (members["train"] | members["validation"])
         else:
-            assert (len(its["train"]), its["validation"], its["test"]) == (1, set(), set())
+            assert (len(members["train"]), members["validation"], members["test"]) == (1, set(), set())
 
 
 @quick
@@ -161,16 +161,16 @@ def test_speaker_disjoint_shares_no_speaker_on_small_sets(rows, seed, ratios):
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_speaker_disjoint_gives_each_split_its_share_of_speakers(corpus, ratios, expected, seed):
-    its = of(WHOLE[corpus], split(WHOLE[corpus], seed=seed, ratios=ratios), "speaker")
-    assert tuple(len(its[name]) for name in SPLITS) == expected
+    members = of(WHOLE[corpus], split(WHOLE[corpus], seed=seed, ratios=ratios), "speaker")
+    assert tuple(len(members[name]) for name in SPLITS) == expected
 
 
 @quick
 @given(seed=seeds)
 def test_speaker_disjoint_balances_genders(seed):
     genders = {row.speaker: row.gender for row in WHOLE["ravdess"]}
-    its = of(WHOLE["ravdess"], split(WHOLE["ravdess"], seed=seed), "speaker")
-    counts = [Counter(genders[speaker] for speaker in its[name]) for name in SPLITS]
+    members = of(WHOLE["ravdess"], split(WHOLE["ravdess"], seed=seed), "speaker")
+    counts = [Counter(genders[speaker] for speaker in members[name]) for name in SPLITS]
     assert counts == [{"male": 8, "female": 8}, {"male": 2, "female": 2}, {"male": 2, "female": 2}]
 
 
@@ -200,12 +200,12 @@ def test_a_class_that_a_split_lacks_is_noted():
 def test_the_tested_tess_speaker_is_unseen_and_validation_shares_no_text_with_train(seed):
     rows = WHOLE["tess"]
     assignment = split(rows, seed=seed)
-    its, texts = of(rows, assignment, "speaker"), of(rows, assignment, "text")
-    assert len(its["test"]) == 1 and its["train"] == its["validation"] == TESS_SPEAKERS - its["test"]
+    members, texts = of(rows, assignment, "speaker"), of(rows, assignment, "text")
+    assert len(members["test"]) == 1 and members["train"] == members["validation"] == TESS_SPEAKERS - members["test"]
     assert not texts["train"] & texts["validation"]
     assert (len(texts["train"]), len(texts["validation"])) == (165, 35)  # 200 words x 0.15 / 0.85 = 35.3
     assert sizes(assignment) == (1155, 245, 1400)
-    (other,) = its["train"]
+    (other,) = members["train"]
     assert assignment.notes == (
         f"tess: train and validation share the speaker {other} (different texts); the tested speaker is unseen",
     )
@@ -292,8 +292,8 @@ def test_random_warns_that_speakers_leak():
         assignment = assign(WHOLE["savee"], "random")
     assert len(caught) == 1 and caught[0].filename == __file__
     assert any("clips of one speaker train and test" in note for note in assignment.notes)
-    its = of(WHOLE["savee"], assignment, "speaker")
-    assert its["train"] & its["test"]
+    members = of(WHOLE["savee"], assignment, "speaker")
+    assert members["train"] & members["test"]
 
 
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "random"])
@@ -396,13 +396,13 @@ def test_leave_one_speaker_out_tests_every_speaker_once(corpus, number):
     tested = []
     for fold in range(1, number + 1):
         assignment = split(rows, "leave_one_speaker_out", fold=fold)
-        its = of(rows, assignment, "speaker")
+        members = of(rows, assignment, "speaker")
         assert assignment.splits.keys() == {row.id for row in rows}
-        assert len(its["test"]) == 1 and not its["test"] & (its["train"] | its["validation"])
-        assert its["train"] and its["validation"]
+        assert len(members["test"]) == 1 and not members["test"] & (members["train"] | members["validation"])
+        assert members["train"] and members["validation"]
         if number > 2:
-            assert not its["train"] & its["validation"]
-        tested += its["test"]
+            assert not members["train"] & members["validation"]
+        tested += members["test"]
     assert tested == sorted({row.speaker for row in rows})
 
 
@@ -412,11 +412,11 @@ def test_leave_one_speaker_out_on_merged_corpora():
     assert names == sorted({row.speaker for row in rows}) and len(names) == 14
     for fold, name in enumerate(names, 1):
         assignment = split(rows, "leave_one_speaker_out", fold=fold)
-        its = of(rows, assignment, "speaker")
-        assert its["test"] == {name}
-        assert name not in its["train"] | its["validation"]
+        members = of(rows, assignment, "speaker")
+        assert members["test"] == {name}
+        assert name not in members["train"] | members["validation"]
         # The two voices of TESS: while another corpus is tested, one trains and the other validates.
-        assert its["train"] & its["validation"] == (TESS_SPEAKERS - {name} if name in TESS_SPEAKERS else set())
+        assert members["train"] & members["validation"] == (TESS_SPEAKERS - {name} if name in TESS_SPEAKERS else set())
         assert of(rows, assignment, "corpus")["validation"] == set(CORPORA)
 
 
@@ -436,11 +436,11 @@ def test_leave_one_corpus_out_tests_every_corpus_once():
     assert names == ["crema_d", "ravdess", "savee", "tess"]
     for fold, name in enumerate(names, 1):
         assignment = split(MERGED, "leave_one_corpus_out", fold=fold)
-        its = of(MERGED, assignment, "corpus")
-        assert its["test"] == {name} and its["train"] == its["validation"] == set(names) - {name}
+        members = of(MERGED, assignment, "corpus")
+        assert members["test"] == {name} and members["train"] == members["validation"] == set(names) - {name}
         assert len(assignment.splits) == 12_162 and len(assignment.ids("test")) == TOTALS[name]
-        its = of(MERGED, assignment, "speaker")
-        assert not its["train"] & its["validation"]
+        members = of(MERGED, assignment, "speaker")
+        assert not members["train"] & members["validation"]
 
 
 # --- the published splits, from shared/CORPORA.md
@@ -466,12 +466,12 @@ def test_published_folds_test_the_published_speakers(protocol, corpus):
     for fold, names in enumerate(tests, 1):
         for seed in (0, 1):
             assignment = split(rows, protocol, fold=fold, seed=seed)
-            its = of(rows, assignment, "speaker")
-            assert its["test"] == speakers(corpus, names)
+            members = of(rows, assignment, "speaker")
+            assert members["test"] == speakers(corpus, names)
             assert assignment.splits.keys() == {row.id for row in rows}
-            assert not its["test"] & (its["train"] | its["validation"])
-            assert its["train"] and its["validation"]
-            assert (its["train"] & its["validation"] == set()) is (corpus != "tess")
+            assert not members["test"] & (members["train"] | members["validation"])
+            assert members["train"] and members["validation"]
+            assert (members["train"] & members["validation"] == set()) is (corpus != "tess")
 
 
 @pytest.mark.parametrize(("protocol", "corpus"), PUBLISHED_TESTS)
@@ -484,8 +484,8 @@ def test_published_folds_test_every_speaker_once(protocol, corpus):
 
 def test_peft_ser_fixes_validation_too():
     for seed in (0, 1):
-        its = of(WHOLE["crema_d"], split(WHOLE["crema_d"], "peft_ser", fold=1, seed=seed), "speaker")
-        assert its == {
+        members = of(WHOLE["crema_d"], split(WHOLE["crema_d"], "peft_ser", fold=1, seed=seed), "speaker")
+        assert members == {
             "train": {f"crema_d_{actor}" for actor in range(1001, 1059)},
             "validation": {f"crema_d_{actor}" for actor in range(1059, 1074)},
             "test": {f"crema_d_{actor}" for actor in range(1074, 1092)},

@@ -20,9 +20,8 @@ def clip(corpus: str, path: str) -> Clip:
 def refused(corpus: str, path: str, reason: str, *, named: bool = True) -> Quarantined:
     if not named:
         return Quarantined(corpus, path, reason, "got this; expected that")
-    its = CORPORA[corpus].parse(Path("/data") / corpus / path)
-    said = (its.id, its.channel, its.speaker, its.emotion, its.performance)
-    return Quarantined(corpus, path, reason, "got this; expected that", *said)
+    utterance = CORPORA[corpus].parse(Path("/data") / corpus / path)
+    return Quarantined(corpus, path, reason, "got this; expected that", utterance)
 
 
 RESULT = ScanResult(
@@ -165,7 +164,7 @@ def test_counts_csv_holds_every_count(tmp_path):
 
 
 def test_quarantine_csv_holds_every_file_whatever_its_name(tmp_path):
-    nasty = Quarantined("tess", 'a,b/"c"\nd/é ü.wav', "name", "got the stem 'é, ü'; expected \"x\"", "")
+    nasty = Quarantined("tess", 'a,b/"c"\nd/é ü.wav', "name", "got the stem 'é, ü'; expected \"x\"")
     report.write_quarantine(ScanResult([], [*RESULT.quarantined, nasty]), tmp_path / "quarantine.csv")
     header, *rows = read_csv(tmp_path / "quarantine.csv")
     assert header == ["corpus", "path", "reason", "detail", "id"]
@@ -184,7 +183,7 @@ def test_quarantine_csv_of_nothing_is_its_header(tmp_path):
 
 def test_quarantine_csv_takes_a_name_that_is_not_utf8(tmp_path):
     name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")  # as os.walk gives it
-    report.write_quarantine(ScanResult([], [Quarantined("tess", name, "name", "got", "")]), tmp_path / "q.csv")
+    report.write_quarantine(ScanResult([], [Quarantined("tess", name, "name", "got")]), tmp_path / "q.csv")
     assert b"caf" in (tmp_path / "q.csv").read_bytes()
 
 

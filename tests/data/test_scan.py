@@ -179,7 +179,8 @@ def test_details_say_what_was_got_and_expected(odd_result):
 
 def test_a_quarantined_file_carries_its_id_unless_its_name_is_the_fault(odd_result):
     for item in odd_result.quarantined:
-        assert item.id == ("" if item.reason == "name" else f"ravdess/{Path(item.path).stem}")
+        named = item.utterance and item.utterance.id
+        assert named == (None if item.reason == "name" else f"ravdess/{Path(item.path).stem}")
         assert item.corpus == "ravdess"
 
 
@@ -261,7 +262,7 @@ def test_one_performance_in_two_releases_is_kept_once(tmp_path, noise, encode, p
     assert reasons(result) == {f"a/{video}.wav": performance, f"c/{audio}.wav": stem, f"c/{video}.flac": performance}
     details = {item.path: item.detail for item in result.quarantined}
     assert details[f"a/{video}.wav"] == f"same performance as b/{audio}.wav"
-    assert {item.performance for item in result.quarantined} == {audio[3:]}
+    assert {item.utterance.performance for item in result.quarantined} == {audio[3:]}
 
 
 def test_the_other_release_is_kept_where_the_preferred_one_cannot_be_used(tmp_path, noise, encode, put):
@@ -620,7 +621,7 @@ def test_journals_hold_paths_and_numbers_only(tmp_path, noise, encode, put):
     content = json.loads(journal.read_text())
     where = [str(clip.utterance.path), 0.5, clip.sha256, clip.pack, 0, clip.size, []]
     assert content["clips"] == [where]
-    assert [item["reason"] for item in content["refused"]] == ["empty"]
+    assert [item[:2] for item in content["refused"]] == [[str(tmp_path / "in" / f"{take(2)}.wav"), "empty"]]
 
 
 # --- errors

@@ -69,9 +69,7 @@ def test_it_prints_what_it_found_and_what_to_run_next(savee, tmp_path):
     again = run("--savee", savee, "--output_dir", output)
     assert again.returncode == 0 and again.stderr == ""
     report = first.stdout.partition(f"Wrote {output}")[0]
-    assert again.stdout == (
-        f"{report}{output} was made from these very inputs before and is unchanged.\n{lines[-1]}\n"
-    )
+    assert again.stdout == (f"{report}{output} was made from these inputs before and is unchanged.\n{lines[-1]}\n")
 
 
 def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
@@ -221,7 +219,7 @@ def test_the_whole_of_the_real_recordings(corpora_dir, tmp_path):
         counts = [row for row in csv.DictReader(file) if row["corpus"] == "ravdess"]
     assert len(counts) == 192 and all(row["missing"] == "0" for row in counts)  # the duplicate was found, not missing
     again = run(*flags, "--output_dir", output)
-    assert "was made from these very inputs before and is unchanged." in again.stdout
+    assert "was made from these inputs before and is unchanged." in again.stdout
 
 
 SPEAKERS = {"ravdess": 24, "crema_d": 20, "tess": 2}

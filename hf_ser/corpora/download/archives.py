@@ -1,4 +1,7 @@
-"""Unpacking zip and tar archives that were made elsewhere: checked whole before anything is written."""
+"""Unpacking zip and tar archives that were made elsewhere: checked whole before anything is written.
+
+`zipfile` and `tarfile` read the archives; neither limits sizes or memory, and both let links or renamed members pass.
+"""
 
 import bz2
 import contextlib
@@ -14,6 +17,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -25,25 +29,12 @@ CHUNK_BYTES = 1024 * 1024
 MAX_READ_BYTES = 16 * CHUNK_BYTES  # more in one read is a tar header that lies about its length
 BY_HAND = "Download it again; if it stays so, unpack it by hand and pass the folder to recipes/prepare.py."
 
-# What zipfile, tarfile and the decompressors raise on damaged input (zlib.error and friends have no common base).
+# What zipfile, tarfile and the decompressors raise on damaged input, without a common base; gzip's is an OSError.
 _BROKEN = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, RuntimeError, ValueError, OverflowError),
 )
-_TAR_OPENERS: tuple[tuple[bytes, Callable[[Path], Any]], ...] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\x00", lzma.open),
-)
+_TAR_OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 class ArchiveError(SerError):
@@ -68,7 +59,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_membe
     Args:
         archive: the file to unpack; it is recognised by its content, not by its name.
         folder: the folder to make; it must not exist, or be empty.
-        max_bytes: bound on the unpacked size, as declared and as really written.
+        max_bytes: bound on the unpacked size.
         max_members: bound on the number of members.
 
     Returns:
@@ -83,10 +74,10 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_membe
     incomplete = folder.with_name(folder.name + ".incomplete")
     try:
         with contextlib.ExitStack() as stack:
-            members = _checked(archive, _members(archive, stack, max_members), max_bytes)
+            members = _checked(archive, _members(archive, stack), max_bytes, max_members)
             remove(incomplete)
             incomplete.mkdir(parents=True)
-            _write(archive, members, incomplete, max_bytes)
+            _write(archive, members, incomplete)
         if folder.exists():
             folder.rmdir()
         incomplete.rename(folder)
@@ -109,13 +100,13 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _members(archive: Path, stack: contextlib.ExitStack, max_members: int) -> Iterator[_Member]:
+def _members(archive: Path, stack: contextlib.ExitStack) -> Iterator[_Member]:
     """Return the archive's members, opened for as long as `stack` lives."""
     with open(archive, "rb") as file:
         start = file.read(8)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
-        return _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)), max_members)
-    opener = next((opener for magic, opener in _TAR_OPENERS if start.startswith(magic)), None)
+        return _zip_members(archive, stack.enter_context(zipfile.ZipFile(archive)))
+    opener = next((opener for magic, opener in _TAR_OPENERS.items() if start.startswith(magic)), None)
     stream = _BoundedReader(stack.enter_context(opener(archive) if opener else open(archive, "rb")), archive)
     try:
         tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
@@ -124,14 +115,11 @@ def _members(archive: Path, stack: contextlib.ExitStack, max_members: int) -> It
             f"{archive} is not a zip or tar archive that can be read ({error}); expected .zip, .tar, .tar.gz, "
             f".tar.bz2 or .tar.xz. {BY_HAND}"
         ) from error
-    return _tar_members(archive, tar, stream, max_members)
+    return _tar_members(archive, tar, stream)
 
 
-def _zip_members(archive: Path, zipped: zipfile.ZipFile, max_members: int) -> Iterator[_Member]:
-    infos = zipped.infolist()
-    if len(infos) > max_members:
-        raise _too_many(archive, max_members)
-    for info in infos:
+def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[_Member]:
+    for info in zipped.infolist():
         name = info.orig_filename  # `filename` is already cut at a NUL and has its separators changed
         if info.flag_bits & 0x41:
             raise ArchiveError(
@@ -145,18 +133,16 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile, max_members: int) -> It
         if is_dir and info.file_size or not is_dir and kind == stat.S_IFDIR:
             raise _refused(archive, name, "is a folder and a file at once")
         parts = _safe_parts(archive, name)
-        yield _Member(name, parts, is_dir, info.file_size, lambda info=info: zipped.open(info))  # type: ignore[misc]
+        yield _Member(name, parts, is_dir, info.file_size, partial(zipped.open, info))
 
 
-def _tar_members(archive: Path, tar: tarfile.TarFile, stream: "_BoundedReader", max_members: int) -> Iterator[_Member]:
-    for count, info in enumerate(tar):
-        if count >= max_members:
-            raise _too_many(archive, max_members)
+def _tar_members(archive: Path, tar: tarfile.TarFile, stream: "_BoundedReader") -> Iterator[_Member]:
+    for info in tar:
         if info.size < 0 or info.issparse() or not (info.isreg() or info.isdir()):
             raise _refused(archive, info.name, "is a link, device or sparse file, not a plain file")
         parts = _safe_parts(archive, info.name)
         tarfile.data_filter(info, "unpacked")  # a second opinion; it raises a TarError
-        yield _Member(info.name, parts, info.isdir(), info.size, lambda info=info: tar.extractfile(info))  # type: ignore
+        yield _Member(info.name, parts, info.isdir(), info.size, partial(tar.extractfile, info))  # type: ignore[arg-type]
     # tarfile takes a damaged or missing header for the end; the true end is a block of zeros.
     if stream.last != bytes(tarfile.BLOCKSIZE):
         raise ArchiveError(f"{archive} is damaged or cut short: it lacks the mark that ends a tar. {BY_HAND}")
@@ -182,17 +168,22 @@ def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
     return parts
 
 
-def _checked(archive: Path, members: Iterator[_Member], max_bytes: int) -> list[_Member]:
+def _checked(archive: Path, members: Iterator[_Member], max_bytes: int, max_members: int) -> list[_Member]:
     """Return the members to write, after looking at every one of them and at their sum."""
     kept: dict[tuple[str, ...], _Member] = {}
     total = 0
-    for member in members:
+    for number, member in enumerate(members, start=1):
         total += member.size
+        if number > max_members:
+            raise ArchiveError(
+                f"{archive} holds more than {max_members:,} members, more than any corpus here; refused"
+            )
         if total > max_bytes:
-            raise _too_large(archive, max_bytes)
-        if not member.parts or "__MACOSX" in member.parts or member.parts[-1] == ".DS_Store":
-            continue
-        if member.parts[-1].startswith("._"):  # AppleDouble: ._clip.wav would pass for a recording
+            raise ArchiveError(
+                f"{archive} unpacks to more than {max_bytes:,} bytes, more than any corpus here; refused"
+            )
+        # AppleDouble: ._clip.wav would pass for a recording
+        if not member.parts or "__MACOSX" in member.parts or member.parts[-1].startswith(("._", ".DS_Store")):
             continue
         before = kept.get(member.parts)
         if before is not None and not (before.is_dir and member.is_dir):
@@ -203,30 +194,21 @@ def _checked(archive: Path, members: Iterator[_Member], max_bytes: int) -> list[
     return list(kept.values())
 
 
-def _write(archive: Path, members: list[_Member], folder: Path, max_bytes: int) -> None:
-    """Write the members below `folder`, counting what really comes out of the archive."""
-    total = 0
+def _write(archive: Path, members: list[_Member], folder: Path) -> None:
+    """Write the members below `folder`; neither library hands out more bytes than a member's header declares."""
     for member in members:
         path = folder.joinpath(*member.parts)
         if member.is_dir:
             path.mkdir(parents=True, exist_ok=True)
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = 0
         with member.open() as source, open(path, "xb") as target:
-            while chunk := source.read(CHUNK_BYTES):
-                written += len(chunk)
-                if total + written > max_bytes:
-                    raise _too_large(archive, max_bytes)
-                if written > member.size:
-                    break
-                target.write(chunk)
-        if written != member.size:
+            shutil.copyfileobj(source, target, CHUNK_BYTES)
+        if path.stat().st_size != member.size:
             raise ArchiveError(
                 f"{archive}: member {member.name!r} unpacks to another size than the {member.size:,} bytes that its "
                 f"header declares. {BY_HAND}"
             )
-        total += written
 
 
 class _BoundedReader(io.RawIOBase):
@@ -235,6 +217,7 @@ class _BoundedReader(io.RawIOBase):
     def __init__(self, stream: IO[bytes], archive: Path) -> None:
         super().__init__()
         self._stream, self._archive = stream, archive
+        self.seek, self.tell = stream.seek, stream.tell  # type: ignore[method-assign]
         self.last = b""
 
     def read(self, size: int = -1, /) -> bytes:
@@ -242,12 +225,6 @@ class _BoundedReader(io.RawIOBase):
             raise ArchiveError(f"{self._archive}: a tar header asks for {size:,} bytes of memory; refused")
         self.last = self._stream.read(size)
         return self.last
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
 
 
 def _refused(archive: Path, name: str, why: str) -> ArchiveError:
@@ -257,16 +234,8 @@ def _refused(archive: Path, name: str, why: str) -> ArchiveError:
     )
 
 
-def _too_many(archive: Path, max_members: int) -> ArchiveError:
-    return ArchiveError(f"{archive} holds more than {max_members:,} members, more than any corpus here; refused")
-
-
-def _too_large(archive: Path, max_bytes: int) -> ArchiveError:
-    return ArchiveError(f"{archive} unpacks to more than {max_bytes:,} bytes, more than any corpus here; refused")
-
-
 def _system_error(archive: Path, folder: Path, error: OSError) -> ArchiveError:
-    if error.errno is None:  # bz2 reports damaged data as an OSError without a number
+    if error.errno is None:  # gzip and bz2 report damaged data as an OSError without a number
         return ArchiveError(f"{archive} cannot be unpacked: {error}. {BY_HAND}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return ArchiveError(f"the disk is full: {archive} does not fit into {folder.parent}; nothing was unpacked")

@@ -67,7 +67,11 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class DownloadArguments:
-    """Which corpora to fetch, from where, and where to put them."""
+    """Which corpora to fetch, from where, and where to put them.
+
+    >>> DownloadArguments(["ravdess", "tess"]).source
+    'auto'
+    """
 
     corpora: list[str] = field(metadata={"help": "Corpora to fetch: ravdess, crema_d, tess, savee."})
     output_dir: str = field(default="data/raw", metadata={"help": "Each corpus gets a folder of its name in here."})
@@ -99,7 +103,12 @@ def check_corpus(corpus: str) -> None:
 
 
 def licence_text(corpus: str) -> str:
-    """Return the corpus's title and the terms of its licence, in two lines."""
+    """Return the corpus's title and the terms of its licence, in two lines.
+
+    >>> print(licence_text("crema_d"))
+    CREMA-D (Cao et al., 2014), https://github.com/CheyneyComputerScience/CREMA-D
+      licence: ODbL 1.0: name the source; share an adapted database alike and keep it open.
+    """
     check_corpus(corpus)
     return f"{SOURCES[corpus]['title']}\n  licence: {SOURCES[corpus]['licence']}"
 
@@ -130,10 +139,20 @@ def download_corpus(
         zenodo_url: address of the folder that holds RAVDESS's files.
         progress: show a progress bar on a terminal.
 
+    Returns:
+        The corpus's folder, for `recipes/prepare.py`.
+
     Raises:
         ConfigError: for an unknown corpus, or one that the source does not have.
         DownloadError: when it cannot be fetched, with the remedy.
         ArchiveError: when what was fetched cannot be unpacked.
+
+    >>> import zipfile
+    >>> with zipfile.ZipFile("savee.zip", "w") as archive:
+    ...     archive.write("voice.wav", "AudioData/DC/a01.wav")
+    >>> folder = download_corpus("savee", "data/raw", archive="savee.zip")
+    >>> [path.name for path in folder.rglob("*.wav")]
+    ['a01.wav']
     """
     check_corpus(corpus)
     if include_song and corpus != "ravdess":
@@ -161,7 +180,7 @@ def download_corpus(
                 remove(work / SOURCES[corpus]["zenodo"][part]["name"])
     except OSError as error:
         where = error.filename or folder
-        raise DownloadError(f"{where}: {error.strerror or error}. Choose another output_dir, or mend it.") from error
+        raise DownloadError(f"{where}: {error.strerror or error}. Choose another output_dir, or repair it.") from error
     if work.is_dir() and not any(work.iterdir()):
         work.rmdir()
     return folder
