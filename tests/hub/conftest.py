@@ -30,15 +30,14 @@ def data_dir(dataset_dir, tmp_path):
 def hub(tmp_path, monkeypatch):
     """A running `HubServer` that huggingface_hub in this process may talk to, with an empty cache.
 
-    Clients wait before they try again; here they do not, and `hub.naps` has the seconds that they would have waited.
+    Clients wait before they try again; here they do not.
     """
     import huggingface_hub
     from hub_server import HubServer
     from huggingface_hub import constants
 
     server = HubServer(tmp_path)
-    server.naps = []
-    clock = SimpleNamespace(sleep=server.naps.append)
+    clock = SimpleNamespace(sleep=lambda _: None)
     for module in (huggingface_hub.utils._http, huggingface_hub.file_download):
         monkeypatch.setattr(module, "time", clock)
     template = server.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
