@@ -32,7 +32,13 @@ class CrossValidationError(SerError):
 
 @dataclass
 class CrossValidationArguments:
-    """Which recipe trains every fold, with which seeds."""
+    """Which recipe trains every fold, with which seeds.
+
+    >>> CrossValidationArguments(recipe_overrides=["num_train_epochs"])
+    Traceback (most recent call last):
+        ...
+    hf_ser.arguments.ConfigError: recipe_config or recipe_overrides is given without model_recipe; name the recipe too.
+    """
 
     model_recipe: str | None = field(
         default=None, metadata={"help": "recipe that trains and scores each fold, such as recipes/finetune.py"}
@@ -54,7 +60,8 @@ class CrossValidationArguments:
         for name in (self.model_recipe, self.recipe_config, self.launch_config):
             if name is not None and not Path(name).is_file():
                 raise ConfigError(f"{name}: no such file; expected a recipe (.py) or its configuration (.yaml).")
-        bad = [its for its in self.recipe_overrides if not re.fullmatch(r"[^\W\d]\w*(\.\w+)?=.*", its, re.DOTALL)]
+        known = re.compile(r"[^\W\d]\w*(\.\w+)?=.*", re.DOTALL)
+        bad = [override for override in self.recipe_overrides if not known.fullmatch(override)]
         if bad:
             raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
@@ -95,6 +102,11 @@ def cross_validate(
 
     Raises:
         CrossValidationError: a run failed, or the folder belongs to other settings.
+
+    >>> from hf_ser.data import load_rows
+    >>> args = CrossValidationArguments(model_recipe="recipes/baseline.py", seeds=[0, 1])  # doctest: +SKIP
+    >>> data_args = DataArguments("data/emotions", "ravdess", protocol="leave_one_speaker_out")
+    >>> cross_validate(load_rows(data_args), args, data_args, Path("runs/folds"), overwrite=False)  # doctest: +SKIP
     """
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: name the protocol and no fold.")
@@ -208,7 +220,7 @@ def _pool(
     runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, figures: bool
 ) -> dict[str, Any]:
     each = [read_results(run.folder) for run in runs]
-    files = [its["splits"]["test"]["predictions"][0] for its in each]
+    files = [results["splits"]["test"]["predictions"][0] for results in each]
     tests = [read_predictions(run.folder / file) for run, file in zip(runs, files, strict=True)]
     protocol = str(data_args.protocol)
     results = _head(each, runs, args, data_args, output_dir.name)
@@ -238,8 +250,8 @@ def _head(
     first = each[0]
     protocol = dict(first["protocol"]) | {"fold": None, "hash": None, "seed": None}
     protocol["folds"] = len({run.fold for run in runs}) if runs[0].fold else None
-    protocol["notes"] = sorted({note for its in each for note in its["protocol"]["notes"]})
-    tested = [its["splits"]["test"] for its in each]
+    protocol["notes"] = sorted({note for results in each for note in results["protocol"]["notes"]})
+    tested = [results["splits"]["test"] for results in each]
     return {
         **first,
         "kind": "cross_validation",
@@ -256,14 +268,14 @@ def _head(
                 "fold": run.fold,
                 "fold_name": run.fold_name,
                 "seed": run.seed,
-                "protocol_hash": its["protocol"]["hash"],
-                "clips": its["splits"]["test"]["clips"],
-                "temperature": its["splits"]["test"]["calibration"]["temperature"],
-                "left_out": its["splits"]["test"]["left_out"],
-                "validation": its["splits"].get("validation", {}).get("scores"),
-                "test": its["splits"]["test"]["scores"],
+                "protocol_hash": results["protocol"]["hash"],
+                "clips": results["splits"]["test"]["clips"],
+                "temperature": results["splits"]["test"]["calibration"]["temperature"],
+                "left_out": results["splits"]["test"]["left_out"],
+                "validation": results["splits"].get("validation", {}).get("scores"),
+                "test": results["splits"]["test"]["scores"],
             }
-            for run, its in zip(runs, each, strict=True)
+            for run, results in zip(runs, each, strict=True)
         ],
         "over_folds": _spread([split["scores"] for split in tested]) if len(tested) > 1 else None,
     }
@@ -271,7 +283,7 @@ def _head(
 
 def _spread(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
     """Mean and standard deviation of every score over runs; None where a run has none."""
-    columns = {name: [its[name] for its in scores] for name in scores[0]}
+    columns = {name: [row[name] for row in scores] for name in scores[0]}
     full = {name: [value for value in values if value is not None] for name, values in columns.items()}
     whole = {name: values for name, values in full.items() if len(values) == len(scores)}
     return {
@@ -285,13 +297,13 @@ def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence
     trained = list(dict.fromkeys(str(run.fold_name) for run in runs))
     tested = sorted({corpus for test in tests for corpus in test.clips["corpus"]})
     cells: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
-    for run, its, test in zip(runs, each, tests, strict=True):
+    for run, results, test in zip(runs, each, tests, strict=True):
         for corpus in sorted(set(test.clips["corpus"])):
             part = test.where("corpus", corpus)
             here = {part.labels[label] for label in set(part.clips["label"])}
-            part, _ = restrict(part, sorted(here & set(its["dataset"]["train_classes"])))
-            uar = score(part.truth, part.probabilities, part.labels)["uar"]
-            cells.setdefault((str(run.fold_name), corpus), []).append((uar, len(part.truth), len(part.labels)))
+            part, _ = restrict(part, sorted(here & set(results["dataset"]["train_classes"])))
+            uar = score(part.label_ids, part.probabilities, part.labels)["uar"]
+            cells.setdefault((str(run.fold_name), corpus), []).append((uar, len(part.label_ids), len(part.labels)))
     table = [[cells.get((row, column)) for column in tested] for row in trained]
     return {
         "train": trained,

@@ -44,7 +44,11 @@ _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
 @dataclass
 class EvaluateArguments(ReportArguments):
-    """What is scored, and on which clips."""
+    """What is scored, and on which clips.
+
+    >>> EvaluateArguments("runs/scored", model="runs/audio_cnn", figures=False).split
+    'test'
+    """
 
     output_dir: str = field(metadata={"help": "folder for predictions, results, report and figures"})
     model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
@@ -121,6 +125,11 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         ConfigError: arguments that do not go together.
         PredictionsError: predictions that do not fit the clips, or clips that the model was trained on.
         CheckpointError, DatasetError, SourceError: what cannot be loaded.
+
+    >>> args = EvaluateArguments("runs/scored", model="runs/audio_cnn", device="cpu", figures=False)
+    >>> results = evaluate(args, DataArguments("data/emotions", "ravdess", protocol="random"))
+    >>> results["kind"], results["splits"]["test"]["clips"] > 0
+    ('evaluation', True)
     """
     if (args.model is None) == (args.predictions is None):
         raise ConfigError("expected one of model and predictions (or model_recipe, to train and score every fold).")
@@ -157,7 +166,11 @@ class _Outcome:
 
 
 def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
-    """The results.json beside a model in a folder or on the Hub; None where there is none of ours."""
+    """The results.json beside a model in a folder or on the Hub; None where there is none of ours.
+
+    >>> model_results("runs/audio_cnn")["protocol"]["name"]
+    'random'
+    """
     path = file_beside(name, RESULTS, revision)
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path else None
@@ -232,7 +245,7 @@ class _Scorer:
     precision: str
 
     def score(self, clips: Clips) -> _Outcome:
-        """Calibrate where asked, and predict."""
+        """Calibrate if requested, and predict."""
         notes = self._refuse_seen(clips)
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
@@ -256,7 +269,7 @@ class _Scorer:
         )
 
     def _calibrate(self) -> tuple[float, list[str]]:
-        """Fit a temperature on validation and write the calibrated model with what tells of its training.
+        """Fit a temperature on validation and write the calibrated model with the record of its training.
 
         Returns:
             The temperature, and notes on the clips that it was fitted on.
@@ -265,7 +278,7 @@ class _Scorer:
         validation = clips_of_split(self.data.splits["validation"])
         notes = self._refuse_seen(validation, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
-        factor = fit_temperature(fitted.probabilities, fitted.truth)
+        factor = fit_temperature(fitted.probabilities, fitted.label_ids)
         store_temperature(self.model, factor)
         folder = Path(self.args.output_dir) / MODEL
         shutil.rmtree(folder, ignore_errors=True)
@@ -325,7 +338,7 @@ class _Scorer:
         return restrict(Predictions(columns, whole, every), self._scored_classes(known))
 
     def _scored_classes(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The classes that the model can know: those of its labels that it was taught, where that is told."""
+        """The classes that the model can know: those of its labels that it was trained on, where that is recorded."""
         if self.own is None or self.own["dataset"]["train_classes"] is None:
             return known
         if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:

@@ -50,6 +50,12 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
 
     Raises:
         ResultsError, ComparisonError: runs that cannot be read or compared, or a README without its markers.
+
+    >>> text, written = compare_runs(CompareArguments(["runs/audio_cnn"], output_dir="runs/compared", figures=False))
+    >>> text.splitlines()[0]
+    '### Scores: random on dataset (ravdess), synthetic recordings'
+    >>> [path.name for path in written]
+    ['comparison.csv', 'comparison.tex', 'comparison.md']
     """
     groups = group(load_runs(args.runs, args.names, args.protocol))
     tables = make_tables(groups, read_published(Path(args.published)) if args.published else None)
@@ -65,7 +71,17 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
 
 
 def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table], *, figures: bool = True) -> list[Path]:
-    """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; figures of before are removed."""
+    """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; earlier figures are removed.
+
+    Args:
+        folder: made where it is missing.
+        groups: see `comparison.group`.
+        tables: see `make_tables`.
+        figures: whether figures are drawn.
+
+    Returns:
+        The files and folders that were written.
+    """
     figures_folder = folder / "figures"
     if (folder / COMPARISON).is_file():
         for path in figures_folder.glob("*.*"):
@@ -109,7 +125,7 @@ def _score_row(run: Run) -> "ScoreRow":
 
     values = {word: (run.scores[score], *run.interval(score)) for score, word in SCORES.items()}
     return ScoreRow(
-        run.shown, {word: (its, low, high) for word, (its, low, high) in values.items() if its is not None}
+        run.shown, {word: (value, low, high) for word, (value, low, high) in values.items() if value is not None}
     )
 
 
@@ -162,7 +178,7 @@ def with_results(path: Path, text: str) -> str:
     """
     before = path.read_bytes().decode("utf-8")
     starts, ends = (
-        [its.start() for its in re.finditer(f"^{marker}[ \t]*\r?$", before, re.MULTILINE)] for marker in (BEGIN, END)
+        [line.start() for line in re.finditer(f"^{marker}[ \t]*\r?$", before, re.MULTILINE)] for marker in (BEGIN, END)
     )
     if len(starts) != 1 or len(ends) != 1 or starts > ends:
         raise ComparisonError(

@@ -33,7 +33,11 @@ _GROUPINGS = {
 
 @dataclass(kw_only=True)
 class ReportArguments:
-    """What every program takes that writes a report."""
+    """What every program takes that writes a report.
+
+    >>> ReportArguments(figures=False).figures
+    False
+    """
 
     figures: bool = field(default=True, metadata={"help": "draw figures beside the report, which needs matplotlib"})
 
@@ -146,12 +150,12 @@ def draw_figures(
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
         labels, runs = scored["labels"], predictions[split]
-        truth = np.concatenate([run.truth for run in runs])
+        label_ids = np.concatenate([run.label_ids for run in runs])
         probabilities = np.concatenate([run.probabilities for run in runs])
         confusion = {f"{split}, {scored['clips']} clips": scored["confusion"]}
         plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
         plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
-        plots.plot_roc(truth, probabilities, labels, folder / f"roc_{split}")
+        plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}")
         plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
         figures |= {
             f"confusion_{split}": f"Confusion on {split}, shares of the true class",
@@ -162,7 +166,7 @@ def draw_figures(
         if embeddings and split in embeddings:
             points = plots.project(embeddings[split])
             plots.plot_embeddings(
-                points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
+                points, runs[0].label_ids.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
             )
             figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"
     return figures | (explanation.draw(folder) if explanation else {})
@@ -193,7 +197,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
         parts.append(explanation.strip())
     parts += ["## Figures"] if figures else []
     parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
-    parts.append("## Versions\n\n" + ", ".join(f"{name} {its}" for name, its in results["versions"].items()))
+    parts.append("## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -234,7 +238,7 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
     if scored["left_out"]:
         left = ", ".join(f"{count} {label}" for label, count in scored["left_out"].items())
         parts[-1] += f" Left out, because train and test do not share the class: {left}."
-    if scored.get("precision"):  # earlier versions did not tell
+    if scored.get("precision"):  # not recorded by earlier versions
         parts[-1] += f" Computed in {scored['precision']}."
     if scored["absent"]:
         parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
@@ -247,8 +251,8 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
     parts += [markdown(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
     columns = ("precision", "recall", "f1", "roc_auc")
     classes = [
-        (label, its["support"], *(number(its[column]) for column in columns))
-        for label, its in scored["per_class"].items()
+        (label, scores["support"], *(number(scores[column]) for column in columns))
+        for label, scores in scored["per_class"].items()
     ]
     parts += ["### By class", markdown(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
     for grouping, title in _GROUPINGS.items():
@@ -260,8 +264,14 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
     if not grouping["groups"]:
         return []
     rows = [
-        (name, its["clips"], its["speakers"], *(number(its["scores"][key]) for key in _MAIN), bounds(its["interval"]))
-        for name, its in grouping["groups"].items()
+        (
+            name,
+            group["clips"],
+            group["speakers"],
+            *(number(group["scores"][key]) for key in _MAIN),
+            bounds(group["interval"]),
+        )
+        for name, group in grouping["groups"].items()
     ]
     parts = [f"### {title}", markdown(("group", "clips", "speakers", *_MAIN.values(), "UAR, 95 %"), rows)]
     if grouping["best"]:
@@ -331,7 +341,14 @@ def brackets(interval: Sequence[float | None] | None) -> str:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """A few lines for the terminal."""
+    """A few lines for the terminal.
+
+    >>> from hf_ser.scoring import read_results
+    >>> print(summary(read_results(Path("runs/audio_cnn"))))
+    Synthetic recordings: these scores say nothing about real speech.
+    validation: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
+    test: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
+    """
     lines = []
     if results["dataset"]["synthetic"]:
         lines.append("Synthetic recordings: these scores say nothing about real speech.")

@@ -64,7 +64,7 @@ def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, t
     assert sorted(pooled.clips["id"]) == sorted(row.id for row in rows)
     folds = [read_predictions(folder / f"seed_0/fold_{fold}/predictions_test.parquet") for fold in (1, 2, 3, 4)]
     np.testing.assert_array_equal(pooled.probabilities, np.concatenate([fold.probabilities for fold in folds]))
-    assert results["splits"]["test"]["scores"]["accuracy"] == (pooled.truth == pooled.guess).mean()
+    assert results["splits"]["test"]["scores"]["accuracy"] == (pooled.label_ids == pooled.predicted).mean()
     uars = [run["test"]["uar"] for run in results["runs"]]
     assert results["over_folds"]["mean"]["uar"] == pytest.approx(np.mean(uars))
     assert results["over_folds"]["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))

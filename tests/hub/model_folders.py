@@ -25,7 +25,7 @@ def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
             "label": list(np.arange(24) % 3),
             "id": [f"{corpora[i % len(corpora)]}/{split}_{i}" for i in range(24)],
         }
-        clips["corpus"] = [its.partition("/")[0] for its in clips["id"]]
+        clips["corpus"] = [clip.partition("/")[0] for clip in clips["id"]]
         clips["speaker"] = [f"{corpus}_{i % 4}" for i, corpus in enumerate(clips["corpus"])]
         clips |= {"gender": ["female", "male"] * 12, "intensity": ["normal"] * 24}
         predictions[split] = [Predictions(clips, rng.dirichlet(np.ones(3), 24), LABELS)]

@@ -45,7 +45,7 @@ def hybrid_dir(companions, sounds_dir, tmp_path_factory):
         DataArguments(str(sounds_dir), "ravdess", "random"),
     )
     args = HybridArguments(
-        str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu", figures=False
+        str(folder), bases=[str(base) for base in companions], meta="mean", device="cpu", figures=False
     )
     write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
     return folder

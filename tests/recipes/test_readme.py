@@ -19,7 +19,7 @@ from hf_ser.corpora import synthetic
 from hf_ser.corpora.download import DownloadArguments
 from hf_ser.data import DataArguments, PrepareArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
-from hf_ser.hub.plan import PushArguments
+from hf_ser.hub.push_plan import PushArguments
 from hf_ser.hybrids import BaselineArguments
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.reporting.comparison import BEGIN, END, CompareArguments

@@ -37,11 +37,11 @@ PREPROCESSING = {"duration_s": None, "trim_db": None, "normalize": False, "merge
 def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
     """Predictions of ten speakers' clips, right as often as `skill` says; which clips fail is the seed's."""
     rng = np.random.default_rng(seed)
-    truth = (np.arange(first, first + clips) % len(labels)).tolist()
+    label_ids = (np.arange(first, first + clips) % len(labels)).tolist()
     probabilities = rng.dirichlet(np.ones(len(labels)), clips)
     for row in np.flatnonzero(rng.random(clips) < skill):
         best = probabilities[row].argmax()
-        probabilities[row, [best, truth[row]]] = probabilities[row, [truth[row], best]]
+        probabilities[row, [best, label_ids[row]]] = probabilities[row, [label_ids[row], best]]
     numbers = range(first, first + clips)
     columns = {
         "id": [f"ravdess/{number:04}" for number in numbers],
@@ -49,7 +49,7 @@ def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
         "speaker": [f"ravdess_{number // 3 % 10}" for number in numbers],
         "gender": ["female"] * clips,
         "intensity": [None] * clips,
-        "label": truth,
+        "label": label_ids,
     }
     return Predictions(columns, probabilities, tuple(labels))
 
@@ -90,9 +90,9 @@ def make(tmp_path):
 
 def part(seed, scores, fold=None, **changes):
     """One training of a cross-validation."""
-    its = {"folder": f"seed_{seed}", "fold": fold, "fold_name": fold and f"corpus {fold}", "seed": seed}
-    its |= {"protocol_hash": "a" * 64, "clips": 120, "temperature": None, "left_out": {}}
-    return its | {"validation": None, "test": scores} | changes
+    described = {"folder": f"seed_{seed}", "fold": fold, "fold_name": fold and f"corpus {fold}", "seed": seed}
+    described |= {"protocol_hash": "a" * 64, "clips": 120, "temperature": None, "left_out": {}}
+    return described | {"validation": None, "test": scores} | changes
 
 
 def results_of(folder):
@@ -144,7 +144,7 @@ def test_runs_that_do_not_compare_never_share_a_ranking(make, tables, changes, s
     with pytest.raises(ComparisonError, match=says):
         rank(runs)
     groups = group(runs)
-    assert [len(its) for its in groups.values()] == [1, 1]
+    assert [len(runs) for runs in groups.values()] == [1, 1]
     text = render_markdown(make_tables(groups))
     assert text.count("### Scores:") == 2 and "Differences" not in text
     same_protocol = changes.get("protocol") is None
@@ -186,19 +186,19 @@ def test_equal_names_are_told_apart(make):
 
 
 def test_classes_in_another_order_are_the_same_classes(make):
-    its = predict(0.6)
+    predictions = predict(0.6)
     order = [2, 0, 1]
-    turned = {**its.clips, "label": [order.index(label) for label in its.clips["label"]]}
-    other = Predictions(turned, its.probabilities[:, order], tuple(LABELS[index] for index in order))
-    runs = load_runs([make("a", its), make("b", other)])
+    turned = {**predictions.clips, "label": [order.index(label) for label in predictions.clips["label"]]}
+    other = Predictions(turned, predictions.probabilities[:, order], tuple(LABELS[index] for index in order))
+    runs = load_runs([make("a", predictions), make("b", other)])
     a, b = rank(runs)
     assert paired(a, b)["uar"]["difference"] == 0.0
-    assert report_module._confusion(a) == report_module._confusion(b) == its_confusion(its)
+    assert report_module._confusion(a) == report_module._confusion(b) == confusion_of(predictions)
 
 
-def its_confusion(its):
+def confusion_of(predictions):
     table = np.zeros((3, 3), dtype=int)
-    np.add.at(table, (its.truth, its.guess), 1)
+    np.add.at(table, (predictions.label_ids, predictions.predicted), 1)
     return table.tolist()
 
 
@@ -233,10 +233,12 @@ def test_several_seeds_show_mean_and_standard_deviation(make):
 
 def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
     def merged(seed):
-        its = predict(0.6, seed)
+        predictions = predict(0.6, seed)
         corpora = ["crema_d" if row < 50 else "tess" for row in range(120)]
-        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(its.clips["speaker"])]
-        return Predictions({**its.clips, "corpus": corpora, "speaker": speakers}, its.probabilities, its.labels)
+        names = predictions.clips["speaker"]
+        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(names)]
+        clips = {**predictions.clips, "corpus": corpora, "speaker": speakers}
+        return Predictions(clips, predictions.probabilities, predictions.labels)
 
     folders = [make(name, merged(seed)) for seed, name in enumerate(["a", "b"])]
     (table,) = (table for table in tables_of(*folders) if table.title.startswith("Scores per corpus"))
@@ -268,11 +270,11 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
     scores = [results_of(make(f"fold {fold}", predict(0.3 * fold)))["splits"]["test"]["scores"] for fold in (1, 2)]
     over = {
         name: {
-            key: None if scores[0][key] is None else float(function([its[key] for its in scores])) for key in scores[0]
+            key: None if scores[0][key] is None else float(function([row[key] for row in scores])) for key in scores[0]
         }
         for name, function in (("mean", np.mean), ("std", np.std))
     }
-    runs = [part(0, its, fold, left_out={"calm": 2}) for fold, its in enumerate(scores, 1)]
+    runs = [part(0, row, fold, left_out={"calm": 2}) for fold, row in enumerate(scores, 1)]
     folders = [
         make(name, predict(0.5), protocol="leave_one_corpus_out", runs=runs, over_folds=over, kind="cross_validation")
         for name in ("a", "b")
@@ -315,9 +317,9 @@ def test_seeds_are_compared_seed_by_seed(make):
 
 
 def test_clips_are_joined_on_their_ids(make):
-    its = predict(0.5)
-    turned = its.select(np.random.default_rng(0).permutation(len(its.truth)))
-    a, b = load_runs([make("a", its), make("b", turned)])
+    predictions = predict(0.5)
+    turned = predictions.select(np.random.default_rng(0).permutation(len(predictions.label_ids)))
+    a, b = load_runs([make("a", predictions), make("b", turned)])
     assert a.key == b.key
     assert paired(a, b)["uar"] == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "significant": False}
 
@@ -351,7 +353,7 @@ def test_one_model_under_two_protocols(make):
     *_, table = tables_of(random_, emobox, other)
     assert table.title == "What the protocol is worth: ravdess (all)" and "rank nothing" in table.sentences[0]
     assert table.header == ["model", "UAR, emobox", "UAR, random", "random − emobox"]
-    high, low = (results_of(its)["splits"]["test"]["scores"]["uar"] for its in (random_, emobox))
+    high, low = (results_of(folder)["splits"]["test"]["scores"]["uar"] for folder in (random_, emobox))
     (row,) = table.rows
     assert row[0] == "small" and row[1].startswith(f"{low:.3f} [") and row[3] == f"+{high - low:.3f}"
 
