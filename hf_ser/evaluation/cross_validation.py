@@ -21,7 +21,16 @@ from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.reporting.run_report import write_run
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
-from hf_ser.scoring.results import RESULTS, read_results, score, score_split, versions, write_json
+from hf_ser.scoring.results import (
+    RESULTS,
+    over_runs,
+    read_results,
+    sample_std,
+    score,
+    score_split,
+    versions,
+    write_json,
+)
 
 PLAN = "cross_validation.json"
 
@@ -251,7 +260,7 @@ def _head(
     protocol = dict(first["protocol"]) | {"fold": None, "hash": None, "seed": None}
     protocol["folds"] = len({run.fold for run in runs}) if runs[0].fold else None
     protocol["notes"] = sorted({note for results in each for note in results["protocol"]["notes"]})
-    tested = [results["splits"]["test"] for results in each]
+    scores = [results["splits"]["test"]["scores"] for results in each]
     return {
         **first,
         "kind": "cross_validation",
@@ -277,19 +286,14 @@ def _head(
             }
             for run, results in zip(runs, each, strict=True)
         ],
-        "over_folds": _spread([split["scores"] for split in tested]) if len(tested) > 1 else None,
+        "over_folds": {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
+        if len(scores) > 1
+        else None,
     }
 
 
-def _spread(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
-    """Mean and standard deviation of every score over runs; None where a run has none."""
-    columns = {name: [row[name] for row in scores] for name in scores[0]}
-    full = {name: [value for value in values if value is not None] for name, values in columns.items()}
-    whole = {name: values for name, values in full.items() if len(values) == len(scores)}
-    return {
-        "mean": {name: float(np.mean(whole[name])) if name in whole else None for name in columns},
-        "std": {name: float(np.std(whole[name], ddof=1)) if name in whole else None for name in columns},
-    }
+def _mean_and_std(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    return {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
 
 
 def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence[Predictions]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from hf_ser.data import PROTOCOLS
 from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub.licences import data_licence, model_licence
+from hf_ser.reporting.run_report import SCORES
 
 PLACEHOLDER = "PATH_OR_ID"  # where a card names its own folder or repository
 _HERE = Path(__file__).parent
@@ -190,7 +191,6 @@ def _recipe(results: dict[str, Any]) -> str:
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
     dataset, protocol = results["dataset"], results["protocol"]
-    names = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
     return [
         EvalResult(
             task_type="audio-classification",
@@ -205,6 +205,6 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
         )
         for split, scored in results["splits"].items()
         if split == "test"
-        for metric, name in names.items()
+        for metric, name in SCORES.items()
         if scored["scores"][metric] is not None
     ]

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from hf_ser.reporting.comparison import (
     load_runs,
 )
 from hf_ser.reporting.comparison_tables import (
-    SCORES,
     Groups,
     Table,
     heading,
@@ -33,10 +32,8 @@ from hf_ser.reporting.comparison_tables import (
     render_markdown,
 )
 from hf_ser.reporting.published_scores import read_published
+from hf_ser.reporting.run_report import SCORES
 from hf_ser.scoring.results import write_text
-
-if TYPE_CHECKING:
-    from hf_ser.reporting.plots import ScoreRow
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
 _SIDE_BY_SIDE = 4  # confusion matrices in one figure
@@ -109,7 +106,7 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
         slug = re.sub(r"[^a-z0-9]+", "_", key.protocol.lower()).strip("_")[:40]
         slug += f"_{number_}" if sum(other.protocol == key.protocol for other in groups) > 1 else ""
         title = heading(key)
-        rows = [_score_row(run) for run in runs]
+        rows = [plots.ScoreRow(run.shown, _bars(run)) for run in runs]
         plots.plot_scores(rows, folder / f"scores_{slug}", title)
         drawn[f"scores_{slug}"] = f"Scores, {title}; whiskers are 95 % intervals {CLUSTERED}"
         drawn |= _draw_predictions(runs, folder, slug, title)
@@ -120,13 +117,10 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
     return drawn
 
 
-def _score_row(run: Run) -> "ScoreRow":
-    from hf_ser.reporting.plots import ScoreRow
-
-    values = {word: (run.scores[score], *run.interval(score)) for score, word in SCORES.items()}
-    return ScoreRow(
-        run.shown, {word: (value, low, high) for word, (value, low, high) in values.items() if value is not None}
-    )
+def _bars(run: Run) -> dict[str, tuple[float, float | None, float | None]]:
+    """Every score that the run has, by its name: value, low and high end of its interval."""
+    values = {name: (run.scores[score], *run.interval(score)) for score, name in SCORES.items()}
+    return {name: (value, low, high) for name, (value, low, high) in values.items() if value is not None}
 
 
 def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) -> dict[str, str]:

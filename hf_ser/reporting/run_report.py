@@ -15,7 +15,7 @@ from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import RESULTS, write_results
 
 REPORT = "report.md"
-_MAIN = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
+SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _MORE = {
     "roc_auc_micro": "ROC AUC, micro",
     "roc_auc_macro": "ROC AUC, macro",
@@ -186,11 +186,11 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
     for split, scored in results["splits"].items():
         parts += _split_section(split, scored, results["seeds"])
     if results.get("runs"):
-        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *_MAIN.values()), _runs(results))]
+        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *SCORES.values()), _runs(results))]
     if results.get("over_folds"):
         over = results["over_folds"]
-        row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in _MAIN]
-        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(_MAIN.values()), [row])]
+        row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in SCORES]
+        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(SCORES.values()), [row])]
     if results.get("matrix"):
         parts += _matrix_section(results["matrix"])
     if explanation:
@@ -244,7 +244,7 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
         parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
     header = ("score", "value", *(("over seeds",) if several else ()), "95 %, clustered on speakers", "95 %, plain")
     rows = []
-    for key, name in (_MAIN | _MORE).items():
+    for key, name in (SCORES | _MORE).items():
         spread = (f"± {number(scored['std'][key])}",) if several else ()
         rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
@@ -268,12 +268,12 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
             name,
             group["clips"],
             group["speakers"],
-            *(number(group["scores"][key]) for key in _MAIN),
+            *(number(group["scores"][key]) for key in SCORES),
             bounds(group["interval"]),
         )
         for name, group in grouping["groups"].items()
     ]
-    parts = [f"### {title}", markdown(("group", "clips", "speakers", *_MAIN.values(), "UAR, 95 %"), rows)]
+    parts = [f"### {title}", markdown(("group", "clips", "speakers", *SCORES.values(), "UAR, 95 %"), rows)]
     if grouping["best"]:
         parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
     return parts
@@ -298,7 +298,7 @@ def _runs(results: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             run["fold_name"] or "-",
             run["seed"],
             run["clips"],
-            *(number(run["test"][key]) for key in _MAIN),
+            *(number(run["test"][key]) for key in SCORES),
         )
         for run in results["runs"]
     ]

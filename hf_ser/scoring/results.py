@@ -92,8 +92,8 @@ def score_split(
         "predictions": list(files),
         "left_out": dict(left_out or {}),
         "precision": precision,
-        "scores": _over(each, np.mean) if each else _scalars(whole),
-        "std": _over(each, lambda values: np.std(values, ddof=1)) if each else None,
+        "scores": over_runs(each, np.mean) if each else _scalars(whole),
+        "std": over_runs(each, sample_std) if each else None,
         "intervals": [
             intervals_over_seeds(
                 [(run.label_ids, run.predicted, run.clips[column]) for run in runs], len(labels), method, seed=0
@@ -115,7 +115,12 @@ def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
 
 
-def _over(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
+def sample_std(values: Sequence[float]) -> float:
+    """Standard deviation of a sample."""
+    return float(np.std(values, ddof=1))
+
+
+def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
     """A function of every score over runs; None where a run has none."""
     columns = {name: [scores[name] for scores in each] for name in each[0]}
     return {name: None if None in values else float(function(values)) for name, values in columns.items()}
