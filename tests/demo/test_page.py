@@ -27,7 +27,7 @@ def test_the_answer_says_in_numbers_what_it_shows_in_bars(demo_model, recordings
     ]
     assert all(number == width for _, number, width in rows) and len(rows) == 8
     assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the model is not sure" in html
-    assert "Model: first/model." in html and "What it was trained on is not told" in html
+    assert "Model: first/model." in html and "Its training data is unknown" in html
     (text,) = re.findall(r'<img alt="(.*?)"', html)
     assert text == "Waveform and log-mel spectrogram of the recording, 1.2 s." and "timeline" not in html
 
