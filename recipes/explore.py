@@ -25,7 +25,7 @@ class ExploreArguments:
 def main() -> None:
     data_args, args = parse(DataArguments, ExploreArguments, description=__doc__)
     dataset = load_splits(data_args, needed=("train",))
-    *figures, report = explore(dataset, data_args, Path(args.output_dir))
+    *figures, report = explore(dataset, Path(args.output_dir))
     print(f"Wrote {len(figures)} figures, each as PNG and SVG, and {report}.")
 
 

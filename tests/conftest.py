@@ -142,8 +142,6 @@ def sounds_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def companions(sounds_dir, tmp_path_factory, load_recipe):
     """Folders of two tiny companions, trained on `sounds_dir` for a few steps under protocol random with seed 0."""
-    from hf_ser.reporting import run_report
-
     root = tmp_path_factory.mktemp("companions")
     folders = []
     for name in ("audio_cnn", "mel_cnn"):
@@ -154,9 +152,9 @@ def companions(sounds_dir, tmp_path_factory, load_recipe):
         folders.append(root / name / "seed_0")
         words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
         words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
+        words += ["--use_cpu", "true", "--disable_tqdm", "true", "--figures", "false"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_report, "_draw", lambda *_: {})
-            patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
+            patch.setattr(sys, "argv", ["train.py", *map(str, words)])
             load_recipe("train_companion").main()
     return folders
 

@@ -20,7 +20,7 @@ from hf_ser import cli
 from hf_ser.audio import AudioError, load_audio
 from hf_ser.data import DataArguments
 from hf_ser.data.examination import Limits, examine
-from hf_ser.demo import listen, load_listener
+from hf_ser.demo import clip_inference
 from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
@@ -159,14 +159,14 @@ def doors(kind, folder, paths, labels, tmp_path):
     output = tmp_path / "answers.jsonl"
     cli.main(["predict", *paths, "--model", str(folder), "--output", str(output)])
     rows = {row["file"]: row for row in map(json.loads, output.read_text(encoding="utf-8").splitlines())}
-    found["hf-ser predict"] = [{its["label"]: its["score"] for its in rows[path]["scores"]} for path in paths]
+    found["hf-ser predict"] = [{score["label"]: score["score"] for score in rows[path]["scores"]} for path in paths]
     native = "native" if kind == "wav2vec2" else "remote"
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1]) if native == "native" else ""}
     command = [sys.executable, "-P", "-c", _FRESH, str(folder), native, *paths]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=environment)
     found["pipeline"] = json.loads(done.stdout.splitlines()[-1])
-    listener = load_listener(str(folder), device="cpu")
-    found["demo"] = [listen(listener, path).scores for path in paths]
+    demo_model = clip_inference.load_model(str(folder), device="cpu")
+    found["demo"] = [clip_inference.classify(demo_model, path).scores for path in paths]
     with open(tmp_path / "list.csv", "w", encoding="utf-8") as file:
         file.write("path,label\n" + "".join(f"{path},{label}\n" for path, label in zip(paths, labels, strict=True)))
     listed = str(tmp_path / "list.csv")
@@ -202,7 +202,7 @@ def check_doors(found, clips):
 @pytest.mark.corpora
 def test_real_recordings_have_the_same_scores_at_every_door(trained, corpora_dir, tmp_path):
     kind, folder = trained
-    stereo = [f"Actor_{its[-2:]}/{its}" for its in ("03-01-02-01-01-02-01", "03-01-08-01-02-02-01",
+    stereo = [f"Actor_{stem[-2:]}/{stem}" for stem in ("03-01-02-01-01-02-01", "03-01-08-01-02-02-01",
               "03-01-02-01-02-02-05", "03-01-03-01-02-01-20", "03-01-06-01-01-02-20")]  # fmt: skip
     others = (
         sorted((corpora_dir / "crema_d").rglob("*.flac"))[::170]
@@ -225,7 +225,7 @@ def test_a_folder_of_an_earlier_version_is_read_and_told(trained, tmp_path, capl
         caplog.clear()
         model, extractor = load_classifier(str(place))
         classify = SpeechEmotionPipeline(model=model, feature_extractor=extractor, task="audio-classification")
-        answers.append({its["label"]: its["score"] for its in classify(str(tmp_path / "clip.wav"))})
+        answers.append({score["label"]: score["score"] for score in classify(str(tmp_path / "clip.wav"))})
     assert answers[0] == pytest.approx(answers[1], abs=1e-7)
     said = [record.getMessage() for record in caplog.records if "saved by an earlier version" in record.getMessage()]
     assert len(said) == 1 and "trim_db 30.0, normalize True, duration_s 2.0" in said[0]

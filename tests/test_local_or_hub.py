@@ -79,9 +79,9 @@ def test_every_door_answers_without_the_hub(here, no_hub, name):
 
 
 def test_the_demo_answers_without_the_hub(here, no_hub):
-    listening = pytest.importorskip("hf_ser.demo.listening")
+    clip_inference = pytest.importorskip("hf_ser.demo.clip_inference")
     with pytest.raises(CheckpointError, match=f"--model runs/nope: {EXPECTED}"):
-        listening.load_listener("runs/nope")
+        clip_inference.load_model("runs/nope")
 
 
 def test_the_recipe_answers_in_one_line(here, no_hub, load_recipe, monkeypatch, capsys):

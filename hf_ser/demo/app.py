@@ -1,4 +1,4 @@
-"""The page itself, in Gradio, and serving it: nothing is fetched from elsewhere, nothing is told to anybody."""
+"""The page itself, in Gradio, and serving it: nothing is fetched from elsewhere or sent anywhere."""
 
 import logging
 import os
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_ser.demo.clip_inference import DemoModel, classify, load_model
 from hf_ser.demo.demo_errors import DemoError, MissingGradioError
 from hf_ser.demo.examples import GENERATED, make_examples
-from hf_ser.demo.listening import Listener, listen, load_listener
 from hf_ser.demo.page import CSS, render, render_error
 from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
 from hf_ser.inference import resolve_precision
@@ -31,24 +31,24 @@ _BUTTON |= {f"{name}_dark": colour for name, colour in _BUTTON.items()}
 _KEPT_S = (1800, 3600)  # uploads are looked through every half hour, and deleted when they are an hour old
 _WAITING = 32
 _MAX_FILE_SIZE = "100mb"
-# A screen reader is told of an answer only in a region that was there before it.
+# Screen readers announce an answer only in a region that was there before it.
 _ON_LOAD = "() => { document.querySelector('#answer')?.setAttribute('aria-live', 'polite'); }"
 
 
-def build(listeners: Mapping[str, Listener], examples: Sequence[Path] = ()) -> gr.Blocks:
+def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.Blocks:
     """Make the page.
 
     Args:
-        listeners: models by name, the first chosen at the start.
+        models: by name, the first chosen at the start.
         examples: recordings to try.
     """
 
     def recognise(recording: str | None, model: str) -> str:
-        return answer(listeners, recording, model)
+        return answer(models, recording, model)
 
     with gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=_KEPT_S) as page:
         gr.Markdown(f"# {TITLE}\n\n{SENTENCE}")
-        models = gr.Radio(list(listeners), value=next(iter(listeners)), label="Model", elem_id="models")
+        chosen = gr.Radio(list(models), value=next(iter(models)), label="Model", elem_id="models")
         recording = gr.Audio(
             sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
         )
@@ -60,25 +60,28 @@ def build(listeners: Mapping[str, Listener], examples: Sequence[Path] = ()) -> g
         button = gr.Button("Recognise", variant="primary", elem_id="recognise")
         shown = gr.HTML(elem_id="answer", min_height=120)
         gr.Markdown("\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS), "", PRIVACY]), elem_id="limits")
-        button.click(recognise, [recording, models], shown, api_name="recognise", concurrency_limit=1)
+        button.click(recognise, [recording, chosen], shown, api_name="recognise", concurrency_limit=1)
         page.load(None, js=_ON_LOAD)
     return page.queue(max_size=_WAITING)
 
 
-def answer(listeners: Mapping[str, Listener], recording: str | None, model: str) -> str:
-    """The answer to one recording as HTML; whatever goes wrong is told in its place.
+def answer(models: Mapping[str, DemoModel], recording: str | None, model: str) -> str:
+    """The answer to one recording as HTML; an error is shown in its place.
 
     Args:
-        listeners: models by name.
+        models: by name.
         recording: a path, or None where there is none yet.
-        model: the one that is asked.
+        model: name of the chosen one.
+
+    >>> "There is no recording yet" in answer({}, None, "runs/audio_cnn")
+    True
     """
     if recording is None:
         return render_error("There is no recording yet: choose a file, speak into the microphone, or take an example.")
-    if model not in listeners:
-        return render_error(f"Got the model {model}; expected one of {', '.join(listeners)}.")
+    if model not in models:
+        return render_error(f"Got the model {model}; expected one of {', '.join(models)}.")
     try:
-        return render(listen(listeners[model], recording), listeners[model], model)
+        return render(classify(models[model], recording), models[model], model)
     except DemoError as error:
         return render_error(f"This recording cannot be used. {error}")
     except Exception:  # such as a full memory: the page goes on for everybody else
@@ -107,14 +110,21 @@ def serve(
 
     Raises:
         SerError: a model, the device, the address or the port cannot be used.
+
+    >>> serve({"runs/audio_cnn": "main"})  # doctest: +SKIP
+    Serving at http://127.0.0.1:7860/ in fp32 (Ctrl-C ends it)
+    >>> serve({"runs/audio_cnn": "main"}, port=80_000)
+    Traceback (most recent call last):
+        ...
+    hf_ser.demo.demo_errors.DemoError: --port 80000; expected a number from 1 to 65535.
     """
     choice = resolve_precision(precision, device)
     if port is not None and not 1 <= port <= 65_535:
         raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
-    listeners = {name: load_listener(name, revision, device, precision) for name, revision in models.items()}
+    loaded = {name: load_model(name, revision, device, precision) for name, revision in models.items()}
     with tempfile.TemporaryDirectory() as work:
         paths = make_examples(Path(work)) if examples is None else sorted(Path(examples).glob("*.flac"))
-        page = build(listeners, paths)
+        page = build(loaded, paths)
         try:
             address = launch(page, host, port)
             print(f"Serving at {address} in {choice} (Ctrl-C ends it)", flush=True)  # noqa: T201

@@ -12,7 +12,7 @@ from hf_ser.labels import EMOTIONS
 
 GENERATED = "generated_"  # so begin the names of the files, lest they pass for real recordings
 _ALL = "all in turn"  # long enough for a timeline
-_DURATION_S = (4.0, 4.5)  # eight of them are longer than what is heard at once
+_DURATION_S = (4.0, 4.5)  # eight of them are longer than one window
 
 
 def make_examples(folder: Path) -> list[Path]:

@@ -62,9 +62,9 @@ def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
     # Windows are not of one length: the last may be short.
     rows = np.arange(len(labels) + 1) - 0.5
     image = axes.pcolormesh(edges, rows, np.ma.masked_invalid(table), cmap=SEQUENTIAL, vmin=0, vmax=1)
-    heard = ~np.isnan(table).all(axis=0)
-    best = np.nan_to_num(table[:, heard]).argmax(axis=0)
-    axes.plot(centres[heard], best, "o", color=COLOURS[1], markeredgecolor="white", label="most probable")
+    sounding = ~np.isnan(table).all(axis=0)
+    best = np.nan_to_num(table[:, sounding]).argmax(axis=0)
+    axes.plot(centres[sounding], best, "o", color=COLOURS[1], markeredgecolor="white", label="most probable")
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="time (s)", ylim=(len(labels) - 0.5, -0.5))
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)

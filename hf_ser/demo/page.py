@@ -6,8 +6,8 @@ from html import escape
 from typing import Any
 
 from hf_ser.audio import SAMPLING_RATE
+from hf_ser.demo.clip_inference import Answer, DemoModel
 from hf_ser.demo.figures import draw_clip, draw_timeline
-from hf_ser.demo.listening import Heard, Listener
 
 _UNSURE = 0.5  # below this, the best is less probable than all the others together
 
@@ -44,26 +44,26 @@ CSS = """
 """
 
 
-def render(heard: Heard, listener: Listener, model: str) -> str:
+def render(answer: Answer, model: DemoModel, name: str) -> str:
     """The answer: the best emotion, all of them as bars, waveform and spectrogram, and a timeline if it is long.
 
     Args:
-        heard: what the model says.
-        listener: the model.
-        model: its name.
+        answer: of the model.
+        model: which gave it.
+        name: of the model.
     """
-    best, score = next(iter(heard.scores.items()))
+    best, score = next(iter(answer.scores.items()))
     unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the model is not sure.</p>"
-    duration_s = len(heard.waveform) / SAMPLING_RATE
+    duration_s = len(answer.waveform) / SAMPLING_RATE
     parts = [
         f"<h2>Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}",
-        _bars(heard.scores),
-        f"<p>Model: {escape(model)}. {escape(listener.about)}</p>",
+        _bars(answer.scores),
+        f"<p>Model: {escape(name)}. {escape(model.about)}</p>",
         "<h3>The recording</h3>",
-        _image(draw_clip(heard.waveform), f"Waveform and log-mel spectrogram of the recording, {duration_s:.1f} s."),
+        _image(draw_clip(answer.waveform), f"Waveform and log-mel spectrogram of the recording, {duration_s:.1f} s."),
     ]
-    if heard.is_long:
-        parts += ["<h3>Over time</h3>", _timeline(heard.timeline, listener.labels)]
+    if answer.is_long:
+        parts += ["<h3>Over time</h3>", _timeline(answer.timeline, model.labels)]
     return f'<div class="ser">{"".join(parts)}</div>'
 
 

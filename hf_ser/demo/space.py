@@ -24,7 +24,10 @@ import hf_ser
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import make_examples
 from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
-from hf_ser.hub import Outgoing, Plan, PushArguments, check_card, check_contents
+from hf_ser.hub.card import check_card
+from hf_ser.hub.push_checks import Outgoing, check_contents
+from hf_ser.hub.push_plan import Plan, PushArguments
+from hf_ser.reporting.run_report import markdown
 
 _PACKAGE = Path(hf_ser.__file__).parent
 _LEFT_OUT = "corpora/download/"  # the page downloads no corpora
@@ -48,17 +51,21 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
 
     Args:
         args: whose `models` are Hub ids, each with `@REVISION` where it is not main.
-        token: with it, the Hub is asked for the commits that the models are pinned to; without one it is not asked,
-            as in a dry run.
+        token: with it, the models are pinned to their commits on the Hub; without one there is no request, as in a dry
+            run.
 
     Raises:
         SerError: a model is not there or no whole classifier, or a file holds what must not go.
+
+    >>> plan = plan_space(PushArguments("owner/demo", models=["owner/tiny"]))
+    >>> [file.path for file in plan.files[:3]]
+    ['README.md', 'app.py', 'requirements.txt']
     """
-    asked = _revisions(args)
+    revisions = _revisions(args)
     if token is None:
-        models, notes = asked, ["the models' revisions are replaced by commits when this is pushed."]
+        models, notes = revisions, ["the models' revisions are replaced by commits when this is pushed."]
     else:
-        models, notes = pin_models(asked, token)
+        models, notes = pin_models(revisions, token)
     files = [
         Outgoing("README.md", _card(args.repository, models).encode()),
         Outgoing("app.py", _APP.format(models=json.dumps(models, indent=4)).encode()),
@@ -83,7 +90,7 @@ def pin_models(models: Mapping[str, str], token: str) -> tuple[dict[str, str], l
     """Find the commits of revisions -> commits by Hub id, and what a person must know.
 
     Raises:
-        DemoError: the Hub cannot be asked, a model or revision is not there, or it is no whole classifier.
+        DemoError: the Hub cannot be reached, a model or revision is not there, or it is no whole classifier.
     """
     api, pinned, notes = HfApi(token=token), {}, []
     for name, revision in models.items():
@@ -102,12 +109,12 @@ def pin_models(models: Mapping[str, str], token: str) -> tuple[dict[str, str], l
             ) from None
         except (HTTPError, OSError, OfflineModeIsEnabled) as error:  # an address in its words may hold a secret
             raise DemoError(
-                f"--models {name}: the Hub cannot be asked ({type(error).__name__}); expected a way to it. Nothing "
+                f"--models {name}: the Hub cannot be reached ({type(error).__name__}); expected a way to it. Nothing "
                 "was sent."
             ) from None
         there = {file.rfilename for file in info.siblings or []}
-        missing = [its for its in _NEEDED if its not in there]
-        if missing or not any(its.endswith(".safetensors") for its in there):
+        missing = [name for name in _NEEDED if name not in there]
+        if missing or not any(path.endswith(".safetensors") for path in there):
             raise DemoError(
                 f"--models {name}@{revision} holds no {', '.join(missing) or 'model.safetensors'}; expected a whole "
                 "classifier, as recipes/push.py pushes it."
@@ -170,8 +177,8 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
         short_description="Which emotion a recorded voice carries",
     ).to_dict()
     head = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    rows = [f"| `{name}` | `{revision}` |" for name, revision in models.items()]
-    table = "\n".join(["| model | revision |", "|---|---|", *rows])
+    rows = [(f"`{name}`", f"`{revision}`") for name, revision in models.items()]
+    table = markdown(("model", "revision"), rows)
     limits = "\n".join(f"- {limit}" for limit in LIMITS)
     parts = [
         f"# {title}\n\n{TITLE} {SENTENCE}",

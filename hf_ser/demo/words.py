@@ -2,16 +2,16 @@
 
 TITLE = "Which emotion does a voice carry?"
 SENTENCE = (
-    "A model listens to recorded speech and says how well it fits each of the emotions that it was taught from actors."
+    "A model rates how well recorded speech fits each of the emotions that actors portrayed in its training data."
 )
 # Markdown.
 LIMITS = (
-    "**Acted speech.** The models learnt from actors who spoke prepared sentences. Everyday speech, other languages "
-    "and other microphones are something else, on which they are worse and untested.",
+    "**Acted speech.** The models are trained on actors who spoke prepared sentences. Everyday speech, other "
+    "languages and other microphones are something else, on which they are worse and untested.",
     "**Eight classes.** Neutral, calm, happy, sad, angry, fearful, disgust, surprised (a model may know fewer). Mixed "
     "feelings, irony and everything else are pressed into these, and every recording gets an answer.",
     "**Not what somebody feels.** The answer is about how a voice sounds. It is no measure of what a person feels, "
-    "means, or will do, and nothing should be decided about anybody by it.",
+    "means, or will do. Do not use it to make decisions about people.",
     "**Consent.** Do not use it on people who have not agreed to it.",
     "**The law.** In the European Union, the AI Act (Regulation (EU) 2024/1689, article 5) prohibits inferring "
     "emotions at work and in education, except for medical or safety reasons; elsewhere such systems count as "

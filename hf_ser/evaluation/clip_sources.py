@@ -75,7 +75,7 @@ def clips_of_split(split: "datasets.Dataset") -> Clips:
 def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
     """The recordings below a folder that are named by the conventions of any of the four corpora.
 
-    They pass the same checks as in preparation; what fails them is told in the notes.
+    They pass the same checks as in preparation; what fails them is listed in the notes.
 
     Args:
         folder: searched however nested.
@@ -97,16 +97,16 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
         # The recordings themselves, not their 16-bit copies at 16 kHz: every door gives the same answer.
         return [load_audio(clips[number].utterance.path) for number in numbers]
 
-    its = [clip.utterance for clip in clips]
+    utterances = [clip.utterance for clip in clips]
     columns: dict[str, list[Any]] = {
-        "id": [one.id for one in its],
-        "corpus": [one.corpus for one in its],
-        "speaker": [one.speaker for one in its],
-        "gender": [one.gender for one in its],
-        "intensity": [one.intensity for one in its],
-        "label": [_emotion(one.emotion, args) for one in its],
+        "id": [one.id for one in utterances],
+        "corpus": [one.corpus for one in utterances],
+        "speaker": [one.speaker for one in utterances],
+        "gender": [one.gender for one in utterances],
+        "intensity": [one.intensity for one in utterances],
+        "label": [_emotion(one.emotion, args) for one in utterances],
     }
-    folders = {(one.corpus, one.path.parent) for one in its}
+    folders = {(one.corpus, one.path.parent) for one in utterances}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
     marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
     return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)), marks)
@@ -155,28 +155,28 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     """
     lines, rows = _read_csv(path)
     if args.channel is not None:
-        raise SourceError(f"--csv {path} tells no channel; leave out --channel {args.channel}.")
+        raise SourceError(f"--csv {path} has no channels; leave out --channel {args.channel}.")
     short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
     _refuse(path, "rows without path or label", short, "expected both in every row")
     named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
-    unknown = [its for its, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
+    unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
     _refuse(path, "labels that are no emotions", unknown, f"expected {', '.join(EMOTIONS)}")
     files = [path.parent / row["path"] for row in rows]
     checked = _check_files(files)
-    unusable = [f"line {line}: {its}" for line, its in zip(lines, checked, strict=True) if isinstance(its, str)]
+    unusable = [f"line {line}: {found}" for line, found in zip(lines, checked, strict=True) if isinstance(found, str)]
     _refuse(path, "recordings that cannot be used", unusable, "expected audio files, relative to the CSV file")
-    usable = [its for its in checked if not isinstance(its, str)]
+    usable = [found for found in checked if not isinstance(found, str)]
     columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
-    columns["id"] = [its or row["path"] for its, row in zip(columns["id"], rows, strict=True)]
+    columns["id"] = [clip or row["path"] for clip, row in zip(columns["id"], rows, strict=True)]
     counts = Counter(columns["id"])
     twice = [f"line {line}: {clip}" for line, clip in zip(lines, columns["id"], strict=True) if counts[clip] > 1]
     _refuse(path, "ids that stand twice", twice, "expected every recording once")
     speakers = columns["speaker"]
     note = "no speakers are given for some clips: intervals take each of these for a speaker of its own"
     notes = () if all(speakers) else (note,)
-    columns["corpus"] = [its or path.stem for its in columns["corpus"]]
-    columns["speaker"] = [its or clip for its, clip in zip(speakers, columns["id"], strict=True)]
-    intensities = [its or None for its in columns["intensity"]]
+    columns["corpus"] = [corpus or path.stem for corpus in columns["corpus"]]
+    columns["speaker"] = [speaker or clip for speaker, clip in zip(speakers, columns["id"], strict=True)]
+    intensities = [intensity or None for intensity in columns["intensity"]]
     labels = [_emotion(row["label"], args) for row in rows]
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
     return Clips(

@@ -21,7 +21,16 @@ from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.reporting.run_report import write_run
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
-from hf_ser.scoring.results import RESULTS, read_results, score, score_split, versions, write_json
+from hf_ser.scoring.results import (
+    RESULTS,
+    over_runs,
+    read_results,
+    sample_std,
+    score,
+    score_split,
+    versions,
+    write_json,
+)
 
 PLAN = "cross_validation.json"
 
@@ -32,7 +41,13 @@ class CrossValidationError(SerError):
 
 @dataclass
 class CrossValidationArguments:
-    """Which recipe trains every fold, with which seeds."""
+    """Which recipe trains every fold, with which seeds.
+
+    >>> CrossValidationArguments(recipe_overrides=["num_train_epochs"])
+    Traceback (most recent call last):
+        ...
+    hf_ser.arguments.ConfigError: recipe_config or recipe_overrides is given without model_recipe; name the recipe too.
+    """
 
     model_recipe: str | None = field(
         default=None, metadata={"help": "recipe that trains and scores each fold, such as recipes/finetune.py"}
@@ -54,7 +69,8 @@ class CrossValidationArguments:
         for name in (self.model_recipe, self.recipe_config, self.launch_config):
             if name is not None and not Path(name).is_file():
                 raise ConfigError(f"{name}: no such file; expected a recipe (.py) or its configuration (.yaml).")
-        bad = [its for its in self.recipe_overrides if not re.fullmatch(r"[^\W\d]\w*(\.\w+)?=.*", its, re.DOTALL)]
+        known = re.compile(r"[^\W\d]\w*(\.\w+)?=.*", re.DOTALL)
+        bad = [override for override in self.recipe_overrides if not known.fullmatch(override)]
         if bad:
             raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
@@ -71,7 +87,12 @@ class Run(NamedTuple):
 
 
 def cross_validate(
-    rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, overwrite: bool
+    rows: Sequence[Row],
+    args: CrossValidationArguments,
+    data_args: DataArguments,
+    output_dir: Path,
+    overwrite: bool,
+    figures: bool = True,
 ) -> dict[str, Any]:
     """Train and score every fold with every seed, then pool the test predictions and write the folder's results.
 
@@ -83,12 +104,18 @@ def cross_validate(
         data_args: dataset, configuration and protocol; its fold and seed are set for each run.
         output_dir: `seed_N/fold_K` below it are the runs.
         overwrite: replace what a cross-validation with other settings left there.
+        figures: whether figures are drawn, of the runs too.
 
     Returns:
         What stands in the folder's results.json.
 
     Raises:
         CrossValidationError: a run failed, or the folder belongs to other settings.
+
+    >>> from hf_ser.data import load_rows
+    >>> args = CrossValidationArguments(model_recipe="recipes/baseline.py", seeds=[0, 1])  # doctest: +SKIP
+    >>> data_args = DataArguments("data/emotions", "ravdess", protocol="leave_one_speaker_out")
+    >>> cross_validate(load_rows(data_args), args, data_args, Path("runs/folds"), overwrite=False)  # doctest: +SKIP
     """
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: name the protocol and no fold.")
@@ -101,8 +128,8 @@ def cross_validate(
             continue
         where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
         print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - this is the program's progress
-        _train(run, args, data_args)
-    return _pool(runs, args, data_args, output_dir)
+        _train(run, args, data_args, figures)
+    return _pool(runs, args, data_args, output_dir, figures)
 
 
 def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:
@@ -150,7 +177,7 @@ def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, ou
             yield Run(folder / f"fold_{number}", number, fold.name, seed)
 
 
-def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -> None:
+def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, figures: bool) -> None:
     launcher = [sys.executable]
     if args.launch_config is not None:
         launcher += ["-m", "accelerate.commands.launch", "--config_file", args.launch_config]
@@ -164,6 +191,8 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -
         "output_dir": run.folder,
         **data_args.preprocessing,
     }
+    if not figures:
+        fields["figures"] = "false"
     if any(run.folder.glob("checkpoint-*")):
         fields["resume_from_checkpoint"] = "true"
     words = [f"--{key}={value}" for key, value in fields.items() if value is not None and value is not False]
@@ -197,10 +226,10 @@ def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
 
 
 def _pool(
-    runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path
+    runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, figures: bool
 ) -> dict[str, Any]:
     each = [read_results(run.folder) for run in runs]
-    files = [its["splits"]["test"]["predictions"][0] for its in each]
+    files = [results["splits"]["test"]["predictions"][0] for results in each]
     tests = [read_predictions(run.folder / file) for run, file in zip(runs, files, strict=True)]
     protocol = str(data_args.protocol)
     results = _head(each, runs, args, data_args, output_dir.name)
@@ -216,7 +245,7 @@ def _pool(
         precision = computed_in.pop() if len(computed_in) == 1 else None
         results["splits"]["test"] = score_split(pooled, files=files, precision=precision)
         predictions["test"] = pooled
-    write_run(output_dir, results, predictions)
+    write_run(output_dir, results, predictions, figures=figures)
     return results
 
 
@@ -230,8 +259,8 @@ def _head(
     first = each[0]
     protocol = dict(first["protocol"]) | {"fold": None, "hash": None, "seed": None}
     protocol["folds"] = len({run.fold for run in runs}) if runs[0].fold else None
-    protocol["notes"] = sorted({note for its in each for note in its["protocol"]["notes"]})
-    tested = [its["splits"]["test"] for its in each]
+    protocol["notes"] = sorted({note for results in each for note in results["protocol"]["notes"]})
+    scores = [results["splits"]["test"]["scores"] for results in each]
     return {
         **first,
         "kind": "cross_validation",
@@ -248,28 +277,23 @@ def _head(
                 "fold": run.fold,
                 "fold_name": run.fold_name,
                 "seed": run.seed,
-                "protocol_hash": its["protocol"]["hash"],
-                "clips": its["splits"]["test"]["clips"],
-                "temperature": its["splits"]["test"]["calibration"]["temperature"],
-                "left_out": its["splits"]["test"]["left_out"],
-                "validation": its["splits"].get("validation", {}).get("scores"),
-                "test": its["splits"]["test"]["scores"],
+                "protocol_hash": results["protocol"]["hash"],
+                "clips": results["splits"]["test"]["clips"],
+                "temperature": results["splits"]["test"]["calibration"]["temperature"],
+                "left_out": results["splits"]["test"]["left_out"],
+                "validation": results["splits"].get("validation", {}).get("scores"),
+                "test": results["splits"]["test"]["scores"],
             }
-            for run, its in zip(runs, each, strict=True)
+            for run, results in zip(runs, each, strict=True)
         ],
-        "over_folds": _spread([split["scores"] for split in tested]) if len(tested) > 1 else None,
+        "over_folds": {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
+        if len(scores) > 1
+        else None,
     }
 
 
-def _spread(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
-    """Mean and standard deviation of every score over runs; None where a run has none."""
-    columns = {name: [its[name] for its in scores] for name in scores[0]}
-    full = {name: [value for value in values if value is not None] for name, values in columns.items()}
-    whole = {name: values for name, values in full.items() if len(values) == len(scores)}
-    return {
-        "mean": {name: float(np.mean(whole[name])) if name in whole else None for name in columns},
-        "std": {name: float(np.std(whole[name], ddof=1)) if name in whole else None for name in columns},
-    }
+def _mean_and_std(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    return {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
 
 
 def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence[Predictions]) -> dict[str, Any]:
@@ -277,13 +301,13 @@ def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence
     trained = list(dict.fromkeys(str(run.fold_name) for run in runs))
     tested = sorted({corpus for test in tests for corpus in test.clips["corpus"]})
     cells: dict[tuple[str, str], list[tuple[float, int, int]]] = {}
-    for run, its, test in zip(runs, each, tests, strict=True):
+    for run, results, test in zip(runs, each, tests, strict=True):
         for corpus in sorted(set(test.clips["corpus"])):
             part = test.where("corpus", corpus)
             here = {part.labels[label] for label in set(part.clips["label"])}
-            part, _ = restrict(part, sorted(here & set(its["dataset"]["train_classes"])))
-            uar = score(part.truth, part.probabilities, part.labels)["uar"]
-            cells.setdefault((str(run.fold_name), corpus), []).append((uar, len(part.truth), len(part.labels)))
+            part, _ = restrict(part, sorted(here & set(results["dataset"]["train_classes"])))
+            uar = score(part.label_ids, part.probabilities, part.labels)["uar"]
+            cells.setdefault((str(run.fold_name), corpus), []).append((uar, len(part.label_ids), len(part.labels)))
     table = [[cells.get((row, column)) for column in tested] for row in trained]
     return {
         "train": trained,

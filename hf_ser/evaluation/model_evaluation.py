@@ -22,7 +22,7 @@ from hf_ser.inference import choose_device, label_names, load_classifier, resolv
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.models.forward_precision import choose_precision
 from hf_ser.models.preprocessing import file_beside, merged_labels
-from hf_ser.reporting.run_report import write_run
+from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -43,8 +43,12 @@ _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
 
 @dataclass
-class EvaluateArguments:
-    """What is scored, and on which clips."""
+class EvaluateArguments(ReportArguments):
+    """What is scored, and on which clips.
+
+    >>> EvaluateArguments("runs/scored", model="runs/audio_cnn", figures=False).split
+    'test'
+    """
 
     output_dir: str = field(metadata={"help": "folder for predictions, results, report and figures"})
     model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
@@ -76,6 +80,7 @@ class EvaluateArguments:
     overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
 
     def __post_init__(self) -> None:
+        self.check_figures()
         if self.split not in SPLITS:
             raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")
         if self.batch_size < 1:
@@ -120,6 +125,11 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         ConfigError: arguments that do not go together.
         PredictionsError: predictions that do not fit the clips, or clips that the model was trained on.
         CheckpointError, DatasetError, SourceError: what cannot be loaded.
+
+    >>> args = EvaluateArguments("runs/scored", model="runs/audio_cnn", device="cpu", figures=False)
+    >>> results = evaluate(args, DataArguments("data/emotions", "ravdess", protocol="random"))
+    >>> results["kind"], results["splits"]["test"]["clips"] > 0
+    ('evaluation', True)
     """
     if (args.model is None) == (args.predictions is None):
         raise ConfigError("expected one of model and predictions (or model_recipe, to train and score every fold).")
@@ -156,7 +166,11 @@ class _Outcome:
 
 
 def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
-    """The results.json beside a model in a folder or on the Hub; None where there is none of ours."""
+    """The results.json beside a model in a folder or on the Hub; None where there is none of ours.
+
+    >>> model_results("runs/audio_cnn")["protocol"]["name"]
+    'random'
+    """
     path = file_beside(name, RESULTS, revision)
     try:
         results = json.loads(path.read_text(encoding="utf-8")) if path else None
@@ -231,7 +245,7 @@ class _Scorer:
     precision: str
 
     def score(self, clips: Clips) -> _Outcome:
-        """Calibrate where asked, and predict."""
+        """Calibrate if requested, and predict."""
         notes = self._refuse_seen(clips)
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
@@ -255,7 +269,7 @@ class _Scorer:
         )
 
     def _calibrate(self) -> tuple[float, list[str]]:
-        """Fit a temperature on validation and write the calibrated model with what tells of its training.
+        """Fit a temperature on validation and write the calibrated model with the record of its training.
 
         Returns:
             The temperature, and notes on the clips that it was fitted on.
@@ -264,7 +278,7 @@ class _Scorer:
         validation = clips_of_split(self.data.splits["validation"])
         notes = self._refuse_seen(validation, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
-        factor = fit_temperature(fitted.probabilities, fitted.truth)
+        factor = fit_temperature(fitted.probabilities, fitted.label_ids)
         store_temperature(self.model, factor)
         folder = Path(self.args.output_dir) / MODEL
         shutil.rmtree(folder, ignore_errors=True)
@@ -324,7 +338,7 @@ class _Scorer:
         return restrict(Predictions(columns, whole, every), self._scored_classes(known))
 
     def _scored_classes(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The classes that the model can know: those of its labels that it was taught, where that is told."""
+        """The classes that the model can know: those of its labels that it was trained on, where that is recorded."""
         if self.own is None or self.own["dataset"]["train_classes"] is None:
             return known
         if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
@@ -378,5 +392,5 @@ def _write(
     if not args.calibrate:
         shutil.rmtree(output / MODEL, ignore_errors=True)  # of an earlier run that is replaced
     embeddings = {} if outcome.embeddings is None else {split: outcome.embeddings}
-    write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings)
+    write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings, figures=args.figures)
     return results

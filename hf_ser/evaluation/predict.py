@@ -56,6 +56,14 @@ def predict_logits(
     Returns:
         The numbers of the clips that this process predicted (n,), and their logits (n, classes); for a clip in several
         windows the logarithms of its mean probabilities.
+
+    >>> from hf_ser.audio import load_audio
+    >>> from hf_ser.inference import load_classifier
+    >>> model, extractor = load_classifier("runs/audio_cnn")
+    >>> waveform = load_audio("voice.wav")
+    >>> rows, logits = predict_logits(model, extractor, [0.5], lambda numbers: [waveform], progress=False)
+    >>> rows.tolist(), logits.shape
+    ([0], (1, 8))
     """
     model.eval()
     model.to(device)  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ def score_splits(
         data: the splits.
         probabilities: split -> (clips, classes) as the model gives them.
         calibrate: whether to fit a temperature.
-        precision: in which the probabilities are computed; None where nothing tells.
+        precision: in which the probabilities are computed; None where it is unknown.
 
     Returns:
         Split -> scores, split -> predictions, and the temperature, None without one.

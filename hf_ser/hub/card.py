@@ -13,6 +13,7 @@ from hf_ser.data import PROTOCOLS
 from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub.licences import data_licence, model_licence
+from hf_ser.reporting.run_report import SCORES
 
 PLACEHOLDER = "PATH_OR_ID"  # where a card names its own folder or repository
 _HERE = Path(__file__).parent
@@ -36,7 +37,7 @@ def render_model_card(
 
     Args:
         results: what stands there.
-        corpora: that the model was trained on; default: as the results tell.
+        corpora: that the model was trained on; default: as the results say.
         figures: names without suffix that lie in the folder; default: all that a run of this kind draws.
         repository: the Hub id that the card will stand under; default: none yet.
     """
@@ -74,7 +75,13 @@ def render_model_card(
 
 
 def write_model_card(folder: Path, results: dict[str, Any]) -> None:
-    """Write the card into a model folder."""
+    """Write the card into a model folder.
+
+    >>> from hf_ser.scoring import read_results
+    >>> write_model_card(Path("runs/audio_cnn"), read_results(Path("runs/audio_cnn")))
+    >>> "library_name: transformers" in Path("runs/audio_cnn/README.md").read_text()
+    True
+    """
     (folder / "README.md").write_text(folder_card(folder, results), encoding="utf-8", newline="\n")
 
 
@@ -85,23 +92,24 @@ def folder_card(folder: Path, results: dict[str, Any], repository: str | None = 
 
 
 def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]:
-    """The corpora whose clips taught or chose a model.
+    """The corpora whose clips trained or selected a model.
 
-    Older runs do not tell; then they follow from the folder's splits.csv, or else from what was scored.
+    Older runs do not record them; then they follow from the folder's splits.csv, or else from what was scored.
     """
-    told = results["training"].get("corpora")
-    if told is not None:
-        return list(told)
+    recorded = results["training"].get("corpora")
+    if recorded is not None:
+        return list(recorded)
     if folder is not None and (folder / SPLITS_FILE).is_file():
         splits = read_assignment(folder / SPLITS_FILE)
         return sorted({clip.partition("/")[0] for clip, split in splits.items() if split in ("train", "validation")})
-    return sorted({corpus for its in results["splits"].values() for corpus in its["groups"]["corpus"]["groups"]})
+    return sorted({corpus for scored in results["splits"].values() for corpus in scored["groups"]["corpus"]["groups"]})
 
 
 def _steps(results: dict[str, Any]) -> dict[str, Any]:
     """What is done to recordings before the model, as far as it does something."""
-    told = results["preprocessing"]
-    return {name: told[name] for name in ("trim_db", "normalize", "duration_s") if told.get(name) not in (None, False)}
+    steps = results["preprocessing"]
+    names = ("trim_db", "normalize", "duration_s")
+    return {name: steps[name] for name in names if steps.get(name) not in (None, False)}
 
 
 def needs_code(results: dict[str, Any]) -> bool:
@@ -183,7 +191,6 @@ def _recipe(results: dict[str, Any]) -> str:
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
     dataset, protocol = results["dataset"], results["protocol"]
-    names = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
     return [
         EvalResult(
             task_type="audio-classification",
@@ -198,6 +205,6 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
         )
         for split, scored in results["splits"].items()
         if split == "test"
-        for metric, name in names.items()
+        for metric, name in SCORES.items()
         if scored["scores"][metric] is not None
     ]

@@ -12,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 
 import hf_ser
 from hf_ser.errors import SerError
-from hf_ser.hub.plan import MARKS, Plan, PushArguments
 from hf_ser.hub.push_checks import Outgoing, goes
+from hf_ser.hub.push_plan import MARKS, Plan, PushArguments
 
 _MADE_BY_HAND = {".gitattributes", ".gitignore", "README.md", "LICENSE", "LICENSE.md"}
 _SAME_COMMAND = "the same command goes on, and sends nothing that arrived already."
@@ -37,7 +37,12 @@ def find_token() -> str:
     """The token that huggingface_hub has.
 
     Raises:
-        PushError: it has none, or is told to stay off the network.
+        PushError: it has none, or HF_HUB_OFFLINE is set.
+
+    >>> find_token()
+    Traceback (most recent call last):
+        ...
+    hf_ser.hub.push.PushError: HF_HUB_OFFLINE is set, so that nothing can be pushed; unset it.
     """
     if constants.HF_HUB_OFFLINE:
         raise PushError("HF_HUB_OFFLINE is set, so that nothing can be pushed; unset it.")
@@ -57,14 +62,19 @@ def send(plan: Plan, args: PushArguments, token: str) -> Pushed:
     is no new commit.
 
     Raises:
-        PushError: the Hub cannot be reached or refuses; the message tells what was done.
+        PushError: the Hub cannot be reached or refuses; the message says what was done.
+
+    >>> from hf_ser.hub import make_plan
+    >>> args = PushArguments("owner/emotions", folder="data/emotions", dry_run=False)
+    >>> send(make_plan(args), args, find_token()).url  # doctest: +SKIP
+    'https://huggingface.co/datasets/owner/emotions'
     """
     api = HfApi(token=token)
     with _plainly(args, "Nothing was sent."):
         _validate(plan)
         before, there = _open_repository(api, plan, args)
         tagged = _tagged(api, plan, args)
-    stale = sorted(path for path in there if goes(path, plan.kind) and path not in {its.path for its in plan.files})
+    stale = sorted(path for path in there if goes(path, plan.kind) and path not in {file.path for file in plan.files})
     same = not stale and _holds(there, plan)
     if tagged is not None and not (same and tagged == before):
         raise PushError(
@@ -164,7 +174,7 @@ def _landed(api: HfApi, plan: Plan, args: PushArguments, before: str) -> str | N
 
 def _remote(info: Any) -> dict[str, str]:
     """A repository's files: place -> SHA-256 of large ones, git's hash of the others."""
-    return {its.rfilename: its.lfs.sha256 if its.lfs else str(its.blob_id) for its in info.siblings or []}
+    return {file.rfilename: file.lfs.sha256 if file.lfs else str(file.blob_id) for file in info.siblings or []}
 
 
 def _holds(there: dict[str, str], plan: Plan) -> bool:

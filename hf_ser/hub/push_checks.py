@@ -194,7 +194,7 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
         model, _ = load_classifier(str(folder))
     except CheckpointError as error:
         raise FolderError(str(error).replace("--model ", "--folder ")) from error
-    scored = {label for its in results["splits"].values() for label in its["labels"]}
+    scored = {label for split in results["splits"].values() for label in split["labels"]}
     strange = sorted(scored - set(label_names(model.config)))
     if strange:
         raise FolderError(
@@ -208,9 +208,10 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
 def _check_code(folder: Path, found: set[str]) -> None:
     """Make sure that the code which config.json names is there, and what that code imports from beside it."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    classes = [its["impl"] for its in (config.get("custom_pipelines") or {}).values() if its.get("impl")]
+    pipelines = (config.get("custom_pipelines") or {}).values()
+    classes = [pipeline["impl"] for pipeline in pipelines if pipeline.get("impl")]
     for value in (config.get("auto_map") or {}).values():
-        classes += [its for its in (value if isinstance(value, list) else [value]) if its]
+        classes += [name for name in (value if isinstance(value, list) else [value]) if name]
     named = {f"{name.rpartition('--')[2].partition('.')[0]}.py": "config.json" for name in classes}
     for path in sorted(name for name in found if name.endswith(".py")):
         code = (folder / path).read_text(encoding="utf-8")
@@ -256,7 +257,7 @@ def check_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
 def without_audio(file: Outgoing) -> bytes:
     """A prepared dataset's table without its audio, and with each clip's split under every protocol.
 
-    The file's name tells the splits: "ravdess.speaker_disjoint=train.random=test.parquet".
+    The splits are in the file's name: "ravdess.speaker_disjoint=train.random=test.parquet".
     """
     assert isinstance(file.source, Path)
     schema = pq.read_schema(file.source)
@@ -280,7 +281,7 @@ def check_contents(files: Sequence[Outgoing], own: Mapping[str, str] | None = No
         own: what else must not occur, such as the person's token: its name -> text. It is never printed.
 
     Raises:
-        FolderError: one does; the message tells which file and what kind, and shows paths but no secret.
+        FolderError: one does; the message names the file and the kind, and shows paths but no secret.
     """
     exact = {name: text.encode() for name, text in (own or {}).items() if text}
     here = [str(Path.home()), str(Path.cwd())]

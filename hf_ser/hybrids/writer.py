@@ -158,7 +158,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
         _save(fit, folder, data.splits["test"], args)
         sources = [{key: value for key, value in source.items() if key != "model"} for source in config.sources]
         results["training"]["sources"] = sources
-    write_run(folder, results, predictions, explanation=fit.explanation)
+    write_run(folder, results, predictions, explanation=fit.explanation, figures=args.figures)
     return results
 
 

@@ -18,6 +18,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import FOLDED
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.scoring.bootstrap import compare, point_scores
 from hf_ser.scoring.predictions import Predictions, read_predictions
 from hf_ser.scoring.results import RESULTS, read_results
@@ -32,8 +33,12 @@ class ComparisonError(SerError):
 
 
 @dataclass
-class CompareArguments:
-    """Which runs are compared, and where the tables go."""
+class CompareArguments(ReportArguments):
+    """Which runs are compared, and where the tables go.
+
+    >>> CompareArguments(["runs/audio_cnn", "runs/mel_cnn"], output_dir="runs/comparison", figures=False).overwrite
+    False
+    """
 
     runs: list[str] = field(metadata={"help": "folders of finished runs; may stand first, without the flag"})
     output_dir: str | None = field(
@@ -63,6 +68,7 @@ class CompareArguments:
         folder = Path(self.output_dir or "")
         if self.output_dir is None:
             return
+        self.check_figures()
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).exists():
@@ -121,21 +127,21 @@ class Run:
     def interval(self, score: str) -> tuple[float | None, float | None]:
         """A score's 95 % interval, clustered on speakers."""
         every = self.scored["intervals"] if self.scored else []
-        low, high = next((its[score] for its in every if its["method"] == CLUSTERED), (None, None))
+        low, high = next((interval[score] for interval in every if interval["method"] == CLUSTERED), (None, None))
         return low, high
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The scored classes in the package's order, whatever theirs is."""
         order = {label: index for index, label in enumerate(EMOTIONS)}
-        its = self.scored["labels"] if self.scored else ()
-        return tuple(sorted(its, key=lambda label: (order.get(label, len(order)), label)))
+        names = self.scored["labels"] if self.scored else ()
+        return tuple(sorted(names, key=lambda label: (order.get(label, len(order)), label)))
 
     @property
     def left_out(self) -> dict[str, int]:
         """Clips per class that were not scored."""
         every = [self.scored["left_out"] if self.scored else {}, *(part["left_out"] for part in self.parts)]
-        return dict(sum((Counter(its) for its in every), Counter()))
+        return dict(sum((Counter(counts) for counts in every), Counter()))
 
     @property
     def key(self) -> Key:
@@ -173,14 +179,15 @@ class Run:
         for name in self.scored["predictions"]:
             if not (self.folder / name).is_file():
                 raise ComparisonError(f"its {name} is missing")
-            its = read_predictions(self.folder / name)
-            if sorted(its.labels) != sorted(self.labels):
+            table = read_predictions(self.folder / name)
+            if sorted(table.labels) != sorted(self.labels):
                 raise ComparisonError(f"its {name} has other classes than its results.json")
-            columns = [its.labels.index(label) for label in self.labels]
-            clips = {**its.clips, "label": [self.labels.index(its.labels[label]) for label in its.clips["label"]]}
-            tables.append(Predictions(clips, its.probabilities[:, columns], self.labels))
+            columns = [table.labels.index(label) for label in self.labels]
+            label_ids = [self.labels.index(table.labels[label]) for label in table.clips["label"]]
+            clips = {**table.clips, "label": label_ids}
+            tables.append(Predictions(clips, table.probabilities[:, columns], self.labels))
         ids = sorted({clip for table in tables for clip in table.clips["id"]})
-        uar = np.mean([point_scores(table.truth, table.guess, len(self.labels))["uar"] for table in tables])
+        uar = np.mean([point_scores(table.label_ids, table.predicted, len(self.labels))["uar"] for table in tables])
         same = hashlib.sha256("\n".join(ids).encode()).hexdigest() == self.scored["clips_hash"]
         if not same or abs(uar - self.scored["scores"]["uar"]) > 1e-6:
             raise ComparisonError("its predictions are not those that its results.json describes")
@@ -188,8 +195,9 @@ class Run:
 
     def pooled(self) -> tuple[np.ndarray, np.ndarray]:
         """True class ids (clips,) and probabilities (clips, classes) of all seeds."""
-        every = self.predictions
-        return np.concatenate([its.truth for its in every]), np.concatenate([its.probabilities for its in every])
+        tables = self.predictions
+        label_ids = np.concatenate([table.label_ids for table in tables])
+        return label_ids, np.concatenate([table.probabilities for table in tables])
 
 
 def load_runs(folders: Sequence[str | Path], names: Sequence[str] = (), protocol: str | None = None) -> list[Run]:
@@ -284,11 +292,11 @@ def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
         if row_of.keys() != set(left.clips["id"]):
             raise ComparisonError(f"its clips are not those of {b.shown}")
         rows = [row_of[clip] for clip in left.clips["id"]]
-        if (left.truth != right.truth[rows]).any():
+        if (left.label_ids != right.label_ids[rows]).any():
             raise ComparisonError(f"its clips bear other labels than those of {b.shown}")
-        for column, its in zip(
-            columns, (left.truth, left.guess, right.guess[rows], left.clips["speaker"]), strict=True
+        for column, values in zip(
+            columns, (left.label_ids, left.predicted, right.predicted[rows], left.clips["speaker"]), strict=True
         ):
-            column.extend(its)
-    truth, guess_a, guess_b, speakers = (np.asarray(column) for column in columns)
-    return compare(truth, guess_a, guess_b, speakers.tolist(), len(a.labels))
+            column.extend(values)
+    label_ids, predicted_a, predicted_b, speakers = (np.asarray(column) for column in columns)
+    return compare(label_ids, predicted_a, predicted_b, speakers.tolist(), len(a.labels))

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from hf_ser.reporting.comparison import (
     load_runs,
 )
 from hf_ser.reporting.comparison_tables import (
-    SCORES,
     Groups,
     Table,
     heading,
@@ -33,10 +32,8 @@ from hf_ser.reporting.comparison_tables import (
     render_markdown,
 )
 from hf_ser.reporting.published_scores import read_published
+from hf_ser.reporting.run_report import SCORES
 from hf_ser.scoring.results import write_text
-
-if TYPE_CHECKING:
-    from hf_ser.reporting.plots import ScoreRow
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "curves")
 _SIDE_BY_SIDE = 4  # confusion matrices in one figure
@@ -50,6 +47,12 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
 
     Raises:
         ResultsError, ComparisonError: runs that cannot be read or compared, or a README without its markers.
+
+    >>> text, written = compare_runs(CompareArguments(["runs/audio_cnn"], output_dir="runs/compared", figures=False))
+    >>> text.splitlines()[0]
+    '### Scores: random on dataset (ravdess), synthetic recordings'
+    >>> [path.name for path in written]
+    ['comparison.csv', 'comparison.tex', 'comparison.md']
     """
     groups = group(load_runs(args.runs, args.names, args.protocol))
     tables = make_tables(groups, read_published(Path(args.published)) if args.published else None)
@@ -57,29 +60,41 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # refused before anything is written
     if args.output_dir is not None:
-        written += write_comparison(Path(args.output_dir), groups, tables)
+        written += write_comparison(Path(args.output_dir), groups, tables, figures=args.figures)
     if args.readme and readme is not None:
         write_text(Path(args.readme), readme)
         written.append(Path(args.readme))
     return text, written
 
 
-def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table]) -> list[Path]:
-    """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; figures of before are removed."""
-    figures = folder / "figures"
+def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table], *, figures: bool = True) -> list[Path]:
+    """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; earlier figures are removed.
+
+    Args:
+        folder: made where it is missing.
+        groups: see `comparison.group`.
+        tables: see `make_tables`.
+        figures: whether figures are drawn.
+
+    Returns:
+        The files and folders that were written.
+    """
+    figures_folder = folder / "figures"
     if (folder / COMPARISON).is_file():
-        for path in figures.glob("*.*"):
+        for path in figures_folder.glob("*.*"):
             if path.name.startswith(_FIGURES) and path.suffix in (".png", ".svg"):
                 path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw_figures(groups, figures)
     number_of_runs = sum(map(len, groups.values()))
-    text = f"# Comparison of {number_of_runs} runs\n\n## Tables\n\n{render_markdown(tables)}\n## Figures\n"
-    text += "".join(f"\n{plain(its)}:\n\n![{plain(its)}](figures/{name}.png)\n" for name, its in drawn.items())
+    text = f"# Comparison of {number_of_runs} runs\n\n## Tables\n\n{render_markdown(tables)}"
+    if figures:
+        text += "\n## Figures\n"
+        for name, caption in draw_figures(groups, figures_folder).items():
+            text += f"\n{plain(caption)}:\n\n![{plain(caption)}](figures/{name}.png)\n"
     contents = {"comparison.csv": render_csv(groups), "comparison.tex": render_latex(tables), COMPARISON: text}
     for name, content in contents.items():
         write_text(folder / name, content)
-    return [*(folder / name for name in contents), figures]
+    return [*(folder / name for name in contents), *([figures_folder] if figures else [])]
 
 
 def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
@@ -91,7 +106,7 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
         slug = re.sub(r"[^a-z0-9]+", "_", key.protocol.lower()).strip("_")[:40]
         slug += f"_{number_}" if sum(other.protocol == key.protocol for other in groups) > 1 else ""
         title = heading(key)
-        rows = [_score_row(run) for run in runs]
+        rows = [plots.ScoreRow(run.shown, _bars(run)) for run in runs]
         plots.plot_scores(rows, folder / f"scores_{slug}", title)
         drawn[f"scores_{slug}"] = f"Scores, {title}; whiskers are 95 % intervals {CLUSTERED}"
         drawn |= _draw_predictions(runs, folder, slug, title)
@@ -102,13 +117,10 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
     return drawn
 
 
-def _score_row(run: Run) -> "ScoreRow":
-    from hf_ser.reporting.plots import ScoreRow
-
-    values = {word: (run.scores[score], *run.interval(score)) for score, word in SCORES.items()}
-    return ScoreRow(
-        run.shown, {word: (its, low, high) for word, (its, low, high) in values.items() if its is not None}
-    )
+def _bars(run: Run) -> dict[str, tuple[float, float | None, float | None]]:
+    """Every score that the run has, by its name: value, low and high end of its interval."""
+    values = {name: (run.scores[score], *run.interval(score)) for score, name in SCORES.items()}
+    return {name: (value, low, high) for name, (value, low, high) in values.items() if value is not None}
 
 
 def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) -> dict[str, str]:
@@ -160,7 +172,7 @@ def with_results(path: Path, text: str) -> str:
     """
     before = path.read_bytes().decode("utf-8")
     starts, ends = (
-        [its.start() for its in re.finditer(f"^{marker}[ \t]*\r?$", before, re.MULTILINE)] for marker in (BEGIN, END)
+        [line.start() for line in re.finditer(f"^{marker}[ \t]*\r?$", before, re.MULTILINE)] for marker in (BEGIN, END)
     )
     if len(starts) != 1 or len(ends) != 1 or starts > ends:
         raise ComparisonError(

@@ -14,9 +14,8 @@ from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.reporting.published_scores import Published, published_for
-from hf_ser.reporting.run_report import brackets, markdown, number
+from hf_ser.reporting.run_report import SCORES, brackets, markdown, number
 
-SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}
 Groups = Mapping[Key, Sequence[Run]]
 
@@ -79,7 +78,7 @@ def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Pub
     table.header.insert(place, "published accuracy")
     for row, name in zip(table.rows, names, strict=True):
         row.insert(place, "-" if name is None else number(reported[name].accuracy))
-    protocols = "; ".join(f"{name}: {its.protocol}" for name, its in sorted(shown.items()))
+    protocols = "; ".join(f"{name}: {other.protocol}" for name, other in sorted(shown.items()))
     table.sentences.append(f"Published are others' figures, one run each, on other clips than these ({protocols}).")
 
 
@@ -90,16 +89,16 @@ def _cell(run: Run, score: str) -> str:
 
 def _caption(key: Key, runs: Sequence[Run], groups: Groups) -> list[str]:
     first = runs[0]
-    folds = sorted({its for run in runs if (its := run.results["protocol"]["folds"])})
+    folds = sorted({count for run in runs if (count := run.results["protocol"]["folds"])})
     protocol = f"Protocol {key.protocol}" + (f", {' or '.join(map(str, folds))} folds" if folds else "")
     if first.scored:
         chance = first.scored["chance"]["accuracy_of_the_largest_class"]
-        its = next(its for its in first.scored["intervals"] if its["method"] == CLUSTERED)
+        interval = next(interval for interval in first.scored["intervals"] if interval["method"] == CLUSTERED)
         sentences = [
             f"{protocol}: {first.scored['clips']:,} clips of {first.scored['speakers']} speakers"
             f"{' over the splits of all seeds' if key.seeds else ''}, {len(key.classes)} classes; "
             f"always saying the largest class would score {number(chance)} accuracy.",
-            f"In brackets 95 % intervals by bootstrap {CLUSTERED} ({its['replicates']} replicates).",
+            f"In brackets 95 % intervals by bootstrap {CLUSTERED} ({interval['replicates']} replicates).",
         ]
         if any(run.std for run in runs):
             sentences.append("Where ± stands, the score is the mean over the seeds and ± its standard deviation.")
@@ -130,11 +129,11 @@ def _notes(runs: Sequence[Run]) -> list[str]:
         if run.left_out:
             left = ", ".join(f"{count} {label}" for label, count in run.left_out.items())
             sentences.append(f"{run.shown} leaves clips out whose class it does not know: {left}.")
-    if len({its for run in runs if (its := run.results["protocol"]["hash"])}) > 1:
+    if len({digest for run in runs if (digest := run.results["protocol"]["hash"])}) > 1:
         sentences.append("The runs test the same clips, but their other clips are split in different ways.")
     names_of: dict[str, list[str]] = defaultdict(list)
     for run in runs:
-        kept = ", ".join(f"{name} {its}" for name, its in run.results["preprocessing"].items() if its) or "none"
+        kept = ", ".join(f"{name} {value}" for name, value in run.results["preprocessing"].items() if value) or "none"
         names_of[kept].append(run.shown)
     if len(names_of) > 1:
         listed = "; ".join(f"{kept} ({', '.join(names)})" for kept, names in names_of.items())
@@ -145,17 +144,16 @@ def _notes(runs: Sequence[Run]) -> list[str]:
 def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
     """What a mean over several corpora hides; none where there is one."""
     of_run = [(run.shown, _by_corpus(run)) for run in runs if run.scored]
-    corpora = sorted({corpus for _, its in of_run for corpus in its})
+    corpora = sorted({corpus for _, scores in of_run for corpus in scores})
     if len(corpora) < 2:
         return []
     header, rows = ["model"], [[name] for name, _ in of_run]
     for corpus in corpora:
         header += [f"{corpus}: accuracy", f"{corpus}: UAR"]
-        for row, (_, its) in zip(rows, of_run, strict=True):
-            row += _corpus_cells(its.get(corpus))
-    sizes = ", ".join(
-        f"{its['clips']:,} clips of {its['speakers']} speakers in {name}" for name, its in sorted(of_run[0][1].items())
-    )
+        for row, (_, scores) in zip(rows, of_run, strict=True):
+            row += _corpus_cells(scores.get(corpus))
+    first = sorted(of_run[0][1].items())
+    sizes = ", ".join(f"{group['clips']:,} clips of {group['speakers']} speakers in {name}" for name, group in first)
     sentence = (
         f"The same answers, scored within each corpus and over its own classes: {sizes}. No interval stands where "
         "there is one speaker."
@@ -168,10 +166,10 @@ def _by_corpus(run: Run) -> dict[str, Any]:
     return run.scored["groups"]["corpus"]["groups"] if run.scored else {}
 
 
-def _corpus_cells(its: Mapping[str, Any] | None) -> list[str]:
-    if its is None:  # somebody else's table, with other names
+def _corpus_cells(group: Mapping[str, Any] | None) -> list[str]:
+    if group is None:  # somebody else's table, with other names
         return ["-", "-"]
-    return [number(its["scores"]["accuracy"]), number(its["scores"]["uar"]) + brackets(its["interval"])]
+    return [number(group["scores"]["accuracy"]), number(group["scores"]["uar"]) + brackets(group["interval"])]
 
 
 def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
@@ -179,14 +177,14 @@ def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
     rows, skipped = [], []
     for run in others:
         try:
-            its = paired(run, best)["uar"]
+            tested = paired(run, best)["uar"]
         except SerError as error:
             skipped.append(f"{run.shown} is not tested: {str(error).rstrip('.')}.")
             continue
-        low, high = its["interval"]
-        p = "≤ 0.001" if its["p_value"] <= 0.001 else number(its["p_value"])
-        significant = "yes" if its["significant"] else "no"
-        rows.append([run.shown, _signed(its["difference"]), f"[{_signed(low)}, {_signed(high)}]", p, significant])
+        low, high = tested["interval"]
+        p = "≤ 0.001" if tested["p_value"] <= 0.001 else number(tested["p_value"])
+        significant = "yes" if tested["significant"] else "no"
+        rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p, significant])
     sentences = [
         f"Paired bootstrap {CLUSTERED} against {best.shown}, the best, on the same clips, the seeds pooled; p "
         "two-sided and not corrected for the number of comparisons; significant where the interval leaves out 0."
@@ -218,16 +216,16 @@ def _gap_table(keys: Sequence[Key], groups: Groups) -> Table | None:
     for key in keys:
         for run in groups[key]:
             models[(_stem(run), run.results["model_type"], run.results["parameters"])][key].append(run)
-    rows_of = {model: its for model, its in models.items() if len({key.protocol for key in its}) > 1}
+    rows_of = {model: runs_of for model, runs_of in models.items() if len({key.protocol for key in runs_of}) > 1}
     if not rows_of:
         return None
     leaks = {key: any(LEAK in run.results["protocol"]["notes"] for run in groups[key]) for key in keys}
-    shown = sorted({key for its in rows_of.values() for key in its}, key=lambda key: (leaks[key], str(key)))
+    shown = sorted({key for runs_of in rows_of.values() for key in runs_of}, key=lambda key: (leaks[key], str(key)))
     base, *rest = shown
     rows = []
-    for (name, *_), its in sorted(rows_of.items(), key=str):
-        cells = [" / ".join(_cell(run, "uar") for run in its.get(key, [])) or "-" for key in shown]
-        single = {key: runs[0].scores["uar"] or 0.0 for key, runs in its.items() if len(runs) == 1}
+    for (name, *_), runs_of in sorted(rows_of.items(), key=str):
+        cells = [" / ".join(_cell(run, "uar") for run in runs_of.get(key, [])) or "-" for key in shown]
+        single = {key: runs[0].scores["uar"] or 0.0 for key, runs in runs_of.items() if len(runs) == 1}
         gaps = [_signed(single[key] - single[base]) if {key, base} <= single.keys() else "-" for key in rest]
         rows.append([name, *cells, *gaps])
     header = ["model", *(f"UAR, {_column(key, groups)}" for key in shown)]

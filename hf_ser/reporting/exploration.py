@@ -1,4 +1,4 @@
-"""A first look at a prepared dataset: what its clips sound like on paper, and how many there are of what."""
+"""A first look at a prepared dataset: spectrograms of its clips, and how many there are of each kind."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 
 from hf_ser.audio import SAMPLING_RATE, load_audio
-from hf_ser.data import DataArguments, SplitData
+from hf_ser.data import SplitData
 from hf_ser.reporting.plots import (
     plot_class_distribution,
     plot_clip,
@@ -20,31 +20,30 @@ REPORT = "explore.md"
 _UNKNOWN = "unknown"
 
 
-def explore(dataset: SplitData, data_args: DataArguments, output_dir: Path) -> list[Path]:
+def explore(dataset: SplitData, output_dir: Path) -> list[Path]:
     """Draw a dataset's clips and counts and write explore.md, which lists the figures.
 
     Args:
-        dataset: what `load_splits` gave; the clips drawn are training clips.
-        data_args: what it was asked for; its trim_db, normalize and duration_s hold for the clips drawn too.
+        dataset: what `load_splits` gave; training clips are drawn, preprocessed as its arguments say.
         output_dir: folder to write to; made where it is missing.
 
     Returns:
         The PNG files (an SVG file stands beside each), then explore.md.
     """
-    data_args.refuse_streaming("the exploration")
-    captions = _draw_clips(dataset, data_args, output_dir) | _draw_counts(dataset, output_dir)
+    dataset.args.refuse_streaming("the exploration")
+    captions = _draw_clips(dataset, output_dir) | _draw_counts(dataset, output_dir)
     figures = [output_dir / f"{name}.png" for name in captions]
     report = output_dir / REPORT
-    report.write_text(_report(dataset, data_args, captions), encoding="utf-8", newline="\n")
+    report.write_text(_report(dataset, captions), encoding="utf-8", newline="\n")
     return [*figures, report]
 
 
-def _draw_clips(dataset: SplitData, data_args: DataArguments, folder: Path) -> dict[str, str]:
+def _draw_clips(dataset: SplitData, folder: Path) -> dict[str, str]:
     """Draw one clip, and one of each emotion; return the captions by figure."""
     train = dataset.splits["train"]
     chosen = _choose(_columns(train, "label", "corpus", "speaker", "text"), len(dataset.labels))
     clips = {label: train[index] for label, index in chosen.items()}
-    waveforms = {dataset.labels[label]: data_args.steps(load_audio(clip["audio"])) for label, clip in clips.items()}
+    waveforms = {dataset.labels[label]: dataset.args.steps(load_audio(clip["audio"])) for label, clip in clips.items()}
     emotion, first = next(iter(waveforms.items()))
     clip = next(iter(clips.values()))
     title = f"{clip['id']} ({emotion})"
@@ -127,11 +126,11 @@ def _columns(part: datasets.Dataset, *names: str) -> dict[str, list[Any]]:
     return {name: list(part[name]) if name in part.column_names else [None] * len(part) for name in names}
 
 
-def _report(dataset: SplitData, data_args: DataArguments, captions: Mapping[str, str]) -> str:
-    name = Path(str(data_args.dataset)).name
-    lines = [f"# {name}, configuration {data_args.configuration}", ""]
+def _report(dataset: SplitData, captions: Mapping[str, str]) -> str:
+    name = Path(str(dataset.args.dataset)).name
+    lines = [f"# {name}, configuration {dataset.args.configuration}", ""]
     if dataset.synthetic:
-        lines += [f"The recordings of {', '.join(dataset.synthetic)} are synthetic: nobody is heard in them.", ""]
+        lines += [f"The recordings of {', '.join(dataset.synthetic)} are synthetic: nobody speaks in them.", ""]
     for figure, caption in captions.items():
         lines += [f"![{caption}]({figure}.png)", "", caption, ""]
     return "\n".join(lines)

@@ -32,13 +32,13 @@ def read_published(path: Path) -> dict[str, Published]:
     if not isinstance(content, dict):
         raise ConfigError(f"--published {path}: got {type(content).__name__}; {expected}.")
     reported = {}
-    for name, its in content.items():
-        if not isinstance(its, dict) or its.keys() != {"accuracy", "corpus", "protocol"}:
-            raise ConfigError(f"--published {path}: {name} is {its!r}; {expected}.")
-        accuracy = its["accuracy"]
+    for name, entry in content.items():
+        if not isinstance(entry, dict) or entry.keys() != {"accuracy", "corpus", "protocol"}:
+            raise ConfigError(f"--published {path}: {name} is {entry!r}; {expected}.")
+        accuracy = entry["accuracy"]
         if not isinstance(accuracy, float) or not 0 <= accuracy <= 1:
             raise ConfigError(f"--published {path}: the accuracy of {name} is {accuracy!r}; {expected}.")
-        reported[str(name)] = Published(accuracy, str(its["corpus"]), str(its["protocol"]))
+        reported[str(name)] = Published(accuracy, str(entry["corpus"]), str(entry["protocol"]))
     return reported
 
 

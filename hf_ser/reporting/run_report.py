@@ -1,19 +1,21 @@
 """A run's report.md and figures, made from results.json and the predictions, and the run's folder put together."""
 
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from hf_ser.arguments import ConfigError
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import RESULTS, write_results
 
 REPORT = "report.md"
-_MAIN = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
+SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _MORE = {
     "roc_auc_micro": "ROC AUC, micro",
     "roc_auc_macro": "ROC AUC, macro",
@@ -29,13 +31,35 @@ _GROUPINGS = {
 }
 
 
+@dataclass(kw_only=True)
+class ReportArguments:
+    """What every program takes that writes a report.
+
+    >>> ReportArguments(figures=False).figures
+    False
+    """
+
+    figures: bool = field(default=True, metadata={"help": "draw figures beside the report, which needs matplotlib"})
+
+    def check_figures(self) -> None:
+        """Reject figures without matplotlib before anything is computed."""
+        if self.figures and importlib.util.find_spec("matplotlib") is None:
+            raise ConfigError(
+                "matplotlib is not installed, and figures need it; run pip install 'hf-ser[plots]', or pass "
+                "--figures false."
+            )
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """What a model tells of its own decisions, for its report.
+    """How a model decides, for its report.
 
     Args:
         text: sections in Markdown, headings from level 2 on.
         draw: folder for figures -> name of every figure that it drew there: caption.
+
+    >>> Explanation("## Which base decides when", draw=lambda folder: {}).text
+    '## Which base decides when'
     """
 
     text: str
@@ -50,6 +74,7 @@ def write_run(
     history: Sequence[Mapping[str, Any]] = (),
     embeddings: Mapping[str, np.ndarray] | None = None,
     explanation: Explanation | None = None,
+    figures: bool = True,
 ) -> None:
     """Write predictions, figures, report.md and, last of all, results.json, which marks the run as finished.
 
@@ -60,6 +85,15 @@ def write_run(
         history: the Trainer's log history, for the training curves.
         embeddings: split -> (clips, dim) of its first predictions, for a projection.
         explanation: what report.md says of how the model decides.
+        figures: whether figures are drawn.
+
+    >>> from hf_ser.scoring import read_predictions, read_results
+    >>> results = read_results(Path("runs/audio_cnn"))
+    >>> predictions = {split: [read_predictions(Path(f"runs/audio_cnn/predictions_{split}.parquet"))]
+    ...                for split in results["splits"]}
+    >>> write_run(Path("runs/again"), results, predictions, figures=False)
+    >>> sorted(path.name for path in Path("runs/again").iterdir())
+    ['predictions_test.parquet', 'predictions_validation.parquet', 'report.md', 'results.json']
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)  # until all is written anew, the folder holds no finished run
@@ -67,21 +101,43 @@ def write_run(
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
             write_predictions(folder / name, run)
-    figures = _draw(folder / "figures", results, predictions, history, explanation, embeddings or {})
+    drawn = {}
+    if figures:
+        drawn = draw_figures(
+            folder / "figures",
+            results,
+            predictions,
+            history=history,
+            embeddings=embeddings or {},
+            explanation=explanation,
+        )
     text = explanation.text if explanation else ""
-    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8", newline="\n")
+    (folder / REPORT).write_text(render_report(results, drawn, text), encoding="utf-8", newline="\n")
     write_results(folder, results)
 
 
-def _draw(
+def draw_figures(
     folder: Path,
     results: Mapping[str, Any],
     predictions: Mapping[str, Sequence[Predictions]],
-    history: Sequence[Mapping[str, Any]],
-    explanation: Explanation | None,
-    embeddings: Mapping[str, np.ndarray],
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    embeddings: Mapping[str, np.ndarray] | None = None,
+    explanation: Explanation | None = None,
 ) -> dict[str, str]:
-    """Draw the figures; name -> caption."""
+    """Draw a run's figures.
+
+    Args:
+        folder: for the figures.
+        results: as for `write_run`, of which the following arguments are too.
+        predictions: split -> predictions, one per seed.
+        history: the Trainer's log history.
+        embeddings: split -> (clips, dim) of its first predictions.
+        explanation: whose figures are drawn last.
+
+    Returns:
+        Name of each figure -> caption.
+    """
     from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
 
     figures: dict[str, str] = {}
@@ -94,12 +150,12 @@ def _draw(
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
         labels, runs = scored["labels"], predictions[split]
-        truth = np.concatenate([run.truth for run in runs])
+        label_ids = np.concatenate([run.label_ids for run in runs])
         probabilities = np.concatenate([run.probabilities for run in runs])
         confusion = {f"{split}, {scored['clips']} clips": scored["confusion"]}
         plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
         plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
-        plots.plot_roc(truth, probabilities, labels, folder / f"roc_{split}")
+        plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}")
         plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
         figures |= {
             f"confusion_{split}": f"Confusion on {split}, shares of the true class",
@@ -107,10 +163,10 @@ def _draw(
             f"roc_{split}": f"One-vs-rest ROC curves on {split}",
             f"reliability_{split}": f"Reliability on {split}",
         }
-        if split in embeddings:
+        if embeddings and split in embeddings:
             points = plots.project(embeddings[split])
             plots.plot_embeddings(
-                points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
+                points, runs[0].label_ids.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
             )
             figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"
     return figures | (explanation.draw(folder) if explanation else {})
@@ -130,18 +186,18 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
     for split, scored in results["splits"].items():
         parts += _split_section(split, scored, results["seeds"])
     if results.get("runs"):
-        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *_MAIN.values()), _runs(results))]
+        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *SCORES.values()), _runs(results))]
     if results.get("over_folds"):
         over = results["over_folds"]
-        row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in _MAIN]
-        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(_MAIN.values()), [row])]
+        row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in SCORES]
+        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(SCORES.values()), [row])]
     if results.get("matrix"):
         parts += _matrix_section(results["matrix"])
     if explanation:
         parts.append(explanation.strip())
-    parts.append("## Figures")
+    parts += ["## Figures"] if figures else []
     parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
-    parts.append("## Versions\n\n" + ", ".join(f"{name} {its}" for name, its in results["versions"].items()))
+    parts.append("## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items()))
     return "\n\n".join(parts) + "\n"
 
 
@@ -182,21 +238,21 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
     if scored["left_out"]:
         left = ", ".join(f"{count} {label}" for label, count in scored["left_out"].items())
         parts[-1] += f" Left out, because train and test do not share the class: {left}."
-    if scored.get("precision"):  # earlier versions did not tell
+    if scored.get("precision"):  # not recorded by earlier versions
         parts[-1] += f" Computed in {scored['precision']}."
     if scored["absent"]:
         parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
     header = ("score", "value", *(("over seeds",) if several else ()), "95 %, clustered on speakers", "95 %, plain")
     rows = []
-    for key, name in (_MAIN | _MORE).items():
+    for key, name in (SCORES | _MORE).items():
         spread = (f"± {number(scored['std'][key])}",) if several else ()
         rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
     parts += [markdown(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
     columns = ("precision", "recall", "f1", "roc_auc")
     classes = [
-        (label, its["support"], *(number(its[column]) for column in columns))
-        for label, its in scored["per_class"].items()
+        (label, scores["support"], *(number(scores[column]) for column in columns))
+        for label, scores in scored["per_class"].items()
     ]
     parts += ["### By class", markdown(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
     for grouping, title in _GROUPINGS.items():
@@ -208,10 +264,16 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
     if not grouping["groups"]:
         return []
     rows = [
-        (name, its["clips"], its["speakers"], *(number(its["scores"][key]) for key in _MAIN), bounds(its["interval"]))
-        for name, its in grouping["groups"].items()
+        (
+            name,
+            group["clips"],
+            group["speakers"],
+            *(number(group["scores"][key]) for key in SCORES),
+            bounds(group["interval"]),
+        )
+        for name, group in grouping["groups"].items()
     ]
-    parts = [f"### {title}", markdown(("group", "clips", "speakers", *_MAIN.values(), "UAR, 95 %"), rows)]
+    parts = [f"### {title}", markdown(("group", "clips", "speakers", *SCORES.values(), "UAR, 95 %"), rows)]
     if grouping["best"]:
         parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
     return parts
@@ -236,7 +298,7 @@ def _runs(results: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             run["fold_name"] or "-",
             run["seed"],
             run["clips"],
-            *(number(run["test"][key]) for key in _MAIN),
+            *(number(run["test"][key]) for key in SCORES),
         )
         for run in results["runs"]
     ]
@@ -279,7 +341,14 @@ def brackets(interval: Sequence[float | None] | None) -> str:
 
 
 def summary(results: dict[str, Any]) -> str:
-    """A few lines for the terminal."""
+    """A few lines for the terminal.
+
+    >>> from hf_ser.scoring import read_results
+    >>> print(summary(read_results(Path("runs/audio_cnn"))))
+    Synthetic recordings: these scores say nothing about real speech.
+    validation: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
+    test: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
+    """
     lines = []
     if results["dataset"]["synthetic"]:
         lines.append("Synthetic recordings: these scores say nothing about real speech.")

@@ -25,22 +25,27 @@ Run = tuple[np.ndarray, np.ndarray, Sequence[Any] | None]  # true ids, predicted
 
 
 def intervals(
-    truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | None, num_classes: int, seed: int = 0
+    label_ids: np.ndarray, predicted: np.ndarray, clusters: Sequence[Any] | None, num_classes: int, seed: int = 0
 ) -> dict[str, Any]:
     """95 % percentile intervals of accuracy, UAR, weighted and macro F1.
 
     Args:
-        truth: true class ids (clips,).
-        guess: predicted class ids (clips,).
+        label_ids: true class ids (clips,).
+        predicted: predicted class ids (clips,).
         clusters: each clip's speaker; None resamples single clips ("plain").
         num_classes: number of classes.
         seed: of the resampling.
 
     Returns:
         `{"method", "clusters", "replicates", score: [low, high]}`; with a single cluster the bounds are None.
+
+    >>> label_ids, predicted = np.array([0, 1, 0, 1] * 10), np.array([0, 1, 1, 1] * 10)
+    >>> found = intervals(label_ids, predicted, np.repeat(["a", "b", "c", "d"], 10), num_classes=2)
+    >>> found["method"], found["clusters"], [round(bound, 1) for bound in found["uar"]]
+    ('clustered on speakers', 4, [0.7, 0.8])
     """
     method = "plain" if clusters is None else "clustered on speakers"
-    return intervals_over_seeds([(truth, guess, clusters)], num_classes, method, seed)
+    return intervals_over_seeds([(label_ids, predicted, clusters)], num_classes, method, seed)
 
 
 def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, seed: int = 0) -> dict[str, Any]:
@@ -62,24 +67,32 @@ def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, see
     drawn = _resample(parts, seed)
     samples = [_scores(drawn[:, run]) for run in range(len(runs))]
     # A draw can hold no clip of a run whose test speakers are others; that run takes no part in it.
-    return described | {name: _bounds(np.nanmean([its[name] for its in samples], axis=0)) for name in SCORES}
+    return described | {name: _bounds(np.nanmean([sample[name] for sample in samples], axis=0)) for name in SCORES}
 
 
-def point_scores(truth: np.ndarray, guess: np.ndarray, num_classes: int) -> dict[str, float]:
+def point_scores(label_ids: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
     """Accuracy, UAR, weighted and macro F1 of clips; classes without clips take no part in means."""
-    confusion = _confusions(truth, guess, [0] * len(truth), num_classes)
+    confusion = _confusions(label_ids, predicted, [0] * len(label_ids), num_classes)
     return {name: float(values[0]) for name, values in _scores(confusion).items()}
 
 
 def compare(
-    truth: np.ndarray,
-    guess_a: np.ndarray,
-    guess_b: np.ndarray,
+    label_ids: np.ndarray,
+    predicted_a: np.ndarray,
+    predicted_b: np.ndarray,
     clusters: Sequence[Any] | None,
     num_classes: int,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """Paired bootstrap: does model A beat model B on the same clips?
+
+    Args:
+        label_ids: true class ids (clips,).
+        predicted_a: class ids that model A predicts (clips,).
+        predicted_b: class ids that model B predicts (clips,).
+        clusters: each clip's speaker; None resamples single clips.
+        num_classes: number of classes.
+        seed: of the resampling.
 
     Returns:
         For each score, the difference A - B, its 95 % interval and a two-sided p value. The difference is called
@@ -87,8 +100,15 @@ def compare(
 
     Raises:
         IntervalError: fewer than two clusters.
+
+    >>> label_ids, speakers = np.array([0, 1] * 20), np.repeat(["a", "b", "c", "d"], 10)
+    >>> always_right, half_right = label_ids, np.zeros(40, dtype=int)
+    >>> tested = compare(label_ids, always_right, half_right, speakers, num_classes=2)
+    >>> tested["uar"]["difference"], tested["uar"]["significant"]
+    (0.5, True)
     """
-    parts = np.stack([_confusions(truth, guess, clusters, num_classes) for guess in (guess_a, guess_b)], axis=1)
+    both = [_confusions(label_ids, predicted, clusters, num_classes) for predicted in (predicted_a, predicted_b)]
+    parts = np.stack(both, axis=1)
     if len(parts) < 2:
         raise IntervalError("got one speaker; a paired test needs clips of at least two.")
     resampled = _resample(parts, seed)
@@ -108,14 +128,17 @@ def compare(
     return result
 
 
-def _confusions(truth: np.ndarray, guess: np.ndarray, clusters: Sequence[Any] | None, num_classes: int) -> np.ndarray:
+def _confusions(
+    label_ids: np.ndarray, predicted: np.ndarray, clusters: Sequence[Any] | None, num_classes: int
+) -> np.ndarray:
     """One confusion matrix per cluster: (clusters, true, predicted)."""
-    truth, guess = np.asarray(truth), np.asarray(guess)
-    if len(truth) == 0 or len(truth) != len(guess):
-        raise IntervalError(f"got {len(truth)} labels and {len(guess)} predictions; expected as many, at least one.")
-    groups = np.arange(len(truth)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
+    label_ids, predicted = np.asarray(label_ids), np.asarray(predicted)
+    if len(label_ids) == 0 or len(label_ids) != len(predicted):
+        got = f"got {len(label_ids)} labels and {len(predicted)} predictions"
+        raise IntervalError(f"{got}; expected as many, at least one.")
+    groups = np.arange(len(label_ids)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     parts = np.zeros((groups.max() + 1, num_classes, num_classes))
-    np.add.at(parts, (groups, truth, guess), 1)
+    np.add.at(parts, (groups, label_ids, predicted), 1)
     return parts
 
 
@@ -124,8 +147,8 @@ def _aligned(runs: Sequence[Run], num_classes: int) -> np.ndarray:
     names = [np.arange(len(run[0])) if run[2] is None else np.unique(np.asarray(run[2])) for run in runs]
     every = np.unique(np.concatenate(names))
     parts = np.zeros((len(every), len(runs), num_classes, num_classes))
-    for index, (run, its) in enumerate(zip(runs, names, strict=True)):
-        parts[np.searchsorted(every, its), index] = _confusions(*run, num_classes)
+    for index, (run, clusters) in enumerate(zip(runs, names, strict=True)):
+        parts[np.searchsorted(every, clusters), index] = _confusions(*run, num_classes)
     return parts
 
 

@@ -19,12 +19,17 @@ class CalibrationError(SerError):
     """A model that no temperature can be stored in."""
 
 
-def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
+def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
     """The temperature that gives validation clips the largest likelihood; above 1 it makes a model less sure.
 
     Args:
         probabilities: (clips, classes) before calibration.
-        truth: true class ids (clips,).
+        label_ids: true class ids (clips,).
+
+    >>> sure, label_ids = np.tile([0.99, 0.01], (10, 1)), np.array([0] * 7 + [1] * 3)  # right in 7 of 10 clips
+    >>> temperature = fit_temperature(sure, label_ids)
+    >>> apply_temperature(sure, temperature)[0].round(2).tolist()
+    [0.7, 0.3]
     """
     from scipy.optimize import minimize_scalar
 
@@ -32,14 +37,18 @@ def fit_temperature(probabilities: np.ndarray, truth: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = softmax(logits / np.exp(log_temperature))
-        return -float(np.log(np.maximum(scaled[np.arange(len(truth)), truth], _TINY)).mean())
+        return -float(np.log(np.maximum(scaled[np.arange(len(label_ids)), label_ids], _TINY)).mean())
 
     found = minimize_scalar(loss, bounds=np.log(_BOUNDS), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of logits divided by the temperature; `1 / temperature` undoes it."""
+    """Probabilities of logits divided by the temperature; `1 / temperature` undoes it.
+
+    >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(2).tolist()
+    [[0.67, 0.33]]
+    """
     return softmax(np.log(np.maximum(probabilities, _TINY)) / temperature)
 
 
@@ -51,6 +60,13 @@ def store_temperature(model: PreTrainedModel, temperature: float) -> None:
 
     Raises:
         CalibrationError: the model is no hybrid and has no linear layer named classifier.
+
+    >>> from hf_ser.inference import load_classifier
+    >>> model, extractor = load_classifier("runs/audio_cnn")
+    >>> before = stored_temperature(model.config)
+    >>> store_temperature(model, 2.0)
+    >>> stored_temperature(model.config) / before
+    2.0
     """
     if isinstance(model, HybridForAudioClassification):
         model.config.calibration_temperature = stored_temperature(model.config) * temperature
@@ -68,15 +84,20 @@ def store_temperature(model: PreTrainedModel, temperature: float) -> None:
 
 
 def stored_temperature(config: Any) -> float:
-    """The temperature that a model was calibrated by; 1 where it was not."""
+    """The temperature that a model was calibrated by; 1 where it was not.
+
+    >>> from transformers import Wav2Vec2Config
+    >>> stored_temperature(Wav2Vec2Config())
+    1.0
+    """
     return float(getattr(config, "calibration_temperature", None) or 1.0)
 
 
-def reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def reliability(probabilities: np.ndarray, label_ids: np.ndarray) -> dict[str, Any]:
     """What a reliability diagram shows: mean confidence, accuracy and clips per bin that has clips, and the ECE."""
     from hf_ser.metrics.speech_emotion import confidence_bins  # here: it brings evaluate and scikit-learn
 
-    clips, confidence, accuracy = confidence_bins(probabilities, truth == probabilities.argmax(axis=1))
+    clips, confidence, accuracy = confidence_bins(probabilities, label_ids == probabilities.argmax(axis=1))
     filled = clips > 0
     return {
         "confidence": confidence[filled].tolist(),
@@ -86,17 +107,17 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     }
 
 
-def describe_calibration(probabilities: np.ndarray, truth: np.ndarray, temperature: float) -> dict[str, Any]:
+def describe_calibration(probabilities: np.ndarray, label_ids: np.ndarray, temperature: float) -> dict[str, Any]:
     """Reliability before and after calibration.
 
     Args:
         probabilities: (clips, classes) of the calibrated model.
-        truth: true class ids (clips,).
+        label_ids: true class ids (clips,).
         temperature: what the model was calibrated by; 1 where it was not, and then both are the same.
     """
     before = probabilities if temperature == 1 else apply_temperature(probabilities, 1 / temperature)
     return {
         "temperature": temperature,
-        "before": reliability(before, truth),
-        "after": reliability(probabilities, truth),
+        "before": reliability(before, label_ids),
+        "after": reliability(probabilities, label_ids),
     }

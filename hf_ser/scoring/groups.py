@@ -36,19 +36,19 @@ def _grouping(predictions: Sequence[Predictions], naming: Callable[..., str | No
     corpora, genders, speakers, intensities, ids = (
         [value for part in predictions for value in part.clips[column]] for column in columns
     )
-    speakers = [speaker or "" for speaker in speakers]  # somebody else's table may not tell
-    names = np.asarray([naming(*its) or "" for its in zip(corpora, genders, speakers, intensities, strict=True)])
-    truth = np.concatenate([part.truth for part in predictions])
-    guess = np.concatenate([part.guess for part in predictions])
+    speakers = [speaker or "" for speaker in speakers]  # missing in other programs' tables
+    names = np.asarray([naming(*clip) or "" for clip in zip(corpora, genders, speakers, intensities, strict=True)])
+    label_ids = np.concatenate([part.label_ids for part in predictions])
+    predicted = np.concatenate([part.predicted for part in predictions])
     clips, voices, num_classes = np.asarray(ids), np.asarray(speakers), len(predictions[0].labels)
     groups: dict[str, Any] = {}
     for name in sorted(set(names) - {""}):
         rows = names == name
-        bounds = intervals(truth[rows], guess[rows], voices[rows], num_classes)["uar"]
+        bounds = intervals(label_ids[rows], predicted[rows], voices[rows], num_classes)["uar"]
         groups[str(name)] = {
             "clips": len(set(clips[rows])),
             "speakers": len(set(voices[rows])),
-            "scores": point_scores(truth[rows], guess[rows], num_classes),
+            "scores": point_scores(label_ids[rows], predicted[rows], num_classes),
             "interval": None if bounds[0] is None else bounds,
         }
     ranked = sorted(groups, key=lambda name: groups[name]["scores"]["uar"])

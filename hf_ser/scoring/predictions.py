@@ -24,7 +24,7 @@ class PredictionsError(SerError):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Clips and what a model says of them.
+    """Clips and a model's probabilities for them.
 
     Args:
         clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None.
@@ -33,6 +33,12 @@ class Predictions:
 
     Raises:
         PredictionsError: no clip, repeated ids, other sizes, or rows that are no probabilities; names the clips.
+
+    >>> clips = {"id": ["a/1", "a/2"], "corpus": ["a", "a"], "speaker": ["a_1", "a_2"],
+    ...          "gender": ["female", "male"], "intensity": [None, None], "label": [0, 1]}
+    >>> predictions = Predictions(clips, np.array([[0.9, 0.1], [0.6, 0.4]]), labels=("happy", "sad"))
+    >>> predictions.predicted.tolist(), predictions.label_ids.tolist()
+    ([0, 0], [0, 1])
     """
 
     clips: Mapping[str, Sequence[Any]]
@@ -55,17 +61,17 @@ class Predictions:
             ("clips with NaN or infinite probabilities", ~np.isfinite(values).all(axis=1)),
             ("clips with negative probabilities", (values < 0).any(axis=1)),
             ("clips whose probabilities do not sum to 1", ~(np.abs(values.sum(axis=1) - 1) < _ROUNDING)),
-            ("clips of an unknown class", ~np.isin(self.truth, range(len(self.labels)))),
+            ("clips of an unknown class", ~np.isin(self.label_ids, range(len(self.labels)))),
         ):
             _refuse(problem, [ids[row] for row in np.flatnonzero(bad)], f"probabilities of {', '.join(self.labels)}")
 
     @property
-    def truth(self) -> np.ndarray:
+    def label_ids(self) -> np.ndarray:
         """True class ids (clips,)."""
         return np.asarray(self.clips["label"])
 
     @property
-    def guess(self) -> np.ndarray:
+    def predicted(self) -> np.ndarray:
         """Predicted class ids (clips,)."""
         return self.probabilities.argmax(axis=1)
 
@@ -86,7 +92,11 @@ def _refuse(problem: str, ids: Sequence[str], expected: str) -> None:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities from logits, (clips, classes) -> (clips, classes) float64 with rows that sum to 1."""
+    """Probabilities from logits, (clips, classes) -> (clips, classes) float64 with rows that sum to 1.
+
+    >>> softmax(np.log([[1.0, 3.0]])).round(2).tolist()
+    [[0.25, 0.75]]
+    """
     shifted = np.asarray(logits, dtype=np.float64)
     shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
@@ -112,12 +122,17 @@ def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
 
     Raises:
         PredictionsError: no clip is left.
+
+    >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
+    >>> kept, left_out = restrict(predictions, ["happy", "sad"])
+    >>> kept.labels, len(kept.clips["id"]) + sum(left_out.values()) == len(predictions.clips["id"])
+    (('happy', 'sad'), True)
     """
     labels = tuple(label for label in predictions.labels if label in set(classes))
     if labels == predictions.labels:
         return predictions, {}
     columns = [predictions.labels.index(label) for label in labels]
-    names = np.asarray(predictions.labels, dtype=object)[predictions.truth]
+    names = np.asarray(predictions.labels, dtype=object)[predictions.label_ids]
     rows = np.flatnonzero(np.isin(names, labels))
     out = {label: int((names == label).sum()) for label in predictions.labels if label not in labels}
     if len(rows) == 0:
@@ -152,6 +167,10 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     Raises:
         PredictionsError: no such table, missing columns, ids that are missing or unknown, labels that differ from
             those of the clips, or rows that are no probabilities.
+
+    >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
+    >>> predictions.labels[:3], predictions.probabilities.shape[1]
+    (('neutral', 'calm', 'happy'), 8)
     """
     needed = ("id",) if clips is not None else tuple(name for name in CLIP_COLUMNS if name != "intensity")
     table, probabilities, labels = read_table(path, needed)

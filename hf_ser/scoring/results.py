@@ -32,7 +32,18 @@ class ResultsError(SerError):
 
 
 def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """Score probabilities (clips, classes) with the package's metric."""
+    """Score probabilities with the package's metric.
+
+    Args:
+        references: true class ids (clips,).
+        probabilities: (clips, classes).
+        labels: class names, in the order of the columns.
+
+    >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
+    >>> scores = score(np.array([0, 1, 0, 1]), probabilities, ["happy", "sad"])
+    >>> scores["accuracy"], scores["uar"]
+    (0.75, 0.75)
+    """
     from hf_ser.metrics import SpeechEmotion  # here: it brings evaluate and scikit-learn
 
     # In memory: the default goes through files that several processes would share.
@@ -58,15 +69,21 @@ def score_split(
         files: names of the predictions files, one per run.
         temperature: what the model was calibrated by; None where it was not, or differs between the pooled models.
         left_out: clips per class that were not scored because the model does not know their class.
-        precision: bf16, fp16 or fp32, in which the predictions were computed; None where nothing tells, or where the
+        precision: bf16, fp16 or fp32, in which the predictions were computed; None where it is unknown, or where the
             pooled models differ.
+
+    >>> from hf_ser.scoring import read_predictions
+    >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
+    >>> scored = score_split(predictions, files=["predictions_test.parquet"])
+    >>> scored["clips"] == len(predictions.clips["id"]), scored["labels"][:3]
+    (True, ['neutral', 'calm', 'happy'])
     """
     runs = [predictions] if isinstance(predictions, Predictions) else list(predictions)
     labels = runs[0].labels
-    truth = np.concatenate([run.truth for run in runs])
+    label_ids = np.concatenate([run.label_ids for run in runs])
     probabilities = np.concatenate([run.probabilities for run in runs])
-    whole = score(truth, probabilities, labels)
-    each = [_scalars(score(run.truth, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
+    whole = score(label_ids, probabilities, labels)
+    each = [_scalars(score(run.label_ids, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
     ids = sorted({clip for run in runs for clip in run.clips["id"]})
     return {
         "clips": len(ids),
@@ -75,19 +92,20 @@ def score_split(
         "predictions": list(files),
         "left_out": dict(left_out or {}),
         "precision": precision,
-        "scores": _over(each, np.mean) if each else _scalars(whole),
-        "std": _over(each, lambda values: np.std(values, ddof=1)) if each else None,
+        "scores": over_runs(each, np.mean) if each else _scalars(whole),
+        "std": over_runs(each, sample_std) if each else None,
         "intervals": [
             intervals_over_seeds(
-                [(run.truth, run.guess, run.clips[column]) for run in runs], len(labels), method, seed=0
+                [(run.label_ids, run.predicted, run.clips[column]) for run in runs], len(labels), method, seed=0
             )
             for method, column in (("clustered on speakers", "speaker"), ("plain", "id"))
         ],
         "per_class": whole["per_class"],
         "absent": whole["absent"],
         "groups": score_groups(runs),
-        "calibration": describe_calibration(probabilities, truth, temperature or 1.0) | {"temperature": temperature},
-        "chance": {"accuracy_of_the_largest_class": float(np.bincount(truth).max() / len(truth))},
+        "calibration": describe_calibration(probabilities, label_ids, temperature or 1.0)
+        | {"temperature": temperature},
+        "chance": {"accuracy_of_the_largest_class": float(np.bincount(label_ids).max() / len(label_ids))},
         "confusion": whole["confusion"],
         "labels": list(labels),
     }
@@ -97,7 +115,12 @@ def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in scores.items() if value is None or isinstance(value, float)}
 
 
-def _over(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
+def sample_std(values: Sequence[float]) -> float:
+    """Standard deviation of a sample."""
+    return float(np.std(values, ddof=1))
+
+
+def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
     """A function of every score over runs; None where a run has none."""
     columns = {name: [scores[name] for scores in each] for name in each[0]}
     return {name: None if None in values else float(function(values)) for name, values in columns.items()}
@@ -130,14 +153,14 @@ def describe_recordings(data: SplitData, args: DataArguments) -> dict[str, Any]:
 
 def describe_protocol(data: SplitData) -> dict[str, Any]:
     """How a run's clips were split, for results.json."""
-    its = data.assignment
+    assignment = data.assignment
     return {
-        "name": its.protocol,
-        "fold": its.fold,
+        "name": assignment.protocol,
+        "fold": assignment.fold,
         "folds": None,
-        "seed": its.seed,
-        "hash": its.hash,
-        "notes": list(its.notes),
+        "seed": assignment.seed,
+        "hash": assignment.hash,
+        "notes": list(assignment.notes),
     }
 
 
@@ -173,7 +196,11 @@ def describe_training(
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that decide results."""
+    """Versions of this package, Python and the libraries that decide results.
+
+    >>> versions()["hf_ser"] == hf_ser.__version__
+    True
+    """
     return {
         "hf_ser": hf_ser.__version__,
         "python": platform.python_version(),
@@ -196,6 +223,10 @@ def read_results(folder: Path) -> dict[str, Any]:
 
     Raises:
         ResultsError: there is none, it is no JSON, or it does not follow `results.schema.json`.
+
+    >>> results = read_results(Path("runs/audio_cnn"))
+    >>> results["model_type"], results["protocol"]["name"], sorted(results["splits"])
+    ('ser-audio-cnn', 'random', ['test', 'validation'])
     """
     path = folder / RESULTS
     try:
@@ -226,5 +257,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, likewise in one step."""
+    """Write JSON, likewise in one step.
+
+    >>> write_json(Path("scores.json"), {"uar": 0.5})
+    >>> json.loads(Path("scores.json").read_text())
+    {'uar': 0.5}
+    """
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

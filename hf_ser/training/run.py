@@ -176,7 +176,7 @@ def finish(
             (folder / left_behind).unlink(missing_ok=True)
         write_json(folder / "training_history.json", trainer.state.log_history)
         write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
-        write_run(folder, results, predictions, history=trainer.state.log_history)
+        write_run(folder, results, predictions, history=trainer.state.log_history, figures=args.figures)
     return results
 
 

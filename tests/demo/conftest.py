@@ -24,10 +24,10 @@ def model_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def listener(model_dir):
-    from hf_ser.demo import load_listener
+def demo_model(model_dir):
+    from hf_ser.demo.clip_inference import load_model
 
-    return load_listener(str(model_dir), device="cpu")
+    return load_model(str(model_dir), device="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -47,16 +47,16 @@ def recordings(tmp_path_factory, tone, encode):
 
 
 @pytest.fixture(scope="session")
-def address(listener, tmp_path_factory):
+def address(demo_model, tmp_path_factory):
     """Where the page is served, with two models and one example."""
-    from hf_ser.demo import make_examples
     from hf_ser.demo.app import build, launch
+    from hf_ser.demo.examples import make_examples
 
     examples = make_examples(tmp_path_factory.mktemp("examples"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = build({"first/model": listener, "second/model": listener}, [examples[4], examples[-1]])
+        page = build({"first/model": demo_model, "second/model": demo_model}, [examples[4], examples[-1]])
         yield launch(page, "127.0.0.1").rstrip("/")
         page.close(verbose=False)
 

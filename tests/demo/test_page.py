@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from hf_ser.demo import Heard, listen
 from hf_ser.demo.app import answer
+from hf_ser.demo.clip_inference import Answer, classify
 from hf_ser.demo.figures import draw_clip, draw_timeline
 from hf_ser.demo.page import render, render_error
 from hf_ser.labels import EMOTIONS
@@ -18,46 +18,46 @@ def pixels(png):
     return imread(io.BytesIO(png))
 
 
-def test_the_answer_says_in_numbers_what_it_shows_in_bars(listener, recordings):
-    heard = listen(listener, recordings / "voice.wav")
-    html = render(heard, listener, "first/model")
+def test_the_answer_says_in_numbers_what_it_shows_in_bars(demo_model, recordings):
+    answered = classify(demo_model, recordings / "voice.wav")
+    html = render(answered, demo_model, "first/model")
     rows = re.findall(r'<th scope="row">(\w+)</th><td class="number">([\d.]+) %</td>.*?width: ([\d.]+)%', html)
     assert [(label, float(number)) for label, number, _ in rows] == [
-        (label, pytest.approx(100 * score, abs=0.051)) for label, score in heard.scores.items()
+        (label, pytest.approx(100 * score, abs=0.051)) for label, score in answered.scores.items()
     ]
     assert all(number == width for _, number, width in rows) and len(rows) == 8
-    assert f"Sounds most like: {next(iter(heard.scores))}" in html and "the model is not sure" in html
-    assert "Model: first/model." in html and "What it was trained on is not told" in html
+    assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the model is not sure" in html
+    assert "Model: first/model." in html and "Its training data is unknown" in html
     (text,) = re.findall(r'<img alt="(.*?)"', html)
     assert text == "Waveform and log-mel spectrogram of the recording, 1.2 s." and "timeline" not in html
 
 
-def test_long_recordings_have_a_timeline_as_figure_and_as_table(listener, recordings):
-    heard = listen(listener, recordings / "long.flac")
-    html = render(heard, listener, "first/model")
+def test_long_recordings_have_a_timeline_as_figure_and_as_table(demo_model, recordings):
+    answered = classify(demo_model, recordings / "long.flac")
+    html = render(answered, demo_model, "first/model")
     table = html[html.index('<table class="timeline">') :]
     assert html.count("<img alt=") == 2 and table.count('<th scope="col"') == 10
     rows = re.findall(r'<th scope="row">([\d.]+) to ([\d.]+)</th>(.*?)</tr>', table)
     assert [(float(start), float(end)) for start, end, _ in rows] == [
-        (window["start"], window["end"]) for window in heard.timeline
+        (window["start"], window["end"]) for window in answered.timeline
     ]
     silent = [row for _, _, row in rows if ">silence<" in row]
-    assert len(silent) == sum(window["silent"] for window in heard.timeline) == 1
+    assert len(silent) == sum(window["silent"] for window in answered.timeline) == 1
     for _, _, row in rows:
         if row not in silent:
             assert sum(map(float, re.findall(r"([\d.]+) %", row))) == pytest.approx(100, abs=0.5)
 
 
-def test_a_sure_answer_carries_no_doubt(listener):
+def test_a_sure_answer_carries_no_doubt(demo_model):
     scores = {"angry": 0.9, "sad": 0.1}
-    html = render(Heard(np.ones(9000, np.float32), scores, [{}]), listener, "m")
+    html = render(Answer(np.ones(9000, np.float32), scores, [{}]), demo_model, "m")
     assert "Sounds most like: angry (90.0 %)" in html and "not sure" not in html
 
 
-def test_words_from_outside_are_no_markup(listener, recordings):
+def test_words_from_outside_are_no_markup(demo_model, recordings):
     hostile = "<script>alert(1)</script>"
     assert hostile not in render_error(hostile) and "&lt;script&gt;" in render_error(hostile)
-    assert hostile not in render(listen(listener, recordings / "voice.wav"), listener, hostile)
+    assert hostile not in render(classify(demo_model, recordings / "voice.wav"), demo_model, hostile)
 
 
 def test_figures_show_the_recording():
@@ -99,17 +99,17 @@ def test_the_timeline_puts_each_window_where_it_belongs():
         ("silence.wav", "This recording cannot be used. silence.wav: got silence (largest sample"),
     ],
 )
-def test_refusals_stand_in_the_place_of_the_answer(listener, recordings, name, message):
-    html = answer({"m": listener}, name and str(recordings / name), "m")
+def test_refusals_stand_in_the_place_of_the_answer(demo_model, recordings, name, message):
+    html = answer({"m": demo_model}, name and str(recordings / name), "m")
     assert message in html and "No answer" in html and "Traceback" not in html and str(recordings) not in html
-    assert "Sounds most like" in answer({"m": listener}, str(recordings / "voice.wav"), "m")
+    assert "Sounds most like" in answer({"m": demo_model}, str(recordings / "voice.wav"), "m")
 
 
-def test_faults_of_our_own_are_logged_and_not_shown(listener, recordings, monkeypatch, caplog):
+def test_faults_of_our_own_are_logged_and_not_shown(demo_model, recordings, monkeypatch, caplog):
     def fail(*_):
         raise MemoryError("secret words")
 
-    monkeypatch.setattr("hf_ser.demo.app.listen", fail)
-    html = answer({"m": listener}, str(recordings / "voice.wav"), "m")
+    monkeypatch.setattr("hf_ser.demo.app.classify", fail)
+    html = answer({"m": demo_model}, str(recordings / "voice.wav"), "m")
     assert "Something went wrong" in html and "secret" not in html and "secret words" in caplog.text
-    assert "expected one of m." in answer({"m": listener}, str(recordings / "voice.wav"), "other")
+    assert "expected one of m." in answer({"m": demo_model}, str(recordings / "voice.wav"), "other")

@@ -194,12 +194,12 @@ def test_a_folder_gives_what_its_prepared_dataset_gives(dataset_dir, tmp_path):
     by_id = {clip: number for number, clip in enumerate(found.columns["id"])}
     total = 0
     for split in splits.values():
-        its = clips_of_split(split)
-        numbers = [by_id[clip] for clip in its.columns["id"]]
+        prepared = clips_of_split(split)
+        numbers = [by_id[clip] for clip in prepared.columns["id"]]
         for name in CLIP_COLUMNS:
-            assert [found.columns[name][number] for number in numbers] == its.columns[name], name
-        assert [found.durations[number] for number in numbers] == pytest.approx(its.durations, rel=1e-6)
-        for one, other in zip(found.decode(numbers), its.decode(list(range(len(numbers)))), strict=True):
+            assert [found.columns[name][number] for number in numbers] == prepared.columns[name], name
+        assert [found.durations[number] for number in numbers] == pytest.approx(prepared.durations, rel=1e-6)
+        for one, other in zip(found.decode(numbers), prepared.decode(list(range(len(numbers)))), strict=True):
             np.testing.assert_allclose(one, other, atol=1 / 32768)  # datasets hold 16 bits
         total += len(numbers)
     assert total == len(by_id) == 112

@@ -15,13 +15,7 @@ from hf_ser.data.seen import Record
 from hf_ser.data.splits import SPLITS_FILE, write_assignment
 from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate
 from hf_ser.labels import EMOTIONS
-from hf_ser.reporting import run_report
 from hf_ser.scoring import PredictionsError, read_predictions
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,9 @@ def model(random_model, data, tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     def run(data_args=None, **arguments):
-        return evaluate(EvaluateArguments(str(tmp_path / "out"), **arguments), data_args or DataArguments())
+        return evaluate(
+            EvaluateArguments(str(tmp_path / "out"), figures=False, **arguments), data_args or DataArguments()
+        )
 
     return run
 
@@ -151,7 +147,7 @@ def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path)
 def test_every_file_is_decoded_once_for_its_checks_and_its_hash(scored, model, listed, monkeypatch):
     file, ids = listed("test", renamed)
     read, whole = [], clip_sources.read_checked
-    monkeypatch.setattr(clip_sources, "read_checked", lambda *its: read.append(1) or whole(*its))
+    monkeypatch.setattr(clip_sources, "read_checked", lambda *args: read.append(1) or whole(*args))
     scored(model=str(model), csv=file)
     assert len(read) == len(ids)
 
@@ -194,8 +190,8 @@ def test_a_dataset_under_other_ids_is_refused(scored, model, data, dataset_dir):
 
 
 def test_calibration_clips_under_other_ids_are_refused(scored, model, data, dataset_dir):
-    its = data.hashes[data.splits["validation"]["id"][0]]
-    (model / SPLITS_FILE).write_text(f"id,split,sha256\nmine/a,train,{its}\n")
+    sha256 = data.hashes[data.splits["validation"]["id"][0]]
+    (model / SPLITS_FILE).write_text(f"id,split,sha256\nmine/a,train,{sha256}\n")
     data_args = DataArguments(str(dataset_dir))
     scored(data_args, model=str(model))
     with pytest.raises(PredictionsError, match=r"trained on 1 of the 28 calibration clips \(\S+ is mine/a\)"):

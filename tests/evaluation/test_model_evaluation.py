@@ -28,18 +28,6 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy": "happy"}
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(request, monkeypatch):
-    """Drawing takes longer than all else: tests that look at figures ask for `figures`."""
-    if "figures" not in request.fixturenames:
-        monkeypatch.setattr(run_report, "_draw", lambda *_: {})
-
-
-@pytest.fixture
-def figures():
-    return None
-
-
 def save_model(folder, tiny_config, labels=EMOTIONS, sampling_rate=16_000):
     """A random classifier whose answers differ from clip to clip."""
     torch.manual_seed(0)
@@ -71,14 +59,12 @@ def train(folder, tiny_config, data_args):
     data = load_splits(data_args)
     args = SerTrainingArguments(
         str(folder), num_train_epochs=1, per_device_train_batch_size=16, learning_rate=1e-2, use_cpu=True,
-        disable_tqdm=True, report_to="none",
+        disable_tqdm=True, report_to="none", figures=False,
     )  # fmt: skip
     model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
     trainer = make_trainer(model, extractor, data, args, data_args)
     trainer.train()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "_draw", lambda *_: {})
-        return finish(trainer, data, args, data_args, "tiny")
+    return finish(trainer, data, args, data_args, "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +80,14 @@ def scored(tmp_path):
     """Evaluate into a new folder; returns the results and the predictions that were written."""
 
     def run(data=None, folder="out", **arguments):
-        results = evaluate(EvaluateArguments(str(tmp_path / folder), **arguments), data or DataArguments())
+        results = evaluate(
+            EvaluateArguments(str(tmp_path / folder), **{"figures": False} | arguments), data or DataArguments()
+        )
         assert read_results(tmp_path / folder) == json.loads(json.dumps(results))  # which checks the schema too
         (split,) = results["splits"].values()
         predictions = read_predictions(tmp_path / folder / "predictions.parquet")
-        assert list(predictions.labels) == split["labels"] and split["clips"] == len(predictions.truth)
-        scores = score(predictions.truth, predictions.probabilities, predictions.labels)
+        assert list(predictions.labels) == split["labels"] and split["clips"] == len(predictions.label_ids)
+        scores = score(predictions.label_ids, predictions.probabilities, predictions.labels)
         assert split["scores"] == {name: pytest.approx(scores[name], rel=1e-9) for name in split["scores"]}
         return results, predictions
 
@@ -121,7 +109,7 @@ def recordings(dataset_dir, tmp_path):
             writer.writerow(["path", "label", *columns])
             for row in part.select_columns([*columns, "label"]):
                 corpus, _, stem = row["id"].partition("/")
-                path = next(its for name, its in paths.items() if name.endswith(f"/{stem}") and corpus in str(its))
+                path = next(path for name, path in paths.items() if name.endswith(f"/{stem}") and corpus in str(path))
                 shutil.copy(path, folder)
                 values = [row[name] for name in columns]
                 writer.writerow([f"recordings/{path.name}", EMOTIONS[row["label"]], *values])
@@ -152,11 +140,11 @@ def test_three_ways_to_the_same_clips_give_the_same_probabilities(
         for clip, row in rows_of(predictions).items():
             # The dataset holds 16 bits; recordings of another rate are resampled to more.
             np.testing.assert_allclose(row, expected[clip], atol=atol, err_msg=clip)
-        its, split = other["splits"]["all"], results["splits"]["test"]
-        assert its["clips_hash"] == split["clips_hash"]
-        assert (its["clips"], its["speakers"]) == (split["clips"], split["speakers"])
-        assert its["groups"].keys() == split["groups"].keys()
-        assert set(its["groups"]["intensity"]["groups"]) == set(split["groups"]["intensity"]["groups"])
+        whole, split = other["splits"]["all"], results["splits"]["test"]
+        assert whole["clips_hash"] == split["clips_hash"]
+        assert (whole["clips"], whole["speakers"]) == (split["clips"], split["speakers"])
+        assert whole["groups"].keys() == split["groups"].keys()
+        assert set(whole["groups"]["intensity"]["groups"]) == set(split["groups"]["intensity"]["groups"])
         assert other["protocol"]["name"] == "all_clips" and other["dataset"]["configuration"] is None
 
 
@@ -182,7 +170,7 @@ def test_results_of_a_model_of_unknown_origin(scored, model_dir, dataset_dir):
     assert predictions.clips["id"] == load_splits(DataArguments(str(dataset_dir))).splits["validation"]["id"][:]
 
 
-def test_the_report_and_the_figures(figures, tmp_path, model_dir, dataset_dir):
+def test_the_report_and_the_figures(tmp_path, model_dir, dataset_dir):
     args = EvaluateArguments(str(tmp_path / "out"), model=str(model_dir), embeddings=True, name="mine")
     evaluate(args, DataArguments(str(dataset_dir), "crema_d"))
     text = (tmp_path / "out" / "report.md").read_text()
@@ -193,10 +181,16 @@ def test_the_report_and_the_figures(figures, tmp_path, model_dir, dataset_dir):
     assert all(file.stat().st_size > 1000 for file in files)
 
 
-def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkeypatch):
+def _drawn_embeddings(monkeypatch):
+    """What the figures of the next run are drawn from, instead of drawing them."""
     seen = {}
-    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
-    _, predictions = scored(DataArguments(str(dataset_dir)), model=str(model_dir), embeddings=True)
+    monkeypatch.setattr(run_report, "draw_figures", lambda *_, embeddings, **__: seen.update(embeddings) or {})
+    return seen
+
+
+def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkeypatch):
+    seen = _drawn_embeddings(monkeypatch)
+    _, predictions = scored(DataArguments(str(dataset_dir)), model=str(model_dir), embeddings=True, figures=True)
     model, _ = load_classifier(str(model_dir))
     with torch.no_grad():
         logits = model.classifier(torch.tensor(seen["test"]))
@@ -204,11 +198,10 @@ def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkey
 
 
 def test_embeddings_without_the_clips_that_are_left_out(scored, foreign_dir, dataset_dir, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
-    arguments = {"model": str(foreign_dir), "label_mapping": FOREIGN, "embeddings": True}
+    seen = _drawn_embeddings(monkeypatch)
+    arguments = {"model": str(foreign_dir), "label_mapping": FOREIGN, "embeddings": True, "figures": True}
     _, predictions = scored(DataArguments(str(dataset_dir)), **arguments)
-    assert len(seen["test"]) == len(predictions.truth)
+    assert len(seen["test"]) == len(predictions.label_ids)
 
 
 def test_generated_recordings_are_called_synthetic(scored, model_dir, dataset_dir):
@@ -255,10 +248,10 @@ def test_a_trained_folder_scores_as_when_it_was_trained(scored, trained, dataset
     assert rows_of(predictions).keys() == before.keys()
     for clip, row in rows_of(predictions).items():
         np.testing.assert_allclose(row, before[clip], atol=1e-5)
-    its, split = results["splits"]["test"], training["splits"]["test"]
-    assert its["confusion"] == split["confusion"] and its["clips_hash"] == split["clips_hash"]
-    assert its["calibration"]["temperature"] == pytest.approx(split["calibration"]["temperature"])
-    assert its["calibration"]["before"]["ece"] == pytest.approx(split["calibration"]["before"]["ece"], abs=1e-4)
+    again, split = results["splits"]["test"], training["splits"]["test"]
+    assert again["confusion"] == split["confusion"] and again["clips_hash"] == split["clips_hash"]
+    assert again["calibration"]["temperature"] == pytest.approx(split["calibration"]["temperature"])
+    assert again["calibration"]["before"]["ece"] == pytest.approx(split["calibration"]["before"]["ece"], abs=1e-4)
 
 
 def test_a_trained_folder_on_a_folder_of_recordings(scored, trained, recordings):
@@ -326,11 +319,13 @@ def test_other_labels_are_mapped_and_unknown_classes_left_out(scored, foreign_di
     with pytest.raises(ConfigError, match="label_mapping in the YAML file"):
         scored(data_args, model=str(foreign_dir))
     results, predictions = scored(data_args, model=str(foreign_dir), label_mapping=FOREIGN)
-    truth = [EMOTIONS[label] for label in load_splits(data_args).splits["test"]["label"]]
-    left_out = {emotion: truth.count(emotion) for emotion in EMOTIONS if emotion not in ("neutral", "happy", "angry")}
+    label_ids = [EMOTIONS[label] for label in load_splits(data_args).splits["test"]["label"]]
+    left_out = {
+        emotion: label_ids.count(emotion) for emotion in EMOTIONS if emotion not in ("neutral", "happy", "angry")
+    }
     split = results["splits"]["test"]
     assert split["left_out"] == left_out and set(left_out) == {"calm", "sad", "fearful", "disgust", "surprised"}
-    assert split["clips"] == len(truth) - sum(left_out.values())
+    assert split["clips"] == len(label_ids) - sum(left_out.values())
     assert predictions.labels == ("neutral", "happy", "angry")
     plain, _ = scored(data_args, "same", model=str(foreign_dir), label_mapping=dict(reversed(FOREIGN.items())))
     assert plain["splits"] == results["splits"]
@@ -375,11 +370,11 @@ def test_calibration_is_written_into_a_model_that_scores_the_same(scored, model_
     data_args = DataArguments(str(dataset_dir))
     _, plain = scored(data_args, "plain", model=str(model_dir))
     results, calibrated = scored(data_args, "out", model=str(model_dir), calibrate=True)
-    its = results["splits"]["test"]["calibration"]
-    temperature = its["temperature"]
+    calibration = results["splits"]["test"]["calibration"]
+    temperature = calibration["temperature"]
     assert abs(np.log(temperature)) > 0.1
     np.testing.assert_allclose(calibrated.probabilities, apply_temperature(plain.probabilities, temperature), **CLOSE)
-    np.testing.assert_array_equal(calibrated.guess, plain.guess)
+    np.testing.assert_array_equal(calibrated.predicted, plain.predicted)
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert config["calibration_temperature"] == pytest.approx(temperature)
     again, stored = scored(data_args, "again", model=str(tmp_path / "out" / "model"))
@@ -390,7 +385,7 @@ def test_calibration_is_written_into_a_model_that_scores_the_same(scored, model_
     assert "calibration_temperature" not in json.loads((model_dir / "config.json").read_text())
     _, validation = scored(data_args, "before", model=str(model_dir), split="validation")
     _, after = scored(data_args, "after", model=str(tmp_path / "out" / "model"), split="validation")
-    loss = [score(part.truth, part.probabilities, part.labels)["log_loss"] for part in (validation, after)]
+    loss = [score(part.label_ids, part.probabilities, part.labels)["log_loss"] for part in (validation, after)]
     assert loss[1] < loss[0] - 1e-3
 
 
@@ -467,7 +462,7 @@ def test_rounded_probabilities_can_be_scored(scored, table, tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [{"calibrate": True}, {"embeddings": True}, {"label_mapping": FOREIGN}],
-    ids=lambda its: next(iter(its)),
+    ids=lambda arguments: next(iter(arguments)),
 )
 def test_arguments_for_models_are_refused_beside_a_table(scored, table, dataset_dir, arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):

@@ -175,12 +175,12 @@ def test_which_models_take_a_mask(tiny_config):
 @pytest.mark.parametrize("processes", [1, 2, 3])
 @pytest.mark.parametrize("count", [7, 24])
 def test_shares_cover_all_clips_once(classifier, waveforms, alone, processes, count):
-    its = waveforms[:count]
+    first = waveforms[:count]
     parts = [
         predict_logits(
             *classifier,
-            [len(waveform) / 16_000 for waveform in its],
-            lambda numbers: [its[number] for number in numbers],
+            [len(waveform) / 16_000 for waveform in first],
+            lambda numbers: [first[number] for number in numbers],
             batch_size=2,
             share=(rank, processes),
             progress=False,
@@ -222,7 +222,7 @@ def test_embeddings_are_what_enters_the_last_layer(classifier, waveforms):
         embeddings=embeddings,
         progress=False,
     )
-    assert len(embeddings) == len(rows) and {its.shape for its in embeddings} == {(16,)}
+    assert len(embeddings) == len(rows) and {vector.shape for vector in embeddings} == {(16,)}
     with torch.no_grad():
         np.testing.assert_allclose(model.classifier(torch.tensor(np.stack(embeddings))), logits, **CLOSE)
     assert not model.classifier._forward_pre_hooks

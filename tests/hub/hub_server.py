@@ -10,7 +10,6 @@ import re
 import socketserver
 import tempfile
 import threading
-import time
 import traceback
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
@@ -20,7 +19,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hub_server_api as api
 import hub_server_files as files
 from hub_server_api import Answer, Call, as_json
-from hub_server_faults import NO_FAULT, Fault, Faults, flip
 from hub_server_state import HubError, HubState, Repo, Token
 
 _REPO = r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
@@ -28,19 +26,12 @@ _FILES = r"/(?:(?P<kind>datasets|spaces)/)?(?P<name>[^/]+/[^/]+?)"
 _REVISION = r"(?P<revision>[^/]+)"
 HUB_ROUTES = [
     ("POST", "/api/repos/create", api.create_repo),
-    ("DELETE", "/api/repos/delete", api.delete_repo),
-    ("GET", "/api/whoami-v2", api.whoami),
     ("POST", "/api/validate-yaml", api.validate_yaml),
-    ("POST", "/api/complete-multipart/(?P<key>[^/]+)", files.complete_multipart),
     ("GET", _REPO, api.info),
     ("GET", f"{_REPO}/revision/{_REVISION}", api.info),
-    ("GET", f"{_REPO}/auth-check(?:/write)?", api.check_access),
-    ("PUT", f"{_REPO}/settings", api.update_settings),
     ("GET", f"{_REPO}/refs", api.refs),
-    ("POST|DELETE", f"{_REPO}/(?P<what>tag|branch)/{_REVISION}", api.change_ref),
-    ("GET", f"{_REPO}/commits/{_REVISION}", api.commits),
+    ("POST", f"{_REPO}/tag/{_REVISION}", api.create_tag),
     ("GET", f"{_REPO}/tree/{_REVISION}(?:/(?P<path>.+))?", api.tree),
-    ("POST", f"{_REPO}/paths-info/{_REVISION}", api.paths_info),
     ("POST", f"{_REPO}/preupload/{_REVISION}", api.preupload),
     ("POST", f"{_REPO}/commit/{_REVISION}", api.commit),
     ("POST", rf"{_FILES}\.git/info/lfs/objects/batch", files.lfs_batch),
@@ -51,6 +42,34 @@ STORAGE_ROUTES = [
     ("PUT", "/storage/(?P<oid>[0-9a-f]{64})", files.put_object),
     ("GET|HEAD", "/storage/(?P<oid>[0-9a-f]{64})", files.get_object),
 ]
+
+
+@dataclass
+class Fault:
+    """What goes wrong, at which requests and how often.
+
+    Args:
+        pattern: regular expression that is searched for in "METHOD /path?query", such as "PUT /storage/".
+        times: the next so many requests that match; None for all.
+        status: answer with this status instead of doing anything.
+        cut_after: close the connection after so many bytes of the request's body where it has one, else of the
+            answer's; nothing is done with half a body.
+        lose_answer: do what was asked and close the connection without a word.
+        hits: requests that it struck so far.
+    """
+
+    pattern: str
+    times: int | None = 1
+    status: int | None = None
+    cut_after: int | None = None
+    lose_answer: bool = False
+    hits: int = 0
+
+    def matches(self, line: str) -> bool:
+        return (self.times is None or self.hits < self.times) and re.search(self.pattern, line) is not None
+
+
+NO_FAULT = Fault("")
 
 
 @dataclass
@@ -80,10 +99,9 @@ class HubServer(HubState):
         self.folder = folder
         self.tokens |= {"hf_owner": Token("owner", "write"), "hf_reader": Token("owner", "read")}
         self.tokens["hf_stranger"] = Token("stranger", "write")
-        self.faults = Faults()
+        self.faults: list[Fault] = []  # of several that match a request the first one strikes
         self.requests: list[Request] = []
         self.errors: list[str] = []
-        self.stopping = threading.Event()
         self._listeners = [_Listener(self, "hub", HUB_ROUTES), _Listener(self, "storage", STORAGE_ROUTES)]
         self.endpoint, self.storage = (listener.address for listener in self._listeners)
 
@@ -92,14 +110,21 @@ class HubServer(HubState):
             threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def stop(self) -> None:
-        self.stopping.set()
         for listener in self._listeners:
             listener.shutdown()
             listener.server_close()
 
     def fail(self, pattern: str, **effect) -> Fault:
         """Let something go wrong at the next request that matches (see `Fault`); `hits` of the result counts."""
-        return self.faults.add(Fault(pattern, **effect))
+        self.faults.append(Fault(pattern, **effect))
+        return self.faults[-1]
+
+    def strike(self, line: str) -> Fault:
+        """The fault of this request, counted as having struck."""
+        with self.lock:
+            fault = next((fault for fault in self.faults if fault.matches(line)), NO_FAULT)
+            fault.hits += 1
+        return fault
 
     def seen(self, pattern: str) -> list[Request]:
         """The requests so far whose "METHOD /path?query" the pattern is found in."""
@@ -159,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.server.name, self.command, unquote(self.path), headers)
         hub.requests.append(request)
-        fault = hub.faults.strike(request.line)
+        fault = hub.strike(request.line)
         try:
             body = self._read_body(headers, fault)
             answer = self._answer(headers, body, fault)
@@ -170,11 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
         except ConnectionError:  # cut by a fault, or by the client
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815
 
     def _answer(self, headers: dict[str, str], body: bytes, fault: Fault) -> Answer:
         if fault.status is not None:
-            return as_json({"error": f"Injected fault {fault.status}"}, fault.status, dict(fault.headers))
+            return as_json({"error": f"Injected fault {fault.status}"}, fault.status)
         hub = self.server.hub
         url = urlsplit(self.path)
         try:
@@ -198,41 +223,14 @@ class _Handler(BaseHTTPRequestHandler):
         raise HubError(404, f"Nothing at {call.method} {call.path}")
 
     def _read_body(self, headers: dict[str, str], fault: Fault) -> bytes:
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self._read(size, fault)
-                self.rfile.readline()
-            self.rfile.readline()
-        else:
-            body = self._read(int(headers.get("content-length", 0)), fault)
-        return flip(body) if fault.corrupt else body
-
-    def _read(self, size: int, fault: Fault) -> bytes:
+        size = int(headers.get("content-length", 0))
         if fault.cut_after is not None and size:
             self.rfile.read(min(size, fault.cut_after))
             raise ConnectionAbortedError
-        pieces = [self._read_exactly(step) for step in self._steps(size, fault)]
-        return b"".join(pieces)
-
-    def _read_exactly(self, size: int) -> bytes:
-        piece = self.rfile.read(size)
-        if len(piece) < size:  # the client hung up: what came is not to be taken for the whole
+        body = self.rfile.read(size)
+        if len(body) < size:  # the client hung up: what came is not to be taken for the whole
             raise ConnectionAbortedError
-        return piece
-
-    def _steps(self, size: int, fault: Fault):
-        """Yield the sizes of the pieces that a body passes in, each when it is time for it."""
-        if not fault.bytes_per_s:
-            yield from [size] if size else []
-            return
-        step = max(1, int(fault.bytes_per_s / 50))
-        started = time.monotonic()
-        for done in range(0, size, step):
-            wait_s = started + (done + step) / fault.bytes_per_s - time.monotonic()
-            if self.server.hub.stopping.wait(max(0.0, wait_s)):
-                raise ConnectionAbortedError
-            yield min(step, size - done)
+        return body
 
     def _write(self, answer: Answer, fault: Fault, has_body: bool) -> None:
         body = b"" if self.command == "HEAD" else answer.body
@@ -240,13 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if has_body:  # the fault struck at the request's body already
-            fault = NO_FAULT if fault.cut_after is not None or fault.corrupt else fault
-        if fault.cut_after is not None:
+        if fault.cut_after is not None and not has_body:  # else the fault struck at the request's body already
             self.wfile.write(body[: fault.cut_after])
             raise ConnectionAbortedError
-        body = flip(body) if fault.corrupt else body
-        done = 0
-        for step in self._steps(len(body), fault):
-            self.wfile.write(body[done : done + step])
-            done += step
+        self.wfile.write(body)

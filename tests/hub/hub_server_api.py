@@ -3,10 +3,10 @@
 import base64
 import json
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlencode
 
 from hub_server_state import (
     LFS_SUFFIXES,
+    LFS_THRESHOLD,
     SPACE_SDKS,
     URL_PREFIXES,
     Blob,
@@ -32,10 +32,7 @@ class Call:
     user: Token | None
 
     def json(self) -> dict:
-        try:
-            return json.loads(self.body or b"{}")
-        except ValueError as error:
-            raise HubError(400, f"Invalid JSON: {error}") from error
+        return json.loads(self.body or b"{}")
 
     def flag(self, name: str) -> bool:
         return self.query.get(name, ["false"])[0].lower() in ("true", "1")
@@ -52,28 +49,10 @@ def as_json(data: object, status: int = 200, headers: dict[str, str] | None = No
     return Answer(json.dumps(data).encode(), status, {"Content-Type": "application/json", **(headers or {})})
 
 
-def page(state: HubState, call: Call, entries: list) -> Answer:
-    """Entries from the cursor on, and where the next ones are."""
-    start = int(call.query.get("cursor", ["0"])[0])
-    end = start + state.page_size
-    headers = {}
-    if end < len(entries):
-        query = urlencode({**call.query, "cursor": [end]}, doseq=True)
-        headers["Link"] = f'<{state.endpoint}{call.path}?{query}>; rel="next"'
-    return as_json(entries[start:end], headers=headers)
-
-
-def _kind(payload: dict) -> str:
-    kind = f"{payload.get('type') or 'model'}s"
-    if kind not in URL_PREFIXES:
-        raise HubError(400, f"Invalid type {payload['type']}")
-    return kind
-
-
 def create_repo(state: HubState, call: Call) -> Answer:
     payload = call.json()
     namespace = payload.get("organization") or (call.user.user if call.user else "")
-    kind, name = _kind(payload), f"{namespace}/{payload['name']}"
+    kind, name = f"{payload.get('type') or 'model'}s", f"{namespace}/{payload['name']}"
     user = state.check_write(call.user, namespace)
     url = f"{state.endpoint}/{URL_PREFIXES[kind]}{name}"
     if (kind, name) in state.repos:
@@ -87,29 +66,6 @@ def create_repo(state: HubState, call: Call) -> Answer:
     return as_json({"url": url, "name": name, "id": name})
 
 
-def delete_repo(state: HubState, call: Call) -> Answer:
-    payload = call.json()
-    namespace = payload.get("organization") or (call.user.user if call.user else "")
-    repo = state.writable(call.user, _kind(payload), f"{namespace}/{payload['name']}")
-    del state.repos[repo.kind, repo.name]
-    return Answer()
-
-
-def update_settings(state: HubState, call: Call, kind: str, name: str) -> Answer:
-    repo, payload = state.writable(call.user, kind, name), call.json()
-    if "visibility" in payload or "private" in payload:
-        repo.private = payload.get("visibility") == "private" or payload.get("private", False)
-    return as_json({"private": repo.private})
-
-
-def whoami(state: HubState, call: Call) -> Answer:
-    if call.user is None:
-        raise HubError(401, "Invalid username or password.")
-    access = {"displayName": "test", "role": call.user.role}
-    user = {"type": "user", "id": call.user.user, "name": call.user.user, "fullname": call.user.user, "orgs": []}
-    return as_json({**user, "auth": {"type": "access_token", "accessToken": access}})
-
-
 def validate_yaml(state: HubState, call: Call) -> Answer:
     payload = call.json()
     try:
@@ -121,11 +77,6 @@ def validate_yaml(state: HubState, call: Call) -> Answer:
         return as_json({"errors": [{"message": fault} for fault in faults], "warnings": []}, 400)
     warnings = [] if card else [{"message": "empty or missing yaml metadata in repo card"}]
     return as_json({"errors": [], "warnings": warnings})
-
-
-def check_access(state: HubState, call: Call, kind: str, name: str) -> Answer:
-    (state.writable if call.path.endswith("/write") else state.repo)(call.user, kind, name)
-    return as_json({})
 
 
 def info(state: HubState, call: Call, kind: str, name: str, revision: str = "main") -> Answer:
@@ -177,68 +128,34 @@ def refs(state: HubState, call: Call, kind: str, name: str) -> Answer:
     return as_json({"branches": branches, "tags": tags, "converts": [], "pullRequests": []})
 
 
-def change_ref(state: HubState, call: Call, kind: str, name: str, what: str, revision: str) -> Answer:
-    """Make or delete a tag or a branch; the address names the new branch, but what a new tag stands on."""
-    repo, payload = state.writable(call.user, kind, name), call.json()
-    known = repo.tags if what == "tag" else repo.branches
-    if call.method == "DELETE":
-        if known.pop(revision, None) is None:
-            raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-        return Answer()
-    new, start = (payload["tag"], revision) if what == "tag" else (revision, payload.get("startingPoint", "main"))
-    if new in known:
-        raise HubError(409, f"Reference already exists: {new}")
-    known[new] = repo.resolve(start).sha
+def create_tag(state: HubState, call: Call, kind: str, name: str, revision: str) -> Answer:
+    repo, tag = state.writable(call.user, kind, name), call.json()["tag"]
+    if tag in repo.tags:
+        raise HubError(409, f"Reference already exists: {tag}")
+    repo.tags[tag] = repo.resolve(revision).sha
     return Answer(status=201)
 
 
-def commits(state: HubState, call: Call, kind: str, name: str, revision: str) -> Answer:
-    history = state.repo(call.user, kind, name).history(revision)
-    entries = [
-        {"id": c.sha, "title": c.title, "message": c.message, "authors": [{"user": c.author}], "date": c.date}
-        for c in history
-    ]
-    return page(state, call, entries)
-
-
-def _entry(repo: Repo, commit: Commit, path: str, expand: bool) -> dict | None:
-    """A file or a folder as lists show it; None where there is neither."""
+def _entry(commit: Commit, path: str) -> dict:
+    """A file or a folder as lists show it."""
     blob = commit.files.get(path)
     if blob is None:
-        if path not in commit.folders():
-            return None
         return {"type": "directory", "path": path, "oid": Blob(path.encode()).git_oid, "size": 0}
     entry = {"type": "file", "path": path, "oid": blob.git_oid, "size": blob.size}
     if blob.lfs:
         entry["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": len(blob.pointer)}
-    if expand:
-        changed = repo.last_change(commit.sha, path)
-        entry["lastCommit"] = {"id": changed.sha, "title": changed.title, "date": changed.date}
     return entry
 
 
 def tree(state: HubState, call: Call, kind: str, name: str, revision: str, path: str | None = None) -> Answer:
-    repo = state.repo(call.user, kind, name)
-    commit = repo.resolve(revision)
+    commit = state.repo(call.user, kind, name).resolve(revision)
     prefix = f"{path}/" if path else ""
     inside = [known for known in (*commit.folders(), *commit.files) if known.startswith(prefix)]
     if not inside:
         raise HubError(404, f"{path} does not exist on {revision}", "EntryNotFound")
     if not call.flag("recursive"):
         inside = [known for known in inside if "/" not in known[len(prefix) :]]
-    return page(state, call, [_entry(repo, commit, known, call.flag("expand")) for known in sorted(inside)])
-
-
-def paths_info(state: HubState, call: Call, kind: str, name: str, revision: str) -> Answer:
-    repo = state.repo(call.user, kind, name)
-    commit = repo.resolve(revision)
-    if "json" in call.headers.get("content-type", ""):
-        paths, expand = call.json()["paths"], bool(call.json().get("expand"))
-    else:
-        form = parse_qs(call.body.decode())
-        paths, expand = form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
-    entries = [_entry(repo, commit, path, expand) for path in paths]
-    return as_json([entry for entry in entries if entry])
+    return as_json([_entry(commit, known) for known in sorted(inside)])
 
 
 def preupload(state: HubState, call: Call, kind: str, name: str, revision: str) -> Answer:
@@ -248,7 +165,7 @@ def preupload(state: HubState, call: Call, kind: str, name: str, revision: str) 
     files = []
     for asked in call.json()["files"]:
         path = asked["path"]
-        large = asked["size"] >= state.lfs_threshold or f".{path.rpartition('.')[2]}" in LFS_SUFFIXES
+        large = asked["size"] >= LFS_THRESHOLD or f".{path.rpartition('.')[2]}" in LFS_SUFFIXES
         file = {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}
         files.append(file | ({"oid": present[path].etag} if path in present else {}))
     return as_json({"files": files})
@@ -257,15 +174,8 @@ def preupload(state: HubState, call: Call, kind: str, name: str, revision: str) 
 def commit(state: HubState, call: Call, kind: str, name: str, revision: str) -> Answer:
     """Do all that the lines ask for in one commit, or nothing."""
     repo = state.writable(call.user, kind, name)
-    if call.flag("create_pr"):
-        raise HubError(400, "pull requests are not part of this Hub")
-    if revision not in repo.branches:
-        raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
-    try:
-        header, *operations = [json.loads(line) for line in call.body.splitlines()]
-        title, message = header["value"]["summary"], header["value"].get("description", "")
-    except (ValueError, KeyError) as error:
-        raise HubError(400, f"Invalid commit: {error!r}") from error
+    header, *operations = [json.loads(line) for line in call.body.splitlines()]
+    title, message = header["value"]["summary"], header["value"].get("description", "")
     parent = header["value"].get("parentCommit")
     if parent not in (None, repo.branches[revision]):
         raise HubError(412, "A commit has happened since. Please refresh and try again.")

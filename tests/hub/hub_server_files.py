@@ -1,7 +1,6 @@
 """The Hub's files to test against: downloads, LFS uploads, and the storage that holds large files elsewhere."""
 
 import hashlib
-import math
 import re
 
 from hub_server_api import Answer, Call, as_json
@@ -42,23 +41,17 @@ def ranged(call: Call, content: bytes, headers: dict[str, str]) -> Answer:
 def lfs_batch(state: HubState, call: Call, name: str, kind: str | None = None) -> Answer:
     """Where each object goes; an object that the repository has already needs no upload."""
     repo, payload = state.writable(call.user, kind, name), call.json()
-    part_size = state.part_size if "multipart" in payload["transfers"] else None
     objects = []
     for asked in payload["objects"]:
         oid, size = asked["oid"], asked["size"]
         entry: dict = {"oid": oid, "size": size}
         if oid not in repo.objects:
             key = state.grant(repo, "write", oid, size)
-            upload: dict = {"href": state.storage_url(key)}
-            if part_size and size > part_size:
-                parts = {str(n): f"{upload['href']}&part={n}" for n in range(1, math.ceil(size / part_size) + 1)}
-                href = f"{state.endpoint}/api/complete-multipart/{key}"
-                upload = {"href": href, "header": {"chunk_size": str(part_size), **parts}}
+            upload = {"href": state.storage_url(key)}
             verify = {"href": f"{state.endpoint}{call.path.removesuffix('objects/batch')}verify"}
             entry["actions"] = {"upload": upload, "verify": verify}
         objects.append(entry)
-    transfer = "multipart" if part_size else "basic"
-    return as_json({"transfer": transfer, "objects": objects})
+    return as_json({"transfer": "basic", "objects": objects})
 
 
 def lfs_verify(state: HubState, call: Call, name: str, kind: str | None = None) -> Answer:
@@ -71,24 +64,12 @@ def lfs_verify(state: HubState, call: Call, name: str, kind: str | None = None) 
     return as_json({})
 
 
-def complete_multipart(state: HubState, call: Call, key: str) -> Answer:
-    """Join the parts. The client sends no token here: the address itself is the secret."""
-    grant = _grant(state, key, "write")
-    for part in call.json()["parts"]:
-        content = grant.parts.get(part["partNumber"])
-        if content is None or part["etag"].strip('"') != _etag(content):
-            raise HubError(400, f"Part {part['partNumber']} is not what was uploaded")
-    _keep(grant, b"".join(grant.parts[number] for number in sorted(grant.parts)))
-    return as_json({})
-
-
 def put_object(state: HubState, call: Call, oid: str) -> Answer:
     grant = _signed(state, call, oid, "write")
-    if "part" in call.query:
-        grant.parts[int(call.query["part"][0])] = call.body
-    else:
-        _keep(grant, call.body)
-    return Answer(b"", 200, {"ETag": f'"{_etag(call.body)}"'})
+    if len(call.body) != grant.size or hashlib.sha256(call.body).hexdigest() != oid:
+        raise HubError(422, f"{len(call.body)} bytes whose SHA-256 is not {oid} of {grant.size} bytes")
+    grant.repo.objects[oid] = call.body
+    return Answer()
 
 
 def get_object(state: HubState, call: Call, oid: str) -> Answer:
@@ -96,28 +77,11 @@ def get_object(state: HubState, call: Call, oid: str) -> Answer:
     return ranged(call, grant.repo.objects[oid], {"ETag": f'"{oid}"', "Accept-Ranges": "bytes"})
 
 
-def _etag(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _grant(state: HubState, key: str, action: str) -> Grant:
-    grant = state.grants.get(key)
-    if grant is None or grant.action != action:
-        raise HubError(403, "SignatureDoesNotMatch")
-    return grant
-
-
 def _signed(state: HubState, call: Call, oid: str, action: str) -> Grant:
     if "authorization" in call.headers:
         # As S3 does with a signed address: it also shows that a token left the Hub.
         raise HubError(400, "Only one auth mechanism allowed")
-    grant = _grant(state, call.query.get("signature", [""])[0], action)
-    if grant.oid != oid:
+    grant = state.grants.get(call.query.get("signature", [""])[0])
+    if grant is None or grant.action != action or grant.oid != oid:
         raise HubError(403, "SignatureDoesNotMatch")
     return grant
-
-
-def _keep(grant: Grant, content: bytes) -> None:
-    if len(content) != grant.size or hashlib.sha256(content).hexdigest() != grant.oid:
-        raise HubError(422, f"{len(content)} bytes whose SHA-256 is not {grant.oid} of {grant.size} bytes")
-    grant.repo.objects[grant.oid] = content

@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 import yaml
 
 LFS_SUFFIXES = frozenset((".bin", ".flac", ".npz", ".parquet", ".pt", ".safetensors", ".wav"))
+LFS_THRESHOLD = 10 * 2**20  # bytes from which any file goes to LFS; those of LFS_SUFFIXES always do
 GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in sorted(LFS_SUFFIXES)).encode()
 SPACE_SDKS = ("gradio", "docker", "static")
 SPACE_COLOURS = ("red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray")
@@ -72,11 +73,6 @@ class Commit:
     def folders(self) -> list[str]:
         found = {str(parent) for path in self.files for parent in PurePosixPath(path).parents}
         return sorted(found - {"."})
-
-    def file(self, path: str) -> Blob:
-        if path not in self.files:
-            raise HubError(404, f"Entry not found: {path}", "EntryNotFound")
-        return self.files[path]
 
     def card(self) -> dict:
         readme = self.files.get("README.md")
@@ -149,14 +145,6 @@ class Repo:
             commits.append(self.commits[commits[-1].parent])
         return commits
 
-    def last_change(self, revision: str, path: str) -> Commit:
-        """The newest commit, from this revision back, that gave the file its content."""
-        history = self.history(revision)
-        for commit, before in zip(history, history[1:], strict=False):
-            if commit.files[path] != before.files.get(path):
-                return commit
-        return history[-1]
-
     def add_commit(self, branch: str, files: Mapping[str, Blob], title: str, message: str = "", *, author: str) -> str:
         parent = self.branches.get(branch)
         # Dates count commits, and hashes follow from content and place: two runs of a test see the same ones.
@@ -177,11 +165,10 @@ class Grant:
     action: str  # read or write
     oid: str
     size: int
-    parts: dict[int, bytes] = field(default_factory=dict)
 
 
 class HubState:
-    """Everything behind the two addresses, and the settings that a test may change."""
+    """Everything behind the two addresses."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -189,9 +176,6 @@ class HubState:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.grants: dict[str, Grant] = {}
         self.endpoint = self.storage = ""  # addresses, once they are known
-        self.lfs_threshold = 10 * 2**20  # bytes from which any file goes to LFS; those of LFS_SUFFIXES always do
-        self.part_size: int | None = None  # bytes above which an upload is asked for in parts of so many
-        self.page_size = 1000  # entries of a list in one answer
 
     def user(self, authorization: str | None) -> Token | None:
         if authorization is None:

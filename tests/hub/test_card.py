@@ -8,45 +8,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from example_results import make_results
 from model_folders import make_model
 
 from hf_ser.corpora import CORPORA
-from hf_ser.hub import render_model_card, write_model_card
-from hf_ser.hub.card import CardError, check_card, dataset_card, trained_on
+from hf_ser.hub.card import CardError, check_card, dataset_card, render_model_card, trained_on, write_model_card
 
 ROOT = Path(__file__).parents[2]
 
 SCORES = {"accuracy": 0.5, "f1_weighted": 0.4321, "f1_macro": 0.25, "uar": 0.375}
-RESULTS = {
-    "name": "tiny",
-    "model_type": "wav2vec2",
-    "parameters": 1234,
-    "dataset": {
-        "name": "emotions",
-        "configuration": "all",
-        "synthetic": [],
-        "train_clips": 70,
-        "train_speakers": 7,
-    },
-    "protocol": {
-        "name": "speaker_disjoint",
-        "fold": None,
-        "seed": 0,
-        "hash": "0123456789abcdef" * 4,
-        "notes": ["tess: odd"],
-    },
-    "preprocessing": {"duration_s": None, "trim_db": 20.0},
-    "training": {
-        "seed": 3,
-        "epochs": 2.0,
-        "steps": 10,
-        "learning_rate": 0.001,
-        "batch_size": 16,
-        "best_metric": "f1_weighted",
-        "best_step": 5,
-    },
-    "versions": {"hf_ser": "0.1.0", "torch": "2.11.0"},
-    "splits": {
+RESULTS = make_results(
+    {
         "validation": {
             "clips": 15,
             "speakers": 1,
@@ -68,11 +40,12 @@ RESULTS = {
             "calibration": {"temperature": 1.25, "before": {"ece": 0.3}, "after": {"ece": 0.0625}},
         },
     },
-}
+    protocol={"name": "speaker_disjoint", "hash": "0123456789abcdef" * 4, "notes": ["tess: odd"]},
+)
+RESULTS["versions"] = {"hf_ser": "0.1.0", "torch": "2.11.0"}
 
 TOLD = {
     **RESULTS,
-    "seeds": [3],
     "training": {
         **RESULTS["training"],
         "corpora": ["crema_d", "ravdess"],
@@ -143,11 +116,11 @@ not apply them, so that its scores differ.
 
 For research on acted emotional speech. The corpora hold acted, scripted English sentences: on spontaneous speech, other
 languages or other recording conditions expect clearly lower scores. The classes, 2 of them, are what actors were
-asked to portray, not what a person feels, and everything heard is put into one of them.
+asked to portray, not what a person feels, and every recording is assigned to one of them.
 
 Do not use it on people without their consent: a voice is personal data. In the European Union, inferring emotions at work
 or in education is forbidden (Regulation 2024/1689, article 5), and elsewhere people must be told that such a system is used
-on them (article 50). Take no decision about a person from its answers.
+on them (article 50). Do not use its output to make decisions about people.
 
 ## Training data
 
@@ -156,7 +129,7 @@ on them (article 50). Take no decision about a person from its answers.
 | CREMA-D | [ODbL 1.0](https://opendatacommons.org/licenses/odbl/1-0/) | 6 conflicting_labels, 1 silent |
 | RAVDESS | [CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/) | nothing |
 
-Whoever uses this model keeps to these licences, attribution included (see Citation).
+Users of this model must keep to these licences, attribution included (see Citation).
 
 ## Training
 
@@ -165,7 +138,7 @@ Whoever uses this model keeps to these licences, attribution included (see Citat
 | dataset | `emotions`, configuration `all` |
 | training clips | 70 of 7 speakers |
 | protocol | `speaker_disjoint`, seed 0, assignment hash `0123456789abcdef` |
-| preprocessing | duration_s None, trim_db 20.0 |
+| preprocessing | duration_s None, trim_db 20.0, normalize False, merge_calm False, channel None |
 | started from | facebook/wav2vec2-base |
 | epochs, steps | 2.0, 10 |
 | learning rate, batch | 0.001, 16 |
@@ -282,7 +255,7 @@ def _numbers(results):
             found |= {str(leaf), f"{leaf:,}"}
         elif isinstance(leaf, str):
             found |= set(NUMBER.findall(leaf)) | set(NUMBER.findall(leaf[:16]))
-    lists = [leaf for leaf in _lists(results) if all(isinstance(its, str) for its in leaf)]
+    lists = [leaf for leaf in _lists(results) if all(isinstance(name, str) for name in leaf)]
     return found | {str(len(leaf)) for leaf in lists}  # "8 classes"
 
 
@@ -302,7 +275,9 @@ def test_every_number_in_the_card_stands_in_the_results(tmp_path):
     # All that the template says itself: the interval's percentage, the law, and names such as "weighted F1".
     assert written == {"95", "2024", "1689", "5", "50", "1"}
     licences = {
-        name for its in CORPORA.values() for name in NUMBER.findall(f"{its.licence} {its.licence_url} {its.citation}")
+        name
+        for corpus in CORPORA.values()
+        for name in NUMBER.findall(f"{corpus.licence} {corpus.licence_url} {corpus.citation}")
     }
     hybrid = {
         **results,
@@ -345,10 +320,10 @@ def test_scores_that_nobody_has_are_dashes(tmp_path):
     results["splits"]["test"]["groups"]["gender"]["groups"]["ravdess/male"]["scores"]["uar"] = None
     card = render_model_card(results)
     assert re.search(r"\| test \| ravdess/male \| 12 \| 0\.\d+ \| 0\.\d+ \| 0\.\d+ \| - \|", card)
-    assert [its["name"] for its in _metadata(card)["model-index"][0]["results"][0]["metrics"]][-1] == "macro F1"
+    assert [metric["name"] for metric in _metadata(card)["model-index"][0]["results"][0]["metrics"]][-1] == "macro F1"
 
 
-def test_the_corpora_are_those_that_taught(tmp_path):
+def test_the_corpora_are_those_of_training(tmp_path):
     folder = make_model(tmp_path / "tiny", corpora=["ravdess"])
     results = json.loads((folder / "results.json").read_text())
     assert trained_on(results, folder) == ["ravdess"]
@@ -431,7 +406,7 @@ def test_how_it_was_trained_is_told():
     assert "| learning rate, batch | 0.001, 16 |\n| best checkpoint" in render_model_card(RESULTS)
 
 
-def test_a_hybrid_says_what_it_hears_and_how_it_was_fitted():
+def test_a_hybrid_names_its_inputs_and_how_it_was_fitted():
     training = {
         "seed": 3,
         "kind": "stacking",
@@ -444,7 +419,7 @@ def test_a_hybrid_says_what_it_hears_and_how_it_was_fitted():
     }
     card = render_model_card({**RESULTS, "model_type": "LightGBM on stacked probabilities", "training": training})
     assert "| kind | stacking, lightgbm, fitted on validation (15 clips) |" in card
-    assert "| hears | probabilities of cnn |\n| hears | embeddings of w2v, layer 9 |" in card
+    assert "| inputs | probabilities of cnn |\n| inputs | embeddings of w2v, layer 9 |" in card
     assert "| fitted with | trees_per_class 77 |\n| seed | 3 |" in card
     assert "trust_remote_code=True" in card and "training_curves" not in card and "None, None" not in card
     assert "parameters)" not in render_model_card({**RESULTS, "parameters": None, "training": training})

@@ -25,7 +25,7 @@ def expect_whole(hub, folder, out):
     seen = contents(hub)
     going = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     assert seen.keys() == going.keys() | {"README.md"}
-    assert all(seen[path] == its.read_bytes() for path, its in going.items() if path != "README.md")
+    assert all(seen[path] == file.read_bytes() for path, file in going.items() if path != "README.md")
     assert f"Pushed to {hub.endpoint}/{NAME}\nRevision {repo.head.sha}" in out
     assert repo.head.parent == repo.history("main")[-1].sha
 
@@ -68,7 +68,7 @@ def test_a_model_goes_in_one_commit_to_a_private_repository(call, hub, model_dir
     metadata = repo.head.card()
     assert metadata["pipeline_tag"] == "audio-classification" and metadata["license"] == "cc-by-nc-sa-4.0"
     assert metadata["model-index"][0]["name"] == "tiny"
-    assert not any("authorization" in its.headers for its in hub.requests if its.server == "storage")
+    assert not any("authorization" in request.headers for request in hub.requests if request.server == "storage")
 
 
 def test_a_new_push_is_a_commit_on_top_that_holds_this_folder_and_no_older_files(call, hub, model_dir):
@@ -157,7 +157,7 @@ def test_closed_audio_never_becomes_public(call, hub, data_dir, corpus):
     # One clip of it among all, and not a word of it in what preparation wrote.
     changed = table.set_column(place, "corpus", [[corpus, *table["corpus"].to_pylist()[1:]]])
     pq.write_table(changed, path)
-    sizes = {its.name: its.stat().st_size for its in (data_dir / "data").iterdir()}
+    sizes = {path.name: path.stat().st_size for path in (data_dir / "data").iterdir()}
     alter_summary(data_dir, synthetic=[], files=sizes)
     code, _, errors = call(data_dir, "--private", "false", repository="owner/data")
     assert code == 2 and f"would publish audio of {corpus.upper()}" in errors[0] and hub.requests == []
@@ -203,14 +203,14 @@ def test_a_token_in_the_message_is_found(call, hub, model_dir):
 
 
 def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, monkeypatch):
-    from hf_ser.hub import plan
+    from hf_ser.hub import push_plan
 
-    monkeypatch.setattr(plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\ntags: [\n---\nWords\n")
+    monkeypatch.setattr(push_plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\ntags: [\n---\nWords\n")
     code, _, errors = call(data_dir, repository="owner/data")
     assert code == 2 and "README.md" in errors[0] and hub.requests == []
-    monkeypatch.setattr(plan, "check_card", lambda *_: None)
+    monkeypatch.setattr(push_plan, "check_card", lambda *_: None)
     hub.fail("validate-yaml", status=400)
-    monkeypatch.setattr(plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
+    monkeypatch.setattr(push_plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
     code, _, errors = call(data_dir, repository="owner/data")
     assert code == 2 and "does not take the card's metadata" in errors[0] and hub.repos == {}
 
@@ -343,7 +343,7 @@ def test_an_upload_that_breaks_off_goes_on_with_what_is_left(call, hub, model_di
     code, out, _ = call(model_dir)
     assert code == 0
     expect_whole(hub, model_dir, out)
-    sent = {re.search("[0-9a-f]{64}", its.path)[0] for its in hub.seen("PUT /storage")}
+    sent = {re.search("[0-9a-f]{64}", request.path)[0] for request in hub.seen("PUT /storage")}
     assert hashlib.sha256(weights).hexdigest() in sent and not sent & arrived
 
 

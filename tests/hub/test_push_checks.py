@@ -117,7 +117,7 @@ def test_weights_that_lack_the_head_or_do_not_fit_are_refused(model_dir):
     path = model_dir / "model.safetensors"
     weights = load_file(path)
     heads = [name for name in weights if name.startswith("classifier")]
-    save_file({name: its for name, its in weights.items() if name not in heads}, path, {"format": "pt"})
+    save_file({name: weight for name, weight in weights.items() if name not in heads}, path, {"format": "pt"})
     with pytest.raises(FolderError, match="--folder .* lacks .* weights .*classifier"):
         check_model(model_dir, model_files(model_dir))
     save_file(weights | {heads[0]: torch.zeros(7, 7)}, path, {"format": "pt"})

@@ -66,7 +66,7 @@ def test_a_file_in_the_way_is_refused(recipe, tmp_path):
 def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
     data_args = DataArguments(str(dataset_dir), duration_s=0.25)
     dataset = load_splits(data_args)
-    *figures, report = explore(dataset, data_args, tmp_path)
+    *figures, report = explore(dataset, tmp_path)
     assert [path.name for path in figures] == [f"{name}.png" for name in NAMES] and report.name == "explore.md"
     assert len(calls["read"]) == 8
     waveforms = calls["emotions"][0]
@@ -96,7 +96,7 @@ def test_what_one_speaker_lacks_comes_from_others(dataset_dir, tmp_path, calls):
         if corpus == "crema_d" or label == surprised
     ]
     small = replace(dataset, splits=dataset.splits | {"train": train.select(keep)})
-    report = explore(small, data_args, tmp_path)[-1].read_text()
+    report = explore(small, tmp_path)[-1].read_text()
     assert list(calls["emotions"][0]) == list(dataset.labels)
     assert re.search(r"by 2 speakers \(crema_d_\w+, ravdess_\w+\)", report)
 
@@ -106,5 +106,5 @@ def test_one_clip_and_empty_splits(dataset_dir, tmp_path):
     dataset = load_splits(data_args)
     empty = {split: part.select([]) for split, part in dataset.splits.items()}
     one = replace(dataset, splits=empty | {"train": dataset.splits["train"].select([0])})
-    report = explore(one, data_args, tmp_path)[-1].read_text()
+    report = explore(one, tmp_path)[-1].read_text()
     assert "Clips per emotion, 1 in all." in report and "of 1 emotion " in report

@@ -7,12 +7,13 @@ import re
 
 import numpy as np
 import pytest
+from example_results import make_results
 from matplotlib import image
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import LEAK
 from hf_ser.reporting import comparison_report as report_module
-from hf_ser.reporting import run_report, write_run
+from hf_ser.reporting import write_run
 from hf_ser.reporting.comparison import (
     BEGIN,
     END,
@@ -25,7 +26,7 @@ from hf_ser.reporting.comparison import (
 )
 from hf_ser.reporting.comparison_report import compare_runs, with_results
 from hf_ser.reporting.comparison_tables import make_tables, render_csv, render_latex, render_markdown
-from hf_ser.scoring import Predictions, ResultsError, score_split, versions
+from hf_ser.scoring import Predictions, ResultsError, score_split
 from hf_ser.scoring.predictions import write_predictions
 from hf_ser.scoring.results import write_results
 
@@ -36,11 +37,11 @@ PREPROCESSING = {"duration_s": None, "trim_db": None, "normalize": False, "merge
 def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
     """Predictions of ten speakers' clips, right as often as `skill` says; which clips fail is the seed's."""
     rng = np.random.default_rng(seed)
-    truth = (np.arange(first, first + clips) % len(labels)).tolist()
+    label_ids = (np.arange(first, first + clips) % len(labels)).tolist()
     probabilities = rng.dirichlet(np.ones(len(labels)), clips)
     for row in np.flatnonzero(rng.random(clips) < skill):
         best = probabilities[row].argmax()
-        probabilities[row, [best, truth[row]]] = probabilities[row, [truth[row], best]]
+        probabilities[row, [best, label_ids[row]]] = probabilities[row, [label_ids[row], best]]
     numbers = range(first, first + clips)
     columns = {
         "id": [f"ravdess/{number:04}" for number in numbers],
@@ -48,43 +49,38 @@ def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
         "speaker": [f"ravdess_{number // 3 % 10}" for number in numbers],
         "gender": ["female"] * clips,
         "intensity": [None] * clips,
-        "label": truth,
+        "label": label_ids,
     }
     return Predictions(columns, probabilities, tuple(labels))
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
+def make(tmp_path):
     """Write the folder of a run as recipes leave it, but for the figures, which take long."""
-    monkeypatch.setattr(run_report, "_draw", lambda *args: {})
 
     def write(name, tables, *, protocol="emobox", split="test", folder=None, history=None, left_out=None, **changes):
         tables = [tables] if isinstance(tables, Predictions) else tables
         seeds = list(range(len(tables)))
         files = ["predictions.parquet"] if len(tables) == 1 else [f"predictions_seed_{seed}.parquet" for seed in seeds]
         leak = [LEAK] if protocol == "random" else []
-        results = {
-            "schema_version": 1,
-            "kind": "training" if len(tables) == 1 else "cross_validation",
-            "name": name,
-            "model_type": "wav2vec2",
-            "parameters": 429640,
-            "dataset": {"name": "ravdess", "configuration": "all", "synthetic": []}
-            | {"train_clips": None, "train_speakers": None, "train_classes": None},
-            "protocol": {"name": protocol, "fold": None, "folds": None, "seed": 0, "hash": None, "notes": leak},
-            "preprocessing": PREPROCESSING,
-            "training": None,
-            "seeds": seeds,
-            "versions": versions(),
-            "splits": {split: score_split(tables, files=files, left_out=left_out)},
-        }
+        results = make_results(
+            {split: score_split(tables, files=files, left_out=left_out)},
+            kind="training" if len(tables) == 1 else "cross_validation",
+            name=name,
+            parameters=429640,
+            dataset={"name": "ravdess", "train_clips": None, "train_speakers": None, "train_classes": None},
+            protocol={"name": protocol, "hash": None, "notes": leak},
+            preprocessing={"trim_db": None},
+            training=None,
+            seeds=seeds,
+        )
         for key, value in changes.items():
             results[key] = results[key] | value if isinstance(value, dict) and key in results else value
         if len(tables) > 1:
             scores = results["splits"][split]["scores"]
             results["runs"] = [part(seed, scores) for seed in seeds]
         path = tmp_path / (folder or name)
-        write_run(path, results, {split: tables})
+        write_run(path, results, {split: tables}, figures=False)
         if history is not None:
             (path / "training_history.json").write_text(json.dumps(history))
         return path
@@ -94,9 +90,9 @@ def make(tmp_path, monkeypatch):
 
 def part(seed, scores, fold=None, **changes):
     """One training of a cross-validation."""
-    its = {"folder": f"seed_{seed}", "fold": fold, "fold_name": fold and f"corpus {fold}", "seed": seed}
-    its |= {"protocol_hash": "a" * 64, "clips": 120, "temperature": None, "left_out": {}}
-    return its | {"validation": None, "test": scores} | changes
+    described = {"folder": f"seed_{seed}", "fold": fold, "fold_name": fold and f"corpus {fold}", "seed": seed}
+    described |= {"protocol_hash": "a" * 64, "clips": 120, "temperature": None, "left_out": {}}
+    return described | {"validation": None, "test": scores} | changes
 
 
 def results_of(folder):
@@ -148,7 +144,7 @@ def test_runs_that_do_not_compare_never_share_a_ranking(make, tables, changes, s
     with pytest.raises(ComparisonError, match=says):
         rank(runs)
     groups = group(runs)
-    assert [len(its) for its in groups.values()] == [1, 1]
+    assert [len(runs) for runs in groups.values()] == [1, 1]
     text = render_markdown(make_tables(groups))
     assert text.count("### Scores:") == 2 and "Differences" not in text
     same_protocol = changes.get("protocol") is None
@@ -190,19 +186,19 @@ def test_equal_names_are_told_apart(make):
 
 
 def test_classes_in_another_order_are_the_same_classes(make):
-    its = predict(0.6)
+    predictions = predict(0.6)
     order = [2, 0, 1]
-    turned = {**its.clips, "label": [order.index(label) for label in its.clips["label"]]}
-    other = Predictions(turned, its.probabilities[:, order], tuple(LABELS[index] for index in order))
-    runs = load_runs([make("a", its), make("b", other)])
+    turned = {**predictions.clips, "label": [order.index(label) for label in predictions.clips["label"]]}
+    other = Predictions(turned, predictions.probabilities[:, order], tuple(LABELS[index] for index in order))
+    runs = load_runs([make("a", predictions), make("b", other)])
     a, b = rank(runs)
     assert paired(a, b)["uar"]["difference"] == 0.0
-    assert report_module._confusion(a) == report_module._confusion(b) == its_confusion(its)
+    assert report_module._confusion(a) == report_module._confusion(b) == confusion_of(predictions)
 
 
-def its_confusion(its):
+def confusion_of(predictions):
     table = np.zeros((3, 3), dtype=int)
-    np.add.at(table, (its.truth, its.guess), 1)
+    np.add.at(table, (predictions.label_ids, predictions.predicted), 1)
     return table.tolist()
 
 
@@ -237,10 +233,12 @@ def test_several_seeds_show_mean_and_standard_deviation(make):
 
 def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
     def merged(seed):
-        its = predict(0.6, seed)
+        predictions = predict(0.6, seed)
         corpora = ["crema_d" if row < 50 else "tess" for row in range(120)]
-        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(its.clips["speaker"])]
-        return Predictions({**its.clips, "corpus": corpora, "speaker": speakers}, its.probabilities, its.labels)
+        names = predictions.clips["speaker"]
+        speakers = [f"tess_{row // 3 % 2}" if row >= 50 else name for row, name in enumerate(names)]
+        clips = {**predictions.clips, "corpus": corpora, "speaker": speakers}
+        return Predictions(clips, predictions.probabilities, predictions.labels)
 
     folders = [make(name, merged(seed)) for seed, name in enumerate(["a", "b"])]
     (table,) = (table for table in tables_of(*folders) if table.title.startswith("Scores per corpus"))
@@ -272,11 +270,11 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
     scores = [results_of(make(f"fold {fold}", predict(0.3 * fold)))["splits"]["test"]["scores"] for fold in (1, 2)]
     over = {
         name: {
-            key: None if scores[0][key] is None else float(function([its[key] for its in scores])) for key in scores[0]
+            key: None if scores[0][key] is None else float(function([row[key] for row in scores])) for key in scores[0]
         }
         for name, function in (("mean", np.mean), ("std", np.std))
     }
-    runs = [part(0, its, fold, left_out={"calm": 2}) for fold, its in enumerate(scores, 1)]
+    runs = [part(0, row, fold, left_out={"calm": 2}) for fold, row in enumerate(scores, 1)]
     folders = [
         make(name, predict(0.5), protocol="leave_one_corpus_out", runs=runs, over_folds=over, kind="cross_validation")
         for name in ("a", "b")
@@ -319,9 +317,9 @@ def test_seeds_are_compared_seed_by_seed(make):
 
 
 def test_clips_are_joined_on_their_ids(make):
-    its = predict(0.5)
-    turned = its.select(np.random.default_rng(0).permutation(len(its.truth)))
-    a, b = load_runs([make("a", its), make("b", turned)])
+    predictions = predict(0.5)
+    turned = predictions.select(np.random.default_rng(0).permutation(len(predictions.label_ids)))
+    a, b = load_runs([make("a", predictions), make("b", turned)])
     assert a.key == b.key
     assert paired(a, b)["uar"] == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "significant": False}
 
@@ -355,7 +353,7 @@ def test_one_model_under_two_protocols(make):
     *_, table = tables_of(random_, emobox, other)
     assert table.title == "What the protocol is worth: ravdess (all)" and "rank nothing" in table.sentences[0]
     assert table.header == ["model", "UAR, emobox", "UAR, random", "random − emobox"]
-    high, low = (results_of(its)["splits"]["test"]["scores"]["uar"] for its in (random_, emobox))
+    high, low = (results_of(folder)["splits"]["test"]["scores"]["uar"] for folder in (random_, emobox))
     (row,) = table.rows
     assert row[0] == "small" and row[1].startswith(f"{low:.3f} [") and row[3] == f"+{high - low:.3f}"
 

@@ -218,11 +218,11 @@ def test_areas_are_those_of_scikit_learn(texts, tmp_path):
 
 
 def test_the_average_curve_has_the_average_area_with_ties_and_steps():
-    truth = RNG.integers(0, 3, 30)
+    label_ids = RNG.integers(0, 3, 30)
     probabilities = RNG.integers(0, 4, (30, 3)).astype(float)
-    curves = roc_module.class_curves(truth, probabilities)
+    curves = roc_module.class_curves(label_ids, probabilities)
     false, true = roc_module.average_curve(list(curves.values()))
-    expected = np.mean([roc_auc_score(truth == index, probabilities[:, index]) for index in range(3)])
+    expected = np.mean([roc_auc_score(label_ids == index, probabilities[:, index]) for index in range(3)])
     assert roc_module.auc(false, true) == pytest.approx(expected, abs=1e-12)
     assert (np.diff(false) >= 0).all() and (np.diff(true) >= -1e-12).all()
 

@@ -25,12 +25,12 @@ def calibrated(clips=4000, classes=6, spread=1.5, seed=0):
     """Logits, and classes drawn from their softmax: no temperature but 1 fits better."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, spread, (clips, classes))
-    truth = (softmax(logits).cumsum(axis=1) > rng.random((clips, 1))).argmax(axis=1)
-    return logits, truth
+    label_ids = (softmax(logits).cumsum(axis=1) > rng.random((clips, 1))).argmax(axis=1)
+    return logits, label_ids
 
 
-def log_loss(probabilities, truth):
-    return -np.log(probabilities[np.arange(len(truth)), truth]).mean()
+def log_loss(probabilities, label_ids):
+    return -np.log(probabilities[np.arange(len(label_ids)), label_ids]).mean()
 
 
 # --- fitting ----------------------------------------------------------------------------------------------------
@@ -38,24 +38,24 @@ def log_loss(probabilities, truth):
 
 @pytest.mark.parametrize("planted", [0.3, 1.0, 3.0, 6.0])
 def test_a_planted_temperature_is_found(planted):
-    logits, truth = calibrated()
-    assert fit_temperature(softmax(logits * planted), truth) == pytest.approx(planted, rel=0.08)
+    logits, label_ids = calibrated()
+    assert fit_temperature(softmax(logits * planted), label_ids) == pytest.approx(planted, rel=0.08)
 
 
 def test_the_fit_is_the_best_of_a_grid():
-    logits, truth = calibrated(300, seed=3)
+    logits, label_ids = calibrated(300, seed=3)
     probabilities = softmax(logits * 2.5)
-    best = fit_temperature(probabilities, truth)
-    loss = log_loss(apply_temperature(probabilities, best), truth)
+    best = fit_temperature(probabilities, label_ids)
+    loss = log_loss(apply_temperature(probabilities, best), label_ids)
     for other in np.geomspace(0.1, 15, 60):
-        assert loss <= log_loss(apply_temperature(probabilities, other), truth) + 1e-7
+        assert loss <= log_loss(apply_temperature(probabilities, other), label_ids) + 1e-7
 
 
 @pytest.mark.parametrize(("right", "bound"), [(True, 0.05), (False, 20.0)], ids=["always-right", "always-wrong"])
 def test_without_an_optimum_the_temperature_stays_within_bounds(right, bound):
-    truth = np.arange(30) % 3
-    rows = np.eye(3)[truth if right else (truth + 1) % 3] * 0.6 + 0.4 / 3
-    assert fit_temperature(rows, truth) == pytest.approx(bound, rel=0.01)
+    label_ids = np.arange(30) % 3
+    rows = np.eye(3)[label_ids if right else (label_ids + 1) % 3] * 0.6 + 0.4 / 3
+    assert fit_temperature(rows, label_ids) == pytest.approx(bound, rel=0.01)
 
 
 def test_probabilities_of_exactly_0_and_1_are_fitted():
@@ -86,10 +86,10 @@ def test_what_is_applied_is_what_a_model_with_the_stored_temperature_gives():
 
 
 def test_calibration_lowers_the_log_loss_of_overconfident_predictions():
-    logits, truth = calibrated(800, spread=1.0)
+    logits, label_ids = calibrated(800, spread=1.0)
     other_logits, other_truth = calibrated(800, spread=1.0, seed=1)
-    temperature = fit_temperature(softmax(logits * 4), truth)
-    for its_logits, its_truth in ((logits, truth), (other_logits, other_truth)):
+    temperature = fit_temperature(softmax(logits * 4), label_ids)
+    for its_logits, its_truth in ((logits, label_ids), (other_logits, other_truth)):
         before = softmax(its_logits * 4)
         after = apply_temperature(before, temperature)
         assert log_loss(after, its_truth) < log_loss(before, its_truth) - 0.3
@@ -183,7 +183,7 @@ def test_another_head_is_refused_and_left_alone(model, head):
     before = [parameter.clone() for parameter in model.parameters()]
     with pytest.raises(CalibrationError, match="Wav2Vec2ForSequenceClassification ends in .*linear layer"):
         store_temperature(model, 2.0)
-    assert all(torch.equal(*its) for its in zip(before, model.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
     assert not hasattr(model.config, "calibration_temperature")
 
 
@@ -192,17 +192,17 @@ def test_another_head_is_refused_and_left_alone(model, head):
 
 @pytest.mark.parametrize("sharpness", [0.5, 1, 5])
 def test_reliability_agrees_with_the_metric_and_with_a_plain_loop(sharpness):
-    logits, truth = calibrated(300, classes=4, seed=5)
+    logits, label_ids = calibrated(300, classes=4, seed=5)
     probabilities = softmax(logits * sharpness)
-    found = reliability(probabilities, truth)
-    assert found["ece"] == pytest.approx(score(truth, probabilities, list("abcd"))["ece"], rel=1e-12)
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    found = reliability(probabilities, label_ids)
+    assert found["ece"] == pytest.approx(score(label_ids, probabilities, list("abcd"))["ece"], rel=1e-12)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == label_ids
     bins = [(confidence >= low / 15) & (confidence < (low + 1) / 15 + (low == 14)) for low in range(15)]
-    filled = [its for its in bins if its.any()]
-    assert found["clips"] == [its.sum() for its in filled] and sum(found["clips"]) == 300
-    np.testing.assert_allclose(found["confidence"], [confidence[its].mean() for its in filled])
-    np.testing.assert_allclose(found["accuracy"], [right[its].mean() for its in filled])
-    gap = sum(its.sum() * abs(confidence[its].mean() - right[its].mean()) for its in filled) / 300
+    filled = [rows for rows in bins if rows.any()]
+    assert found["clips"] == [rows.sum() for rows in filled] and sum(found["clips"]) == 300
+    np.testing.assert_allclose(found["confidence"], [confidence[rows].mean() for rows in filled])
+    np.testing.assert_allclose(found["accuracy"], [right[rows].mean() for rows in filled])
+    gap = sum(rows.sum() * abs(confidence[rows].mean() - right[rows].mean()) for rows in filled) / 300
     assert found["ece"] == pytest.approx(gap)
 
 
@@ -212,18 +212,18 @@ def test_certain_predictions_fall_into_the_last_bin():
 
 
 def test_before_and_after_are_told_apart():
-    logits, truth = calibrated(1000)
+    logits, label_ids = calibrated(1000)
     before = softmax(logits * 3)
-    temperature = fit_temperature(before, truth)
-    told = describe_calibration(apply_temperature(before, temperature), truth, temperature)
+    temperature = fit_temperature(before, label_ids)
+    told = describe_calibration(apply_temperature(before, temperature), label_ids, temperature)
     assert told["temperature"] == temperature
-    assert told["after"] == reliability(apply_temperature(before, temperature), truth)
-    assert told["before"]["clips"] == reliability(before, truth)["clips"]
-    np.testing.assert_allclose(told["before"]["confidence"], reliability(before, truth)["confidence"], rtol=1e-9)
+    assert told["after"] == reliability(apply_temperature(before, temperature), label_ids)
+    assert told["before"]["clips"] == reliability(before, label_ids)["clips"]
+    np.testing.assert_allclose(told["before"]["confidence"], reliability(before, label_ids)["confidence"], rtol=1e-9)
     assert told["after"]["ece"] < told["before"]["ece"]
 
 
 def test_without_calibration_both_are_the_same():
-    logits, truth = calibrated(50)
-    told = describe_calibration(softmax(logits), truth, 1.0)
-    assert told["before"] == told["after"] == reliability(softmax(logits), truth)
+    logits, label_ids = calibrated(50)
+    told = describe_calibration(softmax(logits), label_ids, 1.0)
+    assert told["before"] == told["after"] == reliability(softmax(logits), label_ids)

@@ -98,7 +98,7 @@ def test_other_shapes_are_refused(shape):
 
 def test_rounded_probabilities_pass():
     rounded = np.float32(TABLE).astype(np.float64).round(4)
-    assert Predictions(clips(), rounded, LABELS).guess.tolist() == [0, 1, 2, 0]
+    assert Predictions(clips(), rounded, LABELS).predicted.tolist() == [0, 1, 2, 0]
 
 
 # --- parts ------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_rounded_probabilities_pass():
 def test_select_and_where_keep_clip_and_row_together():
     whole = Predictions(clips(), TABLE, LABELS)
     part = whole.select(np.array([3, 1]))
-    assert part.clips["id"] == ["ravdess/003", "ravdess/001"] and part.truth.tolist() == [0, 1]
+    assert part.clips["id"] == ["ravdess/003", "ravdess/001"] and part.label_ids.tolist() == [0, 1]
     np.testing.assert_array_equal(part.probabilities, TABLE[[3, 1]])
     assert whole.where("gender", "female").clips["id"] == ["ravdess/001", "ravdess/003"]
     assert whole.where("intensity", None).clips["id"] == ["ravdess/001", "ravdess/003"]
@@ -170,30 +170,31 @@ def test_a_failed_write_leaves_the_earlier_table(tmp_path, monkeypatch):
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]], ids=str)
 def test_the_table_is_joined_on_id(table, order):
     path, probabilities = table()
-    its = {name: [column[row] for row in order] for name, column in named(clips()).items()}
-    read = read_predictions(path, its)
+    wanted = {name: [column[row] for row in order] for name, column in named(clips()).items()}
+    read = read_predictions(path, wanted)
     np.testing.assert_array_equal(read.probabilities, probabilities[order])
-    assert read.clips["id"] == its["id"] and [LABELS[label] for label in read.truth] == its["label"]
+    assert read.clips["id"] == wanted["id"] and [LABELS[label] for label in read.label_ids] == wanted["label"]
 
 
 def test_id_and_probabilities_are_enough_beside_clips(table):
-    path, probabilities = table(change=lambda its: {k: v for k, v in its.items() if k == "id" or k[:2] == "p_"})
+    kept = {"id", *(f"p_{label}" for label in LABELS)}
+    path, probabilities = table(change=lambda columns: {k: v for k, v in columns.items() if k in kept})
     np.testing.assert_array_equal(read_predictions(path, named(clips())).probabilities, probabilities)
     with pytest.raises(PredictionsError, match="expected id, corpus, speaker, gender, label and p_EMOTION"):
         read_predictions(path)
 
 
 def test_intensity_may_be_missing(table):
-    path, _ = table(change=lambda its: {k: v for k, v in its.items() if k != "intensity"})
+    path, _ = table(change=lambda columns: {k: v for k, v in columns.items() if k != "intensity"})
     assert read_predictions(path).clips["intensity"] == [None] * 4
 
 
 def test_columns_may_stand_in_any_order(table):
-    path, probabilities = table(change=lambda its: dict(reversed(its.items())))
+    path, probabilities = table(change=lambda columns: dict(reversed(columns.items())))
     read = read_predictions(path)
     assert read.labels == LABELS[::-1]
     np.testing.assert_array_equal(read.probabilities, probabilities[:, ::-1])
-    assert [read.labels[label] for label in read.truth] == ["neutral", "happy", "sad", "neutral"]
+    assert [read.labels[label] for label in read.label_ids] == ["neutral", "happy", "sad", "neutral"]
 
 
 def test_missing_predictions_are_refused(table):
@@ -210,20 +211,20 @@ def test_predictions_of_other_clips_are_refused(table):
 
 @pytest.mark.parametrize("joined", [True, False], ids=["joined", "alone"])
 def test_repeated_predictions_are_refused(table, joined):
-    path, _ = table(4, lambda its: {name: [*column, column[1]] for name, column in its.items()})
+    path, _ = table(4, lambda columns: {name: [*column, column[1]] for name, column in columns.items()})
     with pytest.raises(PredictionsError, match=r"got 1 repeated clip ids \(ravdess/001\)"):
         read_predictions(path, named(clips(4)) if joined else None)
 
 
 def test_labels_that_differ_are_refused(table):
-    path, _ = table(4, lambda its: its | {"label": ["neutral", "happy", "happy", "neutral"]})
+    path, _ = table(4, lambda columns: columns | {"label": ["neutral", "happy", "happy", "neutral"]})
     with pytest.raises(PredictionsError, match=r"got 1 clips under another label than the dataset's \(ravdess/002\)"):
         read_predictions(path, named(clips(4)))
 
 
 @pytest.mark.parametrize("joined", [True, False], ids=["joined", "alone"])
 def test_labels_without_a_column_are_refused(table, joined):
-    path, _ = table(4, lambda its: {k: v for k, v in its.items() if k != "p_sad"})
+    path, _ = table(4, lambda columns: {k: v for k, v in columns.items() if k != "p_sad"})
     with pytest.raises(
         PredictionsError, match=r"got 1 clips of an unknown class \(ravdess/002\).*neutral, happy, the"
     ):
@@ -231,19 +232,19 @@ def test_labels_without_a_column_are_refused(table, joined):
 
 
 def test_a_table_without_probabilities_is_refused(table):
-    path, _ = table(4, lambda its: {k: v for k, v in its.items() if k[:2] != "p_"})
+    path, _ = table(4, lambda columns: {k: v for k, v in columns.items() if k[:2] != "p_"})
     with pytest.raises(PredictionsError, match="has the columns .*p_EMOTION"):
         read_predictions(path, named(clips(4)))
 
 
 def test_a_null_probability_is_refused(table):
-    path, _ = table(4, lambda its: its | {"p_sad": [None, *its["p_sad"][1:]]})
+    path, _ = table(4, lambda columns: columns | {"p_sad": [None, *columns["p_sad"][1:]]})
     with pytest.raises(PredictionsError, match=r"got 1 clips with NaN or infinite probabilities \(ravdess/000\)"):
         read_predictions(path)
 
 
 def test_an_empty_table_is_refused(table):
-    path, _ = table(4, lambda its: {name: pa.array(column, type=None)[:0] for name, column in its.items()})
+    path, _ = table(4, lambda columns: {name: pa.array(column, type=None)[:0] for name, column in columns.items()})
     with pytest.raises(PredictionsError, match="got no clip"):
         read_predictions(path)
     with pytest.raises(PredictionsError, match="4 clips without a prediction"):
@@ -268,13 +269,13 @@ def test_a_folder_is_refused(tmp_path):
 
 
 def test_probabilities_that_are_text_are_refused(table):
-    path, _ = table(4, lambda its: its | {"p_sad": ["a lot"] * 4})
+    path, _ = table(4, lambda columns: columns | {"p_sad": ["a lot"] * 4})
     with pytest.raises(PredictionsError, match="p_sad"):
         read_predictions(path)
 
 
 def test_ids_that_are_numbers_are_refused_or_read(table):
-    path, _ = table(4, lambda its: its | {"id": [1, 2, 3, 3]})
+    path, _ = table(4, lambda columns: columns | {"id": [1, 2, 3, 3]})
     with pytest.raises(PredictionsError, match="id"):
         read_predictions(path)
 
@@ -288,7 +289,7 @@ def test_restrict_leaves_out_clips_and_columns():
     assert part.labels == ("happy", "sad")  # the order of the columns, not that of the request
     assert left_out == {"neutral": 3}
     assert part.clips["id"] == [f"ravdess/{number:03d}" for number in (1, 2, 4, 5)]
-    assert part.truth.tolist() == [0, 1, 0, 1]
+    assert part.label_ids.tolist() == [0, 1, 0, 1]
     kept = whole.probabilities[[1, 2, 4, 5]][:, 1:]
     np.testing.assert_allclose(part.probabilities, kept / kept.sum(axis=1, keepdims=True), rtol=1e-12)
     assert whole.clips["label"] == [0, 1, 2, 0, 1, 2, 0]  # untouched
@@ -297,7 +298,7 @@ def test_restrict_leaves_out_clips_and_columns():
 def test_restrict_counts_no_class_without_clips():
     whole = Predictions(clips(4, label=[0, 0, 0, 0]), TABLE, LABELS)
     part, left_out = restrict(whole, ["neutral", "happy"])
-    assert left_out == {} and len(part.truth) == 4 and part.labels == ("neutral", "happy")
+    assert left_out == {} and len(part.label_ids) == 4 and part.labels == ("neutral", "happy")
 
 
 @pytest.mark.parametrize("classes", [LABELS, LABELS[::-1], (*LABELS, "calm")], ids=["same", "reversed", "more"])
@@ -331,7 +332,8 @@ def test_rows_whose_kept_classes_are_all_but_impossible_sum_to_1(kept, expected)
     np.testing.assert_allclose(part.probabilities, [expected, [0.5, 0.5]], atol=1e-12)
 
 
-probabilities_of_4 = st.lists(st.floats(1e-9, 1.0), min_size=4, max_size=4).map(lambda its: np.array(its) / sum(its))
+four = st.lists(st.floats(1e-9, 1.0), min_size=4, max_size=4)
+probabilities_of_4 = four.map(lambda values: np.array(values) / sum(values))
 
 
 @given(
@@ -352,7 +354,7 @@ def test_restrict_keeps_the_ratios_of_the_kept_classes(rows, kept, labels):
     np.testing.assert_allclose(after.sum(axis=1), 1, rtol=1e-12)
     np.testing.assert_allclose(after / after[:, :1], before / before[:, :1], rtol=1e-9)
     assert sum(left_out.values()) + len(staying) == len(rows)
-    assert [part.labels[label] for label in part.truth] == ["abcd"[labels[row]] for row in staying]
+    assert [part.labels[label] for label in part.label_ids] == ["abcd"[labels[row]] for row in staying]
 
 
 # --- concatenate ------------------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ def test_concatenate_joins_the_clips_of_all_parts():
     whole = concatenate([two, one])
     assert whole.clips["id"] == [f"ravdess/{number:03d}" for number in (2, 3, 0, 1)]
     np.testing.assert_array_equal(whole.probabilities, TABLE[[2, 3, 0, 1]])
-    assert whole.truth.tolist() == [2, 0, 0, 1]
+    assert whole.label_ids.tolist() == [2, 0, 0, 1]
 
 
 def test_concatenate_refuses_clips_that_stand_twice():

@@ -3,10 +3,11 @@ import json
 import jsonschema
 import numpy as np
 import pytest
+from example_results import make_results
 
 from hf_ser.reporting.run_report import write_run
 from hf_ser.scoring import Predictions, ResultsError, read_results, score_split, write_json
-from hf_ser.scoring.results import SCHEMA_VERSION, check_results, versions
+from hf_ser.scoring.results import check_results
 
 LABELS = ("sad", "happy", "angry")
 CLIPS = {
@@ -22,33 +23,7 @@ PREDICTIONS = Predictions(CLIPS, PROBABILITIES, LABELS)
 
 
 def _results(**splits):
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "training",
-        "name": "tiny",
-        "model_type": "wav2vec2",
-        "parameters": 1234,
-        "dataset": {
-            "name": "emotions",
-            "configuration": "all",
-            "synthetic": [],
-            "train_clips": 70,
-            "train_speakers": 7,
-            "train_classes": ["sad", "happy"],
-        },
-        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0" * 64, "notes": ["a note"]},
-        "preprocessing": {
-            "duration_s": None,
-            "trim_db": 20.0,
-            "normalize": False,
-            "merge_calm": False,
-            "channel": None,
-        },
-        "training": {"seed": 3},
-        "seeds": [3],
-        "versions": versions(),
-        "splits": splits,
-    }
+    return make_results(splits, dataset={"train_classes": ["sad", "happy"]}, protocol={"notes": ["a note"]})
 
 
 def test_scores_of_a_split():
@@ -57,8 +32,8 @@ def test_scores_of_a_split():
     assert scored["scores"]["accuracy"] == 0.75 and scored["std"] is None
     assert scored["confusion"] == [[1, 0, 0], [0, 1, 0], [1, 0, 1]]
     assert scored["per_class"]["angry"]["recall"] == 0.5 and scored["absent"] == []
-    assert [its["method"] for its in scored["intervals"]] == ["clustered on speakers", "plain"]
-    assert [its["clusters"] for its in scored["intervals"]] == [3, 4]
+    assert [interval["method"] for interval in scored["intervals"]] == ["clustered on speakers", "plain"]
+    assert [interval["clusters"] for interval in scored["intervals"]] == [3, 4]
     corpora = scored["groups"]["corpus"]["groups"]
     assert corpora["a"]["scores"]["accuracy"] == 1.0 and corpora["a"]["clips"] == 2
     assert corpora["b"]["scores"]["accuracy"] == 0.5 and corpora["b"]["interval"] is None
@@ -69,7 +44,7 @@ def test_scores_of_a_split():
 
 def test_several_seeds_give_means_with_their_standard_deviation():
     other = Predictions(CLIPS, PROBABILITIES[[0, 1, 3, 3]], LABELS)
-    one, two = (score_split(its, files=["p"])["scores"] for its in (PREDICTIONS, other))
+    one, two = (score_split(predictions, files=["p"])["scores"] for predictions in (PREDICTIONS, other))
     both = score_split([PREDICTIONS, other], files=["p", "q"])
     assert both["clips"] == 4 and both["speakers"] == 3
     for name in ("accuracy", "uar", "f1_weighted", "log_loss"):
@@ -102,12 +77,12 @@ def test_the_schema_is_one_and_refuses_what_does_not_follow_it(tmp_path):
     good = _results(test=score_split(PREDICTIONS, files=["p"]))
     check_results(good, "r")
     for place, change in (
-        ("splits/test/scores", lambda its: its["splits"]["test"]["scores"].pop("uar")),
-        ("splits/test/scores/accuracy", lambda its: its["splits"]["test"]["scores"].update(accuracy=75)),
-        ("schema_version", lambda its: its.update(schema_version=99)),
-        ("the top", lambda its: its.pop("protocol")),
-        ("the top", lambda its: its.update(extra=1)),
-        ("splits/test/clips", lambda its: its["splits"]["test"].update(clips=0)),
+        ("splits/test/scores", lambda results: results["splits"]["test"]["scores"].pop("uar")),
+        ("splits/test/scores/accuracy", lambda results: results["splits"]["test"]["scores"].update(accuracy=75)),
+        ("schema_version", lambda results: results.update(schema_version=99)),
+        ("the top", lambda results: results.pop("protocol")),
+        ("the top", lambda results: results.update(extra=1)),
+        ("splits/test/clips", lambda results: results["splits"]["test"].update(clips=0)),
     ):
         bad = json.loads(json.dumps(good))
         change(bad)

@@ -241,7 +241,7 @@ def test_what_does_not_train_with_a_trainer_refuses_a_stream(dataset_dir, data, 
     with pytest.raises(ConfigError, match="streaming is true, and the baseline does not train"):
         fit_baseline(replace(data, args=data_args), BaselineArguments(folder), "baseline")
     with pytest.raises(ConfigError, match="streaming is true, and the exploration"):
-        explore(data, data_args, Path(folder))
+        explore(replace(data, args=data_args), Path(folder))
     with pytest.raises(ConfigError, match="streaming is true, and the evaluation"):
         evaluate(EvaluateArguments(folder, model="model"), data_args)
     assert not Path(folder).exists()

@@ -88,7 +88,14 @@ def top_level(spectrograms: Sequence[np.ndarray]) -> float:
 
 
 def draw_log_mel(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: float) -> AxesImage:
-    """Draw what `log_mel` gives (mels, frames), with ticks in Hz; colours end at `top` dB (see `top_level`)."""
+    """Draw a log-mel spectrogram with ticks in Hz.
+
+    Args:
+        axes: to draw on.
+        decibels: (mels, frames), as `log_mel` gives them.
+        sampling_rate: Hz.
+        top: level in dB at which the colours end, see `top_level`.
+    """
     bands, frames = decibels.shape
     step_s = _sizes(sampling_rate)[1] / sampling_rate
     image = axes.imshow(

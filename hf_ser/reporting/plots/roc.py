@@ -14,20 +14,20 @@ Curve = tuple[np.ndarray, np.ndarray]  # false and true positive rates, from (0,
 
 
 @style()
-def plot_roc(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
+def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
     """Draw the curve of each class against all others, and their micro average.
 
     A class without clips (or with all of them) has no curve; the legend says so. The micro average counts every pair
     of clip and class, as `roc_auc_micro` does.
 
     Args:
-        truth: true class ids (clips,).
+        label_ids: true class ids (clips,).
         probabilities: (clips, classes).
         labels: class names.
         path: file to write, without suffix.
     """
-    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    curves = class_curves(truth, probabilities)
+    label_ids, probabilities = np.asarray(label_ids), np.asarray(probabilities)
+    curves = class_curves(label_ids, probabilities)
     figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
     handles, names = [], []
@@ -37,9 +37,9 @@ def plot_roc(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]
             names.append(f"{label} (AUC {auc(*curves[index]):.3f})")
         else:
             handles.append(Line2D([], [], linestyle=""))
-            names.append(f"{label} ({'no clips' if not (truth == index).any() else 'no other class'})")
+            names.append(f"{label} ({'no clips' if not (label_ids == index).any() else 'no other class'})")
     if curves:
-        hits = truth[:, None] == np.arange(len(labels))
+        hits = label_ids[:, None] == np.arange(len(labels))
         false, true, _ = roc_curve(hits.ravel(), probabilities.ravel(), drop_intermediate=False)
         handles[:0] = axes.plot(false, true, color="black", linewidth=3, alpha=0.8, zorder=3)
         names.insert(0, f"micro average (AUC {auc(false, true):.3f})")
@@ -63,8 +63,8 @@ def plot_macro_roc(models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: 
     figure = new_figure(8.5, 5.2)
     axes = figure.subplots()
     handles, names = [], []
-    for index, (name, (truth, probabilities)) in enumerate(models.items()):
-        curves = class_curves(np.asarray(truth), np.asarray(probabilities))
+    for index, (name, (label_ids, probabilities)) in enumerate(models.items()):
+        curves = class_curves(np.asarray(label_ids), np.asarray(probabilities))
         missing = ", ".join(label for position, label in enumerate(labels) if position not in curves)
         without = f", without {missing}" if missing else ""
         if curves:
@@ -80,11 +80,11 @@ def plot_macro_roc(models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: 
     save(figure, path)
 
 
-def class_curves(truth: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve]:
+def class_curves(label_ids: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve]:
     """ROC by class id, for the classes that some clips (clips,) have and others do not."""
     curves = {}
     for index in range(probabilities.shape[1]):
-        hits = truth == index
+        hits = label_ids == index
         if hits.any() and not hits.all():
             false, true, _ = roc_curve(hits, probabilities[:, index], drop_intermediate=False)
             curves[index] = (false, true)

@@ -84,9 +84,15 @@ def draw_cells(
     columns: Sequence[str],
     rotation: float = 0,
 ) -> AxesImage:
-    """Draw a table (rows, columns) of texts on cells shaded from 0 to 1; NaN is hatched and shown as a dash.
+    """Draw a table of texts on shaded cells.
 
-    The names of the columns stand at an angle of `rotation` degrees.
+    Args:
+        axes: to draw on.
+        shades: (rows, columns) from 0 to 1; NaN is hatched and shown as a dash.
+        cells: texts (rows, columns).
+        rows: their names.
+        columns: their names.
+        rotation: of the columns' names, in degrees.
     """
     # Masked cells are not painted, so that they show the hatches behind.
     axes.patch.set(hatch="////", facecolor="white", edgecolor="0.75")

@@ -1,4 +1,4 @@
-"""A recording in, its waveform, scores and timeline out; the page has no other way to a recording."""
+"""One recording's waveform, scores and timeline: all that the page shows comes from here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ _BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A model that is loaded once and hears many recordings."""
+class DemoModel:
+    """A model that is loaded once for many recordings."""
 
-    classify: Any  # SpeechEmotionPipeline
+    pipeline: Any  # SpeechEmotionPipeline
     labels: Sequence[str]
     about: str  # what a person must know of it, in a sentence or two
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a model says of one recording."""
+class Answer:
+    """What a model predicts for one recording."""
 
     waveform: np.ndarray  # (samples,), float32 at 16 kHz
     scores: Mapping[str, float]  # by label, best first
@@ -38,19 +38,25 @@ class Heard:
 
     @property
     def is_long(self) -> bool:
-        """Whether it was heard in several windows."""
+        """Whether it was cut into several windows."""
         return len(self.timeline) > 1
 
 
-def load_listener(name: str, revision: str = "main", device: str | None = None, precision: str = "auto") -> Listener:
+def load_model(name: str, revision: str = "main", device: str | None = None, precision: str = "auto") -> DemoModel:
     """Load a model from a folder or the Hub.
+
+    Args:
+        name: folder or Hub id.
+        revision: on the Hub.
+        device: cpu, cuda, ...; None for a GPU where there is one.
+        precision: auto, bf16, fp16 or fp32.
 
     Raises:
         SerError: there is no such model, it is not whole, there is no such device, or it lacks the precision.
     """
     model, extractor = load_classifier(name, revision)
     try:
-        classify = SpeechEmotionPipeline(
+        pipeline = SpeechEmotionPipeline(
             model=model,
             feature_extractor=extractor,
             device=device,
@@ -59,11 +65,11 @@ def load_listener(name: str, revision: str = "main", device: str | None = None, 
         )
     except (ValueError, RuntimeError) as error:
         raise DemoError(" ".join(str(error).split())) from error
-    return Listener(classify, label_names(model.config), _about(model_results(name, revision)))
+    return DemoModel(pipeline, label_names(model.config), _about(model_results(name, revision)))
 
 
-def listen(listener: Listener, path: str | Path) -> Heard:
-    """Hear a recording.
+def classify(model: DemoModel, path: str | Path) -> Answer:
+    """Classify a recording.
 
     Raises:
         DemoError: it cannot be used; the message names the file, what was got and what was expected.
@@ -71,7 +77,7 @@ def listen(listener: Listener, path: str | Path) -> Heard:
     name = Path(path).name
     waveform = _read(path)
     try:
-        answer = listener.classify(
+        answer = model.pipeline(
             {"raw": waveform, "sampling_rate": SAMPLING_RATE, "path": name},
             return_timeline=True,
             batch_size=_BATCH_SIZE,
@@ -79,11 +85,11 @@ def listen(listener: Listener, path: str | Path) -> Heard:
     except AudioError as error:
         raise _shown(error, name) from error
     scores = {score["label"]: score["score"] for score in answer["scores"]}
-    return Heard(waveform, scores, answer["timeline"])
+    return Answer(waveform, scores, answer["timeline"])
 
 
 def _read(path: str | Path) -> np.ndarray:
-    """A whole recording (samples,), float32 at 16 kHz, and no more of it than may be heard."""
+    """A whole recording (samples,), float32 at 16 kHz, and no more of it than the limit."""
     name, pieces = Path(path).name, []
     try:
         # Windows that do not overlap: the recording in pieces, so that one of hours is not read to its end.
@@ -106,7 +112,7 @@ def _shown(error: AudioError, name: str) -> DemoError:
 
 def _about(results: Mapping[str, Any] | None) -> str:
     if results is None:
-        return "What it was trained on is not told: there is no results.json beside it."
+        return "Its training data is unknown: there is no results.json beside it."
     dataset, protocol = results["dataset"], results["protocol"]
     parts = [f"Trained on {dataset['train_clips']} clips of {dataset['train_speakers']} speakers ({dataset['name']})."]
     if dataset["synthetic"]:

@@ -30,7 +30,11 @@ MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
 
 @dataclass
 class PushArguments:
-    """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`)."""
+    """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`).
+
+    >>> PushArguments("owner/tiny", folder="runs/audio_cnn").dry_run
+    True
+    """
 
     repository: str = field(metadata={"help": "where to, as OWNER/NAME"})
     folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
@@ -48,7 +52,7 @@ class PushArguments:
     message: str | None = field(default=None, metadata={"help": "of the commit; default: what was pushed"})
 
     def __post_init__(self) -> None:
-        for flag, name in (("repository", self.repository), *(("models", its) for its in self.models)):
+        for flag, name in (("repository", self.repository), *(("models", model) for model in self.models)):
             _check_name(flag, name.partition("@")[0] if flag == "models" else name)
         if (self.folder is None) == (not self.models):
             got = "both --folder and --models" if self.models else "neither --folder nor --models"
@@ -88,6 +92,9 @@ class Plan:
         left: what stays in the folder.
         notes: what the person must know before it is done.
         line: Python that loads it, with {revision} in it.
+
+    >>> Plan("model", [Outgoing("README.md", b"# Tiny")], left=["checkpoint-5/"], notes=[], line="").card
+    '# Tiny'
     """
 
     kind: str
@@ -103,7 +110,7 @@ class Plan:
 
 
 def make_plan(args: PushArguments, token: str | None = None) -> Plan:
-    """Choose what goes and check all of it; no network is asked.
+    """Choose what goes and check all of it, without a network.
 
     Args:
         args: what to push, and how.
@@ -111,6 +118,10 @@ def make_plan(args: PushArguments, token: str | None = None) -> Plan:
 
     Raises:
         SerError: the folder is not whole, or holds what must not leave it, or a licence forbids the push.
+
+    >>> plan = make_plan(PushArguments("owner/tiny", folder="runs/audio_cnn"))
+    >>> plan.kind, plan.files[0].path
+    ('model', 'README.md')
     """
     if args.folder is None:
         raise ConfigError("got no --folder; expected that of a model or dataset. A Space is planned elsewhere.")
@@ -155,10 +166,10 @@ def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left
     notes = [] if args.metadata_only else check_audio(real, args.private)
     _refuse_public_synthetic(args, synthetic, "a dataset of")
     if args.metadata_only:
-        tables = [Outgoing(its.path, without_audio(its)) for its in files if its.path.endswith(".parquet")]
-        summary |= {"metadata_only": True, "files": {Path(its.path).name: its.size for its in tables}}
+        tables = [Outgoing(file.path, without_audio(file)) for file in files if file.path.endswith(".parquet")]
+        summary |= {"metadata_only": True, "files": {Path(table.path).name: table.size for table in tables}}
         tables.append(Outgoing(SUMMARY, json.dumps(summary, indent=2).encode()))
-        files = [*tables, *(its for its in files if its.path not in {table.path for table in tables})]
+        files = [*tables, *(file for file in files if file.path not in {table.path for table in tables})]
     text = (folder / "README.md").read_text(encoding="utf-8")
     card = dataset_card(text, real, args.repository, with_audio=not args.metadata_only)
     files = _with_card(Outgoing("README.md", card.encode()), files)
@@ -182,7 +193,13 @@ def _refuse_public_synthetic(args: PushArguments, synthetic: Sequence[str], what
 
 
 def describe(plan: Plan, args: PushArguments) -> str:
-    """The plan as a person reads it: files, sizes, what stays, and the card."""
+    """The plan as a person reads it: files, sizes, what stays, and the card.
+
+    >>> args = PushArguments("owner/tiny", folder="runs/audio_cnn")
+    >>> print(describe(make_plan(args), args))
+    owner/tiny: model, private, ... files, ... kB
+    ...
+    """
     total = sum(file.size for file in plan.files)
     seen = "private" if args.private else "PUBLIC"
     rows = [f"  {_size(file.size):>10}  {file.path}" for file in plan.files]
