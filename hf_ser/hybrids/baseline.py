@@ -1,7 +1,7 @@
 """The plain baseline that every model must beat: logistic regression on mean and standard deviation of log-mels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     }
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)
-    results = describe_training(data, data_args, name, MODEL_TYPE, size, training)
+    results = describe_training(replace(data, args=data_args), name, MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_splits(
         data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )

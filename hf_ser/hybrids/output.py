@@ -77,7 +77,7 @@ def write_hybrid(
         HybridError: the saved model does not answer as the fitted one.
     """
     folder = Path(args.output_dir)
-    results = describe_training(data, data_args, name, fit.model_type, fit.parameters or 0, fit.training)
+    results = describe_training(replace(data, args=data_args), name, fit.model_type, fit.parameters or 0, fit.training)
     results |= {"parameters": fit.parameters}
     results["protocol"]["notes"] += fit.notes
     results["splits"], predictions, temperature = score_splits(data, fit.predict, args.calibrate, fit.precision)

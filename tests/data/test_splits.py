@@ -13,7 +13,6 @@ from hf_ser.data.splits import (
     DataArguments,
     DatasetError,
     decoded,
-    lengths,
     load_splits,
     read_assignment,
     read_hashes,
@@ -99,10 +98,10 @@ def test_items_are_the_stored_recordings(dataset_dir):
 
 
 def test_lengths_are_those_of_the_waveforms(dataset_dir):
-    clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["test"]
+    data = load_splits(DataArguments(dataset=str(dataset_dir)))
     for changes in ({}, {"trim_db": 20.0}, {"duration_s": 0.25}):
-        steps = Preprocessing(**changes)
-        assert lengths(clips, steps) == [len(item["waveform"]) for item in decoded(clips, steps)]
+        cut = data.with_steps(Preprocessing(**changes))
+        assert cut.lengths("test") == [len(item["waveform"]) for item in cut.decoded("test")]
 
 
 @pytest.mark.parametrize("steps", [Preprocessing(), Preprocessing(trim_db=20.0, normalize=True, duration_s=0.25)])

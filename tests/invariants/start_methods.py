@@ -26,7 +26,7 @@ def losses(words: list[str]) -> list[float]:
     set_seed(args.seed)
     data = load_splits(data_args)
     model, extractor = build_model(model_args, data.labels)
-    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer = make_trainer(model, extractor, data, args)
     trainer.train()
     return logged(trainer.state.log_history)
 
