@@ -23,7 +23,7 @@ from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.clip_sources import clips_of_split
 from hf_ser.models.forward_precision import ForwardPass
 from hf_ser.models.hardware import PRECISIONS, detect, resolve
-from hf_ser.reporting.run_report import _draw
+from hf_ser.reporting.run_report import draw_figures
 from hf_ser.scoring import Predictions, score_split, softmax
 from hf_ser.scoring.predictions import write_predictions
 
@@ -62,7 +62,7 @@ def main() -> None:
     scored = score_split(predictions, files=["p.parquet"])
     middle = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        _draw(Path(folder), {"splits": {"test": scored}}, {"test": [predictions]}, (), {})
+        draw_figures(Path(folder), {"splits": {"test": scored}}, {"test": [predictions]})
     print(f"scores and intervals {middle - start:.1f} s, figures {time.perf_counter() - middle:.1f} s")
 
 

@@ -21,7 +21,8 @@ def main() -> None:
         results = evaluate(args, data_args)
     else:
         args.refuse_model_options()
-        results = cross_validate(load_rows(data_args), folds, data_args, Path(args.output_dir), args.overwrite)
+        folder = Path(args.output_dir)
+        results = cross_validate(load_rows(data_args), folds, data_args, folder, args.overwrite, args.figures)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
 
 

@@ -143,8 +143,6 @@ def sounds_dir(tmp_path_factory):
 @pytest.fixture(scope="session")
 def companions(sounds_dir, tmp_path_factory, load_recipe):
     """Folders of two tiny companions, trained on `sounds_dir` for a few steps under protocol random with seed 0."""
-    from hf_ser.reporting import run_report
-
     root = tmp_path_factory.mktemp("companions")
     folders = []
     for name in ("audio_cnn", "mel_cnn"):
@@ -155,23 +153,23 @@ def companions(sounds_dir, tmp_path_factory, load_recipe):
         folders.append(root / name / "seed_0")
         words = ["--config", root / f"{name}.yaml", "--dataset", sounds_dir, "--configuration", "ravdess"]
         words += ["--protocol", "random", "--output_dir", folders[-1], "--num_train_epochs", 2]
+        words += ["--use_cpu", "true", "--disable_tqdm", "true", "--figures", "false"]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_report, "_draw", lambda *_: {})
-            patch.setattr(sys, "argv", ["train.py", *map(str, words), "--use_cpu", "true", "--disable_tqdm", "true"])
+            patch.setattr(sys, "argv", ["train.py", *map(str, words)])
             load_recipe("train_companion").main()
     return folders
 
 
 @pytest.fixture(scope="session")
 def finetune(load_recipe, tmp_path_factory):
-    """Run recipes/finetune.py with fields as those of its YAML file; returns the contents of results.json."""
+    """Run recipes/finetune.py with fields as those of its YAML file, without figures; returns its results.json."""
     recipe = load_recipe("finetune")
 
     def run(**fields):
         from hf_ser.scoring import read_results
 
         path = tmp_path_factory.mktemp("finetune") / "config.yaml"
-        path.write_text(yaml.safe_dump({"use_cpu": True, "disable_tqdm": True, **fields}))
+        path.write_text(yaml.safe_dump({"use_cpu": True, "disable_tqdm": True, "figures": False, **fields}))
         recipe.main(["--config", str(path)])
         return read_results(Path(fields["output_dir"]))
 

@@ -71,7 +71,12 @@ class Run(NamedTuple):
 
 
 def cross_validate(
-    rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, overwrite: bool
+    rows: Sequence[Row],
+    args: CrossValidationArguments,
+    data_args: DataArguments,
+    output_dir: Path,
+    overwrite: bool,
+    figures: bool = True,
 ) -> dict[str, Any]:
     """Train and score every fold with every seed, then pool the test predictions and write the folder's results.
 
@@ -83,6 +88,7 @@ def cross_validate(
         data_args: dataset, configuration and protocol; its fold and seed are set for each run.
         output_dir: `seed_N/fold_K` below it are the runs.
         overwrite: replace what a cross-validation with other settings left there.
+        figures: whether figures are drawn, of the runs too.
 
     Returns:
         What stands in the folder's results.json.
@@ -101,8 +107,8 @@ def cross_validate(
             continue
         where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
         print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - this is the program's progress
-        _train(run, args, data_args)
-    return _pool(runs, args, data_args, output_dir)
+        _train(run, args, data_args, figures)
+    return _pool(runs, args, data_args, output_dir, figures)
 
 
 def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, ou
             yield Run(folder / f"fold_{number}", number, fold.name, seed)
 
 
-def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -> None:
+def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, figures: bool) -> None:
     launcher = [sys.executable]
     if args.launch_config is not None:
         launcher += ["-m", "accelerate.commands.launch", "--config_file", args.launch_config]
@@ -164,6 +170,8 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments) -
         "output_dir": run.folder,
         **data_args.preprocessing,
     }
+    if not figures:
+        fields["figures"] = "false"
     if any(run.folder.glob("checkpoint-*")):
         fields["resume_from_checkpoint"] = "true"
     words = [f"--{key}={value}" for key, value in fields.items() if value is not None and value is not False]
@@ -197,7 +205,7 @@ def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
 
 
 def _pool(
-    runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path
+    runs: Sequence[Run], args: CrossValidationArguments, data_args: DataArguments, output_dir: Path, figures: bool
 ) -> dict[str, Any]:
     each = [read_results(run.folder) for run in runs]
     files = [its["splits"]["test"]["predictions"][0] for its in each]
@@ -216,7 +224,7 @@ def _pool(
         precision = computed_in.pop() if len(computed_in) == 1 else None
         results["splits"]["test"] = score_split(pooled, files=files, precision=precision)
         predictions["test"] = pooled
-    write_run(output_dir, results, predictions)
+    write_run(output_dir, results, predictions, figures=figures)
     return results
 
 

@@ -22,7 +22,7 @@ from hf_ser.inference import choose_device, label_names, load_classifier, resolv
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.models.forward_precision import choose_precision
 from hf_ser.models.preprocessing import file_beside, merged_labels
-from hf_ser.reporting.run_report import write_run
+from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -43,7 +43,7 @@ _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
 
 @dataclass
-class EvaluateArguments:
+class EvaluateArguments(ReportArguments):
     """What is scored, and on which clips."""
 
     output_dir: str = field(metadata={"help": "folder for predictions, results, report and figures"})
@@ -76,6 +76,7 @@ class EvaluateArguments:
     overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
 
     def __post_init__(self) -> None:
+        self.check_figures()
         if self.split not in SPLITS:
             raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")
         if self.batch_size < 1:
@@ -378,5 +379,5 @@ def _write(
     if not args.calibrate:
         shutil.rmtree(output / MODEL, ignore_errors=True)  # of an earlier run that is replaced
     embeddings = {} if outcome.embeddings is None else {split: outcome.embeddings}
-    write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings)
+    write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings, figures=args.figures)
     return results

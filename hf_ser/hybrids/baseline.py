@@ -13,7 +13,7 @@ from hf_ser.console import progress_bar
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, decoded, write_assignment
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.models import LogMel
-from hf_ser.reporting import write_run
+from hf_ser.reporting import ReportArguments, write_run
 from hf_ser.scoring import score
 from hf_ser.scoring.results import RESULTS, describe_training
 
@@ -24,7 +24,7 @@ MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
 
 @dataclass
-class BaselineArguments:
+class BaselineArguments(ReportArguments):
     """How the baseline is fitted."""
 
     output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
@@ -36,6 +36,7 @@ class BaselineArguments:
     overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
 
     def __post_init__(self) -> None:
+        self.check_figures()
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"penalties are {self.penalties}; expected positive numbers, at least one.")
         if (Path(self.output_dir) / RESULTS).is_file() and not self.overwrite:
@@ -84,7 +85,7 @@ def fit_baseline(data: SplitData, data_args: DataArguments, args: BaselineArgume
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
-    write_run(folder, results, predictions)
+    write_run(folder, results, predictions, figures=args.figures)
     return results
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
 from hf_ser.models.reading_ahead import available_processors
+from hf_ser.reporting import ReportArguments
 from hf_ser.scoring.results import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
@@ -15,7 +16,7 @@ FIT_ON = ("train", "validation")
 
 
 @dataclass
-class HybridArguments:
+class HybridArguments(ReportArguments):
     """What is fitted on what. The defaults of LightGBM are the published ones."""
 
     output_dir: str = field(metadata={"help": "folder for the model, predictions, results and report"})
@@ -111,6 +112,7 @@ class HybridArguments:
                 raise ConfigError(
                     f"{name} is {value!r}; expected one of {', '.join(known)}{did_you_mean(value, known)}."
                 )
+        self.check_figures()
         self._check_bases()
         self._check_numbers()
         resolve_precision(self.precision, self.device)  # refuses what is not there

@@ -103,7 +103,7 @@ def write_hybrid(
         save(hybrid, folder, test, expected, choose_device(args.device), fit.precision or args.computed_in)
         told = [{key: its for key, its in source.items() if key != "model"} for source in hybrid.config.sources]
         results["training"]["sources"] = told
-    write_run(folder, results, predictions, explanation=fit.explanation)
+    write_run(folder, results, predictions, explanation=fit.explanation, figures=args.figures)
     return results
 
 

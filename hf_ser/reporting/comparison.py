@@ -18,6 +18,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import FOLDED
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
+from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.scoring.bootstrap import compare, point_scores
 from hf_ser.scoring.predictions import Predictions, read_predictions
 from hf_ser.scoring.results import RESULTS, read_results
@@ -32,7 +33,7 @@ class ComparisonError(SerError):
 
 
 @dataclass
-class CompareArguments:
+class CompareArguments(ReportArguments):
     """Which runs are compared, and where the tables go."""
 
     runs: list[str] = field(metadata={"help": "folders of finished runs; may stand first, without the flag"})
@@ -63,6 +64,7 @@ class CompareArguments:
         folder = Path(self.output_dir or "")
         if self.output_dir is None:
             return
+        self.check_figures()
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).exists():

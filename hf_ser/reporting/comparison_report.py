@@ -57,29 +57,31 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # refused before anything is written
     if args.output_dir is not None:
-        written += write_comparison(Path(args.output_dir), groups, tables)
+        written += write_comparison(Path(args.output_dir), groups, tables, figures=args.figures)
     if args.readme and readme is not None:
         write_text(Path(args.readme), readme)
         written.append(Path(args.readme))
     return text, written
 
 
-def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table]) -> list[Path]:
+def write_comparison(folder: Path, groups: Groups, tables: Sequence[Table], *, figures: bool = True) -> list[Path]:
     """Write figures, comparison.csv, comparison.tex and, last of all, comparison.md; figures of before are removed."""
-    figures = folder / "figures"
+    figures_folder = folder / "figures"
     if (folder / COMPARISON).is_file():
-        for path in figures.glob("*.*"):
+        for path in figures_folder.glob("*.*"):
             if path.name.startswith(_FIGURES) and path.suffix in (".png", ".svg"):
                 path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = draw_figures(groups, figures)
     number_of_runs = sum(map(len, groups.values()))
-    text = f"# Comparison of {number_of_runs} runs\n\n## Tables\n\n{render_markdown(tables)}\n## Figures\n"
-    text += "".join(f"\n{plain(its)}:\n\n![{plain(its)}](figures/{name}.png)\n" for name, its in drawn.items())
+    text = f"# Comparison of {number_of_runs} runs\n\n## Tables\n\n{render_markdown(tables)}"
+    if figures:
+        text += "\n## Figures\n"
+        for name, caption in draw_figures(groups, figures_folder).items():
+            text += f"\n{plain(caption)}:\n\n![{plain(caption)}](figures/{name}.png)\n"
     contents = {"comparison.csv": render_csv(groups), "comparison.tex": render_latex(tables), COMPARISON: text}
     for name, content in contents.items():
         write_text(folder / name, content)
-    return [*(folder / name for name in contents), figures]
+    return [*(folder / name for name in contents), *([figures_folder] if figures else [])]
 
 
 def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:

@@ -1,14 +1,16 @@
 """A run's report.md and figures, made from results.json and the predictions, and the run's folder put together."""
 
+import importlib.util
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
+from hf_ser.arguments import ConfigError
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import RESULTS, write_results
 
@@ -29,13 +31,31 @@ _GROUPINGS = {
 }
 
 
+@dataclass(kw_only=True)
+class ReportArguments:
+    """What every program takes that writes a report."""
+
+    figures: bool = field(default=True, metadata={"help": "draw figures beside the report, which needs matplotlib"})
+
+    def check_figures(self) -> None:
+        """Reject figures without matplotlib before anything is computed."""
+        if self.figures and importlib.util.find_spec("matplotlib") is None:
+            raise ConfigError(
+                "matplotlib is not installed, and figures need it; run pip install 'hf-ser[plots]', or pass "
+                "--figures false."
+            )
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """What a model tells of its own decisions, for its report.
+    """How a model decides, for its report.
 
     Args:
         text: sections in Markdown, headings from level 2 on.
         draw: folder for figures -> name of every figure that it drew there: caption.
+
+    >>> Explanation("## Which base decides when", draw=lambda folder: {}).text
+    '## Which base decides when'
     """
 
     text: str
@@ -50,6 +70,7 @@ def write_run(
     history: Sequence[Mapping[str, Any]] = (),
     embeddings: Mapping[str, np.ndarray] | None = None,
     explanation: Explanation | None = None,
+    figures: bool = True,
 ) -> None:
     """Write predictions, figures, report.md and, last of all, results.json, which marks the run as finished.
 
@@ -60,6 +81,15 @@ def write_run(
         history: the Trainer's log history, for the training curves.
         embeddings: split -> (clips, dim) of its first predictions, for a projection.
         explanation: what report.md says of how the model decides.
+        figures: whether figures are drawn.
+
+    >>> from hf_ser.scoring import read_predictions, read_results
+    >>> results = read_results(Path("runs/audio_cnn"))
+    >>> predictions = {split: [read_predictions(Path(f"runs/audio_cnn/predictions_{split}.parquet"))]
+    ...                for split in results["splits"]}
+    >>> write_run(Path("runs/again"), results, predictions, figures=False)
+    >>> sorted(path.name for path in Path("runs/again").iterdir())
+    ['predictions_test.parquet', 'predictions_validation.parquet', 'report.md', 'results.json']
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)  # until all is written anew, the folder holds no finished run
@@ -67,21 +97,43 @@ def write_run(
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
             write_predictions(folder / name, run)
-    figures = _draw(folder / "figures", results, predictions, history, explanation, embeddings or {})
+    drawn = {}
+    if figures:
+        drawn = draw_figures(
+            folder / "figures",
+            results,
+            predictions,
+            history=history,
+            embeddings=embeddings or {},
+            explanation=explanation,
+        )
     text = explanation.text if explanation else ""
-    (folder / REPORT).write_text(render_report(results, figures, text), encoding="utf-8", newline="\n")
+    (folder / REPORT).write_text(render_report(results, drawn, text), encoding="utf-8", newline="\n")
     write_results(folder, results)
 
 
-def _draw(
+def draw_figures(
     folder: Path,
     results: Mapping[str, Any],
     predictions: Mapping[str, Sequence[Predictions]],
-    history: Sequence[Mapping[str, Any]],
-    explanation: Explanation | None,
-    embeddings: Mapping[str, np.ndarray],
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    embeddings: Mapping[str, np.ndarray] | None = None,
+    explanation: Explanation | None = None,
 ) -> dict[str, str]:
-    """Draw the figures; name -> caption."""
+    """Draw a run's figures.
+
+    Args:
+        folder: for the figures.
+        results: as for `write_run`, of which the following arguments are too.
+        predictions: split -> predictions, one per seed.
+        history: the Trainer's log history.
+        embeddings: split -> (clips, dim) of its first predictions.
+        explanation: whose figures are drawn last.
+
+    Returns:
+        Name of each figure -> caption.
+    """
     from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
 
     figures: dict[str, str] = {}
@@ -107,7 +159,7 @@ def _draw(
             f"roc_{split}": f"One-vs-rest ROC curves on {split}",
             f"reliability_{split}": f"Reliability on {split}",
         }
-        if split in embeddings:
+        if embeddings and split in embeddings:
             points = plots.project(embeddings[split])
             plots.plot_embeddings(
                 points, runs[0].truth.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
@@ -139,7 +191,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
         parts += _matrix_section(results["matrix"])
     if explanation:
         parts.append(explanation.strip())
-    parts.append("## Figures")
+    parts += ["## Figures"] if figures else []
     parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
     parts.append("## Versions\n\n" + ", ".join(f"{name} {its}" for name, its in results["versions"].items()))
     return "\n\n".join(parts) + "\n"

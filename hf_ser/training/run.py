@@ -104,7 +104,7 @@ def write_reports(
     >>> from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
     >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
     >>> model, extractor = build_model(ModelArguments("runs/audio_cnn"), data.labels)
-    >>> trainer = make_trainer(model, extractor, data, SerTrainingArguments("runs/more", disable_tqdm=True))
+    >>> trainer = make_trainer(model, extractor, data, SerTrainingArguments("runs/more", figures=False))
     >>> folder = save_model(trainer)
     >>> write_reports(trainer, data, *evaluate_saved(trainer, data))
     >>> (folder / "results.json").is_file(), (folder / "report.md").is_file()
@@ -116,7 +116,7 @@ def write_reports(
         (folder / left_behind).unlink(missing_ok=True)
     write_json(folder / "training_history.json", trainer.state.log_history)
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
-    write_run(folder, results, predictions, history=trainer.state.log_history)
+    write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)
 
 
 def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:

@@ -11,6 +11,7 @@ from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
 from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
 
@@ -96,7 +97,7 @@ class ModelArguments:
 
 
 @dataclass
-class SerTrainingArguments(TrainingArguments):
+class SerTrainingArguments(ReportArguments, TrainingArguments):
     """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
@@ -166,6 +167,7 @@ class SerTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.output_dir is None:
             raise ConfigError("output_dir is not given; expected the folder of the trained model.")
+        self.check_figures()
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
         make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # raises ConfigError

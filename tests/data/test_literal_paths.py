@@ -81,9 +81,6 @@ def test_names_of_the_hub_and_plain_folders_are_no_patterns(dataset_dir, odd):
 
 def test_the_recipes_take_such_folders(dataset_dir, tmp_path, load_recipe, monkeypatch):
     """Preparation, training and evaluation, each within them."""
-    from hf_ser.reporting import run_report
-
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
     root = tmp_path / "[v1] *?"
     shutil.copytree(dataset_dir.parent / "corpora", root / "in")
     prepared = prepare(
@@ -95,8 +92,17 @@ def test_the_recipes_take_such_folders(dataset_dir, tmp_path, load_recipe, monke
     (root / "cnn.yaml").write_text(yaml.safe_dump(config))
     words = ["--config", root / "cnn.yaml", "--output_dir", root / "run", "--num_train_epochs", 1, "--use_cpu", "true"]
     recipes = {
-        "train_companion": [*words, "--disable_tqdm", "true"],
-        "evaluate": ["--model", root / "run", "--protocol", "random", "--output_dir", root / "out"],
+        "train_companion": [*words, "--disable_tqdm", "true", "--figures", "false"],
+        "evaluate": [
+            "--figures",
+            "false",
+            "--model",
+            root / "run",
+            "--protocol",
+            "random",
+            "--output_dir",
+            root / "out",
+        ],
         "explore": ["--output_dir", root / "figures"],
     }
     for recipe, words in recipes.items():

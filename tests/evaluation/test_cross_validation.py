@@ -12,7 +12,6 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
 from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
 from hf_ser.hybrids import BaselineArguments, fit_baseline
-from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
@@ -46,14 +45,13 @@ class InProcess:
 def recipe(monkeypatch):
     InProcess.commands, InProcess.interrupt_at, InProcess.fail_at = [], None, None
     monkeypatch.setattr(cross_validation.subprocess, "Popen", InProcess)
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})  # figures are tested elsewhere, and take most of the time
     return InProcess
 
 
 def _run(dataset_dir, folder, protocol, seeds=(0,), overwrite=False, overrides=(), **data):
     data_args = DataArguments(dataset=str(dataset_dir), protocol=protocol, **data)
     args = CrossValidationArguments(model_recipe=BASELINE, seeds=list(seeds), recipe_overrides=list(overrides))
-    return cross_validate(load_rows(data_args), args, data_args, folder, overwrite)
+    return cross_validate(load_rows(data_args), args, data_args, folder, overwrite, figures=False)
 
 
 def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, tmp_path, recipe):
@@ -71,6 +69,7 @@ def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, t
     assert results["over_folds"]["mean"]["uar"] == pytest.approx(np.mean(uars))
     assert results["over_folds"]["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))
     assert results["preprocessing"]["trim_db"] == 30.0
+    assert all("--figures=false" in command for command in recipe.commands)
     assert all("--trim_db=30.0" in command for command in recipe.commands)
     # Zero is a seed like any other: a recipe's YAML file may hold another one.
     assert all({"--seed=0", "--protocol_seed=0"} <= set(command) for command in recipe.commands)

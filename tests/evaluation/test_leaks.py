@@ -15,13 +15,7 @@ from hf_ser.data.seen import Record
 from hf_ser.data.splits import SPLITS_FILE, write_assignment
 from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate
 from hf_ser.labels import EMOTIONS
-from hf_ser.reporting import run_report
 from hf_ser.scoring import PredictionsError, read_predictions
-
-
-@pytest.fixture(autouse=True)
-def _no_figures(monkeypatch):
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +46,9 @@ def model(random_model, data, tmp_path):
 @pytest.fixture
 def scored(tmp_path):
     def run(data_args=None, **arguments):
-        return evaluate(EvaluateArguments(str(tmp_path / "out"), **arguments), data_args or DataArguments())
+        return evaluate(
+            EvaluateArguments(str(tmp_path / "out"), figures=False, **arguments), data_args or DataArguments()
+        )
 
     return run
 

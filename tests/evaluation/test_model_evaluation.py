@@ -27,18 +27,6 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy": "happy"}
 
 
-@pytest.fixture(autouse=True)
-def _no_figures(request, monkeypatch):
-    """Drawing takes longer than all else: tests that look at figures ask for `figures`."""
-    if "figures" not in request.fixturenames:
-        monkeypatch.setattr(run_report, "_draw", lambda *_: {})
-
-
-@pytest.fixture
-def figures():
-    return None
-
-
 def save_model(folder, tiny_config, labels=EMOTIONS, sampling_rate=16_000):
     """A random classifier whose answers differ from clip to clip."""
     torch.manual_seed(0)
@@ -69,12 +57,10 @@ def train(finetune, dataset_dir, tiny_config):
     """Train on a dataset for an epoch, with fields of recipes/finetune.py; returns the results."""
 
     def run(folder, **fields):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run_report, "_draw", lambda *_: {})
-            return finetune(
-                model_config=tiny_config, dataset=str(dataset_dir), output_dir=str(folder), num_train_epochs=1,
-                per_device_train_batch_size=16, learning_rate=1e-2, report_to="none", **fields,
-            )  # fmt: skip
+        return finetune(
+            model_config=tiny_config, dataset=str(dataset_dir), output_dir=str(folder), num_train_epochs=1,
+            per_device_train_batch_size=16, learning_rate=1e-2, report_to="none", **fields,
+        )  # fmt: skip
 
     return run
 
@@ -91,7 +77,9 @@ def scored(tmp_path):
     """Evaluate into a new folder; returns the results and the predictions that were written."""
 
     def run(data=None, folder="out", **arguments):
-        results = evaluate(EvaluateArguments(str(tmp_path / folder), **arguments), data or DataArguments())
+        results = evaluate(
+            EvaluateArguments(str(tmp_path / folder), **{"figures": False} | arguments), data or DataArguments()
+        )
         assert read_results(tmp_path / folder) == json.loads(json.dumps(results))  # which checks the schema too
         (split,) = results["splits"].values()
         predictions = read_predictions(tmp_path / folder / "predictions.parquet")
@@ -179,7 +167,7 @@ def test_results_of_a_model_of_unknown_origin(scored, model_dir, dataset_dir):
     assert predictions.clips["id"] == load_splits(DataArguments(str(dataset_dir))).splits["validation"]["id"][:]
 
 
-def test_the_report_and_the_figures(figures, tmp_path, model_dir, dataset_dir):
+def test_the_report_and_the_figures(tmp_path, model_dir, dataset_dir):
     args = EvaluateArguments(str(tmp_path / "out"), model=str(model_dir), embeddings=True, name="mine")
     evaluate(args, DataArguments(str(dataset_dir), "crema_d"))
     text = (tmp_path / "out" / "report.md").read_text()
@@ -190,10 +178,16 @@ def test_the_report_and_the_figures(figures, tmp_path, model_dir, dataset_dir):
     assert all(file.stat().st_size > 1000 for file in files)
 
 
-def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkeypatch):
+def _drawn_embeddings(monkeypatch):
+    """What the figures of the next run are drawn from, instead of drawing them."""
     seen = {}
-    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
-    _, predictions = scored(DataArguments(str(dataset_dir)), model=str(model_dir), embeddings=True)
+    monkeypatch.setattr(run_report, "draw_figures", lambda *_, embeddings, **__: seen.update(embeddings) or {})
+    return seen
+
+
+def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkeypatch):
+    seen = _drawn_embeddings(monkeypatch)
+    _, predictions = scored(DataArguments(str(dataset_dir)), model=str(model_dir), embeddings=True, figures=True)
     model, _ = load_classifier(str(model_dir))
     with torch.no_grad():
         logits = model.classifier(torch.tensor(seen["test"]))
@@ -201,9 +195,8 @@ def test_embeddings_belong_to_their_clips(scored, model_dir, dataset_dir, monkey
 
 
 def test_embeddings_without_the_clips_that_are_left_out(scored, foreign_dir, dataset_dir, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(run_report, "_draw", lambda *args: seen.update(args[-1]) or {})
-    arguments = {"model": str(foreign_dir), "label_mapping": FOREIGN, "embeddings": True}
+    seen = _drawn_embeddings(monkeypatch)
+    arguments = {"model": str(foreign_dir), "label_mapping": FOREIGN, "embeddings": True, "figures": True}
     _, predictions = scored(DataArguments(str(dataset_dir)), **arguments)
     assert len(seen["test"]) == len(predictions.truth)
 

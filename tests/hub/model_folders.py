@@ -1,8 +1,8 @@
 """Folders as a training leaves them, without the training, and what a repository holds after a push."""
 
 import numpy as np
-import pytest
 import torch
+from example_results import make_results
 
 LABELS = ("neutral", "happy", "sad")
 TINY = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "channels": (8, 8), "kernel_sizes": (5, 3), "hidden_size": 8}
@@ -11,8 +11,8 @@ TINY = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "channels": (8, 8), "kern
 def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
     """Write the folder of a tiny companion, or of another model with these labels, as if it had been trained."""
     from hf_ser.models import MelCNNConfig, MelCNNForAudioClassification, make_feature_extractor
-    from hf_ser.reporting import run_report
-    from hf_ser.scoring import Predictions, score_split, versions, write_json
+    from hf_ser.reporting import write_run
+    from hf_ser.scoring import Predictions, score_split, write_json
 
     torch.manual_seed(seed)
     names = {"id2label": dict(enumerate(LABELS)), "label2id": {name: i for i, name in enumerate(LABELS)}}
@@ -30,27 +30,15 @@ def make_model(folder, corpora=("ravdess",), synthetic=(), model=None, seed=0):
         clips |= {"gender": ["female", "male"] * 12, "intensity": ["normal"] * 24}
         predictions[split] = [Predictions(clips, rng.dirichlet(np.ones(3), 24), LABELS)]
         splits[split] = score_split(predictions[split], files=[f"predictions_{split}.parquet"], temperature=1.25)
-    training = {"seed": 3, "epochs": 2.0, "steps": 10, "learning_rate": 0.001, "batch_size": 16, "best_step": 5}
-    training |= {"best_metric": "f1_weighted", "corpora": list(corpora), "quarantined": {corpora[0]: {"silent": 7}}}
-    results = {
-        "schema_version": 1,
-        "kind": "training",
-        "name": folder.name,
-        "model_type": model.config.model_type,
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "dataset": {"name": "emotions", "configuration": "all", "synthetic": list(synthetic), "train_clips": 70}
-        | {"train_speakers": 9, "train_classes": list(LABELS)},
-        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0a" * 32, "notes": []},
-        "preprocessing": {"duration_s": None, "trim_db": 20.0, "normalize": False, "merge_calm": False}
-        | {"channel": None},
-        "training": training,
-        "seeds": [3],
-        "versions": versions(),
-        "splits": splits,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "_draw", lambda *_: {})
-        run_report.write_run(folder, results, predictions)
+    results = make_results(
+        splits,
+        name=folder.name,
+        model_type=model.config.model_type,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        dataset={"synthetic": list(synthetic)},
+        training={"corpora": list(corpora), "quarantined": {corpora[0]: {"silent": 7}}},
+    )
+    write_run(folder, results, predictions, figures=False)
     write_json(folder / "training_history.json", [])
     (folder / "splits.csv").write_text(f"id,split\n{corpora[0]}/a,train\n")
     (folder / "figures").mkdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from example_results import make_results
 from model_folders import make_model
 
 from hf_ser.corpora import CORPORA
@@ -17,36 +18,8 @@ from hf_ser.hub.card import CardError, check_card, dataset_card, trained_on
 ROOT = Path(__file__).parents[2]
 
 SCORES = {"accuracy": 0.5, "f1_weighted": 0.4321, "f1_macro": 0.25, "uar": 0.375}
-RESULTS = {
-    "name": "tiny",
-    "model_type": "wav2vec2",
-    "parameters": 1234,
-    "dataset": {
-        "name": "emotions",
-        "configuration": "all",
-        "synthetic": [],
-        "train_clips": 70,
-        "train_speakers": 7,
-    },
-    "protocol": {
-        "name": "speaker_disjoint",
-        "fold": None,
-        "seed": 0,
-        "hash": "0123456789abcdef" * 4,
-        "notes": ["tess: odd"],
-    },
-    "preprocessing": {"duration_s": None, "trim_db": 20.0},
-    "training": {
-        "seed": 3,
-        "epochs": 2.0,
-        "steps": 10,
-        "learning_rate": 0.001,
-        "batch_size": 16,
-        "best_metric": "f1_weighted",
-        "best_step": 5,
-    },
-    "versions": {"hf_ser": "0.1.0", "torch": "2.11.0"},
-    "splits": {
+RESULTS = make_results(
+    {
         "validation": {
             "clips": 15,
             "speakers": 1,
@@ -68,11 +41,12 @@ RESULTS = {
             "calibration": {"temperature": 1.25, "before": {"ece": 0.3}, "after": {"ece": 0.0625}},
         },
     },
-}
+    protocol={"name": "speaker_disjoint", "hash": "0123456789abcdef" * 4, "notes": ["tess: odd"]},
+)
+RESULTS["versions"] = {"hf_ser": "0.1.0", "torch": "2.11.0"}
 
 TOLD = {
     **RESULTS,
-    "seeds": [3],
     "training": {
         **RESULTS["training"],
         "corpora": ["crema_d", "ravdess"],
@@ -165,7 +139,7 @@ Whoever uses this model keeps to these licences, attribution included (see Citat
 | dataset | `emotions`, configuration `all` |
 | training clips | 70 of 7 speakers |
 | protocol | `speaker_disjoint`, seed 0, assignment hash `0123456789abcdef` |
-| preprocessing | duration_s None, trim_db 20.0 |
+| preprocessing | duration_s None, trim_db 20.0, normalize False, merge_calm False, channel None |
 | started from | facebook/wav2vec2-base |
 | epochs, steps | 2.0, 10 |
 | learning rate, batch | 0.001, 16 |

@@ -39,16 +39,15 @@ def hybrid_dir(companions, sounds_dir, tmp_path_factory):
     from hf_ser.hub import write_model_card
     from hf_ser.hybrids.fitting import fit_hybrid
     from hf_ser.hybrids.hybrid_arguments import HybridArguments
-    from hf_ser.reporting import run_report
 
     folder, data_args = (
         tmp_path_factory.mktemp("hybrids") / "stack",
         DataArguments(str(sounds_dir), "ravdess", "random"),
     )
-    args = HybridArguments(str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_report, "_draw", lambda *_: {})
-        write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
+    args = HybridArguments(
+        str(folder), bases=[str(its) for its in companions], meta="mean", device="cpu", figures=False
+    )
+    write_model_card(folder, fit_hybrid(load_splits(data_args), data_args, args, "stack"))
     return folder
 
 

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from example_results import make_results
 
 from hf_ser.hybrids.explanations import Explained, explain, explain_columns
 from hf_ser.hybrids.metas import Fitted, fit_mean
-from hf_ser.reporting import Explanation, plots, run_report, write_run
-from hf_ser.scoring import Predictions, score_split, versions
-from hf_ser.scoring.results import SCHEMA_VERSION
+from hf_ser.reporting import Explanation, plots, write_run
+from hf_ser.scoring import Predictions, score_split
 
 CLASSES = ("sad", "happy", "calm")
 COLUMNS = [f"{base}.{label}" for base in ("cnn", "forest") for label in CLASSES]
@@ -144,22 +144,8 @@ def run():
     clips = {"id": ["a", "b"], "corpus": ["c"] * 2, "speaker": ["c_1", "c_2"], "gender": ["female"] * 2}
     clips |= {"intensity": [None] * 2, "label": [0, 1]}
     predictions = Predictions(clips, np.eye(3)[[0, 1]] * 0.7 + 0.1, CLASSES)
-    kept = dict.fromkeys(("duration_s", "trim_db", "normalize", "merge_calm", "channel"))
-    results = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "training",
-        "name": "stack",
-        "model_type": "LightGBM",
-        "parameters": 3,
-        "dataset": {"name": "d", "configuration": "all", "synthetic": []}
-        | {"train_clips": 7, "train_speakers": 2, "train_classes": list(CLASSES)},
-        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0" * 64, "notes": []},
-        "preprocessing": kept | {"normalize": False, "merge_calm": False},
-        "training": {"seed": 0},
-        "seeds": [0],
-        "versions": versions(),
-        "splits": {"test": score_split(predictions, files=["p.parquet"])},
-    }
+    scored = {"test": score_split(predictions, files=["p.parquet"])}
+    results = make_results(scored, name="stack", model_type="LightGBM", dataset={"train_classes": list(CLASSES)})
     return results, {"test": [predictions]}
 
 
@@ -181,9 +167,8 @@ def test_columns_are_drawn(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"importances.png", "importances.svg"}
 
 
-def test_nothing_is_drawn_where_figures_are_left_out(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
-    write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder: 1 / 0))
-    assert "\n\n## Why\n\nBecause.\n\n## Figures\n" in (tmp_path / "report.md").read_text()
-    write_run(tmp_path, *run)
+def test_nothing_is_drawn_where_figures_are_left_out(run, tmp_path):
+    write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder: 1 / 0), figures=False)
+    assert "\n\n## Why\n\nBecause.\n\n## Versions\n" in (tmp_path / "report.md").read_text()
+    write_run(tmp_path, *run, figures=False)
     assert "## Why" not in (tmp_path / "report.md").read_text()

@@ -29,7 +29,6 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.model import HybridError
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
-from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
 from hf_ser.scoring.results import ResultsError
 
@@ -46,11 +45,6 @@ FITS = {
     "forest_on_a_layer": FOREST | {"bases": "encoder", "layer": 1, "trust_bases": True},
 }
 CUTS = {"forest_on_functionals": {"duration_s": 0.3, "normalize": True}, "forest_on_a_layer": {"trim_db": 30.0}}
-
-
-@pytest.fixture(autouse=True)
-def no_figures(monkeypatch):
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +71,7 @@ def fit(data, data_args, companions, tiny_config, tmp_path_factory):
         bases = (
             places.get(bases, [str(its) for its in bases]) if isinstance(bases, str) else [str(its) for its in bases]
         )
-        args = HybridArguments(str(folder), bases=bases, device="cpu", **(BOOSTER | fields))
+        args = HybridArguments(str(folder), bases=bases, device="cpu", figures=False, **(BOOSTER | fields))
         return folder, fit_hybrid(data, replace(data_args, **(cut or {})), args, folder.name)
 
     return make
@@ -90,9 +84,7 @@ def fitted(fit, tmp_path_factory):
 
     class Folders(dict):
         def __missing__(self, name):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(run_report, "_draw", lambda *_: {})
-                self[name] = fit(root / name, cut=CUTS.get(name), **FITS[name])
+            self[name] = fit(root / name, cut=CUTS.get(name), **FITS[name])
             return self[name]
 
     return Folders()
@@ -141,7 +133,9 @@ def test_a_folder_answers_as_its_stored_predictions(name, fitted, data, data_arg
     assert (
         list(by_recipes.config.id2label.values()) == list(EMOTIONS) and its.clips["id"] == data.splits["test"]["id"][:]
     )
-    scored = evaluate(EvaluateArguments(str(tmp_path / "scored"), model=str(folder), device="cpu"), data_args)
+    scored = evaluate(
+        EvaluateArguments(str(tmp_path / "scored"), model=str(folder), device="cpu", figures=False), data_args
+    )
     told, found = results["splits"]["test"], scored["splits"]["test"]
     again = read_predictions(tmp_path / "scored" / found["predictions"][0])
     assert again.clips["id"] == its.clips["id"] and found["labels"] == told["labels"]

@@ -18,7 +18,6 @@ from hf_ser.hybrids.bases import StackError
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.folds import inner_folds
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
-from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -61,9 +60,8 @@ def half_right(truth, knows, rng):
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path):
     """Data, and tables of three bases: a knows neutral and happy, b sad and angry, noise nothing."""
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     class World:
         data = make_data()
@@ -97,7 +95,7 @@ def world(tmp_path, monkeypatch):
         def fit(self, *tables, **fields):
             World.number += 1
             folder = tmp_path / f"stack_{self.number}"
-            args = HybridArguments(str(folder), predictions=list(tables), **(FAST | fields))
+            args = HybridArguments(str(folder), predictions=list(tables), figures=False, **(FAST | fields))
             return folder, fit_hybrid(self.data, DataArguments(dataset="d"), args, "stack")
 
         def uar(self, *tables, **fields):

@@ -40,7 +40,7 @@ def cross_validated(setting: Path, folder: Path, dataset: Path, workers: list[st
     overrides = [word.removeprefix("--") for word in workers]
     args = CrossValidationArguments(str(RECIPE), str(setting / "config.yaml"), overrides)
     data_args = DataArguments(str(dataset), protocol="speaker_disjoint")
-    cross_validate(load_rows(data_args), args, data_args, folder, overwrite=False)
+    cross_validate(load_rows(data_args), args, data_args, folder, overwrite=False, figures=False)
     return logged(json.loads((folder / "seed_0" / "training_history.json").read_text(encoding="utf-8")))
 
 

@@ -47,6 +47,7 @@ def setting(tmp_path_factory):
         "logging_strategy": "steps",
         "logging_steps": 1,
         "use_cpu": True,
+        "figures": False,
         "disable_tqdm": True,
         "per_device_eval_batch_size": 4,
     }

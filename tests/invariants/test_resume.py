@@ -38,6 +38,7 @@ def command(tmp_path_factory, dataset_dir, tiny_config):
         "save_steps": 3,
         "train_sampling_strategy": "group_by_length",
         "use_cpu": True,
+        "figures": False,
         "disable_tqdm": True,
     }
     path = tmp_path_factory.mktemp("resume") / "config.yaml"

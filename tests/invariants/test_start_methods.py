@@ -41,6 +41,7 @@ def setting(tmp_path_factory, tiny_config):
         "logging_strategy": "steps",
         "logging_steps": 1,
         "use_cpu": True,
+        "figures": False,
         "disable_tqdm": True,
         "stream_buffer": 8,
     }

@@ -31,7 +31,7 @@ def test_the_slurm_example_is_a_shell_script_that_names_existing_files():
     subprocess.run(["bash", "-n", str(FOLDER / "slurm.sh")], check=True)
     words = (FOLDER / "slurm.sh").read_text().split()
     named = [word for word in words if word.startswith("recipes/") and not word.endswith("slurm.sh")]
-    assert len(named) == 3 and all((ROOT / word).is_file() for word in named)
+    assert named and all((ROOT / word).is_file() for word in named)
 
 
 @pytest.mark.slow

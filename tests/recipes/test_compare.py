@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_results import make_results
 
 from hf_ser.arguments import parse
-from hf_ser.reporting import run_report, write_run
+from hf_ser.reporting import write_run
 from hf_ser.reporting.comparison import BEGIN, END
-from hf_ser.scoring import Predictions, score_split, versions
+from hf_ser.scoring import Predictions, score_split
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes" / "compare.py"
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
+def make(tmp_path):
     """Write a run's folder, but for its figures, which take long."""
-    monkeypatch.setattr(run_report, "_draw", lambda *args: {})
 
     def write(name, protocol):
         clips = {
@@ -33,28 +33,16 @@ def make(tmp_path, monkeypatch):
         }
         right = np.random.default_rng(len(name)).dirichlet([1, 1], 12)
         predictions = Predictions(clips, right, ("happy", "sad"))
-        results = {
-            "schema_version": 1,
-            "kind": "evaluation",
-            "name": name,
-            "model_type": "wav2vec2",
-            "parameters": None,
-            "dataset": {"name": "ravdess", "configuration": "all", "synthetic": []}
-            | {"train_clips": None, "train_speakers": None, "train_classes": None},
-            "protocol": {"name": protocol, "fold": None, "folds": None, "seed": None, "hash": None, "notes": []},
-            "preprocessing": {
-                "duration_s": None,
-                "trim_db": None,
-                "normalize": False,
-                "merge_calm": False,
-                "channel": None,
-            },
-            "training": None,
-            "seeds": [],
-            "versions": versions(),
-            "splits": {"test": score_split(predictions, files=["predictions.parquet"])},
-        }
-        write_run(tmp_path / name, results, {"test": [predictions]})
+        results = make_results(
+            {"test": score_split(predictions, files=["predictions.parquet"])},
+            kind="evaluation",
+            name=name,
+            dataset={"name": "ravdess"},
+            protocol={"name": protocol},
+            training=None,
+            seeds=[],
+        )
+        write_run(tmp_path / name, results, {"test": [predictions]}, figures=False)
         return str(tmp_path / name)
 
     return write

@@ -16,7 +16,6 @@ from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.labels import EMOTIONS
-from hf_ser.reporting import run_report
 from hf_ser.scoring import read_results
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +31,9 @@ def recipe(load_recipe):
 @pytest.fixture
 def call(recipe, monkeypatch, capsys):
     """Run the recipe as from a command line; returns the exit code, stdout and stderr without progress bars."""
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     def run_it(*words):
-        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, words), "--figures", "false"])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             run(recipe.main)

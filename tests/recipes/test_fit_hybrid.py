@@ -14,7 +14,6 @@ from hf_ser.hybrids import columns
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import load_classifier
 from hf_ser.models import Functionals
-from hf_ser.reporting import run_report
 from hf_ser.scoring import read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
@@ -29,10 +28,9 @@ FOREST = ("--kind", "random_forest", "--n_estimators", 20, "--min_samples_leaf",
 @pytest.fixture
 def call(load_recipe, monkeypatch, capsys):
     """Run a recipe as from a command line; returns the exit code, stdout and the last line of stderr."""
-    monkeypatch.setattr(run_report, "_draw", lambda *_: {})
 
     def run_it(*words, name="fit_hybrid"):
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words), "--figures", "false"])
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             run(load_recipe(name).main)

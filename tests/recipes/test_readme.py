@@ -38,7 +38,7 @@ COMMANDS = [
     if line.strip()
 ]
 YAML = re.findall(r"```yaml\n(.*?)```", PAGES, re.DOTALL)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+LOADING, CLASSIFYING, REPORTING = re.findall(r"```python\n(.*?)```", README, re.DOTALL)  # each is run below
 
 
 def _own_arguments(name, cls):
@@ -64,8 +64,15 @@ TYPES = {
 }
 
 
+def test_every_command_stands_where_it_is_checked():
+    """A command in a block of another language would be checked by nothing."""
+    program = r"(?:\w+=\S+ )*(?:python recipes/|accelerate launch |hf-ser |make )"
+    shown = [line for line in PAGES.replace("\\\n", " ").splitlines() if re.match(program, line)]
+    assert [line for line in shown if line not in COMMANDS] == []
+
+
 def test_the_readme_has_been_read():
-    assert len(COMMANDS) == 41 and len(PYTHON) == 3
+    assert COMMANDS and YAML
     assert re.search(r"_(OUTPUT|RESULTS|TIME|PLACEHOLDER)\b", PAGES) is None, "a placeholder was left"
 
 
@@ -141,7 +148,6 @@ def test_every_score_with_an_interval_stands_in_the_results():
 
 
 def test_the_yaml_examples_are_known(tmp_path):
-    assert len(YAML) == 2
     (tmp_path / "config.yaml").write_text("model_name_or_path: x\n" + "".join(YAML))
     argv = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
     parse(ModelArguments, SerTrainingArguments, argv=argv)
@@ -183,7 +189,7 @@ def _run(command, root):
 def test_the_loading_example_runs(workplace):
     # Read to its end: a process that stops in the middle of a stream can abort at its exit (pyarrow's threads).
     count = "len(load_dataset('data/emotions', 'all')['train']), sum(1 for _ in stream['train'])"
-    code = f"{PYTHON[0]}\nimport sys\nassert 'hf_ser' not in sys.modules\nprint({count})"
+    code = f"{LOADING}\nimport sys\nassert 'hf_ser' not in sys.modules\nprint({count})"
     in_memory, streamed = _run([sys.executable, "-c", code], workplace).split()
     assert int(in_memory) == int(streamed) > 0
 
@@ -205,9 +211,9 @@ def test_the_training_command_and_the_pipeline_example_run(workplace):
     assert "weighted F1" in _run([*shlex.split(command), *small], workplace)
     recording = next((workplace / "corpora").rglob("*.wav"))
     (workplace / "recording.wav").symlink_to(recording)
-    code = PYTHON[1].replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
+    code = CLASSIFYING.replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
     assert _run([sys.executable, "-c", code], workplace).strip() == "8"
-    reported = _run([sys.executable, "-c", PYTHON[2]], workplace)
+    reported = _run([sys.executable, "-c", REPORTING], workplace)
     assert "missing.wav: got no such file" in reported and "'start': 0.0" in reported
     shown = _run(
         [sys.executable, "-m", "hf_ser.cli", "predict", "recording.wav", "--model", "runs/quickstart"], workplace

@@ -7,12 +7,13 @@ import re
 
 import numpy as np
 import pytest
+from example_results import make_results
 from matplotlib import image
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import LEAK
 from hf_ser.reporting import comparison_report as report_module
-from hf_ser.reporting import run_report, write_run
+from hf_ser.reporting import write_run
 from hf_ser.reporting.comparison import (
     BEGIN,
     END,
@@ -25,7 +26,7 @@ from hf_ser.reporting.comparison import (
 )
 from hf_ser.reporting.comparison_report import compare_runs, with_results
 from hf_ser.reporting.comparison_tables import make_tables, render_csv, render_latex, render_markdown
-from hf_ser.scoring import Predictions, ResultsError, score_split, versions
+from hf_ser.scoring import Predictions, ResultsError, score_split
 from hf_ser.scoring.predictions import write_predictions
 from hf_ser.scoring.results import write_results
 
@@ -54,37 +55,32 @@ def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
 
 
 @pytest.fixture
-def make(tmp_path, monkeypatch):
+def make(tmp_path):
     """Write the folder of a run as recipes leave it, but for the figures, which take long."""
-    monkeypatch.setattr(run_report, "_draw", lambda *args: {})
 
     def write(name, tables, *, protocol="emobox", split="test", folder=None, history=None, left_out=None, **changes):
         tables = [tables] if isinstance(tables, Predictions) else tables
         seeds = list(range(len(tables)))
         files = ["predictions.parquet"] if len(tables) == 1 else [f"predictions_seed_{seed}.parquet" for seed in seeds]
         leak = [LEAK] if protocol == "random" else []
-        results = {
-            "schema_version": 1,
-            "kind": "training" if len(tables) == 1 else "cross_validation",
-            "name": name,
-            "model_type": "wav2vec2",
-            "parameters": 429640,
-            "dataset": {"name": "ravdess", "configuration": "all", "synthetic": []}
-            | {"train_clips": None, "train_speakers": None, "train_classes": None},
-            "protocol": {"name": protocol, "fold": None, "folds": None, "seed": 0, "hash": None, "notes": leak},
-            "preprocessing": PREPROCESSING,
-            "training": None,
-            "seeds": seeds,
-            "versions": versions(),
-            "splits": {split: score_split(tables, files=files, left_out=left_out)},
-        }
+        results = make_results(
+            {split: score_split(tables, files=files, left_out=left_out)},
+            kind="training" if len(tables) == 1 else "cross_validation",
+            name=name,
+            parameters=429640,
+            dataset={"name": "ravdess", "train_clips": None, "train_speakers": None, "train_classes": None},
+            protocol={"name": protocol, "hash": None, "notes": leak},
+            preprocessing={"trim_db": None},
+            training=None,
+            seeds=seeds,
+        )
         for key, value in changes.items():
             results[key] = results[key] | value if isinstance(value, dict) and key in results else value
         if len(tables) > 1:
             scores = results["splits"][split]["scores"]
             results["runs"] = [part(seed, scores) for seed in seeds]
         path = tmp_path / (folder or name)
-        write_run(path, results, {split: tables})
+        write_run(path, results, {split: tables}, figures=False)
         if history is not None:
             (path / "training_history.json").write_text(json.dumps(history))
         return path

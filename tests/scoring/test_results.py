@@ -3,10 +3,11 @@ import json
 import jsonschema
 import numpy as np
 import pytest
+from example_results import make_results
 
 from hf_ser.reporting.run_report import write_run
 from hf_ser.scoring import Predictions, ResultsError, read_results, score_split, write_json
-from hf_ser.scoring.results import SCHEMA_VERSION, check_results, versions
+from hf_ser.scoring.results import check_results
 
 LABELS = ("sad", "happy", "angry")
 CLIPS = {
@@ -22,33 +23,7 @@ PREDICTIONS = Predictions(CLIPS, PROBABILITIES, LABELS)
 
 
 def _results(**splits):
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "training",
-        "name": "tiny",
-        "model_type": "wav2vec2",
-        "parameters": 1234,
-        "dataset": {
-            "name": "emotions",
-            "configuration": "all",
-            "synthetic": [],
-            "train_clips": 70,
-            "train_speakers": 7,
-            "train_classes": ["sad", "happy"],
-        },
-        "protocol": {"name": "random", "fold": None, "folds": None, "seed": 0, "hash": "0" * 64, "notes": ["a note"]},
-        "preprocessing": {
-            "duration_s": None,
-            "trim_db": 20.0,
-            "normalize": False,
-            "merge_calm": False,
-            "channel": None,
-        },
-        "training": {"seed": 3},
-        "seeds": [3],
-        "versions": versions(),
-        "splits": splits,
-    }
+    return make_results(splits, dataset={"train_classes": ["sad", "happy"]}, protocol={"notes": ["a note"]})
 
 
 def test_scores_of_a_split():
