@@ -38,7 +38,7 @@ from hf_ser.training.training_arguments import ModelArguments, SerTrainingArgume
 
 logger = logging.getLogger(__name__)
 
-# A trial is there for its scores: no checkpoint of it is ever loaded.
+# A trial only returns scores: none of its checkpoints is ever loaded.
 _TRIAL = {"save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False}
 
 
@@ -81,7 +81,7 @@ class SearchTrainer(Trainer):
     the training recipes do with the same settings.
 
     Args:
-        args: of no training; they tell the number of processes.
+        args: settings of the search itself, such as the number of processes.
         run_trial: trial -> its value.
     """
 

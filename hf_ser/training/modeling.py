@@ -69,7 +69,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.lora_rank and args.freeze_encoder_layers:
         raise ConfigError("lora_rank freezes every encoder layer; leave freeze_encoder_layers out.")
     if has_feature_encoder and (args.freeze_feature_encoder or args.freeze_encoder_layers or args.lora_rank):
-        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it unless it is told.
+        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it otherwise.
         model.freeze_feature_encoder()
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)

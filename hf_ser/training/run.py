@@ -77,11 +77,13 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     folder, args = str(trainer.args.output_dir), trainer.args
     model, extractor = load_classifier(folder)
     results = _describe(trainer, data)
+    probabilities = {
+        split: softmax(_predict(trainer, model, extractor, data, split))
+        for split in ("validation", "test")
+        if len(data.splits[split])
+    }
     results["splits"], predictions, temperature = score_splits(
-        data,
-        lambda split: softmax(_predict(trainer, model, extractor, data, split)),
-        args.calibrate,
-        args.precision_choice.precision,
+        data, probabilities.__getitem__, args.calibrate, args.precision_choice.precision
     )
     if temperature is not None and trainer.is_world_process_zero():
         store_temperature(model, temperature)
