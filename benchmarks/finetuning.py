@@ -46,13 +46,10 @@ from transformers import (
 from hf_ser.arguments import run
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.splits import SplitData, decoded, lengths
+from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
-from hf_ser.memory import keep_freed_memory
 from hf_ser.models.hardware import PRECISIONS, detect, resolve
-from hf_ser.training import ModelArguments, SerTrainingArguments
-from hf_ser.training.modeling import build_model
-from hf_ser.training.run import make_trainer
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 BASE: dict[str, Any] = {"model_type": "wav2vec2"}
 TINY: dict[str, Any] = {
@@ -126,12 +123,9 @@ def now(device: torch.device) -> float:
 def measure(job: Job) -> dict[str, float]:
     """Train, and return clips per second, GFLOP/s, the share of padding, and the peak of memory in GiB."""
     set_seed(job.seed)
-    if job.device == "cpu" and not job.peer:
-        keep_freed_memory()  # as `train` does
-    data_args = DataArguments(dataset=job.dataset)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=job.dataset))
     train = data.splits["train"]
-    longest, needed = max(lengths(train, data_args.steps)), job.batch * job.steps
+    longest, needed = max(data.lengths("train")), job.batch * job.steps
     if len(train) < needed or job.warm_up > job.steps:
         raise SerError(
             f"got {len(train)} training clips and {job.steps} steps; expected at least {needed} clips and "
@@ -141,9 +135,7 @@ def measure(job: Job) -> dict[str, float]:
     validation = data.splits["validation"].select([0])  # not looked at
     data = replace(data, splits={"train": train.select(rows), "validation": validation})
     with tempfile.TemporaryDirectory() as folder:
-        trainer = (
-            make_peer(job, folder, data, data_args, longest) if job.peer else make_ours(job, folder, data, data_args)
-        )
+        trainer = make_peer(job, folder, data, longest) if job.peer else make_ours(job, folder, data)
         stopwatch = Stopwatch(job.warm_up, trainer)
         trainer.add_callback(stopwatch)
         work = operations(trainer)
@@ -154,7 +146,7 @@ def measure(job: Job) -> dict[str, float]:
     return {
         "clips_per_s": needed / seconds,
         "gflops": work * stopwatch.padded_samples / seconds / 1e9,
-        "padding": 1 - sum(lengths(data.splits["train"], data_args.steps)) / stopwatch.padded_samples,
+        "padding": 1 - sum(data.lengths("train")) / stopwatch.padded_samples,
         "peak_gib": peak_gib(job.device),
     }
 
@@ -176,9 +168,9 @@ def settings(job: Job, folder: str) -> dict[str, Any]:
     }
 
 
-def make_peer(job: Job, folder: str, data: SplitData, data_args: DataArguments, longest: int) -> Trainer:
+def make_peer(job: Job, folder: str, data: SplitData, longest: int) -> Trainer:
     """The stock Trainer on clips padded to the dataset's longest, `longest` samples."""
-    clips = decoded(data.splits["train"], data_args.steps)[:]
+    clips = data.decoded("train")[:]
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     padded = extractor(clips["waveform"], sampling_rate=SAMPLING_RATE, padding="max_length", max_length=longest)
     values = zip(padded["input_values"], clips["label"], strict=True)
@@ -189,14 +181,14 @@ def make_peer(job: Job, folder: str, data: SplitData, data_args: DataArguments, 
     return Trainer(model=model, args=TrainingArguments(**settings(job, folder)), train_dataset=items)
 
 
-def make_ours(job: Job, folder: str, data: SplitData, data_args: DataArguments) -> Trainer:
+def make_ours(job: Job, folder: str, data: SplitData) -> Trainer:
     """The package's Trainer with the job's options."""
     of_model = {field.name for field in fields(ModelArguments)}
     model_args = ModelArguments(model_config=job.config, **{k: v for k, v in job.options.items() if k in of_model})
     options = {name: value for name, value in job.options.items() if name not in of_model}
     options.setdefault("precision", "bf16" if options.get("bf16") else "fp32")  # as the peer, unless told otherwise
     args = SerTrainingArguments(**settings(job, folder), load_best_model_at_end=False, **options)
-    return make_trainer(*build_model(model_args, data.labels), data, args, data_args)
+    return make_trainer(*build_model(model_args, data.labels), data, args)
 
 
 def operations(trainer: Trainer) -> float:

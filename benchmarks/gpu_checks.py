@@ -28,7 +28,7 @@ from hf_ser.audio import SAMPLING_RATE, load_audio
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline, min_samples
 from hf_ser.training import ModelArguments, build_model
-from hf_ser.training.collator import AudioCollator
+from hf_ser.training.batches import AudioCollator
 
 CONFIGS = ("mel_cnn", "audio_cnn", "audio_cnn_plus", "audio_lstm", "cnn_lstm", "cnn_gru")
 # Largest ||GPU - CPU|| / ||CPU|| of the logits.
@@ -46,7 +46,7 @@ def configs(tiny: bool) -> dict[str, dict[str, Any]]:
     all_of_them: dict[str, dict[str, Any]] = {}
     for name in CONFIGS:
         recipe = yaml.safe_load(Path(f"recipes/configs/{name}.yaml").read_text(encoding="utf-8"))
-        small = {its: value for its, value in TINY_COMPANION.items() if its != "n_mels" or "n_mfcc" not in recipe}
+        small = {name: value for name, value in TINY_COMPANION.items() if name != "n_mels" or "n_mfcc" not in recipe}
         all_of_them[name] = {**recipe["model_config"], **({"duration_s": small["duration_s"]} if tiny else {})}
     all_of_them["wav2vec2-base"] = TINY if tiny else BASE
     masked = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True, "num_hidden_layers": 4}
@@ -98,7 +98,8 @@ def agreement(name: str, config: dict[str, Any], waveforms: list[np.ndarray], ti
     """Compare the logits of clips of two lengths with the CPU's."""
     set_seed(0)
     model, extractor = build_model(ModelArguments(model_config=config), EMOTIONS)
-    batch = AudioCollator(extractor, min_samples(model.config))([{"waveform": its, "label": 0} for its in waveforms])
+    collate = AudioCollator(extractor, min_samples(model.config))
+    batch = collate([{"waveform": waveform, "label": 0} for waveform in waveforms])
     inputs = {key: batch[key] for key in ("input_values", "attention_mask")}
     model.eval()
     device = torch.device("cpu" if tiny else "cuda")
@@ -206,7 +207,7 @@ def pipelines(args: argparse.Namespace) -> None:
     device = "cpu" if args.tiny else "cuda"
     names = files(args, 8 if args.tiny else 128)
     arrays = [{"raw": load_audio(file), "sampling_rate": SAMPLING_RATE} for file in names]
-    seconds = sum(len(its["raw"]) for its in arrays) / len(arrays) / SAMPLING_RATE
+    seconds = sum(len(array["raw"]) for array in arrays) / len(arrays) / SAMPLING_RATE
     print(f"- {len(arrays)} clips of {seconds:.1f} s on average; the difference is the largest of any probability")
     print("| model | pipeline | batch | clips/s | beside stock, one by one | difference from CPU |")
     print("|---|---|---|---|---|---|")
@@ -236,11 +237,10 @@ def pipelines(args: argparse.Namespace) -> None:
         ) -> None:
             inputs = inputs[:32] if batch == 1 else inputs
             try:
-                near = (
-                    f"{np.abs(table(pipeline([again(its) for its in inputs[:16]], batch_size=batch)) - own).max():.0e}"
-                )
+                answers = pipeline([again(clip) for clip in inputs[:16]], batch_size=batch)
+                near = f"{np.abs(table(answers) - own).max():.0e}"
                 start = time.perf_counter()
-                pipeline([again(its) for its in inputs], batch_size=batch)
+                pipeline([again(clip) for clip in inputs], batch_size=batch)
                 rows.append((label, batch, len(inputs) / (time.perf_counter() - start), near))
             except Exception as error:
                 traceback.print_exc()
@@ -270,4 +270,4 @@ def again(item: Any) -> Any:
 
 def table(answers: list[list[dict[str, Any]]]) -> np.ndarray:
     """Answers -> probabilities (clips, labels), labels in alphabetical order."""
-    return np.array([[its["score"] for its in sorted(row, key=lambda its: its["label"])] for row in answers])
+    return np.array([[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers])

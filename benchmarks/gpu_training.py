@@ -32,7 +32,6 @@ import yaml
 from transformers import Trainer, TrainerCallback, set_seed
 
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.splits import lengths
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 WORKERS = min(12, max(1, (os.cpu_count() or 2) - 2))
@@ -167,7 +166,7 @@ def companions(args: argparse.Namespace) -> None:
         if args.tiny:
             optimizer = {}
         precisions = ("auto", "fp16", "fp32") if name == "audio_cnn_plus" else ("auto",)
-        jobs += [Job(name, config, settings={"precision": its, **optimizer}, steps=100) for its in precisions]
+        jobs += [Job(name, config, settings={"precision": each, **optimizer}, steps=100) for each in precisions]
         if name == "audio_cnn_plus":
             jobs.append(Job(name, config, settings=optimizer, batch=256, steps=30))
     run_all(jobs, args, profiled=0)
@@ -176,7 +175,7 @@ def companions(args: argparse.Namespace) -> None:
 def compiled(args: argparse.Namespace) -> None:
     """torch.compile and checkpointing beside neither, on clips of one length."""
     config = TINY if args.tiny else BASE
-    known = {its.name for its in fields(SerTrainingArguments)}
+    known = {field.name for field in fields(SerTrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     shared: dict[str, Any] = {"duration_s": 1.0 if args.tiny else 3.0}
     jobs = [
@@ -249,7 +248,7 @@ def row(job: Job, found: dict[str, Any], product_rate: float) -> str:
 
 def make(job: Job, args: argparse.Namespace, folder: str, steps: int, **changes: Any) -> tuple[Any, Any]:
     """The package's Trainer for a job, over as many clips as the steps take, and these clips' metadata."""
-    names = {its.name for its in fields(ModelArguments)}
+    names = {field.name for field in fields(ModelArguments)}
     of_model = {name: value for name, value in job.settings.items() if name in names}
     settings: dict[str, Any] = {
         **{"output_dir": folder, "max_steps": steps, "per_device_train_batch_size": job.batch, "learning_rate": 1e-4},
@@ -260,16 +259,14 @@ def make(job: Job, args: argparse.Namespace, folder: str, steps: int, **changes:
         **changes,
     }
     set_seed(0)
-    data_args = DataArguments(dataset=args.dataset, protocol="random", duration_s=job.duration_s)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=args.dataset, protocol="random", duration_s=job.duration_s))
     own = len(data.splits["train"])
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.permutation(own) for _ in range(1 + steps * job.batch // own)])[: steps * job.batch]
-    clips = data.splits["train"].select(rows)
-    data = replace(data, splits={**data.splits, "train": clips})
+    data = replace(data, splits={**data.splits, "train": data.splits["train"].select(rows)})
     model, extractor = build_model(ModelArguments(model_config=job.config, **of_model), data.labels)
-    trainer = make_trainer(model, extractor, data, SerTrainingArguments(**settings), data_args)
-    return trainer, lengths(clips, data_args.steps)
+    trainer = make_trainer(model, extractor, data, SerTrainingArguments(**settings))
+    return trainer, data.lengths("train")
 
 
 def measure(job: Job, args: argparse.Namespace, profile: bool = False) -> dict[str, Any]:
@@ -371,6 +368,6 @@ def print_profile(work: Any, device: str) -> None:
     for name, entries in (("kernels", kernels), ("operators", operators)):
         total = sum(getattr(each, key) for each in entries)
         print(f"profile of three steps on batches in memory, {name}, {total / 1e3:.1f} ms:")
-        for each in sorted(entries, key=lambda its: -getattr(its, key))[:22]:
+        for each in sorted(entries, key=lambda entry: -getattr(entry, key))[:22]:
             spent = getattr(each, key)
             print(f"  {spent / max(total, 1):6.1%} {spent / 1e3:9.2f} ms {each.count:6d} x {each.key[:110]}")

@@ -36,14 +36,13 @@ def memory_mib(process: psutil.Process) -> tuple[float, float]:
 def measure(dataset: str, epochs: int, streaming: bool) -> dict[str, Any]:
     """Go through the train dataloader: clips per epoch, clips per second, memory before and at its peak."""
     process = psutil.Process()
-    data_args = DataArguments(dataset, streaming=streaming)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset, streaming=streaming))
     model, extractor = build_model(ModelArguments(model_config={"model_type": "ser-audio-cnn"}), data.labels)
     with tempfile.TemporaryDirectory() as folder:
         args = SerTrainingArguments(
             output_dir=folder, per_device_train_batch_size=BATCH, use_cpu=True, disable_tqdm=True, report_to="none"
         )
-        trainer = make_trainer(model, extractor, data, args, data_args)
+        trainer = make_trainer(model, extractor, data, args)
         collate, seen = trainer.data_collator, []
 
         def counted(examples: list[dict[str, Any]]) -> Any:

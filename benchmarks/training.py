@@ -29,14 +29,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.splits import decoded
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import AudioCNNConfig
 from hf_ser.models.audio_cnn import AudioCNNForAudioClassification
 from hf_ser.models.hardware import PRECISIONS, detect, resolve
-from hf_ser.training import ModelArguments, SerTrainingArguments
-from hf_ser.training.modeling import build_model
-from hf_ser.training.run import make_trainer
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 BATCH, NUM_SAMPLES, WARM_UP = 32, 48_000, 3
 
@@ -72,9 +69,8 @@ class PlainAudioCNN(nn.Module):
 
 
 def waveforms_in_memory(dataset: str, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    data_args = DataArguments(dataset=dataset, protocol="random")
-    train = load_splits(data_args).splits["train"]
-    items = decoded(train, data_args.steps)[: min(number, len(train))]
+    clips = load_splits(DataArguments(dataset=dataset, protocol="random")).decoded("train")
+    items = clips[: min(number, len(clips))]
     clips = torch.zeros(len(items["label"]), NUM_SAMPLES)
     for row, waveform in enumerate(items["waveform"]):
         clip = torch.as_tensor(waveform)[:NUM_SAMPLES]
@@ -120,7 +116,7 @@ def ours(dataset: str, steps: int, precision: str = "auto") -> dict[str, float]:
         )
         keep_freed_memory()  # as `train` does
         data = load_splits(data_args)
-        trainer = make_trainer(*build_model(model_args, data.labels), data, args, data_args)
+        trainer = make_trainer(*build_model(model_args, data.labels), data, args)
         ends, waits = [], []
         fetch, train = trainer.get_batch_samples, trainer.training_step
 

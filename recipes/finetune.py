@@ -6,23 +6,68 @@ accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
 Any field of the YAML file can be overridden on the command line; unknown fields are refused.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
+
+from transformers import set_seed
 
 from hf_ser.arguments import parse, run
-from hf_ser.data import DataArguments
+from hf_ser.data import DataArguments, load_splits
 from hf_ser.hub import write_model_card
 from hf_ser.reporting import summary
-from hf_ser.training import ModelArguments, SerTrainingArguments, train
+from hf_ser.training import (
+    ModelArguments,
+    SerTrainingArguments,
+    build_model,
+    check_arguments,
+    check_clips,
+    check_disk,
+    claim_output_dir,
+    evaluate_saved,
+    make_trainer,
+    save_model,
+    write_reports,
+    write_settings,
+)
+
+AFTER_INTERRUPT = "add --resume_from_checkpoint true to go on from the last checkpoint"
 
 
-def main() -> None:
-    model_args, data_args, args = parse(ModelArguments, DataArguments, SerTrainingArguments, description=__doc__)
-    trainer, results = train(model_args, data_args, args)
+def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -> None:
+    # Arguments
+    types = (ModelArguments, DataArguments, SerTrainingArguments)
+    model_args, data_args, args = parse(*types, argv=argv, description=description)
+    check_arguments(args)
+    checkpoint = claim_output_dir(model_args, data_args, args)  # to resume from
+    set_seed(args.seed)
+
+    # Dataset
+    with args.main_process_first(desc="loading the dataset"):
+        data = load_splits(data_args)
+    check_clips(data, args)
+
+    # Model
+    model, extractor = build_model(model_args, data.labels)
+    data = data.with_steps_of(extractor)
+    check_disk(model, args)
+
+    # Trainer
+    trainer = make_trainer(model, extractor, data, args)
+    write_settings(model_args, data_args, args)
+
+    # Training, which ends with the best checkpoint loaded
+    trainer.train(resume_from_checkpoint=checkpoint)
+
+    # Saving and evaluation
+    folder = save_model(trainer, keep_adapter=model_args.save_adapter)
+    results, predictions = evaluate_saved(trainer, data)
+
+    # Results and card
     if trainer.is_world_process_zero():
-        write_model_card(Path(str(args.output_dir)), results)
-        print(f"\n{summary(results)}\nWrote {args.output_dir}")
+        write_reports(trainer, data, results, predictions)
+        write_model_card(folder, results)
+        print(f"\n{summary(results)}\nWrote {folder}")
     trainer.end()
 
 
 if __name__ == "__main__":
-    run(main, after_interrupt="add --resume_from_checkpoint true to go on from the last checkpoint")
+    run(main, after_interrupt=AFTER_INTERRUPT)

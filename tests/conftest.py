@@ -23,6 +23,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -157,6 +158,44 @@ def companions(sounds_dir, tmp_path_factory, load_recipe):
             patch.setattr(sys, "argv", ["train.py", *map(str, words)])
             load_recipe("train_companion").main()
     return folders
+
+
+@pytest.fixture(scope="session")
+def finetune(load_recipe, tmp_path_factory):
+    """Run recipes/finetune.py with fields as those of its YAML file, without figures; returns its results.json."""
+    recipe = load_recipe("finetune")
+
+    def run(**fields):
+        from hf_ser.scoring import read_results
+
+        path = tmp_path_factory.mktemp("finetune") / "config.yaml"
+        path.write_text(yaml.safe_dump({"use_cpu": True, "disable_tqdm": True, "figures": False, **fields}))
+        recipe.main(["--config", str(path)])
+        return read_results(Path(fields["output_dir"]))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """Run a Python program on the CPU, in one process or in several that accelerate starts."""
+
+    def run(program, *words, processes=1, check=True):
+        # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
+        launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+        launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        launcher += ["--main_process_port", "0"]
+        done = subprocess.run(
+            [sys.executable, *(launcher if processes > 1 else []), str(program), *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+        assert not check or done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -139,16 +139,13 @@ print(json.dumps([{its["label"]: its["score"] for its in answer} for answer in a
 
 
 @pytest.fixture(scope="module", params=["wav2vec2", "audio_cnn"])
-def trained(request, dataset_dir, tiny_config, tmp_path_factory):
+def trained(request, finetune, dataset_dir, tiny_config, tmp_path_factory):
     """A folder that training left, whose clips were trimmed, scaled and cropped: its kind, and where it is."""
-    from hf_ser.training import ModelArguments, SerTrainingArguments
-    from hf_ser.training.run import train
-
     folder = tmp_path_factory.mktemp("trained") / request.param
     small = {"model_type": "ser-audio-cnn", "channels": [4, 4], "kernel_sizes": [5, 3], "hidden_size": 8, "n_mels": 24}
     config = tiny_config if request.param == "wav2vec2" else small
-    args = SerTrainingArguments(str(folder), num_train_epochs=1, learning_rate=3e-3, use_cpu=True, disable_tqdm=True)
-    train(ModelArguments(model_config=config), DataArguments(str(dataset_dir), **STEPS), args)
+    fields = {"model_config": config, "dataset": str(dataset_dir), "output_dir": str(folder), **STEPS}
+    finetune(**fields, num_train_epochs=1, learning_rate=3e-3)
     return request.param, folder
 
 

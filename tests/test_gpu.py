@@ -16,7 +16,7 @@ from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline, min_samples
 from hf_ser.models.hardware import choose, detect
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
-from hf_ser.training.collator import AudioCollator
+from hf_ser.training.batches import AudioCollator
 
 DEVICE = os.environ.get("HF_SER_TEST_DEVICE", "cuda")
 pytestmark = [
@@ -115,10 +115,10 @@ def test_a_training_step_moves_every_part_of_the_model(built, dataset_dir, tmp_p
     taken = args.precision_choice.precision
     assert taken == (choose(detect(DEVICE))[0] if precision == "auto" else precision)
     assert (args.bf16, args.fp16) == (taken == "bf16", taken == "fp16") and args.device.type == DEVICE
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess")
+    data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess"))
     model, extractor = built(kind)
     before = {name: value.clone() for name, value in model.named_parameters() if value.requires_grad}
-    trainer = make_trainer(model, extractor, load_splits(data_args), args, data_args)
+    trainer = make_trainer(model, extractor, data, args)
     trainer.train()
     after = dict(trainer.model.named_parameters())
     assert all(torch.isfinite(value).all() for value in after.values())

@@ -1,6 +1,7 @@
 """A prepared dataset's clips under a protocol, decoded on access."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,9 +24,9 @@ from hf_ser.local_or_hub import refuse_missing
 if TYPE_CHECKING:
     import datasets
 
+logger = logging.getLogger(__name__)
+
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
-
-
 SPLITS_FILE = "splits.csv"
 _WHOLE = Preprocessing()  # which does nothing
 
@@ -36,7 +37,11 @@ class DatasetError(SerError):
 
 @dataclass
 class DataArguments:
-    """Which clips to train and test on, and how they are cut."""
+    """Which clips to train and test on, and how they are preprocessed.
+
+    >>> DataArguments("data/emotions", "ravdess", protocol="random", duration_s=3.0).steps
+    Preprocessing(trim_db=None, normalize=False, duration_s=3.0)
+    """
 
     dataset: str | None = field(default=None, metadata={"help": "prepared dataset: folder or Hub id"})
     configuration: str = field(default="all", metadata={"help": "configuration: all, ravdess, all-random, ..."})
@@ -90,7 +95,7 @@ class DataArguments:
         return Preprocessing(self.trim_db, self.normalize, self.duration_s)
 
     def with_steps(self, steps: Preprocessing) -> "DataArguments":
-        """The same clips under other steps, such as those that a model's folder tells."""
+        """The same clips under other steps, such as those of a model's folder."""
         return replace(self, **asdict(steps))
 
 
@@ -108,6 +113,13 @@ class SplitData:
         synthetic: corpora whose recordings are generated.
         stream: of the training clips; None where they are at hand.
         args: what was loaded, and how its clips are preprocessed.
+
+    >>> data = load_splits(DataArguments("data/emotions", "ravdess", duration_s=0.5))
+    >>> data.protocol, data.lengths("test")[:2]
+    ('speaker_disjoint', [8000, 8000])
+    >>> item = data.decoded("test")[0]
+    >>> item["waveform"].shape, data.labels[item["label"]]
+    ((8000,), 'neutral')
     """
 
     splits: "dict[str, datasets.Dataset]"
@@ -121,6 +133,14 @@ class SplitData:
         """The same clips under other preprocessing, such as that of a checkpoint's folder."""
         return replace(self, args=self.args.with_steps(steps))
 
+    def with_steps_of(self, extractor: Any) -> "SplitData":
+        """The same clips, preprocessed as a checkpoint's feature extractor says unless the arguments say otherwise."""
+        stored = Preprocessing.of(extractor)
+        steps = replace(stored, **self.args.steps.steps)
+        if stored.steps:
+            logger.info("Recordings are preprocessed as the checkpoint says: %s", steps.steps)
+        return self.with_steps(steps)
+
     def decoded(self, split: str) -> "datasets.Dataset":
         """The clips of a split, decoded and preprocessed when they are read.
 
@@ -131,7 +151,14 @@ class SplitData:
 
     def lengths(self, split: str) -> list[int]:
         """Samples of every clip of a split as a model gets it; where silence is cut, clips are decoded to know."""
-        return lengths(self.splits[split], self.args.steps)
+        clips, steps = self.splits[split], self.args.steps
+        if steps.duration_s is not None:
+            return [round(steps.duration_s * SAMPLING_RATE)] * len(clips)
+        if steps.trim_db is None:
+            return [round(duration * SAMPLING_RATE) for duration in clips["duration"]]
+        items = self.decoded(split)
+        starts = progress_bar(range(0, len(items), 64), desc="Measuring clips", unit="batches", leave=False)
+        return [len(waveform) for start in starts for waveform in items[start : start + 64]["waveform"]]
 
     @property
     def protocol(self) -> str:
@@ -140,15 +167,15 @@ class SplitData:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Clip id -> SHA-256 of its samples, where the dataset tells."""
+        """Clip id -> SHA-256 of its samples, for clips that have one."""
         with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
         pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
         return {clip: sha256 for clip, sha256 in pairs if sha256}
 
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
-        taught, asked = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
-        scored = taught & asked if self.protocol in CROSS_CORPUS else taught | asked
+        trained_on, present = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
+        scored = trained_on & present if self.protocol in CROSS_CORPUS else trained_on | present
         return tuple(label for index, label in enumerate(self.labels) if index in scored)
 
 
@@ -162,6 +189,10 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     Raises:
         DatasetError: no such dataset or configuration, missing columns, other labels, or an empty split.
         ProtocolError: the protocol cannot be applied to these clips.
+
+    >>> data = load_splits(DataArguments("data/emotions", "ravdess", protocol="random"))
+    >>> {split: len(clips) for split, clips in data.splits.items()}
+    {'train': 128, 'validation': 32, 'test': 32}
     """
     loaded, whole, stream = _load_whole(args)
     summary = _summary(str(args.dataset))
@@ -240,6 +271,10 @@ def load_rows(args: DataArguments) -> list[Row]:
 
     Raises:
         DatasetError: no such dataset or configuration, missing columns, or other labels.
+
+    >>> clips = load_rows(DataArguments("data/emotions", "ravdess"))
+    >>> len(clips), sorted({clip.speaker for clip in clips})[:2]
+    (192, ['ravdess_01', 'ravdess_02'])
     """
     return rows(_load_whole(args)[1])
 
@@ -323,16 +358,10 @@ class _Decode:
 
 
 def decoded(dataset: "datasets.Dataset", steps: Preprocessing = _WHOLE) -> "datasets.Dataset":
-    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`."""
+    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`.
+
+    >>> clips = load_splits(DataArguments("data/emotions", "ravdess")).splits["test"]
+    >>> decoded(clips)[0]["waveform"].dtype
+    dtype('float32')
+    """
     return dataset.select_columns(["audio", "label"]).with_transform(_Decode(steps))
-
-
-def lengths(dataset: "datasets.Dataset", steps: Preprocessing = _WHOLE) -> list[int]:
-    """Samples of every clip as a model gets it; where silence is cut, clips are decoded once to know."""
-    if steps.duration_s is not None:
-        return [round(steps.duration_s * SAMPLING_RATE)] * len(dataset)
-    if steps.trim_db is None:
-        return [round(duration * SAMPLING_RATE) for duration in dataset["duration"]]
-    clips = decoded(dataset, steps)
-    starts = progress_bar(range(0, len(clips), 64), desc="Measuring clips", unit="batches", leave=False)
-    return [len(waveform) for start in starts for waveform in clips[start : start + 64]["waveform"]]

@@ -358,7 +358,7 @@ def _write(
     source = Path(str(args.recordings or args.csv or args.predictions))
     notes: list[str] = []
     if data is not None:
-        dataset, protocol = describe_dataset(data, data_args), describe_protocol(data)
+        dataset, protocol = describe_dataset(data), describe_protocol(data)
     else:
         synthetic = list(clips.synthetic) if clips else []
         dataset = {"name": source.name, "configuration": None, "synthetic": synthetic}

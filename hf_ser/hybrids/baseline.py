@@ -76,7 +76,7 @@ def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[st
     }
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)
-    results = describe_training(data, data.args, name, _MODEL_TYPE, size, training)
+    results = describe_training(data, name, _MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_splits(
         data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )

@@ -133,7 +133,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
         HybridError: the saved model's predictions differ from the fitted one's.
     """
     folder = Path(args.output_dir)
-    results = describe_training(data, data.args, name, fit.model_type, fit.parameters or 0, fit.training)
+    results = describe_training(data, name, fit.model_type, fit.parameters or 0, fit.training)
     results |= {"parameters": fit.parameters}
     results["protocol"]["notes"] += fit.notes
     results["splits"], predictions, temperature = score_splits(

@@ -14,7 +14,7 @@ import numpy as np
 
 import hf_ser
 from hf_ser.data.prepare import SUMMARY
-from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.scoring.bootstrap import intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
@@ -126,17 +126,17 @@ def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict
     return {name: None if None in values else float(function(values)) for name, values in columns.items()}
 
 
-def describe_dataset(data: SplitData, args: DataArguments) -> dict[str, Any]:
+def describe_dataset(data: SplitData) -> dict[str, Any]:
     """Which dataset a run used, for results.json."""
-    name = str(args.dataset)
+    name = str(data.args.dataset)
     return {
         "name": Path(name).name if Path(name).exists() else name,
-        "configuration": args.configuration,
+        "configuration": data.args.configuration,
         "synthetic": list(data.synthetic),
     }
 
 
-def describe_recordings(data: SplitData, args: DataArguments) -> dict[str, Any]:
+def describe_recordings(data: SplitData) -> dict[str, Any]:
     """Whose recordings taught or chose a model, and what preparation kept out of them, for results.json.
 
     Returns:
@@ -144,7 +144,7 @@ def describe_recordings(data: SplitData, args: DataArguments) -> dict[str, Any]:
         the Hub.
     """
     corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
-    summary = Path(str(args.dataset)) / SUMMARY
+    summary = Path(str(data.args.dataset)) / SUMMARY
     if not summary.is_file():
         return {"corpora": corpora, "quarantined": None}
     kept_out = json.loads(summary.read_text(encoding="utf-8")).get("quarantined", {})
@@ -165,14 +165,20 @@ def describe_protocol(data: SplitData) -> dict[str, Any]:
 
 
 def describe_training(
-    data: SplitData,
-    data_args: DataArguments,
-    name: str,
-    model_type: str,
-    parameters: int,
-    training: dict[str, Any],
+    data: SplitData, name: str, model_type: str, parameters: int, training: dict[str, Any]
 ) -> dict[str, Any]:
-    """The head of results.json for a model trained on `data`, whatever trained it; `training` has its seed."""
+    """The head of results.json for a trained model, before any score.
+
+    Args:
+        data: what it was trained on.
+        name: of the run.
+        model_type: of the model's configuration.
+        parameters: number of the model's weights.
+        training: how it was trained; its seed among others.
+
+    Returns:
+        All fields of results.json; `splits` is empty.
+    """
     train = data.splits["train"]
     return {
         "schema_version": SCHEMA_VERSION,
@@ -181,14 +187,14 @@ def describe_training(
         "model_type": model_type,
         "parameters": parameters,
         "dataset": {
-            **describe_dataset(data, data_args),
+            **describe_dataset(data),
             "train_clips": len(train),
             "train_speakers": len(set(train["speaker"])),
             "train_classes": [data.labels[label] for label in sorted(set(train["label"]))],
         },
         "protocol": describe_protocol(data),
-        "preprocessing": data_args.preprocessing,
-        "training": {**training, **describe_recordings(data, data_args)},
+        "preprocessing": data.args.preprocessing,
+        "training": {**training, **describe_recordings(data)},
         "seeds": [training["seed"]],
         "versions": versions(),
         "splits": {},

@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna, on validation only, whose study goes on where it was interrupted."""
+"""Hyperparameter search with Optuna, on validation only; an interrupted search is continued by the same command."""
 
 import dataclasses
 import logging
@@ -17,7 +17,6 @@ from transformers.trainer_utils import get_last_checkpoint
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments, SplitData, load_splits
 from hf_ser.errors import SerError
-from hf_ser.memory import keep_freed_memory
 from hf_ser.scoring.results import RESULTS
 from hf_ser.search.search_report import BEST, write_search
 from hf_ser.search.search_space import (
@@ -34,13 +33,12 @@ from hf_ser.search.search_study import begin, direction, record, stored
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.modeling import build_model
 from hf_ser.training.preflight import check_arguments, check_clips
-from hf_ser.training.run import make_trainer
-from hf_ser.training.trainer import DivergedError
+from hf_ser.training.trainer import DivergedError, make_trainer
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 
-# A trial is there for its scores: no checkpoint of it is ever loaded.
+# A trial only returns scores: none of its checkpoints is ever loaded.
 _TRIAL = {"save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False}
 
 
@@ -50,16 +48,20 @@ class TrialError(SerError):
 
 @dataclass
 class SearchArguments:
-    """What to vary, and how often."""
+    """The search space and the number of trials.
+
+    >>> SearchArguments(search_space="recipes/search_spaces/wav2vec2.yaml", n_trials=50).prune
+    False
+    """
 
     search_space: str | None = field(
         default=None, metadata={"help": "YAML file: field -> {low, high, log} or a list of choices"}
     )
     n_trials: int = field(
-        default=20, metadata={"help": "trials to have in the end, those of earlier runs of the command included"}
+        default=20, metadata={"help": "number of trials, including those of earlier runs of the command"}
     )
     prune: bool = field(
-        default=False, metadata={"help": "stop a trial that is worse than the median of the others so far"}
+        default=False, metadata={"help": "median pruning: stop a trial that is worse than the median of the others"}
     )
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class SearchTrainer(Trainer):
     the training recipes do with the same settings.
 
     Args:
-        args: of no training; they tell the number of processes.
+        args: settings of the search itself, such as the number of processes.
         run_trial: trial -> its value.
     """
 
@@ -136,12 +138,28 @@ def search(
 
     All processes take part in every trial; only the first keeps the study.
 
+    Args:
+        model_args: the model of all trials.
+        data_args: the dataset; its test split is not used.
+        args: of all trials; output_dir is the search's folder.
+        search_args: the search space and the number of trials.
+
     Returns:
         The Trainer that searched, and the table as text; empty on other processes than the first.
 
     Raises:
-        ConfigError: the space or a trial's settings cannot be, the folder holds something else, Optuna is missing, or
-            no trial has a value.
+        ConfigError: invalid space or settings of a trial, the folder holds something else, Optuna is missing, or no
+            trial has a value.
+
+    >>> _ = Path("space.yaml").write_text("learning_rate: {low: 1.0e-4, high: 1.0e-3}")
+    >>> search(
+    ...     ModelArguments("runs/audio_cnn"),
+    ...     DataArguments("data/emotions"),
+    ...     SerTrainingArguments("runs/audio_cnn"),
+    ...     SearchArguments("space.yaml", n_trials=2),
+    ... )
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn holds a training run; choose another folder ...
     """
     try:
         import optuna
@@ -156,8 +174,6 @@ def search(
     space = read_space(Path(str(search_args.search_space)))
     settings = settings_of(model_args, data_args, args)
     check_space(space, settings | _TRIAL | {"output_dir": args.output_dir}, str(search_args.search_space))
-    if args.device.type == "cpu":
-        keep_freed_memory()
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
@@ -175,7 +191,7 @@ def search(
         if study is not None:
             for left_behind in (folder / "trials").glob("*"):  # by a process that was killed
                 _remove_empty(left_behind)
-            text = write_search(folder, study, space, settings, args, data_args, data, search_args.n_trials)
+            text = write_search(folder, study, space, settings, args, data, search_args.n_trials)
             lock.release()
     if study is not None and not (folder / BEST).is_file():
         raise ConfigError(f"no trial of {folder} has a value; {folder / 'report.md'} says why.")
@@ -238,10 +254,10 @@ def _train(settings: Mapping[str, Any], data: SplitData, trial: Any) -> float:
 
 
 def _fit(arguments: Arguments, data: SplitData, watch: _Watch) -> None:
-    model_args, data_args, args = arguments
+    model_args, _, args = arguments
     set_seed(args.seed)
     model, extractor = build_model(model_args, data.labels)
-    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer = make_trainer(model, extractor, data.with_steps_of(extractor), args)
     trainer.add_callback(watch)
     trainer.train()
     if not watch.values:

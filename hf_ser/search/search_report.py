@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.data.splits import SplitData
 from hf_ser.reporting.run_report import REPORT, markdown
 from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.search.search_space import Space, with_values
@@ -25,7 +25,6 @@ def write_search(
     space: Space,
     settings: Mapping[str, Any],
     args: SerTrainingArguments,
-    data_args: DataArguments,
     data: SplitData,
     n_trials: int,
 ) -> str:
@@ -37,7 +36,6 @@ def write_search(
         space: what was varied.
         settings: of all trials.
         args: of all trials.
-        data_args: of all trials.
         data: training and validation clips.
         n_trials: how many trials the study is to have.
 
@@ -64,7 +62,7 @@ def write_search(
         os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
     ranked = _ranked(trials, greater)
     table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
-    facts = _facts(trials, settings, args, data_args, data, n_trials)
+    facts = _facts(trials, settings, args, data, n_trials)
     write_text(folder / REPORT, _report(table, facts, data, metric))
     if ranked and ranked[0]["state"] == "complete":
         best = with_values(settings, ranked[0]["params"]) | {"output_dir": str(folder / "best")}
@@ -143,15 +141,10 @@ def _facts(
     trials: Sequence[Mapping[str, Any]],
     settings: Mapping[str, Any],
     args: SerTrainingArguments,
-    data_args: DataArguments,
     data: SplitData,
     n_trials: int,
 ) -> list[tuple[str, str]]:
-    dataset, protocol, validation = (
-        describe_dataset(data, data_args),
-        describe_protocol(data),
-        data.splits["validation"],
-    )
+    dataset, protocol, validation = describe_dataset(data), describe_protocol(data), data.splits["validation"]
     states = [trial["state"].partition(":")[0] for trial in trials]
     counted = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "interrupted")]
     model = settings.get("model_name_or_path") or settings["model_config"].get("model_type")
@@ -175,7 +168,7 @@ def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, metri
     import optuna
 
     synthetic = ["**Synthetic recordings: these scores say nothing about real speech.**"] if data.synthetic else []
-    its = versions() | {"optuna": optuna.__version__}
+    used = versions() | {"optuna": optuna.__version__}
     parts = [
         "# Hyperparameter search",
         *synthetic,
@@ -186,6 +179,6 @@ def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, metri
         table,
         "## Figures",
         f"Value of each trial, and against each parameter:\n\n![Trials](figures/{FIGURE}.png)",
-        "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in its.items()),
+        "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in used.items()),
     ]
     return "\n\n".join(parts) + "\n"

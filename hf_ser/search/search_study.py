@@ -18,7 +18,7 @@ from hf_ser.training.training_arguments import SerTrainingArguments
 
 STUDY = "study.db"
 _NAME = "search"
-_OF_NO_CONSEQUENCE = ("disable_tqdm",)
+_MAY_DIFFER = ("disable_tqdm",)
 
 
 def direction(args: SerTrainingArguments) -> Literal["maximize", "minimize"]:
@@ -32,10 +32,20 @@ def stored(folder: Path) -> dict[str, Any]:
 
 
 def record(settings: Mapping[str, Any], space: Space, args: SerTrainingArguments, data: SplitData) -> dict[str, Any]:
-    """What must be the same in all trials of a study, as JSON gives it back."""
-    of_no_consequence = (*_OF_NO_CONSEQUENCE, *(its.name for its in space))
-    kept = {name: value for name, value in settings.items() if name not in of_no_consequence}
-    ranges = {f"search space {its.name}": dataclasses.asdict(its) for its in space}
+    """What must be the same in all trials of a study.
+
+    Args:
+        settings: of all trials.
+        space: the search space, whose fields may differ.
+        args: of all trials.
+        data: training and validation clips.
+
+    Returns:
+        Fields and values, as JSON stores them.
+    """
+    may_differ = (*_MAY_DIFFER, *(dimension.name for dimension in space))
+    kept = {name: value for name, value in settings.items() if name not in may_differ}
+    ranges = {f"search space {dimension.name}": dataclasses.asdict(dimension) for dimension in space}
     own = {"processes": args.world_size, "assignment": data.assignment.hash}
     return json.loads(json.dumps({**kept, **ranges, **own}))
 
@@ -43,7 +53,20 @@ def record(settings: Mapping[str, Any], space: Space, args: SerTrainingArguments
 def begin(
     folder: Path, settings: Mapping[str, Any], args: SerTrainingArguments, n_trials: int
 ) -> tuple[Any, Any, int]:
-    """On the first process, open the study -> study, lock of its folder; on all, the number of trials left."""
+    """Open the study on the first process.
+
+    Args:
+        folder: of the search.
+        settings: what `record` returns; a study of others is refused.
+        args: of all trials.
+        n_trials: trials to have in the end.
+
+    Returns:
+        The study and the lock of its folder, both None on other processes, and the number of trials left.
+
+    Raises:
+        ConfigError: the folder holds another study, or another search is running there.
+    """
     study, lock = None, None
     outcome: list[Any] = [0, None]
     if args.process_index == 0:

@@ -1,16 +1,23 @@
 """Training through `Trainer` and `accelerate`."""
 
 from hf_ser.training.modeling import build_model
-from hf_ser.training.output_dir import claim_output_dir
-from hf_ser.training.run import finish, make_trainer, train
+from hf_ser.training.output_dir import claim_output_dir, write_settings
+from hf_ser.training.preflight import check_arguments, check_clips, check_disk
+from hf_ser.training.run import evaluate_saved, save_model, write_reports
+from hf_ser.training.trainer import make_trainer
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 __all__ = [
     "ModelArguments",
     "SerTrainingArguments",
     "build_model",
+    "check_arguments",
+    "check_clips",
+    "check_disk",
     "claim_output_dir",
-    "finish",
+    "evaluate_saved",
     "make_trainer",
-    "train",
+    "save_model",
+    "write_reports",
+    "write_settings",
 ]

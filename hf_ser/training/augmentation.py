@@ -138,7 +138,21 @@ def apply_transforms(waveform: np.ndarray, transforms: Sequence[Any]) -> np.ndar
 
 
 def augment_clip(waveform: np.ndarray, transforms: Sequence[Any], *, seed: int, epoch: int, number: int) -> np.ndarray:
-    """What a clip (samples,) becomes in an epoch; `number` is its position among the training clips."""
+    """Augment a clip by draws that depend on seed, epoch and number only.
+
+    Args:
+        waveform: (samples,) at 16 kHz.
+        transforms: what `make_transforms` returns.
+        seed: of the training.
+        epoch: from 0.
+        number: position of the clip among the training clips.
+
+    Returns:
+        (samples,) float32, possibly of another length.
+
+    Raises:
+        AugmentationError: a transform returns no sample, or samples that are not finite.
+    """
     with seeded(seed, epoch, number):
         return apply_transforms(waveform, transforms)
 
@@ -181,10 +195,10 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
 
 
 class EpochSetter(TrainerCallback):
-    """Tell a dataset that has `set_epoch` the epoch.
+    """Call `set_epoch` of a dataset at the start of every epoch.
 
     accelerate's `DataLoaderShard.set_epoch` does so, too, but not in several processes and not in an epoch that is
-    resumed in its middle: there the batch sampler is wrapped, and it tells the inner sampler instead.
+    resumed in its middle: there the batch sampler is wrapped, and only the inner sampler gets the epoch.
     """
 
     def __init__(self, dataset: Any) -> None:

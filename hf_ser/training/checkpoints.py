@@ -1,4 +1,4 @@
-"""Checkpoints to fine-tune, loaded so that nothing of them is lost, mistaken or made up in silence."""
+"""Checkpoints to fine-tune: every weight arrives, and a head of other labels is refused."""
 
 import logging
 from collections.abc import Sequence
@@ -100,7 +100,7 @@ def _forget_mapping(model: Any, mapping: dict[str, str]) -> None:
     """Keep the model's own names: transformers would give the checkpoint's old ones back when it is saved."""
     conversions = getattr(model, "_weight_conversions", None)
     if conversions and mapping:
-        model._weight_conversions = [its for its in conversions if not set(its.source_patterns) & set(mapping)]
+        model._weight_conversions = [each for each in conversions if not set(each.source_patterns) & set(mapping)]
 
 
 def _renew_head(model: Any) -> set[str]:
@@ -125,7 +125,7 @@ def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info
         )
     labels = label_names(model.config)
     others = sorted(key for key in info["unexpected_keys"] if key.startswith(HEAD))
-    classifier = next((its for its in stored.architectures or () if its.endswith("Classification")), None)
+    classifier = next((name for name in stored.architectures or () if name.endswith("Classification")), None)
     if new and not args.new_head and (classifier or others):
         raise ModelError(
             f"{name} is a classifier whose head does not fit: {', '.join(new)} of {len(labels)} labels would be "

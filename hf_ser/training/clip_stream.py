@@ -10,9 +10,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing, load_audio
-from hf_ser.data.splits import DataArguments, DatasetError, SplitData
+from hf_ser.data.splits import DatasetError, SplitData
 from hf_ser.training.augmentation import augment_clip, make_transforms
-from hf_ser.training.collator import AudioCollator
+from hf_ser.training.batches import AudioCollator
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 _READ_TOGETHER = 32  # clips that pass from Arrow to Python at a time
@@ -109,7 +109,7 @@ class StreamCollator:
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return what the collator makes of the waveforms."""
-        return self.collator([its if "waveform" in its else self._decoded(its) for its in examples])
+        return self.collator([clip if "waveform" in clip else self._decoded(clip) for clip in examples])
 
     def _decoded(self, example: dict[str, Any]) -> dict[str, Any]:
         waveform = self.steps(load_audio(example["audio"]))
@@ -120,7 +120,7 @@ class StreamCollator:
 
 
 def streamed(
-    data: SplitData, args: SerTrainingArguments, data_args: DataArguments, collator: AudioCollator
+    data: SplitData, args: SerTrainingArguments, collator: AudioCollator
 ) -> tuple[ClipStream, StreamCollator]:
     """Make the training dataset and the collator of a Trainer that trains from `data.stream`.
 
@@ -146,9 +146,9 @@ def streamed(
         data.stream,
         data.splits["train"],
         seed=seed,
-        buffer_size=data_args.stream_buffer,
+        buffer_size=data.args.stream_buffer,
         batch_size=args.train_batch_size * args.world_size,
         drop_last=args.dataloader_drop_last,
     )
     transforms = make_transforms(args.augmentation) if args.augmentation else []
-    return clips, StreamCollator(collator, data_args.steps, transforms, seed)
+    return clips, StreamCollator(collator, data.args.steps, transforms, seed)

@@ -50,8 +50,9 @@ class EpochLines(TrainerCallback):
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 
-    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Keep the loss for the next line; print one where there is no evaluation to wait for."""
+        logs = kwargs.get("logs")
         if not state.is_world_process_zero or not logs:
             return
         if args.get_process_log_level() <= logging.INFO:
@@ -61,15 +62,13 @@ class EpochLines(TrainerCallback):
             if args.eval_strategy == IntervalStrategy.NO:
                 self._print_line(args, state, {})
 
-    def on_evaluate(
-        self, args: Any, state: TrainerState, control: TrainerControl, metrics: Any = None, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Print the line of an evaluation within a training."""
         if self._bar is not None:
-            self._print_line(args, state, metrics or {})
+            self._print_line(args, state, kwargs.get("metrics") or {})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Remove the bar: the lines say it all."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

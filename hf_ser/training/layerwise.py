@@ -1,4 +1,4 @@
-"""How deep each parameter of an encoder lies, and what follows from it: freezing and learning rates."""
+"""Layer-wise learning: frozen layers, a learning rate for each depth, gradual unfreezing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -68,16 +68,25 @@ def rates(learning_rate: float, head_learning_rate: float | None, layer_decay: f
 
     Layer-wise decay (Clark et al. 2020, https://arxiv.org/abs/2003.10555): the topmost layer has `learning_rate`, each
     layer below it `layer_decay` times that of the layer above.
+
+    Args:
+        learning_rate: of the topmost encoder layer.
+        head_learning_rate: of the classification head; None for `learning_rate`.
+        layer_decay: from above 0 to 1, which gives all layers the same rate.
+        layers: number of encoder layers.
+
+    Returns:
+        layers + 2 rates: of what comes before the layers, of each layer, and of the head.
     """
     body = [learning_rate * layer_decay ** (max(layers, 1) - depth) for depth in range(layers + 1)]
     return [*body, learning_rate if head_learning_rate is None else head_learning_rate]
 
 
 def unfreeze_gradually(scheduler: Any, layers: int, steps_per_layer: float) -> None:
-    """Let the head train alone at first, then one more layer from the top every so many steps, at last the rest.
+    """Train the head alone first, then one more layer from the top every so many steps, and finally the rest.
 
-    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146. A layer that waits has the learning rate 0 instead of no
-    gradient, so that several processes and a resumed run need nothing more.
+    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146. Layers that do not train yet have the learning rate 0
+    instead of no gradient, so that several processes and a resumed run need nothing more.
 
     Args:
         scheduler: a LambdaLR whose optimizer's groups come from `split_groups`.

@@ -1,7 +1,9 @@
-"""A checkpoint to fine-tune or a configuration to train from scratch, with its feature extractor."""
+"""The model to train and its feature extractor: from a checkpoint or from scratch, frozen in part, with LoRA."""
 
+from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForAudioClassification,
@@ -14,10 +16,10 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
-from hf_ser.training.layerwise import freeze_layers
-from hf_ser.training.lora import add_lora
-from hf_ser.training.pooling import pool_true_frames
+from hf_ser.training.layerwise import HEAD, freeze_layers
 from hf_ser.training.training_arguments import ModelArguments
+
+ADAPTER = "adapter"
 
 
 def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrainedModel, Any]:
@@ -34,6 +36,11 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     Raises:
         ModelError: no such checkpoint, another sampling rate, or encoder or head weights that do not match.
         ConfigError: an unknown key in the configuration.
+
+    >>> model_args = ModelArguments(model_config={"model_type": "ser-audio-cnn"})
+    >>> model, extractor = build_model(model_args, ("angry", "calm", "sad"))
+    >>> model.config.id2label
+    {0: 'angry', 1: 'calm', 2: 'sad'}
     """
     names: dict[str, Any] = {
         "num_labels": len(labels),
@@ -62,7 +69,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.lora_rank and args.freeze_encoder_layers:
         raise ConfigError("lora_rank freezes every encoder layer; leave freeze_encoder_layers out.")
     if has_feature_encoder and (args.freeze_feature_encoder or args.freeze_encoder_layers or args.lora_rank):
-        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it unless it is told.
+        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it otherwise.
         model.freeze_feature_encoder()
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)
@@ -87,3 +94,71 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
         return AutoConfig.for_model(model_type, **content, **names, **fixed)
     except ValueError as error:  # a field that cannot be
         raise ConfigError(f"model_config: {error}") from error
+
+
+def pool_true_frames(model: PreTrainedModel) -> None:
+    """Average only a clip's own frames in the head, also where the encoder takes no mask (wav2vec2-base, HuBERT-base).
+
+    These encoders were pretrained on plain zero padding, and get it here, too. Their stock classifiers would average
+    the padding's frames into the answer, which a clip alone does not have. The saved model is the stock one.
+    """
+
+    def without_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "attention_mask": None}
+
+    if not takes_attention_mask(model.config):
+        model.base_model.register_forward_pre_hook(without_mask, with_kwargs=True)
+
+
+def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
+    """Freeze a model except for its head and small matrices beside the named layers.
+
+    Low-rank adaptation (Hu et al. 2021, https://arxiv.org/abs/2106.09685) through peft.
+
+    Returns:
+        A peft model.
+
+    Raises:
+        ConfigError: peft is not installed, the model has no layer of such a name, or it sums its layers.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError as error:
+        raise ConfigError('lora_rank needs peft; install it with pip install "hf-ser[lora]".') from error
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    absent = [target for target in args.lora_target_modules if target not in names]
+    if absent:
+        raise ConfigError(
+            f"lora_target_modules: {model.config.model_type} has no layer named {', '.join(absent)}; expected some "
+            "such as q_proj, k_proj, v_proj, out_proj."
+        )
+    if hasattr(model, "layer_weights"):
+        raise ConfigError(
+            "lora_rank does not go with use_weighted_layer_sum: the sum's weights would not train, and peft's "
+            "checkpoints leave them out; leave one of them out."
+        )
+    config = LoraConfig(
+        r=args.lora_rank,
+        lora_alpha=args.lora_alpha,
+        lora_dropout=args.lora_dropout,
+        target_modules=args.lora_target_modules,
+        modules_to_save=[name for name, _ in model.named_children() if f"{name}." in HEAD],
+    )
+    return get_peft_model(model, config)
+
+
+def merge_lora(model: Any, folder: Path | None) -> Any:
+    """Add trained LoRA matrices to their layers, which gives a native model again.
+
+    Args:
+        model: the trained one; anything but a peft model is returned as it is.
+        folder: where `adapter/` is saved as well; None to save none.
+
+    Returns:
+        The model without peft.
+    """
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    if folder is not None:
+        model.save_pretrained(str(folder / ADAPTER))
+    return model.merge_and_unload()

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and from which checkpoint a run that was broken off goes on."""
+"""The folder of a run: refused if it holds another run; the checkpoint from which an unfinished run continues."""
 
 import json
 import logging
@@ -28,16 +28,32 @@ _FIELDS = (
 )
 
 
-def claim_output_dir(args: SerTrainingArguments) -> str | None:
+def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str | None:
     """Refuse a folder that holds another run, and find the checkpoint to resume from.
+
+    With `overwrite`, what an earlier run left is removed.
 
     Returns:
         The checkpoint's folder, or None to start anew.
 
     Raises:
         ConfigError: the folder holds a finished run or checkpoints and neither `overwrite` nor
-            `resume_from_checkpoint` is given, or there is no whole checkpoint to resume from.
+            `resume_from_checkpoint` is given, or there is no whole checkpoint to resume from, or it is one of a run
+            with other settings.
+
+    >>> model_args, data_args = ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions")
+    >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/new"))
+    >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/audio_cnn"))
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn holds a finished run; choose another folder, or ...
     """
+    checkpoint = _find_checkpoint(args)
+    if checkpoint is not None:
+        args.earlier_precisions = check_settings(args, settings(model_args, data_args, args))
+    return checkpoint
+
+
+def _find_checkpoint(args: SerTrainingArguments) -> str | None:
     output = Path(str(args.output_dir))
     found = _checkpoints(output)
     resume = args.resume_from_checkpoint
@@ -65,7 +81,7 @@ def claim_output_dir(args: SerTrainingArguments) -> str | None:
 
 
 def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
-    """What a run that goes on must have in common with the one that was broken off."""
+    """What a run that is resumed must have in common with the unfinished one."""
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     fields = {name: getattr(args, name) for name in _FIELDS}
     precisions = {"precision": args.asked_precision, _COMPUTED_IN: args.precision_choice.precision}
@@ -73,17 +89,18 @@ def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrai
     return json.loads(json.dumps(content, default=str))
 
 
-def check_settings(output_dir: str, wanted: dict[str, Any]) -> list[str]:
-    """Refuse to go on with a run of other settings: half of it would be one run, and half another.
+def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[str]:
+    """Refuse to resume a run of other settings: half of it would be one run, and half another.
 
     A precision that auto chooses otherwise on this machine is a warning.
 
     Returns:
-        The other precisions that the run was computed in so far, which also go into `wanted`.
+        The other precisions that the run was computed in so far.
 
     Raises:
         ConfigError: with what differs.
     """
+    output_dir = str(args.output_dir)
     path = Path(output_dir) / SETTINGS
     stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else wanted
     other = [
@@ -104,14 +121,21 @@ def check_settings(output_dir: str, wanted: dict[str, Any]) -> list[str]:
             "--precision %s for a run that can be repeated",
             *(output_dir, before, now, now),
         )
-    wanted[_EARLIER] = sorted({*stored.get(_EARLIER, ()), before} - {now})
-    return wanted[_EARLIER]
+    return sorted({*stored.get(_EARLIER, ()), before} - {now})
 
 
-def write_settings(output_dir: str, wanted: dict[str, Any]) -> None:
-    """Note whose folder this is."""
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    write_json(Path(output_dir) / SETTINGS, wanted)
+def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
+    """Store the settings in the output folder until the run is finished, to be compared when it is resumed.
+
+    >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
+    >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
+    >>> stored = json.loads(Path("runs/audio_cnn/settings.json").read_text())
+    >>> stored["learning_rate"], stored["seed"]
+    (0.0001, 7)
+    """
+    if args.process_index == 0:
+        content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
+        write_json(Path(str(args.output_dir)) / SETTINGS, content)
 
 
 def _checkpoints(output: Path) -> list[Path]:

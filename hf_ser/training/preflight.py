@@ -1,4 +1,4 @@
-"""What can be known to fail is refused before any training time is spent."""
+"""Invalid settings are rejected before training starts."""
 
 import importlib.util
 import logging
@@ -27,6 +27,11 @@ def check_arguments(args: SerTrainingArguments) -> None:
 
     Raises:
         ConfigError: it names the flag and the remedy.
+
+    >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="uar"))
+    >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="f1_weihgted"))
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
     """
     known = [name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)]
     metric = str(args.metric_for_best_model).removeprefix("eval_")
@@ -49,6 +54,13 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
     Raises:
         DatasetError: a clip of no length.
         ConfigError: a process or worker would have nothing to train on or to validate.
+
+    >>> from hf_ser.data import DataArguments, load_splits
+    >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
+    >>> check_clips(data, SerTrainingArguments("runs/new"))
+    >>> check_clips(data, SerTrainingArguments("runs/new", dataloader_num_workers=1000))
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: dataloader_num_workers is 1000, and train has 128 clips; use at most 128.
     """
     for split, clips in data.splits.items():
         empty = [clip for clip, seconds in zip(clips["id"], clips["duration"], strict=True) if not seconds > 0]
@@ -77,13 +89,18 @@ def check_disk(model: Any, args: SerTrainingArguments) -> None:
 
     Raises:
         ConfigError: with what is free and what is needed.
+
+    >>> from hf_ser.training import ModelArguments, build_model
+    >>> model, _ = build_model(ModelArguments(model_config={"model_type": "ser-audio-cnn"}), ("calm", "sad"))
+    >>> check_disk(model, SerTrainingArguments("runs/new"))
     """
-    weights = [its.numel() for its in model.parameters() if its.requires_grad or not hasattr(model, "peft_config")]
-    trained = sum(its.numel() for its in model.parameters() if its.requires_grad)
-    checkpoint = _BYTES * (sum(weights) + (0 if args.save_only_model else _MOMENTS * trained))
+    whole = sum(weights.numel() for weights in model.parameters())
+    trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+    saved = trained if hasattr(model, "peft_config") else whole
+    checkpoint = _BYTES * (saved + (0 if args.save_only_model else _MOMENTS * trained))
     kept = min(args.save_total_limit or 1, math.ceil(args.num_train_epochs))
     copies = 0 if args.save_strategy == SaveStrategy.NO else kept + 1  # the next is written before the oldest goes
-    needed = copies * checkpoint + _BYTES * sum(its.numel() for its in model.parameters())
+    needed = copies * checkpoint + _BYTES * whole
     output = Path(str(args.output_dir)).absolute()
     free = shutil.disk_usage(next(path for path in (output, *output.parents) if path.exists())).free
     if free < needed:

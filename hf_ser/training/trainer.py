@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,20 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.data_loader import IterableDatasetShard
-from torch.utils.data import Sampler, SequentialSampler
-from transformers import EvalPrediction, PrinterCallback, Trainer, trainer
+from torch.optim.lr_scheduler import OneCycleLR
+from torch.utils.data import SequentialSampler
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    trainer,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
+from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
+from hf_ser.memory import keep_freed_memory
+from hf_ser.models import min_samples
+from hf_ser.models.preprocessing import MERGED_CALM
+from hf_ser.scoring import score, softmax
+from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
+from hf_ser.training.clip_stream import streamed
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
-from hf_ser.training.mixup import Mix
-from hf_ser.training.schedules import one_cycle
+from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 _LET_GO_S = 0.2
-_WINDOW = 50  # batches whose clips are sorted together
 
 
 class DivergedError(SerError):
@@ -34,45 +49,12 @@ class DivergedError(SerError):
         super().__init__(f"{what}. {remedy}")
 
 
-class LengthGroupedSampler(Sampler[int]):
-    """Shuffled batches of clips of similar length: little padding, and another order in every epoch.
-
-    A model without attention mask averages padding into its answer: taught on much padding, it is wrong on a clip that
-    comes alone. The order depends on seed and epoch only, so that all processes and a resumed run agree on it.
-
-    Args:
-        lengths: samples of each clip.
-        batch_size: clips of a batch, over all processes and accumulation steps.
-        seed: of the order.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """The Trainer calls this before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        rng = np.random.default_rng([self.seed, self.epoch])
-        order = rng.permutation(len(self.lengths))
-        window = _WINDOW * self.batch_size
-        parts = [order[start : start + window] for start in range(0, len(order), window)]
-        order = np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
-        full = len(order) // self.batch_size * self.batch_size  # the last batch, which may be smaller, stays last
-        batches = order[:full].reshape(-1, self.batch_size)
-        return iter([*rng.permutation(batches).ravel().tolist(), *order[full:].tolist()])
-
-
 class SerTrainer(Trainer):
-    """Group training clips by length where `train_sampling_strategy` is group_by_length; evaluate in the given order.
+    """A `Trainer` that groups clips of similar length, evaluates in the given order, and stops when it diverges.
 
-    The stock Trainer would read a column of the dataset for each comparison, which here decodes audio. Training
-    batches are mixed where `mixup_alpha` is not 0; the learning rate makes one cycle where `one_cycle` is true.
+    Clips are grouped where `train_sampling_strategy` is group_by_length; the stock Trainer would decode audio for each
+    comparison. Training batches are mixed where `mixup_alpha` is not 0; the learning rate makes one cycle where
+    `one_cycle` is true.
 
     Training ends with `DivergedError` at the first step whose loss is not finite, before its optimizer step, at a
     validation pass with outputs that are not, and before weights that are not would be saved.
@@ -91,7 +73,7 @@ class SerTrainer(Trainer):
         self.add_callback(EpochLines())
         self._lengths = lengths
         model: Any = self.model
-        self.trainable_parameters = sum(its.numel() for its in model.parameters() if its.requires_grad)
+        self.trainable_parameters = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self._step_loss: torch.Tensor | float = 0.0
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -154,8 +136,8 @@ class SerTrainer(Trainer):
             DivergedError: weights are not finite; nothing is written.
         """
         model: Any = self.model
-        weights = [its.detach() for its in model.parameters() if its.is_floating_point()]
-        if not all(torch.stack([its.isfinite().all() for its in weights]).tolist()):
+        finite = [weights.isfinite().all() for weights in model.parameters() if weights.is_floating_point()]
+        if not all(torch.stack(finite).tolist()):
             raise self._diverged("weights are not finite", self.state.global_step)
         super().save_model(output_dir, _internal_call)
 
@@ -195,7 +177,17 @@ class SerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss, of mixed clips while the model trains: one pass through the model either way."""
+        """The Trainer's loss, of mixed clips while the model trains: one pass through the model either way.
+
+        Args:
+            model: the one that trains.
+            inputs: a batch, with input_values (batch, samples) and labels (batch,).
+            return_outputs: whether the model's outputs are returned, too.
+            num_items_in_batch: clips of the whole accumulated batch, by which the loss is divided.
+
+        Returns:
+            The loss, or loss and outputs.
+        """
         plain = self.compute_loss_func
         if not (model.training and self.args.mixup_alpha > 0 and plain is not None):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
@@ -249,3 +241,119 @@ class SerTrainer(Trainer):
         if args.unfreeze_every is not None and fresh:
             unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * self._steps_per_epoch)
         return scheduler
+
+
+def one_cycle(
+    optimizer: torch.optim.Optimizer, num_steps: int, num_warmup_steps: int, options: dict[str, Any]
+) -> OneCycleLR:
+    """Raise the learning rate from peak / 25 to the peak, and lower it to nearly zero at the last step.
+
+    Smith and Topin 2018, https://arxiv.org/abs/1708.07120. Momentum (Adam's first beta) moves the other way, between
+    0.95 and 0.85, as in torch.
+
+    Args:
+        optimizer: whose learning rates are the peaks.
+        num_steps: optimizer steps of the training.
+        num_warmup_steps: steps of the rise; 0 for torch's default, three tenths of all.
+        options: what else `torch.optim.lr_scheduler.OneCycleLR` takes.
+
+    Returns:
+        The schedule, at step 0.
+
+    Raises:
+        ConfigError: a warmup of one step or of the whole training, or an option that OneCycleLR does not take.
+    """
+    if num_warmup_steps == 1 or num_warmup_steps >= num_steps > 1:
+        raise ConfigError(
+            f"one_cycle: warmup_steps make {num_warmup_steps} of {num_steps} steps; expected from 2 to "
+            f"{num_steps - 1}, or 0 for three tenths of them."
+        )
+    share = {"pct_start": num_warmup_steps / num_steps} if num_warmup_steps else {}
+    try:
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, max_lr=peaks, total_steps=num_steps, **{**share, **options})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"one_cycle: lr_scheduler_kwargs are {options}: {error}") from error
+
+
+def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments) -> SerTrainer:
+    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes.
+
+    Training clips come from the stream where `data` has one. They are augmented where `augmentation` is given;
+    validation clips never are. Preprocessing and merged classes are written into extractor and model, whose saved
+    folder then applies them everywhere.
+
+    Args:
+        model: what `build_model` returns.
+        extractor: its feature extractor.
+        data: splits train and validation.
+        args: of the training.
+
+    Returns:
+        A Trainer; `train()` ends with the best checkpoint loaded.
+
+    Raises:
+        ConfigError: arguments that a stream or the training clips do not allow.
+
+    >>> from hf_ser.data import DataArguments, load_splits
+    >>> from hf_ser.training import ModelArguments, build_model
+    >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
+    >>> model, extractor = build_model(ModelArguments("runs/audio_cnn"), data.labels)
+    >>> args = SerTrainingArguments("runs/more", per_device_train_batch_size=32, disable_tqdm=True)
+    >>> trainer = make_trainer(model, extractor, data, args)
+    >>> len(trainer.get_train_dataloader())
+    4
+    """
+    data.args.steps.store(extractor)
+    if data.args.merge_calm:
+        model.config.merged_labels = MERGED_CALM
+    if args.device.type == "cpu":
+        keep_freed_memory()
+    callbacks: list[TrainerCallback] = []
+    if args.early_stopping_patience is not None:
+        callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    collator: Any = AudioCollator(extractor, min_samples(model.config))
+    if data.stream is not None:
+        train_dataset, collator = streamed(data, args, collator)
+    else:
+        train_dataset = _in_memory(data, args)
+    if hasattr(train_dataset, "set_epoch"):
+        callbacks.append(EpochSetter(train_dataset))
+    validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
+    grouped = args.train_sampling_strategy == "group_by_length"
+    return SerTrainer(
+        model=model,
+        args=args,
+        # Of the clips as they are before augmentation, which hardly changes them. Where silence is cut, they cost a
+        # pass over the clips.
+        lengths=data.lengths("train") if grouped else [],
+        train_dataset=train_dataset,
+        # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
+        eval_dataset=data.decoded("validation").select(validation),
+        processing_class=extractor,
+        data_collator=collator,
+        compute_loss_func=_loss(args, data),
+        callbacks=callbacks,
+        compute_metrics=compute_metrics,
+    )
+
+
+def _in_memory(data: SplitData, args: SerTrainingArguments) -> Any:
+    clips = data.decoded("train")
+    if not args.augmentation:
+        return clips
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return AugmentedDataset(clips, make_transforms(args.augmentation), seed)
+
+
+def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
+    weights = balanced_weights(data.splits["train"]["label"], data.labels) if args.class_weights else None
+    return make_loss(args.loss, gamma=args.focal_gamma, label_smoothing=args.label_smoothing, class_weights=weights)
+
+
+def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Scores of a validation pass, under the names that `metric_for_best_model` takes."""
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    probabilities = softmax(np.asarray(logits))
+    scores = score(np.asarray(prediction.label_ids), probabilities, [str(i) for i in range(probabilities.shape[1])])
+    return {name: value for name, value in scores.items() if isinstance(value, float)}

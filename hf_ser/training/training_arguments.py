@@ -1,4 +1,4 @@
-"""What the training recipes take: model, data and Trainer arguments."""
+"""Arguments of the training recipes: the model, and the Trainer's."""
 
 import math
 import multiprocessing
@@ -20,48 +20,52 @@ _ERRORS = ("loss", "brier", "ece")  # names of scores that are better when they 
 
 @dataclass
 class ModelArguments:
-    """Which model to train: a checkpoint, or a configuration to train from scratch."""
+    """Which model to train: a checkpoint, or a configuration to train from scratch.
+
+    >>> args = ModelArguments(model_name_or_path="facebook/wav2vec2-base", lora_rank=8)
+    >>> args.lora_alpha, args.lora_target_modules
+    (16, ['q_proj', 'v_proj'])
+    >>> ModelArguments()
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: got neither of model_name_or_path and model_config; expected one: ...
+    """
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "wav2vec2-family checkpoint, folder or Hub id"}
     )
     revision: str = field(default="main", metadata={"help": "revision of the checkpoint on the Hub"})
     model_config: dict | str | None = field(
-        default=None, metadata={"help": "configuration (with model_type) trained from scratch; YAML only"}
+        default=None, metadata={"help": "model configuration, with model_type, to train from scratch; YAML only"}
     )
     config_overrides: dict | str | None = field(
         default=None,
-        metadata={"help": "fields of the checkpoint's configuration to change, as --config_overrides.FIELD VALUE"},
+        metadata={"help": "changes to the checkpoint's configuration, as --config_overrides.FIELD VALUE"},
     )
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "eager, sdpa or flash_attention_2; default: the best that there is"}
+        default=None,
+        metadata={
+            "help": "attention implementation: eager, sdpa or flash_attention_2; default: the fastest available"
+        },
     )
     new_head: bool = field(
-        default=False, metadata={"help": "replace the head of a checkpoint that already is a classifier"}
+        default=False, metadata={"help": "replace the classification head of a checkpoint that has one"}
     )
     key_mapping: dict | str | None = field(
         default=None,
-        metadata={"help": "patterns of a checkpoint's weight names to this architecture's names; YAML only"},
+        metadata={"help": "regular expressions that rename the checkpoint's weights; YAML only"},
     )
-    freeze_feature_encoder: bool = field(
-        default=False, metadata={"help": "keep the convolutional feature encoder as it was pretrained"}
-    )
-
+    freeze_feature_encoder: bool = field(default=False, metadata={"help": "freeze the convolutional feature encoder"})
     freeze_encoder_layers: int = field(
-        default=0,
-        metadata={"help": "keep so many encoder layers, and what comes before them, as they were pretrained"},
+        default=0, metadata={"help": "number of encoder layers to freeze, from the bottom, with all below them"}
     )
-
-    lora_rank: int = field(
-        default=0, metadata={"help": "train matrices of this rank beside the encoder's instead of these; 0: none"}
-    )
-    lora_alpha: int = field(default=16, metadata={"help": "by how much they weigh, times the rank"})
-    lora_dropout: float = field(default=0.0, metadata={"help": "dropout before them"})
+    lora_rank: int = field(default=0, metadata={"help": "LoRA rank; 0 trains all weights"})
+    lora_alpha: int = field(default=16, metadata={"help": "LoRA scaling factor alpha"})
+    lora_dropout: float = field(default=0.0, metadata={"help": "LoRA dropout probability"})
     lora_target_modules: list[str] = field(
-        default_factory=lambda: ["q_proj", "v_proj"], metadata={"help": "names of the layers that get them"}
+        default_factory=lambda: ["q_proj", "v_proj"], metadata={"help": "names of the layers with LoRA"}
     )
     save_adapter: bool = field(
-        default=False, metadata={"help": "keep them alone, too, in adapter/; the model has them merged in any case"}
+        default=False, metadata={"help": "also save the LoRA adapter, in adapter/; the saved model has it merged"}
     )
 
     def __post_init__(self) -> None:
@@ -94,68 +98,79 @@ class ModelArguments:
 
 @dataclass
 class SerTrainingArguments(ReportArguments, TrainingArguments):
-    """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept."""
+    """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept.
 
-    output_dir: str | None = field(default=None, metadata={"help": "the model folder"})
-    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
-    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate"})
-    save_strategy: str = field(default="epoch", metadata={"help": "when to save a checkpoint"})
-    save_total_limit: int | None = field(default=2, metadata={"help": "checkpoints to keep"})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "end with the best checkpoint"})
+    >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
+    >>> args.metric_for_best_model, args.greater_is_better, args.precision_choice.precision
+    ('f1_weighted', True, 'fp32')
+    >>> SerTrainingArguments(output_dir="runs/new", layer_decay=1.1)
+    Traceback (most recent call last):
+    hf_ser.arguments.ConfigError: layer_decay is 1.1; expected above 0 to 1 (none), such as 0.9.
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "folder of the trained model"})
+    overwrite: bool = field(default=False, metadata={"help": "replace an earlier run in output_dir"})
+    eval_strategy: str = field(default="epoch", metadata={"help": "when to evaluate: no, steps or epoch"})
+    save_strategy: str = field(default="epoch", metadata={"help": "when to save a checkpoint: no, steps or epoch"})
+    save_total_limit: int | None = field(default=2, metadata={"help": "maximum number of checkpoints to keep"})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "load the best checkpoint after training"})
     metric_for_best_model: str | None = field(
-        default="f1_weighted", metadata={"help": "validation score that decides"}
+        default="f1_weighted", metadata={"help": "validation score that selects the best checkpoint"}
     )
     greater_is_better: bool | None = field(
-        default=None, metadata={"help": "whether a larger score is better; default: by the score's name"}
+        default=None, metadata={"help": "whether a larger score is better; default: by its name"}
     )
-    logging_strategy: str = field(default="epoch", metadata={"help": "when to log the training loss"})
+    logging_strategy: str = field(
+        default="epoch", metadata={"help": "when to log the training loss: no, steps or epoch"}
+    )
     precision: str = field(
         default="auto",
-        metadata={"help": "bf16, fp16 or fp32; auto: bf16 where computed natively, else fp16 on CUDA, else fp32"},
+        metadata={
+            "help": "bf16, fp16 or fp32; auto: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32"
+        },
     )
     # A loss that is not finite ends the training, so that the Trainer need not look for one at every batch.
-    logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "leave losses that are not finite out of the log"}
-    )
-    loss: str = field(default="cross_entropy", metadata={"help": "cross_entropy or focal"})
-    focal_gamma: float = field(default=2.0, metadata={"help": "how much less clips weigh that are right already"})
-    label_smoothing: float = field(default=0.0, metadata={"help": "share of the target spread over all classes"})
-    class_weights: bool = field(default=False, metadata={"help": "weigh classes in inverse proportion to their clips"})
+    logging_nan_inf_filter: bool = field(default=False, metadata={"help": "leave non-finite losses out of the log"})
+    loss: str = field(default="cross_entropy", metadata={"help": "loss function: cross_entropy or focal"})
+    focal_gamma: float = field(default=2.0, metadata={"help": "focusing parameter gamma of the focal loss"})
+    label_smoothing: float = field(default=0.0, metadata={"help": "label smoothing factor"})
+    class_weights: bool = field(default=False, metadata={"help": "weight the loss by inverse class frequency"})
     augmentation: list | str | None = field(
-        default=None, metadata={"help": "waveform transforms of audiomentations for the training clips; YAML only"}
+        default=None, metadata={"help": "augmentation of training clips: transforms of audiomentations; YAML only"}
     )
     mixup_alpha: float = field(
-        default=0.0, metadata={"help": "train on mixtures of two clips with shares from Beta(alpha, alpha); 0: none"}
+        default=0.0, metadata={"help": "mixup: parameter alpha of the Beta distribution; 0 turns it off"}
     )
     one_cycle: bool = field(
-        default=False, metadata={"help": "one cycle of the learning rate with learning_rate as its peak"}
+        default=False, metadata={"help": "one-cycle learning-rate schedule with learning_rate as its maximum"}
     )
     head_learning_rate: float | None = field(
         default=None, metadata={"help": "learning rate of the classification head; default: learning_rate"}
     )
-    layer_decay: float = field(
-        default=1.0, metadata={"help": "by which each encoder layer learns more slowly than the one above it"}
-    )
+    layer_decay: float = field(default=1.0, metadata={"help": "layer-wise learning-rate decay factor; 1 turns it off"})
     unfreeze_every: float | None = field(
-        default=None, metadata={"help": "train the head first, and one more encoder layer every so many epochs"}
+        default=None,
+        metadata={"help": "gradual unfreezing: epochs between two encoder layers, from the top; default: off"},
     )
     early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "stop after so many evaluations without a better best score"}
+        default=None, metadata={"help": "early stopping: evaluations without improvement; default: off"}
     )
     calibrate: bool = field(
-        default=True, metadata={"help": "divide the logits by a temperature fitted on validation, in the saved model"}
+        default=True, metadata={"help": "temperature scaling, fitted on validation, in the saved model"}
     )
     # The collator reads columns that no model's forward names.
-    remove_unused_columns: bool = field(default=False, metadata={"help": "must stay false"})
-    label_names: list[str] | None = field(default_factory=lambda: ["labels"], metadata={"help": "name of the labels"})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "must be false"})
+    label_names: list[str] | None = field(
+        default_factory=lambda: ["labels"], metadata={"help": "names of the label inputs"}
+    )
 
     def __post_init__(self) -> None:
         if self.output_dir is None:
-            raise ConfigError("output_dir is not given; expected the folder that the model is to be written to.")
+            raise ConfigError("output_dir is not given; expected the folder of the trained model.")
         self.check_figures()
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
-        make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # refuses what cannot be
+        make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # raises ConfigError
         if self.label_smoothing_factor:
             raise ConfigError("label_smoothing_factor passes over the losses of this package; use label_smoothing.")
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
@@ -169,7 +184,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} is {value}; expected a number above 0.")
         if self.augmentation is not None:
-            make_transforms(self.augmentation)  # refuses what cannot be
+            make_transforms(self.augmentation)  # raises ConfigError
         if self.greater_is_better is None:
             self.greater_is_better = not str(self.metric_for_best_model).endswith(_ERRORS)
         self._check_workers()
@@ -213,7 +228,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             raise ConfigError(
                 f"precision is {self.precision} and {flags[0]} is true; expected one choice: leave {flags[0]} out."
             )
-        # What accelerate's launcher was told counts as given; "no" is its default.
+        # What accelerate's launcher was given counts, too; "no" is its default.
         launched = [name for name in half if os.environ.get("ACCELERATE_MIXED_PRECISION") == name]
         asked = self.precision if self.precision != "auto" else next(iter(flags + launched), None)
         cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")

@@ -13,13 +13,13 @@ from hf_ser.data.splits import (
     DataArguments,
     DatasetError,
     decoded,
-    lengths,
     load_splits,
     read_assignment,
     read_hashes,
     write_assignment,
 )
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
+from hf_ser.models import make_feature_extractor
 
 
 def test_splits_of_a_configuration(dataset_dir):
@@ -99,10 +99,18 @@ def test_items_are_the_stored_recordings(dataset_dir):
 
 
 def test_lengths_are_those_of_the_waveforms(dataset_dir):
-    clips = load_splits(DataArguments(dataset=str(dataset_dir))).splits["test"]
+    data = load_splits(DataArguments(dataset=str(dataset_dir)))
     for changes in ({}, {"trim_db": 20.0}, {"duration_s": 0.25}):
-        steps = Preprocessing(**changes)
-        assert lengths(clips, steps) == [len(item["waveform"]) for item in decoded(clips, steps)]
+        cut = data.with_steps(Preprocessing(**changes))
+        assert cut.lengths("test") == [len(item["waveform"]) for item in cut.decoded("test")]
+
+
+def test_a_checkpoint_decides_on_preprocessing_that_the_arguments_leave_open(dataset_dir):
+    extractor = make_feature_extractor(16_000)
+    Preprocessing(trim_db=20.0, duration_s=0.3).store(extractor)
+    data = load_splits(DataArguments(dataset=str(dataset_dir), duration_s=0.25))
+    assert data.with_steps_of(extractor).args.steps == Preprocessing(trim_db=20.0, duration_s=0.25)
+    assert data.with_steps_of(make_feature_extractor(16_000)).args == data.args
 
 
 @pytest.mark.parametrize("steps", [Preprocessing(), Preprocessing(trim_db=20.0, normalize=True, duration_s=0.25)])

@@ -22,7 +22,6 @@ from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
 from hf_ser.reporting import run_report
 from hf_ser.scoring import PredictionsError, apply_temperature, read_predictions, read_results, score, softmax
-from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, finish, make_trainer
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy": "happy"}
@@ -53,26 +52,24 @@ def foreign_dir(tmp_path_factory, tiny_config):
     return save_model(tmp_path_factory.mktemp("models") / "foreign", tiny_config, tuple(FOREIGN))
 
 
-def train(folder, tiny_config, data_args):
-    """As recipes/finetune.py does."""
-    torch.manual_seed(0)
-    data = load_splits(data_args)
-    args = SerTrainingArguments(
-        str(folder), num_train_epochs=1, per_device_train_batch_size=16, learning_rate=1e-2, use_cpu=True,
-        disable_tqdm=True, report_to="none", figures=False,
-    )  # fmt: skip
-    model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
-    trainer = make_trainer(model, extractor, data, args, data_args)
-    trainer.train()
-    return finish(trainer, data, args, data_args, "tiny")
+@pytest.fixture(scope="module")
+def train(finetune, dataset_dir, tiny_config):
+    """Train on a dataset for an epoch, with fields of recipes/finetune.py; returns the results."""
+
+    def run(folder, **fields):
+        return finetune(
+            model_config=tiny_config, dataset=str(dataset_dir), output_dir=str(folder), num_train_epochs=1,
+            per_device_train_batch_size=16, learning_rate=1e-2, report_to="none", **fields,
+        )  # fmt: skip
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def trained(dataset_dir, tiny_config, tmp_path_factory):
+def trained(train, tmp_path_factory):
     """The folder of a model trained on clips of 0.4 s with calm merged, and its results."""
-    folder = tmp_path_factory.mktemp("trained") / "folder"
-    data_args = DataArguments(str(dataset_dir), duration_s=0.4, merge_calm=True)
-    return folder, train(folder, tiny_config, data_args)
+    folder = tmp_path_factory.mktemp("trained") / "tiny"
+    return folder, train(folder, duration_s=0.4, merge_calm=True)
 
 
 @pytest.fixture
@@ -301,9 +298,9 @@ def test_a_single_clip_of_the_training_is_refused(scored, model_dir, dataset_dir
     scored(DataArguments(str(dataset_dir)), model=str(folder))
 
 
-def test_a_cross_corpus_model_scores_as_when_it_was_trained(scored, dataset_dir, tiny_config, tmp_path):
+def test_a_cross_corpus_model_scores_as_when_it_was_trained(scored, train, dataset_dir, tmp_path):
     data_args = DataArguments(str(dataset_dir), protocol="cross_corpus", fold=1)
-    training = train(tmp_path / "model", tiny_config, data_args)["splits"]["test"]
+    training = train(tmp_path / "model", protocol="cross_corpus", fold=1)["splits"]["test"]
     assert training["left_out"]
     results, _ = scored(data_args, model=str(tmp_path / "model"))
     assert results["splits"]["test"]["labels"] == training["labels"]

@@ -1,6 +1,7 @@
 """Prepare, train, stream, cross-validate and search with workers, as a person's own script would.
 
-test_start_methods.py runs start_methods.py SETTING_DIR OUTPUT_DIR WORKERS, which writes OUTPUT_DIR/results.json.
+test_start_methods.py calls `run`, or runs start_methods.py SETTING_DIR OUTPUT_DIR WORKERS; both write
+OUTPUT_DIR/results.json.
 """
 
 import json
@@ -17,7 +18,8 @@ from hf_ser.search.hyperparameter_search import SearchArguments, search
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "finetune.py"
-STREAM = ["--streaming=true", "--eval_strategy=no", "--save_strategy=no", "--load_best_model_at_end=false"]
+UNWATCHED = ["--eval_strategy=no", "--save_strategy=no", "--load_best_model_at_end=false"]
+STREAM = ["--streaming=true", *UNWATCHED]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 
 
@@ -26,26 +28,25 @@ def losses(words: list[str]) -> list[float]:
     set_seed(args.seed)
     data = load_splits(data_args)
     model, extractor = build_model(model_args, data.labels)
-    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer = make_trainer(model, extractor, data, args)
     trainer.train()
     return logged(trainer.state.log_history)
 
 
 def logged(history: list[dict]) -> list[float]:
-    return [entry[name] for entry in history for name in ("loss", "eval_loss") if name in entry]
+    return [entry["loss"] for entry in history if "loss" in entry]
 
 
 def cross_validated(setting: Path, folder: Path, dataset: Path, workers: list[str]) -> list[float]:
-    """The losses of one fold, which the recipe trains in a process of its own."""
-    overrides = [word.removeprefix("--") for word in workers]
+    """The losses of one fold, which the recipe trains in a process of its own; the search shows validation."""
+    overrides = [word.removeprefix("--") for word in (*workers, *UNWATCHED)]
     args = CrossValidationArguments(str(RECIPE), str(setting / "config.yaml"), overrides)
     data_args = DataArguments(str(dataset), protocol="speaker_disjoint")
-    cross_validate(load_rows(data_args), args, data_args, folder, overwrite=False)
+    cross_validate(load_rows(data_args), args, data_args, folder, overwrite=False, figures=False)
     return logged(json.loads((folder / "seed_0" / "training_history.json").read_text(encoding="utf-8")))
 
 
-def main() -> None:
-    setting, output, number = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+def run(setting: Path, output: Path, number: int) -> None:
     dataset = output / "dataset"
     corpora = {name: str(setting / "corpora" / name) for name in ("ravdess", "savee")}
     prepare(PrepareArguments(str(dataset), **corpora, num_proc=number or 1), progress=False)
@@ -72,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -1,9 +1,6 @@
 """Batch 8 x 1 equals 2 x 4, and one process equals two: the same losses, the same weights."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +47,7 @@ def setting(tmp_path_factory):
         "logging_strategy": "steps",
         "logging_steps": 1,
         "use_cpu": True,
+        "figures": False,
         "disable_tqdm": True,
         "per_device_eval_batch_size": 4,
     }
@@ -57,27 +55,27 @@ def setting(tmp_path_factory):
     return root
 
 
-def _train(root, name, launcher, *overrides):
-    folder = root / name
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [*launcher, str(ROOT / "recipes/finetune.py"), "--config", str(root / "config.yaml")]
-    done = subprocess.run(
-        [*command, "--output_dir", str(folder), *overrides], capture_output=True, text=True, env=environment, cwd=root
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    history = json.loads((folder / "training_history.json").read_text())
-    return {
-        "loss": [entry["loss"] for entry in history if "loss" in entry],
-        "eval_loss": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
-        "f1": [entry["eval_f1_weighted"] for entry in history if "eval_f1_weighted" in entry],
-        "weights": load_file(folder / "model.safetensors"),
-        "results": json.loads((folder / "results.json").read_text()),
-    }
+@pytest.fixture(scope="module")
+def train(setting, launch):
+    def run(name, *overrides, processes=1):
+        folder = setting / name
+        words = ["--config", setting / "config.yaml", "--output_dir", folder, *overrides]
+        launch(ROOT / "recipes/finetune.py", *words, processes=processes)
+        history = json.loads((folder / "training_history.json").read_text())
+        return {
+            "loss": [entry["loss"] for entry in history if "loss" in entry],
+            "eval_loss": [entry["eval_loss"] for entry in history if "eval_loss" in entry],
+            "f1": [entry["eval_f1_weighted"] for entry in history if "eval_f1_weighted" in entry],
+            "weights": load_file(folder / "model.safetensors"),
+            "results": json.loads((folder / "results.json").read_text()),
+        }
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def whole_batch(setting):
-    return _train(setting, "8x1", [sys.executable], "--per_device_train_batch_size", "8")
+def whole_batch(train):
+    return train("8x1", "--per_device_train_batch_size", "8")
 
 
 def _assert_same_run(run, expected):
@@ -91,26 +89,14 @@ def _assert_same_run(run, expected):
 
 
 @pytest.mark.slow
-def test_accumulation_does_not_change_the_run(setting, whole_batch):
+def test_accumulation_does_not_change_the_run(train, whole_batch):
     layout = ("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "4")
-    _assert_same_run(_train(setting, "2x4", [sys.executable], *layout), whole_batch)
+    _assert_same_run(train("2x4", *layout), whole_batch)
 
 
 @pytest.mark.slow
-def test_two_processes_do_not_change_the_run(setting, whole_batch):
-    # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += [
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--main_process_port",
-        "0",
-    ]
-    run = _train(setting, "two", launcher, "--per_device_train_batch_size", "4")
+def test_two_processes_do_not_change_the_run(train, whole_batch):
+    run = train("two", "--per_device_train_batch_size", "4", processes=2)
     assert run["results"]["training"]["batch_size"] == 8
     _assert_same_run(run, whole_batch)
     assert run["results"]["splits"]["test"]["clips"] == whole_batch["results"]["splits"]["test"]["clips"]

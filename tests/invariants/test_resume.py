@@ -38,6 +38,7 @@ def command(tmp_path_factory, dataset_dir, tiny_config):
         "save_steps": 3,
         "train_sampling_strategy": "group_by_length",
         "use_cpu": True,
+        "figures": False,
         "disable_tqdm": True,
     }
     path = tmp_path_factory.mktemp("resume") / "config.yaml"
@@ -57,7 +58,9 @@ def _finish(process, folder):
     assert process.returncode == 0, output[-3000:]
     history = json.loads((folder / "training_history.json").read_text())
     clock = ("runtime", "per_second")
-    entries = [{key: its for key, its in entry.items() if not any(part in key for part in clock)} for entry in history]
+    entries = [
+        {key: value for key, value in entry.items() if not any(part in key for part in clock)} for entry in history
+    ]
     return {
         "history": [entry for entry in entries if "loss" in entry or "eval_loss" in entry],
         "weights": load_file(folder / "model.safetensors"),

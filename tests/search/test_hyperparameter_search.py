@@ -18,7 +18,7 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.plots.trials import plot_trials
 from hf_ser.search.hyperparameter_search import SearchArguments, TrialError, search
 from hf_ser.search.search_space import arguments_of, check_space, read_space, settings_of, with_values
-from hf_ser.training import ModelArguments, SerTrainingArguments, train
+from hf_ser.training import ModelArguments, SerTrainingArguments
 
 ROOT = Path(__file__).parents[2]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
@@ -173,8 +173,8 @@ def searched(run, tmp_path, monkeypatch):
     seen, heard = [], []
     make, load = search_module.make_trainer, hf_ser.data.splits.load_audio
 
-    def watched(model, extractor, data, args, data_args):
-        trainer = make(model, extractor, data, args, data_args)
+    def watched(model, extractor, data, args):
+        trainer = make(model, extractor, data, args)
         outputs = type("Outputs", (), {"logits": torch.eye(8)})
         loss = float(trainer.compute_loss_func(outputs, torch.arange(8)))
         seen.append({"trainer": trainer, "args": args, "loss": loss, "splits": set(data.splits)})
@@ -196,12 +196,12 @@ def searched(run, tmp_path, monkeypatch):
     return study, seen, heard
 
 
-def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, tmp_path, dataset_dir):
+def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finetune, tmp_path, dataset_dir):
     study, seen, heard = searched
     folder = tmp_path / "search"
     assert _states(study) == ["COMPLETE"] * 3 and len(seen) == 3
-    for trial, its in zip(study.trials, seen, strict=True):
-        trainer, args, params = its["trainer"], its["args"], trial.params
+    for trial, made in zip(study.trials, seen, strict=True):
+        trainer, args, params = made["trainer"], made["args"], trial.params
         history = [entry["eval_f1_weighted"] for entry in trainer.state.log_history if "eval_f1_weighted" in entry]
         assert trial.value == max(history) and trial.user_attrs["values"] == history
         assert args.learning_rate == params["learning_rate"] and args.layer_decay == params["layer_decay"]
@@ -213,11 +213,11 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, tmp_p
         assert grouped <= set(trainer.model.parameters())
         smooth = params["label_smoothing"]
         logs = torch.eye(8).log_softmax(dim=1)[0]
-        assert its["loss"] == pytest.approx(float(-(1 - smooth) * logs[0] - smooth * logs.mean()), rel=1e-5)
-    assert len({its["loss"] for its in seen}) == 3
+        assert made["loss"] == pytest.approx(float(-(1 - smooth) * logs[0] - smooth * logs.mean()), rel=1e-5)
+    assert len({made["loss"] for made in seen}) == 3
 
     # The test split is neither there nor heard.
-    assert all(its["splits"] == {"train", "validation"} for its in seen)
+    assert all(made["splits"] == {"train", "validation"} for made in seen)
     data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess"))
     sounds = {
         split: {json.dumps({key: str(value)[:2000] for key, value in clip.items()}) for clip in part["audio"]}
@@ -245,7 +245,7 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, tmp_p
     # The best trial's settings train again to the same score.
     best = parse(*TYPES, argv=["--config", str(folder / "best.yaml")])
     assert best[2].learning_rate == study.best_params["learning_rate"] and best[2].load_best_model_at_end
-    _, results = train(*best)
+    results = finetune(**yaml.safe_load((folder / "best.yaml").read_text()))
     assert Path(best[2].output_dir) == folder / "best" and (folder / "best" / "model.safetensors").is_file()
     assert results["training"]["best_value"] == pytest.approx(study.best_value, abs=1e-6)
 
@@ -257,7 +257,7 @@ def _undecoded(clips):
 
 def test_early_stopping_begins_anew_in_every_trial(searched):
     _, seen, _ = searched
-    callbacks = [[type(its).__name__ for its in each["trainer"].callback_handler.callbacks] for each in seen]
+    callbacks = [[type(callback).__name__ for callback in each["trainer"].callback_handler.callbacks] for each in seen]
     assert all(names.count("EarlyStoppingCallback") == 1 for names in callbacks)
 
 

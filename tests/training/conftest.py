@@ -24,10 +24,9 @@ def trainer_for(dataset_dir, tiny_config, tmp_path):
         }
         args = SerTrainingArguments(**{**settings, "output_dir": str(tmp_path / name), **changes})
         set_seed(args.seed)
-        data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=duration_s)
-        data = load_splits(data_args)
+        data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=duration_s))
         model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
-        return make_trainer(model, extractor, data, args, data_args)
+        return make_trainer(model, extractor, data, args)
 
     return make
 

@@ -1,9 +1,6 @@
 """Training from a stream: every clip once an epoch, in an order that seed and epoch decide, as if it lay in memory."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data import DataArguments, DatasetError, decoded, load_splits
+from hf_ser.data import DataArguments, DatasetError, load_splits
 from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
@@ -24,7 +21,6 @@ from hf_ser.training import (
     SerTrainingArguments,
     build_model,
     make_trainer,
-    train,
 )
 from hf_ser.training.augmentation import AugmentedDataset, make_transforms
 from hf_ser.training.clip_stream import ClipStream, StreamCollator
@@ -122,11 +118,11 @@ def test_lost_clips_and_ids_that_stand_twice_are_errors(data):
 @pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
 @pytest.mark.parametrize("cut", [{}, {"trim_db": 20.0, "normalize": True, "duration_s": 0.4}])
 def test_waveforms_are_those_of_clips_in_memory(dataset_dir, clips, loaded, augmentation, cut):
-    data_args = DataArguments(str(dataset_dir), "ravdess", **cut)
+    steps = DataArguments(**cut).steps
     transforms = make_transforms(augmentation) if augmentation else []
-    in_memory = decoded(loaded.splits["train"], data_args.steps)
+    in_memory = loaded.with_steps(steps).decoded("train")
     in_memory = AugmentedDataset(in_memory, transforms, seed=5) if transforms else in_memory
-    stream, collate = clips(), StreamCollator(list, data_args.steps, transforms, seed=5)
+    stream, collate = clips(), StreamCollator(list, steps, transforms, seed=5)
     for epoch in (0, 2):
         stream.set_epoch(epoch)
         if transforms:
@@ -158,10 +154,10 @@ def trainer(dataset_dir, tiny_config, tmp_path):
         }
         args = SerTrainingArguments(**{**settings, **changes})
         set_seed(args.seed)
-        data_args = DataArguments(str(dataset_dir), "ravdess", duration_s=0.4, streaming=streaming, stream_buffer=6)
-        splits = load_splits(data_args)
+        cut = {"duration_s": 0.4, "streaming": streaming, "stream_buffer": 6}
+        splits = load_splits(DataArguments(str(dataset_dir), "ravdess", **cut))
         model, extractor = build_model(ModelArguments(model_config=tiny_config), splits.labels)
-        return make_trainer(model, extractor, splits, args, data_args)
+        return make_trainer(model, extractor, splits, args)
 
     return make
 
@@ -199,19 +195,22 @@ def test_a_run_does_not_change_with_its_workers(trainer, run):
     assert run(trainer("two", augmentation=AUGMENTATION, **workers)) == pytest.approx(losses, rel=1e-6)
 
 
-def test_a_whole_run_learns_and_leaves_a_model(dataset_dir, tmp_path, tiny_config):
-    args = SerTrainingArguments(
+def test_a_whole_run_learns_and_leaves_a_model(finetune, dataset_dir, tmp_path, tiny_config):
+    results = finetune(
+        model_config=tiny_config,
+        dataset=str(dataset_dir),
+        configuration="ravdess",
+        merge_calm=True,
+        duration_s=0.4,
+        streaming=True,
         output_dir=str(tmp_path / "run"),
         num_train_epochs=8,
         per_device_train_batch_size=BATCH,
         learning_rate=3e-3,
         class_weights=True,
-        use_cpu=True,
-        disable_tqdm=True,
     )
-    data_args = DataArguments(str(dataset_dir), "ravdess", merge_calm=True, duration_s=0.4, streaming=True)
-    trained, results = train(ModelArguments(model_config=tiny_config), data_args, args)
-    losses = [entry["loss"] for entry in trained.state.log_history if "loss" in entry]
+    history = json.loads((tmp_path / "run" / "training_history.json").read_text())
+    losses = [entry["loss"] for entry in history if "loss" in entry]
     assert len(losses) == 8 and losses[-1] < losses[0]
     assert results["dataset"]["train_clips"] == CLIPS and results["protocol"]["name"] == "speaker_disjoint"
     assert set(results["splits"]) == {"validation", "test"} and (tmp_path / "run" / "model.safetensors").is_file()
@@ -255,8 +254,7 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 folder, dataset, model_config, batch_size = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
-data_args = DataArguments(dataset, "ravdess", duration_s=0.4, streaming=True, stream_buffer=6)
-data = load_splits(data_args)
+data = load_splits(DataArguments(dataset, "ravdess", duration_s=0.4, streaming=True, stream_buffer=6))
 
 def make(**changes):
     args = SerTrainingArguments(
@@ -265,7 +263,7 @@ def make(**changes):
         save_total_limit=None, load_best_model_at_end=False, use_cpu=True, disable_tqdm=True, **changes)
     set_seed(args.seed)
     model, extractor = build_model(ModelArguments(model_config=model_config), data.labels)
-    return make_trainer(model, extractor, data, args, data_args)
+    return make_trainer(model, extractor, data, args)
 
 def losses(trainer, **options):
     trainer.train(**options)
@@ -274,7 +272,7 @@ def losses(trainer, **options):
 found = {}
 for workers in (0, 2):
     trainer = make(dataloader_num_workers=workers)
-    trainer.data_collator = lambda items: {"numbers": torch.tensor([(its["epoch"], its["number"]) for its in items])}
+    trainer.data_collator = lambda clips: {"numbers": torch.tensor([(one["epoch"], one["number"]) for one in clips])}
     loader = trainer.get_train_dataloader()
     assert trainer.num_examples(loader) == 32
     for epoch in (0, 1):
@@ -291,35 +289,24 @@ trainer.end()
 """
 
 
-def _processes(folder, dataset_dir, tiny_config, number):
-    folder.mkdir()
-    (folder / "program.py").write_text(_PROGRAM)
-    # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
-    launcher = [
-        "-m",
-        "accelerate.commands.launch",
-        "--multi_gpu",
-        "--num_processes",
-        str(number),
-        "--num_machines",
-        "1",
-    ]
-    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    words = [str(folder / "program.py"), str(folder), str(dataset_dir), json.dumps(tiny_config), str(BATCH // number)]
-    done = subprocess.run(
-        [sys.executable, *(launcher if number > 1 else []), *words],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(number)]
+@pytest.fixture
+def launched(launch, dataset_dir, tiny_config, tmp_path):
+    """What `_PROGRAM` finds in each of so many processes."""
+
+    def run(number):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "program.py").write_text(_PROGRAM)
+        words = [folder, dataset_dir, json.dumps(tiny_config), BATCH // number]
+        launch(folder / "program.py", *words, processes=number)
+        return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(number)]
+
+    return run
 
 
 @pytest.mark.slow
-def test_two_processes_see_every_clip_once_together_and_train_as_one(dataset_dir, tiny_config, tmp_path):
-    (one,) = _processes(tmp_path / "one", dataset_dir, tiny_config, 1)
-    both = _processes(tmp_path / "two", dataset_dir, tiny_config, 2)
+def test_two_processes_see_every_clip_once_together_and_train_as_one(launched):
+    (one,), both = launched(1), launched(2)
     for workers in (0, 2):
         for epoch in (0, 1):
             whole = one[f"{workers} {epoch}"]

@@ -83,8 +83,7 @@ def test_it_trains_with_every_option(checkpoint, options, dataset_dir, tmp_path,
     folder, _ = checkpoint
     of_model = {name: value for name, value in options.items() if name in ModelArguments.__dataclass_fields__}
     rest = {name: value for name, value in options.items() if name not in of_model}
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4))
     model, extractor = build_model(ModelArguments(model_name_or_path=folder, **of_model), data.labels)
     args = SerTrainingArguments(
         output_dir=str(tmp_path / "run"),
@@ -98,12 +97,12 @@ def test_it_trains_with_every_option(checkpoint, options, dataset_dir, tmp_path,
         disable_tqdm=True,
         **rest,
     )
-    trainer = make_trainer(model, extractor, data, args, data_args)
-    start = {name: its.detach().clone() for name, its in model.named_parameters()}
+    trainer = make_trainer(model, extractor, data, args)
+    start = {name: weights.detach().clone() for name, weights in model.named_parameters()}
     losses = run(trainer)
     assert len(losses) == 3 and all(0 < loss < 5 for loss in losses)
     for name, parameter in model.named_parameters():
         assert parameter.requires_grad or torch.equal(parameter, start[name]), name
-    moved = {name for name, its in model.named_parameters() if not torch.equal(its, start[name])}
+    moved = {name for name, weights in model.named_parameters() if not torch.equal(weights, start[name])}
     assert any("classifier" in name for name in moved)
     assert ("layer_weights" in moved) == ("config_overrides" in options)

@@ -46,7 +46,8 @@ def test_a_model_without_layers_has_a_head_all_the_same():
     model = AutoModelForAudioClassification.from_config(MelCNNConfig(num_labels=4))
     depths, layers = parameter_depths(model)
     assert layers == 0
-    assert {name for name, its in model.named_parameters() if depths[its]} == {"classifier.weight", "classifier.bias"}
+    deep = {name for name, weights in model.named_parameters() if depths[weights]}
+    assert deep == {"classifier.weight", "classifier.bias"}
 
 
 def test_frozen_layers_keep_their_values_and_the_rest_learns(family):
@@ -69,8 +70,8 @@ def test_freezing_every_layer_is_refused(family, number):
 def test_freezing_through_the_arguments(tiny_config):
     args = ModelArguments(model_config={**tiny_config, "num_hidden_layers": 2}, freeze_encoder_layers=1)
     model, _ = build_model(args, EMOTIONS)
-    assert not any(its.requires_grad for its in model.wav2vec2.encoder.layers[0].parameters())
-    assert all(its.requires_grad for its in model.wav2vec2.encoder.layers[1].parameters())
+    assert not any(weights.requires_grad for weights in model.wav2vec2.encoder.layers[0].parameters())
+    assert all(weights.requires_grad for weights in model.wav2vec2.encoder.layers[1].parameters())
     with pytest.raises(ConfigError, match="expected 0 or more"):
         ModelArguments(model_config=tiny_config, freeze_encoder_layers=-1)
 
@@ -85,7 +86,7 @@ def _rates_of(trainer):
     """Learning rate of every parameter by name, and its weight decay."""
     named = {parameter: name for name, parameter in trainer.model.named_parameters()}
     groups = trainer.optimizer.param_groups
-    return {named[its]: (group["lr"], group["weight_decay"]) for group in groups for its in group["params"]}
+    return {named[weights]: (group["lr"], group["weight_decay"]) for group in groups for weights in group["params"]}
 
 
 def test_every_parameter_has_the_rate_of_its_depth_and_keeps_its_weight_decay(trainer_for):

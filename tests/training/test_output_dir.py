@@ -4,15 +4,21 @@ import pytest
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments
-from hf_ser.training import ModelArguments, SerTrainingArguments, claim_output_dir, train
+from hf_ser.training import ModelArguments, SerTrainingArguments, output_dir
 from hf_ser.training.output_dir import check_settings, settings
+
+SHORT = {"eval_strategy": "no", "load_best_model_at_end": False, "max_steps": 2} | {
+    "save_strategy": "steps",
+    "save_steps": 1,
+}
 
 
 def _arguments(folder, **changes):
-    usual = {"use_cpu": True, "disable_tqdm": True, "max_steps": 2, "save_strategy": "steps", "save_steps": 1}
-    return SerTrainingArguments(
-        **{"output_dir": str(folder), "eval_strategy": "no", "load_best_model_at_end": False, **usual, **changes}
-    )
+    return SerTrainingArguments(**{"output_dir": str(folder), "use_cpu": True, **SHORT, **changes})
+
+
+def claim_output_dir(args):
+    return output_dir.claim_output_dir(ModelArguments("x"), DataArguments("y"), args)
 
 
 def _checkpoint(folder, step, *, whole=True):
@@ -63,27 +69,28 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
     ],
 )
 def test_auto_goes_on_where_it_comes_to_another_precision(tmp_path, caplog, stored, given, refused, told):
-    wanted = settings(ModelArguments("x"), DataArguments("y"), _arguments(tmp_path, **given))
+    args = _arguments(tmp_path, **given)
+    wanted = settings(ModelArguments("x"), DataArguments("y"), args)
     before = wanted | dict(zip(("precision", "computed in"), stored, strict=True))
     (tmp_path / "settings.json").write_text(json.dumps(before))
     if refused:
         with pytest.raises(ConfigError, match=refused):
-            check_settings(str(tmp_path), wanted)
+            check_settings(args, wanted)
         return
-    assert check_settings(str(tmp_path), wanted) == (["bf16"] if told else [])
+    assert check_settings(args, wanted) == (["bf16"] if told else [])
     assert len(caplog.messages) == (told is not None) and all(told in message for message in caplog.messages)
 
 
-def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path, dataset_dir, tiny_config):
-    model_args = ModelArguments(model_config=tiny_config)
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
+def test_a_run_of_other_settings_is_not_gone_on_with(finetune, tmp_path, dataset_dir, tiny_config):
+    fields = {"model_config": tiny_config, "dataset": str(dataset_dir), "configuration": "ravdess", "duration_s": 0.4}
+    fields |= SHORT | {"output_dir": str(tmp_path)}
     kept = tmp_path / "settings.json"
-    train(model_args, data_args, _arguments(tmp_path, calibrate=False))
+    finetune(**fields, calibrate=False)
     assert not kept.exists()  # it is finished, and results.json tells
     (tmp_path / "results.json").unlink()
     kept.write_text(json.dumps({"seed": 3, "configuration": "ravdess", "learning_rate": 5e-5, "loss": "focal"}))
     with pytest.raises(ConfigError, match="seed was 3 and is 42; loss was 'focal' and is 'cross_entropy'"):
-        train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true"))
+        finetune(**fields, resume_from_checkpoint="true")
     kept.write_text(json.dumps({"seed": 42}))
-    train(model_args, data_args, _arguments(tmp_path, resume_from_checkpoint="true", max_steps=3, calibrate=False))
+    finetune(**fields | {"max_steps": 3}, resume_from_checkpoint="true", calibrate=False)
     assert json.loads((tmp_path / "results.json").read_text())["training"]["steps"] == 3

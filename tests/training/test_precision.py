@@ -202,10 +202,9 @@ def test_this_machine_is_described(monkeypatch):
 def test_every_model_trains_a_step_in_every_precision(make, dataset_dir, tiny_config, kind, precision):
     settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "report_to": "none"}
     args = make(precision=precision, use_cpu=True, max_steps=1, per_device_train_batch_size=4, **settings)
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess")
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess"))
     model, extractor = build_model(ModelArguments(model_config=MODELS[kind] or tiny_config), data.labels)
-    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer = make_trainer(model, extractor, data, args)
     before = {name: value.clone() for name, value in model.named_parameters()}
     trainer.train()
     after = dict(trainer.model.named_parameters())
@@ -230,7 +229,7 @@ for model in models:
     plain = model.eval()(waveforms).logits
     with torch.autocast("cpu", torch.bfloat16):
         assert (model(waveforms).logits - plain).norm() < 0.1 * plain.norm()
-    assert all(torch.isfinite(its.grad).all() for its in model.parameters() if its.grad is not None)
+    assert all(torch.isfinite(weights.grad).all() for weights in model.parameters() if weights.grad is not None)
     with torch.inference_mode():
         half = model.to(torch.bfloat16)(waveforms).logits
     assert half.dtype == torch.bfloat16 and (half - plain).norm() < 0.1 * plain.norm()

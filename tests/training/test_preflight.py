@@ -6,7 +6,7 @@ import pytest
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, load_splits
 from hf_ser.labels import EMOTIONS
-from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, preflight, train
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, preflight
 
 
 def _arguments(folder, **changes):
@@ -23,17 +23,13 @@ def data(dataset_dir):
     [
         ({"metric_for_best_model": "weighted_f1"}, "f1_weighted"),
         ({"metric_for_best_model": "acuracy", "load_best_model_at_end": False}, "did you mean accuracy"),
-        ({"report_to": ["wandb"]}, "pip install wandb"),
+        ({"report_to": "wandb"}, "pip install wandb"),
     ],
 )
-def test_what_cannot_be_is_refused_before_the_dataset_is_loaded(tmp_path, monkeypatch, changes, message):
+def test_what_cannot_be_is_refused_before_the_dataset_is_loaded(finetune, tmp_path, monkeypatch, changes, message):
     monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=message):
-        train(
-            ModelArguments(model_name_or_path="x"),
-            DataArguments(dataset="no such"),
-            _arguments(tmp_path / "run", **changes),
-        )
+        finetune(model_name_or_path="x", dataset="no such", output_dir=str(tmp_path / "run"), **changes)
     assert not (tmp_path / "run").exists()
 
 

@@ -17,9 +17,10 @@ from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,
     build_model,
-    finish,
+    evaluate_saved,
     make_trainer,
-    train,
+    save_model,
+    write_reports,
 )
 
 
@@ -40,14 +41,15 @@ def finished(dataset_dir, tiny_config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "tiny"
     torch.manual_seed(0)
     # Equal lengths: then the padded batches of the Trainer's own evaluation give what single clips give.
-    data_args = DataArguments(dataset=str(dataset_dir), duration_s=0.5)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=str(dataset_dir), duration_s=0.5))
     model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     args = _arguments(folder)
-    trainer = make_trainer(model, extractor, data, args, data_args)
+    trainer = make_trainer(model, extractor, data, args)
     trainer.train()
-    results = finish(trainer, data, args, data_args, "tiny")
+    save_model(trainer)
+    results, predictions = evaluate_saved(trainer, data)
+    write_reports(trainer, data, results, predictions)
     return folder, results, data, before, trainer
 
 
@@ -156,10 +158,9 @@ print(json.dumps({{"clip": row["id"], "scores": scores, "stored": stored}}))
 
 def test_one_batch_overfits(dataset_dir, tiny_config, tmp_path):
     torch.manual_seed(0)
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4))
     model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
-    trainer = make_trainer(model, extractor, data, _arguments(tmp_path), data_args)
+    trainer = make_trainer(model, extractor, data, _arguments(tmp_path))
     batch = next(iter(trainer.get_train_dataloader()))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for _ in range(150):
@@ -170,14 +171,14 @@ def test_one_batch_overfits(dataset_dir, tiny_config, tmp_path):
     assert loss.item() < 0.1
 
 
-def test_a_compiled_model_trains_and_is_saved_under_its_own_names(dataset_dir, tiny_config, tmp_path):
-    data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.4)
-    model_args = ModelArguments(model_config=tiny_config)
+def test_a_compiled_model_trains_and_is_saved_under_its_own_names(finetune, dataset_dir, tiny_config, tmp_path):
+    fields = {"model_config": tiny_config, "dataset": str(dataset_dir), "configuration": "ravdess", "duration_s": 0.4}
+    fields |= {"num_train_epochs": 1, "per_device_train_batch_size": 8, "learning_rate": 3e-3}
     losses, names = [], []
     for name, options in (("plain", {}), ("compiled", {"torch_compile": True, "torch_compile_backend": "eager"})):
-        args = _arguments(tmp_path / name, num_train_epochs=1, logging_strategy="steps", logging_steps=1, **options)
-        trainer, _ = train(model_args, data_args, args)
-        losses.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+        finetune(**fields, output_dir=str(tmp_path / name), logging_strategy="steps", logging_steps=1, **options)
+        history = json.loads((tmp_path / name / "training_history.json").read_text())
+        losses.append([entry["loss"] for entry in history if "loss" in entry])
         names.append(set(load_file(tmp_path / name / "model.safetensors")))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and names[0] == names[1]
 

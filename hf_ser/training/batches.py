@@ -1,0 +1,69 @@
+"""Training batches: clips of similar length together, padded."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from hf_ser.models import model_inputs
+
+_WINDOW = 50  # batches whose clips are sorted together
+
+
+class LengthGroupedSampler(Sampler[int]):
+    """Shuffled batches of clips of similar length: little padding, and another order in every epoch.
+
+    A model without attention mask averages padding into its answer: trained on much padding, it is wrong on a clip
+    that comes alone. The order depends on seed and epoch only, so that all processes and a resumed run agree on it.
+
+    Args:
+        lengths: samples of each clip.
+        batch_size: clips of a batch, over all processes and accumulation steps.
+        seed: of the order.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed = np.asarray(lengths), batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """The Trainer calls this before every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        order = rng.permutation(len(self.lengths))
+        window = _WINDOW * self.batch_size
+        parts = [order[start : start + window] for start in range(0, len(order), window)]
+        order = np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
+        full = len(order) // self.batch_size * self.batch_size  # the last batch, which may be smaller, stays last
+        batches = order[:full].reshape(-1, self.batch_size)
+        return iter([*rng.permutation(batches).ravel().tolist(), *order[full:].tolist()])
+
+
+class AudioCollator:
+    """Waveforms -> padded batch with labels.
+
+    It has a mask whatever the model: clips are normalised over their own samples, and pooled over their own frames
+    (see `pool_true_frames`).
+
+    Args:
+        feature_extractor: the model's own, which is left as it is.
+        min_samples: shorter clips are padded with zeros to this length (see `models.min_samples`).
+    """
+
+    def __init__(self, feature_extractor: Any, min_samples: int) -> None:
+        self.feature_extractor, self.min_samples = copy(feature_extractor), min_samples
+        self.feature_extractor.return_attention_mask = True
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Return input_values and attention_mask (batch, samples), and labels (batch,)."""
+        waveforms = [example["waveform"] for example in examples]
+        labels = torch.tensor([example["label"] for example in examples], dtype=torch.long)
+        return {**model_inputs(self.feature_extractor, waveforms, self.min_samples), "labels": labels}
