@@ -184,7 +184,7 @@ def test_info_tells_what_a_model_is(call, companions):
 
 def test_info_says_where_nothing_is_known(call):
     code, out, _ = call(command="info")
-    assert code == 0 and "not told: there is no results.json beside it" in out
+    assert code == 0 and "unknown: there is no results.json beside it" in out
 
 
 def test_demo_refuses_what_cannot_be(model, tmp_path, monkeypatch, capsys):

@@ -235,7 +235,7 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
 
 
 def _warning(args: PredictArguments) -> str | None:
-    from hf_ser.evaluation import model_results
+    from hf_ser.results_file import model_results
 
     results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
     if not results.get("dataset", {}).get("synthetic"):

@@ -1,7 +1,7 @@
 """The demo: a page that hears a recording and shows which emotions it carries, here or as a Space."""
 
 from hf_ser.demo.app import build, serve
-from hf_ser.demo.demo_errors import DemoError, MissingGradioError
+from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import make_examples
 from hf_ser.demo.listening import Heard, Listener, listen, load_listener
 from hf_ser.demo.space import pin_models, plan_space
@@ -10,7 +10,6 @@ __all__ = [
     "DemoError",
     "Heard",
     "Listener",
-    "MissingGradioError",
     "build",
     "listen",
     "load_listener",

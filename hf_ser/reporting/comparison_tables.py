@@ -14,7 +14,8 @@ from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.reporting.published_scores import Published, published_for
-from hf_ser.reporting.run_report import brackets, markdown, number
+from hf_ser.reporting.run_report import brackets, markdown
+from hf_ser.results_file import number
 
 SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}

@@ -17,6 +17,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments, SplitData, load_splits
 from hf_ser.errors import SerError
+from hf_ser.extras import needs_extra
 from hf_ser.memory import keep_freed_memory
 from hf_ser.scoring.results import RESULTS
 from hf_ser.search.search_report import BEST, write_search
@@ -143,10 +144,8 @@ def search(
         ConfigError: the space or a trial's settings cannot be, the folder holds something else, Optuna is missing, or
             no trial has a value.
     """
-    try:
+    with needs_extra():
         import optuna
-    except ImportError as error:
-        raise ConfigError('the search needs Optuna; install it with pip install "hf-ser[search]".') from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print a traceback for every trial without memory
     # Early stopping would warn in every trial that no best model is loaded at the end, which nobody wants here.
     logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)

@@ -6,6 +6,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
+from hf_ser.extras import needs_extra
 from hf_ser.training.layerwise import HEAD
 from hf_ser.training.training_arguments import ModelArguments
 
@@ -21,10 +22,8 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
     Raises:
         ConfigError: peft is not installed, the model has no layer of such a name, or it sums its layers.
     """
-    try:
+    with needs_extra():
         from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ConfigError('lora_rank needs peft; install it with pip install "hf-ser[lora]".') from error
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     absent = [target for target in args.lora_target_modules if target not in names]
     if absent:
