@@ -16,7 +16,7 @@ from typing import Any
 
 # Everything else is imported by the commands that need it, so that help and errors in their options come at once.
 from hf_ser.errors import SerError
-from hf_ser.extras import missing_extra
+from hf_ser.extras import missing_extra, needs_extra
 from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -108,7 +108,8 @@ def _predict(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     import transformers
 
-    from hf_ser.demo import serve  # gradio is an extra, and takes seconds to import
+    with needs_extra("demo"):
+        from hf_ser.demo import serve  # which takes seconds
 
     transformers.utils.logging.disable_progress_bar()
     repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]

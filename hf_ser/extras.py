@@ -27,28 +27,32 @@ class MissingExtraError(SerError, ImportError):
     """A package of an extra is not installed."""
 
 
-def missing_extra(error: BaseException) -> MissingExtraError | None:
+def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtraError | None:
     """Turn the failed import of an extra's package into the line that says how to install it; None for other errors.
+
+    Args:
+        error: what was raised.
+        extra: the extra to name; default: the one that brings the package.
 
     >>> str(missing_extra(ModuleNotFoundError(name="peft")))
     'peft is not installed; it is needed for LoRA. Install it with: pip install "hf-ser[lora]"'
     """
     if isinstance(error, MissingExtraError):
-        return error
+        return missing_extra(error.__cause__, extra) if extra and error.__cause__ else error
     module = ((error.name if isinstance(error, ModuleNotFoundError) else None) or "").partition(".")[0]
     if module not in _EXTRA_OF:
         return None
-    extra = _EXTRA_OF[module]
+    extra = extra or _EXTRA_OF[module]
     purpose = EXTRAS[extra][0]
     remedy = f'Install it with: pip install "hf-ser[{extra}]"'
     return MissingExtraError(f"{module} is not installed; it is needed for {purpose}. {remedy}")
 
 
 @contextmanager
-def needs_extra() -> Iterator[None]:
-    """Import packages of extras: where one is not installed, the error names its extra.
+def needs_extra(extra: str | None = None) -> Iterator[None]:
+    """Import packages of extras: where one is not installed, the error names its extra, or the one that is given.
 
-    >>> with needs_extra():
+    >>> with needs_extra("train"):
     ...     import datasets
 
     Raises:
@@ -56,8 +60,8 @@ def needs_extra() -> Iterator[None]:
     """
     try:
         yield
-    except ModuleNotFoundError as error:
-        missing = missing_extra(error)
-        if missing is None:
+    except ImportError as error:
+        missing = missing_extra(error, extra)
+        if missing is None or missing is error:
             raise
         raise missing from error

@@ -122,15 +122,10 @@ class _Python:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, tone):
+def folder(tmp_path_factory, tone, save_companion):
     """A folder with a model that brings its code, and a recording."""
-    from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, make_feature_extractor
-
     folder = tmp_path_factory.mktemp("core")
-    sizes = {"channels": (4, 4), "kernel_sizes": (5, 3), "hidden_size": 8, "duration_s": 0.5, "n_mels": 24}
-    config = AudioCNNConfig(**sizes, id2label=dict(enumerate(EMOTIONS)))
-    AudioCNNForAudioClassification(config).save_pretrained(folder / "model")
-    make_feature_extractor().save_pretrained(folder / "model")
+    save_companion(folder / "model", EMOTIONS)
     sf.write(folder / "a.wav", tone(0.6), 16_000)
     return folder
 
@@ -185,6 +180,13 @@ def test_the_core_writes_answers_to_files(core, folder):
 
 
 TRAINING = {path.stem for path in (ROOT / "recipes").glob("*.py")} - {"download", "prepare", "quickstart"}
+
+
+def test_the_demo_names_its_own_extra_whatever_is_absent(core):
+    code, _, errors = core.run("-m", "hf_ser.cli", "demo", "--model", "model")
+    assert code == 2 and re.fullmatch(
+        r'error: .* needed for the demo\. Install it with: pip install "hf-ser\[demo\]"\n', errors
+    )
 
 
 @pytest.mark.parametrize("recipe", sorted(TRAINING))
