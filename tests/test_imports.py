@@ -85,8 +85,8 @@ def test_one_prediction_loads_no_library_of_training_and_figures(tmp_path, tone,
         'from hf_ser.cli import main; assert main(["predict", "a.wav", "--model", "model"]) == 0', tmp_path
     )
     assert {"torch", "transformers"} <= loaded
-    unused = {"datasets", "evaluate", "jsonschema", "lightgbm", "matplotlib", "pandas", "pyarrow", "scipy", "sklearn"}
-    assert loaded & {*unused, "tabulate"} == set()
+    unused = {"datasets", "evaluate", "jsonschema", "lightgbm", "matplotlib", "pandas", "pyarrow", "sklearn"}
+    assert loaded & {*unused, "tabulate"} == set()  # scipy is imported by transformers where it is installed
 
 
 def test_dir_shows_the_public_names():
