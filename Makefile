@@ -21,7 +21,7 @@ setup: .venv/.developing ## Add what tests, linters and every extra need
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALLER) --constraint constraints.txt --editable .
+	$(INSTALLER) --constraint constraints.txt --editable ".[hybrids,plots,train]"
 	@touch $@
 
 .venv/.developing: pyproject.toml constraints.txt | .venv/bin/python

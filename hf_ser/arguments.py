@@ -9,9 +9,11 @@ import difflib
 import logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from types import TracebackType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import yaml
@@ -20,6 +22,8 @@ from transformers import HfArgumentParser
 
 from hf_ser.console import LEVELS, set_up_logging
 from hf_ser.errors import SerError
+from hf_ser.extras import missing_extra
+from hf_ser.recipe_help import FLAGS, RecipeHelp, arrange_help
 from hf_ser.terminal import tolerate_any_character
 
 LOG_LEVEL = "log_level"
@@ -75,12 +79,19 @@ def parse(
     argv = list(sys.argv[1:] if argv is None else argv)
     if positional is not None:
         argv = _name_leading_words(argv, positional)
-    parser = _Parser(dataclass_types, allow_abbrev=False, description=description)  # type: ignore[arg-type]
+    parser = _Parser(
+        dataclass_types,  # type: ignore[arg-type]
+        allow_abbrev=False,
+        description=description,
+        formatter_class=RecipeHelp,
+    )
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file of fields; the command line overrides it")
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
     if LOG_LEVEL not in known:  # TrainingArguments has it
         known.add(LOG_LEVEL)
         parser.add_argument(f"--{LOG_LEVEL}", type=str, choices=LEVELS, help="what is logged (default: what matters)")
+    if set(FLAGS) & set(argv):
+        arrange_help(parser, dataclass_types, show_all="--help_all" in argv)
     argv, nested = _split_nested(argv)
     _refuse_unknown_words(parser, argv, known)
 
@@ -117,11 +128,27 @@ def run(main: Callable[[], None], *, after_interrupt: str = "the same command go
         tqdm.write(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        if not isinstance(error, _bad_input()):
+        refused = missing_extra(error) or error
+        if not isinstance(refused, _bad_input()):
             raise
-        tqdm.write(f"error: {error}", file=sys.stderr)  # which removes a progress bar before
+        tqdm.write(f"error: {refused}", file=sys.stderr)  # which removes a progress bar before
         sys.exit(2)
     sys.exit(0)
+
+
+def _name_missing_extras(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print one line where this package's imports at the head of a program lack an extra; see `sys.excepthook`."""
+    missing = missing_extra(error)
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(trace)]
+    if missing is None or hasattr(sys, "ps1") or not any(name.startswith("hf_ser.") for name in modules):
+        _excepthook(kind, error, trace)
+        return
+    print(f"error: {missing}", file=sys.stderr)
+    sys.exit(2)
+
+
+# A recipe imports what it needs before `run` could catch anything.
+_excepthook, sys.excepthook = sys.excepthook, _name_missing_extras
 
 
 def _uncover_evaluate() -> None:
@@ -161,7 +188,7 @@ def _name_leading_words(argv: list[str], field_name: str) -> list[str]:
 
 def _refuse_unknown_words(parser: HfArgumentParser, argv: list[str], known: set[str]) -> None:
     """Refuse what no field takes before any dataclass is made, whose own checks would speak of something else."""
-    if {"-h", "--help"} & set(argv):
+    if set(FLAGS) & set(argv):
         return
     required = [action for action in parser._actions if action.required]
     for action in required:

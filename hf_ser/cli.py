@@ -16,6 +16,7 @@ from typing import Any
 
 # Everything else is imported by the commands that need it, so that help and errors in their options come at once.
 from hf_ser.errors import SerError
+from hf_ser.extras import missing_extra, needs_extra
 from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -36,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return args.command(args)
-    except SerError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except (SerError, ModuleNotFoundError) as error:
+        refused = error if isinstance(error, SerError) else missing_extra(error)
+        if refused is None:
+            raise
+        print(f"error: {refused}", file=sys.stderr)  # noqa: T201
         return WRONG_USE
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)  # noqa: T201
@@ -104,7 +108,8 @@ def _predict(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     import transformers
 
-    from hf_ser.demo import serve  # gradio is an extra, and takes seconds to import
+    with needs_extra("demo"):
+        from hf_ser.demo import serve  # which takes seconds
 
     transformers.utils.logging.disable_progress_bar()
     repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]
@@ -117,13 +122,11 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _info(args: argparse.Namespace) -> int:
     import transformers
-    from tabulate import tabulate
 
     from hf_ser.audio import Preprocessing
-    from hf_ser.evaluation import model_results
     from hf_ser.inference import choose_device, label_names, load_classifier
     from hf_ser.models.forward_precision import choose_precision
-    from hf_ser.scoring import stored_temperature
+    from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()
     model, extractor = load_classifier(args.model, args.revision)
@@ -131,23 +134,25 @@ def _info(args: argparse.Namespace) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", args.model), ("type", config.model_type), ("parameters", f"{parameters:,}")]
     rows.append(("emotions", ", ".join(label_names(config))))
-    if getattr(config, "calibration_temperature", None):
-        rows.append(("calibrated", f"by the temperature {stored_temperature(config):.3f}"))
+    temperature = getattr(config, "calibration_temperature", None)
+    if temperature:
+        rows.append(("calibrated", f"by the temperature {temperature:.3f}"))
     steps = Preprocessing.of(extractor).steps
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
     rows.append(("computes here in", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
     results = model_results(args.model, args.revision)
     if results is None:
-        rows.append(("trained on", "not told: there is no results.json beside it"))
+        rows.append(("trained on", "unknown: there is no results.json beside it"))
     else:
         rows += _training(results)
-    print(tabulate(rows, tablefmt="plain"))  # noqa: T201
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows))  # noqa: T201
     return 0
 
 
 def _training(results: dict[str, Any]) -> list[tuple[str, str]]:
-    from hf_ser.reporting.run_report import bounds, number
+    from hf_ser.results_file import bounds, number
 
     dataset, protocol = results["dataset"], results["protocol"]
     rows = [

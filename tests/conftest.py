@@ -75,6 +75,25 @@ def encode():
     return make
 
 
+@pytest.fixture(scope="session")
+def save_companion():
+    """Save a tiny AudioCNN with random weights and these classes into a folder -> the folder."""
+
+    def save(folder, labels, seed=0):
+        import torch
+
+        from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, make_feature_extractor
+
+        torch.manual_seed(seed)
+        sizes = {"channels": (4, 4), "kernel_sizes": (5, 3), "hidden_size": 8, "duration_s": 0.5, "n_mels": 24}
+        config = AudioCNNConfig(**sizes, id2label=dict(enumerate(labels)))
+        AudioCNNForAudioClassification(config).save_pretrained(folder)
+        make_feature_extractor().save_pretrained(folder)
+        return folder
+
+    return save
+
+
 TINY = {
     "model_type": "wav2vec2",
     "hidden_size": 16,

@@ -32,7 +32,9 @@ constraints() {
     case "$1" in
         pinned) cat constraints.txt ;;
         newest) ;;
-        lowest) sed -n '/^dependencies = \[/,/^\]/s/^ *"\([a-z0-9-]*\)>=\([0-9.]*\).*/\1==\2/p' pyproject.toml ;;
+        lowest) # of the core and of what recipes need; plots is the last of these extras in the file
+            sed -n '/^dependencies = \[/,/^plots = /p' pyproject.toml | grep -oE '[a-z0-9-]+>=[0-9.]+' | sed 's/>=/==/' | sort -u
+            ;;
         *)
             echo "Unknown set $1; expected pinned, newest or lowest." >&2
             return 1

@@ -1,11 +1,14 @@
 """Recipe arguments: what a YAML file and a command line mean, and that nothing misspelt passes."""
 
+import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import pytest
+from transformers import TrainingArguments
 
+from hf_ser import recipe_help
 from hf_ser.arguments import ConfigError, parse, run
 from hf_ser.errors import SerError
 
@@ -400,3 +403,70 @@ def test_leading_words_fill_the_positional_field(config):
 def test_words_that_have_no_field_are_refused(argv, positional, says):
     with pytest.raises(ConfigError, match=says):
         parse(Training, argv=argv, positional=positional)
+
+
+# --- help -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Fitting(TrainingArguments):
+    """How a model is fitted.
+
+    And more.
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "the model's folder"})
+    loss: str = field(default="focal", metadata={"help": "the loss"})
+
+
+@dataclass
+class Steps:
+    steps: int = 10
+
+
+def _help(capsys, *types, flag="--help", description=None):
+    with pytest.raises(SystemExit) as ended:
+        parse(*types, argv=[flag], description=description)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_keeps_the_lines_of_the_description(capsys):
+    shown = _help(capsys, Output, description="Do it.\n\npython recipe.py --steps 3\n\nMore.\n")
+    assert "\n\nDo it.\n\npython recipe.py --steps 3\n\nMore.\n\n" in shown
+
+
+def test_help_shows_each_flag_once_with_the_kind_of_its_value(capsys):
+    shown = " ".join(_help(capsys, Training).split())
+    for text in (
+        "--name NAME [--config FILE.yaml]",
+        "--epochs INT",
+        "--learning_rate FLOAT",
+        "--shuffle [true|false]",
+        "--channel {speech,song}",
+        "--corpora TEXT [TEXT ...]",
+        "--trim_db FLOAT",
+    ):
+        assert text in shown
+    assert "--learning-rate" not in shown and "--no_shuffle" not in shown and "default: None" not in shown
+
+
+def test_help_shows_own_fields_first_and_rare_ones_of_transformers_when_asked(capsys):
+    shown = _help(capsys, Fitting, Steps)
+    order = ["\noptions:", "--help_all", "\nHow a model is fitted:", "--output_dir", "--loss", "\nSteps:", "--steps"]
+    order += ["\nFields of transformers' TrainingArguments:", "--num_train_epochs", "--learning_rate"]
+    positions = [shown.index(text) for text in order]
+    assert positions == sorted(positions)
+    assert "--adam_beta1" not in shown
+    assert re.search(r"--loss TEXT +the loss \(default: focal\)\n", shown)
+    assert re.search(r"--output_dir TEXT +the model's folder\n", shown)
+    everything = _help(capsys, Fitting, Steps, flag="--help_all")
+    assert everything.startswith(shown.partition("\nRarely used")[0].rstrip("\n"))
+    assert "\nRarely used fields:" in everything and "--adam_beta1 FLOAT" in everything
+    known = {one.name for one in fields(Fitting) if one.init}
+    assert {name for name in known if f"--{name} " not in everything} == set()
+    assert "--help_all" not in _help(capsys, Output)
+
+
+def test_the_used_fields_of_transformers_exist():
+    assert set(recipe_help._USED) <= {one.name for one in fields(TrainingArguments)}

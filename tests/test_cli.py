@@ -12,16 +12,12 @@ import urllib.request
 import numpy as np
 import pytest
 import soundfile as sf
-import torch
 
 from hf_ser import cli, inference
 from hf_ser.inference import load_classifier
 from hf_ser.models import (
-    AudioCNNConfig,
-    AudioCNNForAudioClassification,
     SpeechEmotionPipeline,
     forward_precision,
-    make_feature_extractor,
 )
 from hf_ser.models.hardware import Hardware
 
@@ -29,20 +25,8 @@ LABELS = ("neutral", "happy", "sad", "angry")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "model"
-    torch.manual_seed(0)
-    config = AudioCNNConfig(
-        channels=(4, 4),
-        kernel_sizes=(5, 3),
-        hidden_size=8,
-        duration_s=0.5,
-        n_mels=24,
-        id2label=dict(enumerate(LABELS)),
-    )
-    AudioCNNForAudioClassification(config).save_pretrained(folder)
-    make_feature_extractor().save_pretrained(folder)
-    return folder
+def model(tmp_path_factory, save_companion):
+    return save_companion(tmp_path_factory.mktemp("cli") / "model", LABELS)
 
 
 @pytest.fixture
@@ -78,7 +62,7 @@ def test_json_holds_the_pipelines_answers(call, model, recordings):
         expected = classify(row["file"])
         assert [score["label"] for score in row["scores"]] == [score["label"] for score in expected]
         np.testing.assert_allclose(
-            [its["score"] for its in row["scores"]], [its["score"] for its in expected], atol=1e-6
+            [score["score"] for score in row["scores"]], [score["score"] for score in expected], atol=1e-6
         )
 
 
@@ -144,7 +128,7 @@ def test_a_lower_precision_that_auto_chose_is_told_in_one_line(call, recordings,
     code, low, error = call(recordings / "a.wav", "--format", "json")
     assert code == 0 and len(error.splitlines()) == 1
     assert error.startswith("precision bf16 (auto: this CPU computes bfloat16 natively); scores differ from float32")
-    scores = [{its["label"]: its["score"] for its in json.loads(text)[0]["scores"]} for text in (exact, low)]
+    scores = [{score["label"]: score["score"] for score in json.loads(text)[0]["scores"]} for text in (exact, low)]
     assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.02)
     code, again, error = call(recordings / "a.wav", "--format", "json", "--precision", "fp32")
     assert code == 0 and error == "" and again == exact
@@ -184,7 +168,7 @@ def test_info_tells_what_a_model_is(call, companions):
 
 def test_info_says_where_nothing_is_known(call):
     code, out, _ = call(command="info")
-    assert code == 0 and "not told: there is no results.json beside it" in out
+    assert code == 0 and "unknown: there is no results.json beside it" in out
 
 
 def test_demo_refuses_what_cannot_be(model, tmp_path, monkeypatch, capsys):

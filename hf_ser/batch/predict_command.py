@@ -25,7 +25,11 @@ MAX_STDIN_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """The options of `hf-ser predict`; the command line's help describes them."""
+    """The options of `hf-ser predict`; the command line's help describes them.
+
+    >>> PredictArguments(model="runs/audio_cnn", recordings=["voice.wav"], top_k=3).call_options["top_k"]
+    3
+    """
 
     model: str
     recordings: Sequence[str] = ()
@@ -74,6 +78,11 @@ class PredictArguments:
 
 def predict(args: PredictArguments) -> int:
     """Classify recordings and write every answer when it is known.
+
+    >>> predict(PredictArguments(model="runs/audio_cnn", recordings=["voice.wav"], output="answers.csv"))
+    0
+    >>> Path("answers.csv").read_text().partition(",p_")[0]
+    'file,start,end,emotion'
 
     Returns:
         How many recordings could not be used.
@@ -235,7 +244,7 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
 
 
 def _warning(args: PredictArguments) -> str | None:
-    from hf_ser.evaluation import model_results
+    from hf_ser.results_file import model_results
 
     results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
     if not results.get("dataset", {}).get("synthetic"):

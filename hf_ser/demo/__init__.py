@@ -1,12 +1,11 @@
 """The demo: a page that shows which emotions a recording carries, on this machine or as a Space."""
 
 from hf_ser.demo.app import serve
-from hf_ser.demo.demo_errors import DemoError, MissingGradioError
+from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.space import plan_space
 
 __all__ = [
     "DemoError",
-    "MissingGradioError",
     "plan_space",
     "serve",
 ]

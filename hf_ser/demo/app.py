@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser.demo.clip_inference import DemoModel, classify, load_model
-from hf_ser.demo.demo_errors import DemoError, MissingGradioError
+from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import GENERATED, make_examples
 from hf_ser.demo.page import CSS, render, render_error
 from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
+from hf_ser.extras import needs_extra
 from hf_ser.inference import resolve_precision
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
-try:
+with needs_extra():
     import gradio as gr
-except ImportError as error:
-    raise MissingGradioError(
-        f'the demo needs gradio, which cannot be imported ({error}); expected the extra: pip install "hf-ser[demo]".'
-    ) from error
 
 _LOGGER = logging.getLogger(__name__)
 _FONTS = ("system-ui", "sans-serif")

@@ -5,7 +5,3 @@ from hf_ser.errors import SerError
 
 class DemoError(SerError):
     """A recording that the page cannot use, a page that cannot be served, or a Space that cannot be made."""
-
-
-class MissingGradioError(DemoError, ImportError):
-    """The extra that brings gradio is not installed."""

@@ -140,13 +140,16 @@ def _revisions(args: PushArguments) -> dict[str, str]:
 
 def _requirements() -> list[str]:
     """What `pip install "hf-ser[demo]"` asks for; the package itself lies in the Space."""
-    lines = []
-    for text in importlib.metadata.requires("hf-ser") or []:
-        requirement = Requirement(text)
-        wanted = requirement.marker is None or requirement.marker.evaluate({"extra": "demo"})
-        if wanted and not requirement.url:
-            requirement.marker = None
-            lines.append(str(requirement))
+    every = [Requirement(text) for text in importlib.metadata.requires("hf-ser") or []]
+    extras, lines = ["demo"], set()
+    for extra in extras:  # which grows by the extras that an extra consists of
+        for requirement in every:
+            if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            if requirement.name == "hf-ser":
+                extras += sorted(requirement.extras - set(extras))
+            elif not requirement.url:
+                lines.add(f"{requirement.name}{requirement.specifier}")
     return sorted(lines)
 
 

@@ -1,7 +1,7 @@
 """Evaluating a model on clips: a split, recordings, a table of predictions, folds and seeds."""
 
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
-from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate, model_results
+from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
 from hf_ser.evaluation.predict import predict_logits
 
 __all__ = [
@@ -10,6 +10,5 @@ __all__ = [
     "EvaluateArguments",
     "cross_validate",
     "evaluate",
-    "model_results",
     "predict_logits",
 ]

@@ -20,17 +20,9 @@ from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, assign, folds
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.reporting.run_report import write_run
+from hf_ser.results_file import RESULTS, read_results
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
-from hf_ser.scoring.results import (
-    RESULTS,
-    over_runs,
-    read_results,
-    sample_std,
-    score,
-    score_split,
-    versions,
-    write_json,
-)
+from hf_ser.scoring.results import over_runs, sample_std, score, score_split, versions, write_json
 
 PLAN = "cross_validation.json"
 

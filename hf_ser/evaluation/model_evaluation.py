@@ -1,6 +1,5 @@
 """Scoring a finished model, this package's or anybody's, or a table of predictions."""
 
-import json
 import logging
 import shutil
 import tempfile
@@ -23,13 +22,12 @@ from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.models.forward_precision import choose_precision
 from hf_ser.models.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
+from hf_ser.results_file import RESULTS, model_results
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
 from hf_ser.scoring.results import (
-    RESULTS,
     SCHEMA_VERSION,
-    check_results,
     describe_dataset,
     describe_protocol,
     score_split,
@@ -163,23 +161,6 @@ class _Outcome:
     precision: str | None = None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
-    """The results.json beside a model in a folder or on the Hub; None where there is none of ours.
-
-    >>> model_results("runs/audio_cnn")["protocol"]["name"]
-    'random'
-    """
-    path = file_beside(name, RESULTS, revision)
-    try:
-        results = json.loads(path.read_text(encoding="utf-8")) if path else None
-    except ValueError:
-        return None
-    if not isinstance(results, dict) or "schema_version" not in results:
-        return None
-    check_results(results, f"{RESULTS} of {name}")
-    return results
 
 
 def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: Any) -> DataArguments:

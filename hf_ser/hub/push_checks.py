@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.errors import SerError
 from hf_ser.inference import CheckpointError, label_names, load_classifier
+from hf_ser.results_file import RESULTS
 from hf_ser.scoring import read_results
-from hf_ser.scoring.results import RESULTS
 
 MODEL_FILES = (
     "README.md",

@@ -22,7 +22,7 @@ from hf_ser.hub.push_checks import (
     sort_files,
     without_audio,
 )
-from hf_ser.scoring.results import RESULTS
+from hf_ser.results_file import RESULTS
 
 # What a repository that a recipe pushed has.
 MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}

@@ -17,12 +17,13 @@ from hf_ser.data.protocols import Assignment
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.errors import SerError
-from hf_ser.evaluation import model_results, predict_logits
+from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.clip_sources import clip_columns, clips_of_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import choose_device, label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.models.preprocessing import file_beside, stored_preprocessing
+from hf_ser.results_file import model_results
 from hf_ser.scoring import Predictions, softmax
 from hf_ser.scoring.predictions import PredictionsError, read_table
 

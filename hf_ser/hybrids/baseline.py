@@ -15,8 +15,9 @@ from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.hybrids.meta_learners import class_probabilities, regression
 from hf_ser.models import LogMel
 from hf_ser.reporting import ReportArguments, write_run
+from hf_ser.results_file import RESULTS
 from hf_ser.scoring import score
-from hf_ser.scoring.results import RESULTS, describe_training
+from hf_ser.scoring.results import describe_training
 
 _MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.reporting import Explanation
-from hf_ser.reporting.run_report import markdown, number
+from hf_ser.reporting.run_report import markdown
+from hf_ser.results_file import number
 
 _LISTED, _LISTED_BY_CLASS = 10, 3  # features in the tables
 _MEANINGS = {

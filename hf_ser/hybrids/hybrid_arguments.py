@@ -8,7 +8,7 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
 from hf_ser.models.reading_ahead import available_processors
 from hf_ser.reporting import ReportArguments
-from hf_ser.scoring.results import RESULTS
+from hf_ser.results_file import RESULTS
 
 KINDS = ("stacking", "deep_features", "random_forest")
 META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")

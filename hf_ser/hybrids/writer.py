@@ -29,8 +29,9 @@ from hf_ser.models.hybrid_sources import Source
 from hf_ser.models.preprocessing import MERGED_CALM
 from hf_ser.models.windows import WindowPlan
 from hf_ser.reporting import Explanation, write_run
+from hf_ser.results_file import RESULTS
 from hf_ser.scoring import apply_temperature, softmax
-from hf_ser.scoring.results import RESULTS, describe_training
+from hf_ser.scoring.results import describe_training
 
 if TYPE_CHECKING:
     import datasets

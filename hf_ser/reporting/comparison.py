@@ -19,9 +19,9 @@ from hf_ser.data.protocols import FOLDED
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting.run_report import ReportArguments
+from hf_ser.results_file import RESULTS, read_results
 from hf_ser.scoring.bootstrap import compare, point_scores
 from hf_ser.scoring.predictions import Predictions, read_predictions
-from hf_ser.scoring.results import RESULTS, read_results
 
 COMPARISON = "comparison.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"

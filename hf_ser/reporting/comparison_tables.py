@@ -14,7 +14,8 @@ from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.reporting.published_scores import Published, published_for
-from hf_ser.reporting.run_report import SCORES, brackets, markdown, number
+from hf_ser.reporting.run_report import SCORES, brackets, markdown
+from hf_ser.results_file import number
 
 _SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}
 Groups = Mapping[Key, Sequence[Run]]

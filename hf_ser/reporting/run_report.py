@@ -11,8 +11,9 @@ import numpy as np
 from tabulate import tabulate
 
 from hf_ser.arguments import ConfigError
+from hf_ser.results_file import RESULTS, bounds, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
-from hf_ser.scoring.results import RESULTS, write_results
+from hf_ser.scoring.results import write_results
 
 REPORT = "report.md"
 SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
@@ -319,18 +320,6 @@ def _matrix_section(matrix: Mapping[str, Any]) -> list[str]:
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; cells stay as they are."""
     return tabulate([tuple(map(str, row)) for row in rows], header, tablefmt="github", disable_numparse=True)
-
-
-def number(value: float | None) -> str:
-    """A score with three digits; a dash where it is undefined."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def bounds(interval: Sequence[float | None] | None) -> str:
-    """An interval, or a dash where there is none."""
-    if interval is None or interval[0] is None:
-        return "-"
-    return f"{number(interval[0])} to {number(interval[1])}"
 
 
 def brackets(interval: Sequence[float | None] | None) -> str:

@@ -1,5 +1,6 @@
 """Scores of predictions: the table of predictions, intervals, groups, calibration, results.json and its schema."""
 
+from hf_ser.results_file import ResultsError, read_results
 from hf_ser.scoring.bootstrap import compare, intervals
 from hf_ser.scoring.calibration import (
     CalibrationError,
@@ -9,7 +10,7 @@ from hf_ser.scoring.calibration import (
     stored_temperature,
 )
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
-from hf_ser.scoring.results import ResultsError, read_results, score, score_split, versions, write_json
+from hf_ser.scoring.results import score, score_split, versions, write_json
 
 __all__ = [
     "CalibrationError",

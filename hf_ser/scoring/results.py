@@ -9,26 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import numpy as np
 
 import hf_ser
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.splits import SplitData
-from hf_ser.errors import SerError
+from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions
 
-RESULTS = "results.json"
 SCHEMA_VERSION = 1
-_SCHEMA = Path(__file__).with_name("results.schema.json")
 _PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
-
-
-class ResultsError(SerError):
-    """A results.json that is missing or does not follow the schema."""
 
 
 def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
@@ -222,36 +215,6 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """
     check_results(results, str(folder / RESULTS))
     write_json(folder / RESULTS, results)
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """Read the results.json of a run's folder.
-
-    Raises:
-        ResultsError: there is none, it is no JSON, or it does not follow `results.schema.json`.
-
-    >>> results = read_results(Path("runs/audio_cnn"))
-    >>> results["model_type"], results["protocol"]["name"], sorted(results["splits"])
-    ('ser-audio-cnn', 'random', ['test', 'validation'])
-    """
-    path = folder / RESULTS
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(f"{folder} holds no {RESULTS}; expected the folder of a finished run.") from error
-    except ValueError as error:
-        raise ResultsError(f"{path} is no JSON ({error}); expected a file written by a recipe.") from error
-    check_results(results, str(path))
-    return results
-
-
-def check_results(results: Any, name: str) -> None:
-    """Raise `ResultsError`, naming the place, unless the results follow `results.schema.json`."""
-    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(results))
-    if error is not None:
-        place = "/".join(map(str, error.absolute_path)) or "the top"
-        raise ResultsError(f"{name} does not follow its schema at {place}: {error.message[:300]}")
 
 
 def write_text(path: Path, text: str) -> None:

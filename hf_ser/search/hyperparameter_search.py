@@ -17,7 +17,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments, SplitData, load_splits
 from hf_ser.errors import SerError
-from hf_ser.scoring.results import RESULTS
+from hf_ser.extras import needs_extra
+from hf_ser.results_file import RESULTS
 from hf_ser.search.search_report import BEST, write_search
 from hf_ser.search.search_space import (
     Arguments,
@@ -161,10 +162,8 @@ def search(
     Traceback (most recent call last):
     hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn holds a training run; choose another folder ...
     """
-    try:
+    with needs_extra():
         import optuna
-    except ImportError as error:
-        raise ConfigError('the search needs Optuna; install it with pip install "hf-ser[search]".') from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print a traceback for every trial without memory
     # Early stopping would warn in every trial that no best model is loaded at the end, which nobody wants here.
     logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)

@@ -1,11 +1,14 @@
 """Training through `Trainer` and `accelerate`."""
 
-from hf_ser.training.modeling import build_model
-from hf_ser.training.output_dir import claim_output_dir, write_settings
-from hf_ser.training.preflight import check_arguments, check_clips, check_disk
-from hf_ser.training.run import evaluate_saved, save_model, write_reports
-from hf_ser.training.trainer import make_trainer
-from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
+from hf_ser.extras import needs_extra
+
+with needs_extra():
+    from hf_ser.training.modeling import build_model
+    from hf_ser.training.output_dir import claim_output_dir, write_settings
+    from hf_ser.training.preflight import check_arguments, check_clips, check_disk
+    from hf_ser.training.run import evaluate_saved, save_model, write_reports
+    from hf_ser.training.trainer import make_trainer
+    from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 __all__ = [
     "ModelArguments",

@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
+from hf_ser.extras import needs_extra
 
 _FILE_LISTS = ("ir_files", "sound_file_paths")  # where transforms keep what they found in a folder
 
@@ -82,14 +83,9 @@ def _make(entry: Any) -> Any:
 
 
 def _known_transforms() -> dict[str, Any]:
-    try:  # here, because it takes a second that runs without augmentation need not wait
+    with needs_extra():  # here, because it takes a second that runs without augmentation need not wait
         import audiomentations
         from audiomentations.core.transforms_interface import BaseWaveformTransform
-    except ImportError as error:
-        raise ConfigError(
-            f"augmentation needs audiomentations, which cannot be imported ({error}); install it with pip install "
-            '"hf-ser[augmentation]", or leave augmentation out.'
-        ) from error
     classes = {name: value for name, value in vars(audiomentations).items() if isinstance(value, type)}
     # Lambda takes a function, and YAML holds no code.
     return {name: cls for name, cls in classes.items() if issubclass(cls, BaseWaveformTransform) and name != "Lambda"}

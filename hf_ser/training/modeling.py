@@ -14,6 +14,7 @@ from transformers import (
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
+from hf_ser.extras import needs_extra
 from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
 from hf_ser.training.layerwise import HEAD, freeze_layers
@@ -119,12 +120,11 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
         A peft model.
 
     Raises:
-        ConfigError: peft is not installed, the model has no layer of such a name, or it sums its layers.
+        MissingExtraError: peft is not installed.
+        ConfigError: the model has no layer of such a name, or it sums its layers.
     """
-    try:
+    with needs_extra():
         from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise ConfigError('lora_rank needs peft; install it with pip install "hf-ser[lora]".') from error
     names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
     absent = [target for target in args.lora_target_modules if target not in names]
     if absent:

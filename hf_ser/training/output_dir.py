@@ -10,8 +10,8 @@ from typing import Any
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
+from hf_ser.results_file import RESULTS
 from hf_ser.scoring import write_json
-from hf_ser.scoring.results import RESULTS
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)

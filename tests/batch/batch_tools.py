@@ -1,4 +1,4 @@
-"""A tiny model, `hf-ser` in processes of its own, and its output files read and compared."""
+"""`hf-ser` in processes of its own, and its output files read and compared."""
 
 import csv
 import io
@@ -12,26 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
-
-from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, make_feature_extractor
 
 LABELS = ("neutral", "happy", "sad", "angry")
-
-
-def save_model(folder, seed=0):
-    torch.manual_seed(seed)
-    config = AudioCNNConfig(
-        channels=(4, 4),
-        kernel_sizes=(5, 3),
-        hidden_size=8,
-        duration_s=0.5,
-        n_mels=24,
-        id2label=dict(enumerate(LABELS)),
-    )
-    AudioCNNForAudioClassification(config).save_pretrained(folder)
-    make_feature_extractor().save_pretrained(folder)
-    return folder
 
 
 _SERVER = """
@@ -108,8 +90,8 @@ def same_rows(ours, theirs):
             if isinstance(value, float):
                 np.testing.assert_allclose(value, their[key], atol=1e-6, err_msg=f"{our} {key}")
             elif key == "scores" and value:
-                by_label = {its["label"]: its["score"] for its in their[key]}
-                assert {its["label"]: pytest.approx(its["score"], abs=1e-6) for its in value} == by_label
+                by_label = {score["label"]: score["score"] for score in their[key]}
+                assert {score["label"]: pytest.approx(score["score"], abs=1e-6) for score in value} == by_label
             elif key.startswith("p_") and value:  # text of six digits, of which the last may be rounded either way
                 assert float(value) == pytest.approx(float(their[key]), abs=3e-6), (our, their)
             else:

@@ -2,20 +2,20 @@
 
 import pytest
 import soundfile as sf
-from batch_tools import Commands, save_model
+from batch_tools import LABELS, Commands
 
 from hf_ser import cli
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory):
-    return save_model(tmp_path_factory.mktemp("batch") / "model")
+def tiny_model(tmp_path_factory, save_companion):
+    return save_companion(tmp_path_factory.mktemp("batch") / "model", LABELS)
 
 
 @pytest.fixture(scope="session")
-def other_model(tmp_path_factory):
+def other_model(tmp_path_factory, save_companion):
     """The same configuration with other weights."""
-    return save_model(tmp_path_factory.mktemp("batch") / "other", seed=1)
+    return save_companion(tmp_path_factory.mktemp("batch") / "other", LABELS, seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -219,7 +219,7 @@ def test_a_terminal_in_cp1252_shows_every_name(tiny_model, odd_names):
 @pytest.fixture
 def synthetic_model(tiny_model, monkeypatch):
     results = {"dataset": {"synthetic": True}}
-    monkeypatch.setattr("hf_ser.evaluation.model_results", lambda *_: results)
+    monkeypatch.setattr("hf_ser.results_file.model_results", lambda *_: results)
     return tiny_model
 
 

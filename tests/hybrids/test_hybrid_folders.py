@@ -29,8 +29,8 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.writer import HybridError
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
+from hf_ser.results_file import ResultsError
 from hf_ser.scoring import read_predictions, read_results
-from hf_ser.scoring.results import ResultsError
 
 BOOSTER = {"learning_rate": 0.1, "early_stopping_rounds": 5, "min_child_samples": 2, "num_leaves": 4}
 FOREST = {"kind": "random_forest", "n_estimators": 20, "min_samples_leaf": [1], "max_features": [0.2]}

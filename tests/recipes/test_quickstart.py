@@ -104,22 +104,23 @@ def test_make_installs_what_it_says():
         done = subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
         return done.stdout
 
-    for target, what in (("install", "--editable ."), ("setup", '--editable ".[dev]"')):
+    for target, what in (("install", '--editable ".[hybrids,plots,train]"'), ("setup", '--editable ".[dev]"')):
         (line,) = [line for line in commands(target).splitlines() if " install " in line]
         assert line.endswith(what) and "--constraint constraints.txt" in line
     assert commands("quickstart").split()[1:] == ["recipes/quickstart.py"]
     assert ".[dev]" in commands("test")
 
 
-def test_what_quickstart_installs_is_what_it_runs():
+def test_the_extras_fit_together():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    core = {re.split(r"[<>=\[]", dependency)[0] for dependency in project["dependencies"]}
+    core = {re.split(r"[<>=\[]", text)[0] for text in project["dependencies"]}
     extras = {
-        name: {re.split(r"[<>=\[]", its)[0] for its in needed}
-        for name, needed in project["optional-dependencies"].items()
+        name: {re.split(r"[<>=\[]", text)[0] for text in texts}
+        for name, texts in project["optional-dependencies"].items()
     }
     assert not core & set().union(*extras.values())
-    developing = extras.pop("dev")
-    assert {"pytest", "mypy", "ruff", "playwright"} <= developing
-    (every,) = [its for its in project["optional-dependencies"]["dev"] if its.startswith("hf-ser[")]
-    assert set(every.removeprefix("hf-ser[").removesuffix("]").split(",")) == set(extras)
+    assert {"pytest", "mypy", "ruff", "playwright"} <= extras.pop("dev")
+    (every,) = project["optional-dependencies"]["all"]
+    named = every.removeprefix("hf-ser[").removesuffix("]").split(",")
+    assert set(named) == set(extras) - {"all", "bench"}
+    assert "hf-ser[all,bench]" in project["optional-dependencies"]["dev"]

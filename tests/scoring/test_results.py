@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from example_results import make_results
 
+from hf_ser import results_file
 from hf_ser.reporting.run_report import write_run
 from hf_ser.scoring import Predictions, ResultsError, read_results, score_split, write_json
 from hf_ser.scoring.results import check_results
@@ -71,9 +72,7 @@ def test_a_run_is_written_whole_and_read_back(tmp_path):
 
 
 def test_the_schema_is_one_and_refuses_what_does_not_follow_it(tmp_path):
-    from hf_ser.scoring import results as module
-
-    jsonschema.Draft202012Validator.check_schema(json.loads(module._SCHEMA.read_text()))
+    jsonschema.Draft202012Validator.check_schema(json.loads(results_file._SCHEMA.read_text()))
     good = _results(test=score_split(PREDICTIONS, files=["p"]))
     check_results(good, "r")
     for place, change in (

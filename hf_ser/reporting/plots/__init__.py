@@ -1,15 +1,18 @@
 """Figures: one look, readable in greyscale, each as PNG and SVG."""
 
-from hf_ser.reporting.plots.clips import plot_clip, plot_emotions
-from hf_ser.reporting.plots.distributions import plot_class_distribution, plot_gender_distribution
-from hf_ser.reporting.plots.embeddings import plot_embeddings, project
-from hf_ser.reporting.plots.importances import plot_importances, plot_shares
-from hf_ser.reporting.plots.reliability import plot_reliability
-from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
-from hf_ser.reporting.plots.scores import ScoreRow, plot_scores
-from hf_ser.reporting.plots.tables import plot_confusions, plot_matrix
-from hf_ser.reporting.plots.training_curves import plot_training_curves
-from hf_ser.reporting.plots.trials import plot_trials
+from hf_ser.extras import needs_extra
+
+with needs_extra():
+    from hf_ser.reporting.plots.clips import plot_clip, plot_emotions
+    from hf_ser.reporting.plots.distributions import plot_class_distribution, plot_gender_distribution
+    from hf_ser.reporting.plots.embeddings import plot_embeddings, project
+    from hf_ser.reporting.plots.importances import plot_importances, plot_shares
+    from hf_ser.reporting.plots.reliability import plot_reliability
+    from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
+    from hf_ser.reporting.plots.scores import ScoreRow, plot_scores
+    from hf_ser.reporting.plots.tables import plot_confusions, plot_matrix
+    from hf_ser.reporting.plots.training_curves import plot_training_curves
+    from hf_ser.reporting.plots.trials import plot_trials
 
 __all__ = [
     "ScoreRow",

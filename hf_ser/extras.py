@@ -1,0 +1,67 @@
+"""The extras of the installation: the packages that each brings, and the line that names it where one is absent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hf_ser.errors import SerError
+
+# Extra -> what needs it, and the modules that it brings.
+EXTRAS = {
+    "train": (
+        "datasets, training and evaluation",
+        ("accelerate", "datasets", "evaluate", "jinja2", "pyarrow", "scipy", "sklearn", "tabulate"),
+    ),
+    "hybrids": ("hybrids", ("lightgbm",)),
+    "plots": ("figures", ("matplotlib",)),
+    "demo": ("the demo", ("gradio", "packaging")),
+    "download": ("downloads from Kaggle", ("kagglehub",)),
+    "media": ("M4A, WebM and similar recordings", ("av",)),
+    "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
+    "lora": ("LoRA", ("peft",)),
+    "augmentation": ("augmentation", ("audiomentations",)),
+}
+_EXTRA_OF = {module: extra for extra, (_, modules) in EXTRAS.items() for module in modules}
+
+
+class MissingExtraError(SerError, ImportError):
+    """A package of an extra is not installed."""
+
+
+def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtraError | None:
+    """Turn the failed import of an extra's package into the line that says how to install it; None for other errors.
+
+    Args:
+        error: what was raised.
+        extra: the extra to name; default: the one that brings the package.
+
+    >>> str(missing_extra(ModuleNotFoundError(name="peft")))
+    'peft is not installed; it is needed for LoRA. Install it with: pip install "hf-ser[lora]"'
+    """
+    if isinstance(error, MissingExtraError):
+        return missing_extra(error.__cause__, extra) if extra and error.__cause__ else error
+    module = ((error.name if isinstance(error, ModuleNotFoundError) else None) or "").partition(".")[0]
+    if module not in _EXTRA_OF:
+        return None
+    extra = extra or _EXTRA_OF[module]
+    purpose = EXTRAS[extra][0]
+    remedy = f'Install it with: pip install "hf-ser[{extra}]"'
+    return MissingExtraError(f"{module} is not installed; it is needed for {purpose}. {remedy}")
+
+
+@contextmanager
+def needs_extra(extra: str | None = None) -> Iterator[None]:
+    """Import packages of extras: where one is not installed, the error names its extra, or the one that is given.
+
+    >>> with needs_extra("train"):
+    ...     import datasets
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        missing = missing_extra(error, extra)
+        if missing is None or missing is error:
+            raise
+        raise missing from error
