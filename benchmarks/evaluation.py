@@ -21,8 +21,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.clip_sources import clips_of_split
-from hf_ser.models.forward_precision import ForwardPass
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.forward_precision import ForwardPass
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting.run_report import draw_figures
 from hf_ser.scoring import Predictions, score_split, softmax
 from hf_ser.scoring.predictions import write_predictions

@@ -48,7 +48,7 @@ from hf_ser.audio import SAMPLING_RATE
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 BASE: dict[str, Any] = {"model_type": "wav2vec2"}

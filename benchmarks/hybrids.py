@@ -25,7 +25,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import decoded
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 
 ROOT = Path(__file__).parents[1]
 

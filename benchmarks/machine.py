@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from hf_ser.models.hardware import Hardware, choose, detect
+from hf_ser.remote_code.hardware import Hardware, choose, detect
 
 # By name, the flags of /proc/cpuinfo that stand for it; the best comes last.
 EXTENSIONS = {

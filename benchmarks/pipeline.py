@@ -34,7 +34,7 @@ from hf_ser.audio import SAMPLING_RATE, load_audio
 from hf_ser.inference import load_classifier
 from hf_ser.labels import ID2LABEL
 from hf_ser.models import SpeechEmotionPipeline
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:

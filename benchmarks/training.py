@@ -31,8 +31,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import AudioCNNConfig
-from hf_ser.models.audio_cnn import AudioCNNForAudioClassification
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.audio_cnn import AudioCNNForAudioClassification
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 
 BATCH, NUM_SAMPLES, WARM_UP = 32, 48_000, 3

@@ -26,7 +26,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from hf_ser.hybrids import from_forest, from_lightgbm
 from hf_ser.labels import EMOTIONS
-from hf_ser.models.tree_ensemble import TreeEnsemble
+from hf_ser.remote_code.tree_ensemble import TreeEnsemble
 
 BATCHES = (1, 8, 64, 512)
 CLASSES = len(EMOTIONS)

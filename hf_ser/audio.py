@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hf_ser.models.array_samples import check_rate
-from hf_ser.models.audio_errors import AudioError, argument_error
-from hf_ser.models.audio_sources import describe
-from hf_ser.models.decoder import SAMPLING_RATE, Decoded, decode
-from hf_ser.models.preprocessing import Preprocessing, fix_length, normalize_peak, trim_silence
-from hf_ser.models.windows import peak, resample, silence_error, to_mono
+from hf_ser.remote_code.array_samples import check_rate
+from hf_ser.remote_code.audio_errors import AudioError, argument_error
+from hf_ser.remote_code.audio_sources import describe
+from hf_ser.remote_code.decoder import SAMPLING_RATE, Decoded, decode
+from hf_ser.remote_code.preprocessing import Preprocessing, fix_length, normalize_peak, trim_silence
+from hf_ser.remote_code.windows import peak, resample, silence_error, to_mono
 
 __all__ = [
     "SAMPLING_RATE",
@@ -73,7 +73,7 @@ def load_audio(
     >>> load_audio("missing.wav")
     Traceback (most recent call last):
     ...
-    hf_ser.models.audio_errors.AudioError: missing.wav: got no such file; expected an audio file. Check the path.
+    hf_ser.remote_code.audio_errors.AudioError: missing.wav: got no such file; expected an audio file. Check the path.
     """
     name = describe(source)
     check_rate(target_sampling_rate, name)

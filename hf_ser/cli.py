@@ -125,7 +125,7 @@ def _info(args: argparse.Namespace) -> int:
 
     from hf_ser.audio import Preprocessing
     from hf_ser.inference import choose_device, label_names, load_classifier
-    from hf_ser.models.forward_precision import choose_precision
+    from hf_ser.remote_code.forward_precision import choose_precision
     from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()

@@ -13,8 +13,8 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
-from hf_ser.models.hardware import PrecisionChoice, check_device, detect, resolve
-from hf_ser.models.preprocessing import complete_preprocessing
+from hf_ser.remote_code.hardware import PrecisionChoice, check_device, detect, resolve
+from hf_ser.remote_code.preprocessing import complete_preprocessing
 
 # The mask embedding is absent from checkpoints trained without masking, and used in training only.
 _HARMLESS = ("masked_spec_embed",)

@@ -44,7 +44,7 @@ def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
     >>> model_results("runs/audio_cnn")["protocol"]["name"]
     'random'
     """
-    from hf_ser.models.preprocessing import file_beside  # here: it brings transformers, for models on the Hub
+    from hf_ser.remote_code.preprocessing import file_beside  # here: it brings transformers, for models on the Hub
 
     path = file_beside(name, RESULTS, revision)
     try:

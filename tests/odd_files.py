@@ -238,7 +238,7 @@ def write(folder: Path, odd: Odd) -> str:
 def outcome(path: str) -> str:
     """What `load_audio` says of a file: seconds, and what is noted, or the reason of the refusal."""
     from hf_ser.audio import AudioError, decode, silence_error, to_mono
-    from hf_ser.models.windows import MIN_DURATION_S, is_silent
+    from hf_ser.remote_code.windows import MIN_DURATION_S, is_silent
 
     try:
         decoded = decode(path)

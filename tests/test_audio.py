@@ -26,7 +26,7 @@ from hf_ser.audio import (
     to_mono,
     trim_silence,
 )
-from hf_ser.models.containers import SLACK_BYTES
+from hf_ser.remote_code.containers import SLACK_BYTES
 
 
 def is_waveform(waveform):

@@ -19,7 +19,7 @@ from hf_ser.models import (
     SpeechEmotionPipeline,
     forward_precision,
 )
-from hf_ser.models.hardware import Hardware
+from hf_ser.remote_code.hardware import Hardware
 
 LABELS = ("neutral", "happy", "sad", "angry")
 

@@ -24,9 +24,9 @@ from hf_ser.demo import clip_inference
 from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
-from hf_ser.models import media as media_module
-from hf_ser.models.decoder import decode
-from hf_ser.models.windows import MIN_DURATION_S, WindowPlan, read_windows
+from hf_ser.remote_code import media as media_module
+from hf_ser.remote_code.decoder import decode
+from hf_ser.remote_code.windows import MIN_DURATION_S, WindowPlan, read_windows
 from hf_ser.scoring.predictions import read_predictions
 
 FILES = {odd.name: odd for odd in odd_files.make_odd_files()}

@@ -14,7 +14,7 @@ from transformers import set_seed
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline, min_samples
-from hf_ser.models.hardware import choose, detect
+from hf_ser.remote_code.hardware import choose, detect
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 from hf_ser.training.batches import AudioCollator
 

@@ -136,6 +136,14 @@ def test_recipes_do_not_import_evaluate_before_they_run(recipe, tmp_path):
     assert "usage" in printed.stdout and "hf_ser.arguments" in imported and "evaluate" not in imported
 
 
+@pytest.mark.parametrize("module", ["audio", "data.scan", "data.prepare"])
+def test_loading_and_preparing_audio_need_no_torch(module, tmp_path):
+    """Each worker process of a preparation would take half a gigabyte for it."""
+    loaded = _loaded(f"import hf_ser.{module}", tmp_path)
+    assert {"numpy", "soundfile", "soxr"} <= loaded and not loaded & {"torch", "torchaudio"}
+    assert module != "audio" or "transformers" not in loaded
+
+
 def test_hf_ser_models_registers_its_models(tmp_path):
     code = 'import hf_ser.models; from transformers import AutoConfig; AutoConfig.for_model("ser-audio-cnn")'
     assert "torch" in _loaded(code, tmp_path)

@@ -17,7 +17,7 @@ import soundfile as sf
 from hf_ser.audio import decode, load_audio, trim_silence
 from hf_ser.corpora import CORPORA
 from hf_ser.corpora.crema_d import demographics
-from hf_ser.models.flac import decode_flac16
+from hf_ser.remote_code.flac import decode_flac16
 
 # RAVDESS speech in stereo, left equal to right (CORPORA.md).
 STEREO = {

@@ -66,7 +66,7 @@ def _file_beside(name: str, file: str, revision: str) -> Path | None:
     if os.path.isdir(name):
         path = Path(name) / file
         return path if path.is_file() else None
-    from hf_ser.models.preprocessing import file_beside  # imports transformers, for models on the Hub
+    from hf_ser.remote_code.preprocessing import file_beside  # imports transformers, for models on the Hub
 
     try:
         return file_beside(name, file, revision)

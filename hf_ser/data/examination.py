@@ -11,7 +11,7 @@ import numpy as np
 
 from hf_ser import audio
 from hf_ser.errors import SerError
-from hf_ser.models.flac import encode_flac, is_flac16_mono, to_pcm16
+from hf_ser.remote_code.flac import encode_flac, is_flac16_mono, to_pcm16
 
 
 class ScanError(SerError):

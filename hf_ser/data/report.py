@@ -10,7 +10,7 @@ from hf_ser.corpora import CORPORA, Utterance
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import ScanResult
 from hf_ser.labels import EMOTIONS
-from hf_ser.models.audio_sources import printable
+from hf_ser.remote_code.audio_sources import printable
 
 _Key = tuple[str, str, str, str]  # corpus, channel, speaker, emotion
 

@@ -20,7 +20,7 @@ from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utter
 from hf_ser.data.examination import Examined, Limits, ScanError, examine
 from hf_ser.data.protocols import Row
 from hf_ser.data.workers import run_jobs
-from hf_ser.models.audio_sources import printable
+from hf_ser.remote_code.audio_sources import printable
 
 # Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
 _OTHER_AUDIO = tuple(".mp3 .ogg .oga .opus .aif .aiff .aifc .m4a .mp4 .wma .au .raw .pcm".split())

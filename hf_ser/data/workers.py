@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hf_ser.console import progress_bar
 from hf_ser.errors import SerError
-from hf_ser.models.reading_ahead import available_processors
+from hf_ser.remote_code.reading_ahead import available_processors
 
 _T = TypeVar("_T")
 _MOST_ON_WINDOWS = 61  # processes that a pool can wait for there

@@ -11,7 +11,7 @@ from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import SpeechEmotionPipeline
-from hf_ser.models.windows import WHOLE_S, WindowPlan, read_windows
+from hf_ser.remote_code.windows import WHOLE_S, WindowPlan, read_windows
 from hf_ser.results_file import bounds, model_results, number
 
 MAX_DURATION_S = 600.0  # more would keep others waiting

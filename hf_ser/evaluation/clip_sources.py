@@ -20,8 +20,8 @@ from hf_ser.data.seen import Marks, marks_of_split
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, merge_calm
-from hf_ser.models.reading_ahead import available_processors
-from hf_ser.models.windows import MIN_DURATION_S
+from hf_ser.remote_code.reading_ahead import available_processors
+from hf_ser.remote_code.windows import MIN_DURATION_S
 from hf_ser.scoring.predictions import CLIP_COLUMNS
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder,
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.inference import choose_device, label_names, load_classifier, resolve_precision
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
-from hf_ser.models.forward_precision import choose_precision
-from hf_ser.models.preprocessing import file_beside, merged_labels
+from hf_ser.remote_code.forward_precision import choose_precision
+from hf_ser.remote_code.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature

@@ -22,7 +22,7 @@ from hf_ser.evaluation.clip_sources import clip_columns, clips_of_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import choose_device, label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing
-from hf_ser.models.preprocessing import file_beside, stored_preprocessing
+from hf_ser.remote_code.preprocessing import file_beside, stored_preprocessing
 from hf_ser.results_file import model_results
 from hf_ser.scoring import Predictions, softmax
 from hf_ser.scoring.predictions import PredictionsError, read_table

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_ser.errors import SerError
-from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
-from hf_ser.models.tree_inference import MISSING, Tables
+from hf_ser.remote_code.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
+from hf_ser.remote_code.tree_inference import MISSING, Tables
 
 if TYPE_CHECKING:
     import lightgbm

@@ -34,9 +34,9 @@ from hf_ser.hybrids.base_models import BaseModel, StackError, check_leaks, open_
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import CheckpointError, choose_device, load_classifier, missing_weights, quiet_loading
 from hf_ser.models import COMPANIONS, HybridConfig
-from hf_ser.models.forward_precision import lowered
-from hf_ser.models.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
-from hf_ser.models.preprocessing import file_beside
+from hf_ser.remote_code.forward_precision import lowered
+from hf_ser.remote_code.hybrid_sources import Source, SourceSettings, cut_encoder, describe_base
+from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.scoring import versions
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
-from hf_ser.models.reading_ahead import available_processors
+from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.reporting import ReportArguments
 from hf_ser.results_file import RESULTS
 

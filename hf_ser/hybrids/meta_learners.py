@@ -13,7 +13,7 @@ import numpy as np
 from hf_ser.console import progress_bar
 from hf_ser.hybrids.folds import Fold
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
-from hf_ser.models.hybrid import TINY
+from hf_ser.remote_code.hybrid import TINY
 from hf_ser.scoring import softmax
 
 if TYPE_CHECKING:

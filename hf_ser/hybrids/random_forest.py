@@ -13,7 +13,7 @@ from hf_ser.hybrids.features import check_varying, count_parameters, features_by
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
 from hf_ser.hybrids.meta_learners import class_probabilities
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
-from hf_ser.models.hybrid_sources import Source
+from hf_ser.remote_code.hybrid_sources import Source
 from hf_ser.scoring import score
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.inference import choose_device, load_classifier
 from hf_ser.models import HybridConfig, HybridForAudioClassification, TreeEnsemble, make_feature_extractor
-from hf_ser.models.encoder_inputs import max_input_s
-from hf_ser.models.hybrid import LogLinear
-from hf_ser.models.hybrid_sources import Source
-from hf_ser.models.preprocessing import MERGED_CALM
-from hf_ser.models.windows import WindowPlan
+from hf_ser.remote_code.encoder_inputs import max_input_s
+from hf_ser.remote_code.hybrid import LogLinear
+from hf_ser.remote_code.hybrid_sources import Source
+from hf_ser.remote_code.preprocessing import MERGED_CALM
+from hf_ser.remote_code.windows import WindowPlan
 from hf_ser.reporting import Explanation, write_run
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import apply_temperature, softmax

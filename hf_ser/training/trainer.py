@@ -28,7 +28,7 @@ from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
-from hf_ser.models.preprocessing import MERGED_CALM
+from hf_ser.remote_code.preprocessing import MERGED_CALM
 from hf_ser.scoring import score, softmax
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler

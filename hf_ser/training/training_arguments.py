@@ -10,7 +10,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
-from hf_ser.models.hardware import PRECISIONS, detect, resolve
+from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss

@@ -16,8 +16,8 @@ from hf_ser.demo import clip_inference as module
 from hf_ser.demo.clip_inference import classify, load_model
 from hf_ser.demo.examples import make_examples
 from hf_ser.labels import EMOTIONS
-from hf_ser.models.preprocessing import Preprocessing
-from hf_ser.models.windows import WindowPlan, read_windows
+from hf_ser.remote_code.preprocessing import Preprocessing
+from hf_ser.remote_code.windows import WindowPlan, read_windows
 
 
 @pytest.mark.parametrize("name", ["voice.wav", "long.flac"])

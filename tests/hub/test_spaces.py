@@ -47,7 +47,7 @@ def test_a_dry_run_shows_everything_and_asks_nobody(call, hub):
     code, out, errors = call(models=(MODEL, "owner/other@v1"))
     assert (code, errors, hub.requests) == (0, [], [])
     assert f"{SPACE}: space, private, " in out and "Nothing was sent." in out
-    for place in ("app.py", "requirements.txt", "hf_ser/demo/app.py", "hf_ser/models/hybrid.py"):
+    for place in ("app.py", "requirements.txt", "hf_ser/demo/app.py", "hf_ser/remote_code/hybrid.py"):
         assert re.search(rf" k?B  {place}\n", out), place
     assert re.search(r" kB  examples/generated_angry.flac\n", out)
     assert re.search(r"\| `owner/tiny` +\| `main` +\|", out) and re.search(r"\| `owner/other` +\| `v1` +\|", out)

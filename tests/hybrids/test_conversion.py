@@ -124,7 +124,7 @@ def test_forests_stay_as_they_are(seed, ids, samples, ties, absent, kind, option
 
 
 def test_portions_of_the_batch_change_nothing(monkeypatch):
-    from hf_ser.models import tree_inference
+    from hf_ser.remote_code import tree_inference
 
     booster, data, rng = fit(rounds=20, samples=400)
     monkeypatch.setattr(tree_inference, "_PATHS", 64)

@@ -34,7 +34,7 @@ from hf_ser.hybrids.writer import assemble
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import AudioCNNConfig, Functionals, HybridConfig, HybridForAudioClassification
-from hf_ser.models.hybrid_sources import SourceSettings
+from hf_ser.remote_code.hybrid_sources import SourceSettings
 from hf_ser.scoring import softmax
 
 LABELS = {"id2label": dict(enumerate(EMOTIONS)), "label2id": {label: row for row, label in enumerate(EMOTIONS)}}

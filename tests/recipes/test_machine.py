@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hf_ser.models.hardware import Hardware
+from hf_ser.remote_code.hardware import Hardware
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 PARTS = ("machine", "gpu", "gpu_checks")  # gpu.py and its checks print what the section "chip" says

@@ -7,8 +7,8 @@ from torch import nn
 from transformers import AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, HybridConfig, HybridForAudioClassification
-from hf_ser.models.hybrid import LogLinear
-from hf_ser.models.hybrid_sources import describe_base
+from hf_ser.remote_code.hybrid import LogLinear
+from hf_ser.remote_code.hybrid_sources import describe_base
 from hf_ser.scoring import (
     CalibrationError,
     apply_temperature,

@@ -8,7 +8,7 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments
 from hf_ser.labels import EMOTIONS, LABEL2ID
 from hf_ser.models import takes_attention_mask
-from hf_ser.models.encoder_inputs import fewest_samples
+from hf_ser.remote_code.encoder_inputs import fewest_samples
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, run
 from hf_ser.training.modeling import add_lora, pool_true_frames
 

@@ -11,8 +11,8 @@ import torch
 
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.models import hardware
-from hf_ser.models.hardware import Hardware, choose, cpu_limit, objection
+from hf_ser.remote_code import hardware
+from hf_ser.remote_code.hardware import Hardware, choose, cpu_limit, objection
 from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,
@@ -215,9 +215,9 @@ def test_every_model_trains_a_step_in_every_precision(make, dataset_dir, tiny_co
 RECURRENT = """
 import torch
 from hf_ser.models import AudioLSTMConfig, CNNRNNConfig
-from hf_ser.models.audio_lstm import AudioLSTMForAudioClassification
-from hf_ser.models.cnn_rnn import CNNRNNForAudioClassification
-from hf_ser.models.precision import has_recurrence
+from hf_ser.remote_code.audio_lstm import AudioLSTMForAudioClassification
+from hf_ser.remote_code.cnn_rnn import CNNRNNForAudioClassification
+from hf_ser.remote_code.precision import has_recurrence
 torch.manual_seed(0)
 waveforms, labels = torch.randn(2, 8000), torch.tensor([0, 1])
 models = [AudioLSTMForAudioClassification(AudioLSTMConfig(duration_s=0.5, num_labels=2))]

@@ -7,8 +7,8 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModel
 
-from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
-from hf_ser.models.tree_inference import MISSING, Tables
+from hf_ser.remote_code.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
+from hf_ser.remote_code.tree_inference import MISSING, Tables
 
 
 def make(aggregation="softmax", seed=0, trees=7, leaves=6, classes=3, features=5):

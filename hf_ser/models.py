@@ -1,4 +1,7 @@
-"""Models and their frontends: flat and self-contained, since this folder goes to the Hub as remote code."""
+"""The models and their frontends, which `import hf_ser.models` makes known to transformers.
+
+Their code is `hf_ser.remote_code`, whose modules that decode and prepare audio can be imported without torch.
+"""
 
 from transformers import (
     AutoConfig,
@@ -11,21 +14,21 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from hf_ser.models.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
-from hf_ser.models.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
-from hf_ser.models.cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
-from hf_ser.models.companion import CompanionModel
-from hf_ser.models.companion_config import CompanionConfig
-from hf_ser.models.encoder_inputs import min_samples, model_inputs, takes_attention_mask
-from hf_ser.models.feature_extractor import make_feature_extractor
-from hf_ser.models.functionals import Functionals
-from hf_ser.models.hybrid import HybridConfig, HybridForAudioClassification
-from hf_ser.models.hybrid_sources import COMPANIONS
-from hf_ser.models.log_mel import LogMel
-from hf_ser.models.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
-from hf_ser.models.mfcc import MFCC
-from hf_ser.models.speech_emotion_pipeline import SpeechEmotionPipeline
-from hf_ser.models.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
+from hf_ser.remote_code.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
+from hf_ser.remote_code.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
+from hf_ser.remote_code.cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
+from hf_ser.remote_code.companion import CompanionModel
+from hf_ser.remote_code.companion_config import CompanionConfig
+from hf_ser.remote_code.encoder_inputs import min_samples, model_inputs, takes_attention_mask
+from hf_ser.remote_code.feature_extractor import make_feature_extractor
+from hf_ser.remote_code.functionals import Functionals
+from hf_ser.remote_code.hybrid import HybridConfig, HybridForAudioClassification
+from hf_ser.remote_code.hybrid_sources import COMPANIONS
+from hf_ser.remote_code.log_mel import LogMel
+from hf_ser.remote_code.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
+from hf_ser.remote_code.mfcc import MFCC
+from hf_ser.remote_code.speech_emotion_pipeline import SpeechEmotionPipeline
+from hf_ser.remote_code.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
 _CLASSIFIERS: list[tuple[type[PreTrainedConfig], type[PreTrainedModel]]] = [
     *COMPANIONS.items(),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hf_ser.models.flac import FLACInfo, decode_flac16, encode_flac, flac_info, is_flac16_mono, to_pcm16
+from hf_ser.remote_code.flac import FLACInfo, decode_flac16, encode_flac, flac_info, is_flac16_mono, to_pcm16
 
 EVERY_INT16 = np.arange(-32768, 32768).astype(np.int16)
 

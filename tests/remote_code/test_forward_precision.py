@@ -12,9 +12,9 @@ import torch
 from transformers import Wav2Vec2FeatureExtractor, pipeline
 
 from hf_ser.models import SpeechEmotionPipeline, make_feature_extractor
-from hf_ser.models import forward_precision as module
-from hf_ser.models.forward_precision import ForwardPass, autocast, choose_precision, lowered
-from hf_ser.models.hardware import Hardware, check_device, detect, resolve
+from hf_ser.remote_code import forward_precision as module
+from hf_ser.remote_code.forward_precision import ForwardPass, autocast, choose_precision, lowered
+from hf_ser.remote_code.hardware import Hardware, check_device, detect, resolve
 
 NATIVE = Hardware("cpu", "this CPU", cpu_flags=frozenset({"avx512_bf16"}))
 MACHINES = {

@@ -5,7 +5,7 @@ import torch
 
 from hf_ser.audio import load_audio
 from hf_ser.models import Functionals
-from hf_ser.models.filterbanks import a_weights, chroma_filters
+from hf_ser.remote_code.filterbanks import a_weights, chroma_filters
 
 SETTINGS = {"n_fft": 1024, "hop_length": 256}
 # Largest difference from librosa in any frame. Contrast of a band whose valley is rounding error alone is left out.

@@ -9,9 +9,9 @@ import soundfile as sf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hf_ser.models.audio_errors import AudioError
-from hf_ser.models.containers import SLACK_BYTES
-from hf_ser.models.decoder import decode
+from hf_ser.remote_code.audio_errors import AudioError
+from hf_ser.remote_code.containers import SLACK_BYTES
+from hf_ser.remote_code.decoder import decode
 
 CONTAINERS = ("WAV", "RIFX", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "VOC", "SVX")
 NUM_SAMPLES = 4000
@@ -133,9 +133,9 @@ def test_a_tag_before_the_file_loses_no_frame(container):
 
 
 def test_long_files_are_read_in_blocks_from_the_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_ser.models.audio_sources.READ_AT_ONCE", 1000)
-    monkeypatch.setattr("hf_ser.models.sound_blocks.SHORT_BLOCKS", 0)
-    monkeypatch.setattr("hf_ser.models.sound_blocks.BLOCK_S", 0.01)
+    monkeypatch.setattr("hf_ser.remote_code.audio_sources.READ_AT_ONCE", 1000)
+    monkeypatch.setattr("hf_ser.remote_code.sound_blocks.SHORT_BLOCKS", 0)
+    monkeypatch.setattr("hf_ser.remote_code.sound_blocks.BLOCK_S", 0.01)
     for container in CONTAINERS:
         content = write(container)
         (tmp_path / "clip").write_bytes(content)

@@ -25,7 +25,7 @@ from transformers.pipelines.pt_utils import KeyDataset
 
 from hf_ser.audio import load_audio
 from hf_ser.models import SpeechEmotionPipeline, make_feature_extractor
-from hf_ser.models.audio_errors import AudioError
+from hf_ser.remote_code.audio_errors import AudioError
 
 LABELS = {"neutral", "happy", "sad", "angry"}
 MODELS = ("companion", "group", "layer", "hybrid")

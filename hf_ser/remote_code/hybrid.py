@@ -123,7 +123,7 @@ class HybridForAudioClassification(PreTrainedModel):
     """Base models and the classifier that was fitted on their outputs; logits are log-probabilities.
 
     >>> from hf_ser.models import AudioCNNForAudioClassification
-    >>> from hf_ser.models.hybrid_sources import describe_base
+    >>> from hf_ser.remote_code.hybrid_sources import describe_base
     >>> base_model = AudioCNNForAudioClassification.from_pretrained("runs/audio_cnn")
     >>> sources = [{"name": "cnn", "model": describe_base(base_model.config)}]
     >>> config = HybridConfig(sources, "mean", id2label=base_model.config.id2label)

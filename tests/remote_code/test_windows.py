@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from sound_sources import ARRAYS, FILES, torchcodec
 
 from hf_ser.audio import load_audio
-from hf_ser.models import audio_sources, sound_blocks, windows
-from hf_ser.models.audio_errors import AudioError
-from hf_ser.models.windows import WindowPlan, cut_waveform, is_silent
+from hf_ser.remote_code import audio_sources, sound_blocks, windows
+from hf_ser.remote_code.audio_errors import AudioError
+from hf_ser.remote_code.windows import WindowPlan, cut_waveform, is_silent
 
 SPLIT = 1 << 15  # samples: 16-bit values below 1
 

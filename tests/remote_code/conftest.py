@@ -14,8 +14,8 @@ from hf_ser.models import (
     TreeEnsemble,
     TreeEnsembleConfig,
 )
-from hf_ser.models.hybrid_sources import describe_base
-from hf_ser.models.tree_inference import Tables
+from hf_ser.remote_code.hybrid_sources import describe_base
+from hf_ser.remote_code.tree_inference import Tables
 
 SIGNAL = {"duration_s": 0.5, "n_mels": 24, "n_mfcc": 12, "num_labels": 4}
 BLOCKS = {"channels": (8, 8), "kernel_sizes": (5, 3), "dropout": 0.1}

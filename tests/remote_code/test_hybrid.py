@@ -20,9 +20,9 @@ from hf_ser.models import (
     make_feature_extractor,
     takes_attention_mask,
 )
-from hf_ser.models.forward_precision import lowered
-from hf_ser.models.hybrid import LogLinear
-from hf_ser.models.hybrid_sources import Source, SourceSettings, describe_base
+from hf_ser.remote_code.forward_precision import lowered
+from hf_ser.remote_code.hybrid import LogLinear
+from hf_ser.remote_code.hybrid_sources import Source, SourceSettings, describe_base
 
 LABELS = {0: "neutral", 1: "happy", 2: "sad", 3: "angry"}
 

@@ -10,7 +10,7 @@ from transformers import Wav2Vec2FeatureExtractor
 from hf_ser.audio import load_audio
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.models import make_feature_extractor
-from hf_ser.models.preprocessing import Preprocessing, merged_labels, stored_preprocessing
+from hf_ser.remote_code.preprocessing import Preprocessing, merged_labels, stored_preprocessing
 
 STEPS = [
     Preprocessing(),

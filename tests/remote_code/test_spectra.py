@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchaudio
 
-from hf_ser.models.spectra import apply_filters, filter_groups, in_portions, power_spectra
+from hf_ser.remote_code.spectra import apply_filters, filter_groups, in_portions, power_spectra
 
 
 @pytest.mark.parametrize(("n_fft", "hop_length", "pad_mode"), [(400, 160, "reflect"), (1024, 256, "constant")])

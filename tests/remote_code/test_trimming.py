@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hf_ser.audio import trim_silence
-from hf_ser.models.trimming import cut_silent_ends
+from hf_ser.remote_code.trimming import cut_silent_ends
 
 
 def _clip(lead, sound, tail, seed=0):

@@ -5,8 +5,8 @@ import torch
 
 from hf_ser.audio import trim_silence
 from hf_ser.models import LogMel, MelCNNConfig
-from hf_ser.models.frontend import normalize_rows
-from hf_ser.models.layers import SpecAugment
+from hf_ser.remote_code.frontend import normalize_rows
+from hf_ser.remote_code.layers import SpecAugment
 
 
 def features(build, config, waveform):

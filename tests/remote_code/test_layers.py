@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ser.models.layers import ConvBlock, Dropout, max_pooled
+from hf_ser.remote_code.layers import ConvBlock, Dropout, max_pooled
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from transformers.utils import cached_file
 
 from .decoder import SAMPLING_RATE
 
@@ -157,6 +156,8 @@ def _json_beside(name: str, file: str, revision: str | None) -> dict[str, Any]:
 
 def file_beside(name: str, file: str, revision: str | None = None) -> Path | None:
     """A file beside a model in a folder or on the Hub; None where there is none."""
+    from transformers.utils import cached_file  # here: loading audio need not wait for transformers
+
     path = cached_file(
         name,
         file,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hf_ser.models.reading_ahead import read_ahead
+from hf_ser.remote_code.reading_ahead import read_ahead
 
 
 @pytest.mark.parametrize("threads", [1, 3])
