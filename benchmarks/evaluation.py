@@ -45,7 +45,9 @@ def main() -> None:
     model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(num_labels=8, layerdrop=0.0)).eval()
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     batches: list[torch.Tensor] = []
-    hook = model.register_forward_pre_hook(lambda _, __, its: batches.append(its["input_values"]), with_kwargs=True)
+    hook = model.register_forward_pre_hook(
+        lambda _, __, inputs: batches.append(inputs["input_values"]), with_kwargs=True
+    )
     predictions = stage(model, extractor, test, data_args, data.labels, precision)[1]
     hook.remove()
 

@@ -45,7 +45,7 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 def table(answers: list[list[dict[str, Any]]]) -> np.ndarray:
     """Answers -> probabilities (clips, labels), labels in alphabetical order."""
-    return np.array([[its["score"] for its in sorted(row, key=lambda its: its["label"])] for row in answers])
+    return np.array([[entry["score"] for entry in sorted(row, key=lambda entry: entry["label"])] for row in answers])
 
 
 def pipelines(model: Any, extractor: Any) -> dict[str, Any]:
@@ -58,9 +58,9 @@ def clips(name: str, model: Any, extractor: Any, precision: str, files: list[str
     arrays = [{"raw": load_audio(file), "sampling_rate": SAMPLING_RATE} for file in files]
     both = pipelines(model, extractor)
     calls: dict[str, Callable[[], Any]] = {
-        "stock, one by one": lambda: [both["stock"](dict(its), top_k=None) for its in arrays],
-        "stock, batches of 8": lambda: both["stock"]([dict(its) for its in arrays], batch_size=8, top_k=None),
-        "ours, one by one": lambda: [both["ours"](its) for its in arrays],
+        "stock, one by one": lambda: [both["stock"](dict(array), top_k=None) for array in arrays],
+        "stock, batches of 8": lambda: both["stock"]([dict(array) for array in arrays], batch_size=8, top_k=None),
+        "ours, one by one": lambda: [both["ours"](array) for array in arrays],
         "ours, batches of 8": lambda: both["ours"](arrays, batch_size=8),
         "ours, batches of 32": lambda: both["ours"](arrays, batch_size=32),
         "ours, files, batches of 8": lambda: both["ours"](files, batch_size=8),
@@ -82,13 +82,13 @@ def clips(name: str, model: Any, extractor: Any, precision: str, files: list[str
                 continue
             seconds[label].append(taken)
     first = "stock, one by one"
-    for label, its in seconds.items():
-        if its:
-            ratios = [one / other for one, other in zip(seconds[first], its, strict=True)]
+    for label, measured in seconds.items():
+        if measured:
+            ratios = [one / other for one, other in zip(seconds[first], measured, strict=True)]
             differ = np.abs(table(rows[label]) - table(rows[first])).max()
             same = (table(rows[label]).argmax(1) == table(rows[first]).argmax(1)).mean()
             print(
-                f"| {name} | {label} | {len(files) / statistics.median(its):.2f} "
+                f"| {name} | {label} | {len(files) / statistics.median(measured):.2f} "
                 f"| {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
                 f"| {differ:.0e}, same label {100 * same:.0f} % |",
                 flush=True,
@@ -111,7 +111,7 @@ def long_recording(model: Any, extractor: Any, files: list[str], minutes: float)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     size, step = 3 * SAMPLING_RATE, 3 * SAMPLING_RATE // 2
     cuts = [whole[start : start + size] for start in range(0, len(whole) - size + 1, step)]
-    stock, _ = timed(lambda: [both["stock"]({"raw": its, "sampling_rate": SAMPLING_RATE}, top_k=None) for its in cuts])
+    stock, _ = timed(lambda: [both["stock"]({"raw": cut, "sampling_rate": SAMPLING_RATE}, top_k=None) for cut in cuts])
     print(
         f"{minutes:.0f} min, {len(answer['timeline'])} windows: {60 * minutes / ours:.0f} times real time; the stock "
         f"pipeline per window {60 * minutes / stock:.0f} times; ratio {stock / ours:.2f}; memory +{grown:.0f} MiB"

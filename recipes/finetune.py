@@ -1,9 +1,9 @@
-"""Fine-tune a wav2vec2-family model for speech emotion recognition, keeping the checkpoint with the best weighted F1.
+r"""Fine-tune a wav2vec2-family model for speech emotion recognition, keeping the checkpoint with the best weighted F1.
 
 accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
     --config recipes/configs/wav2vec2_base.yaml --dataset data/emotions
 
-Any field of the YAML file can be overridden on the command line; unknown fields are refused.
+Any field of the YAML file can be overridden on the command line; unknown fields are rejected.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ from hf_ser.training import (
     write_settings,
 )
 
-AFTER_INTERRUPT = "add --resume_from_checkpoint true to go on from the last checkpoint"
+AFTER_INTERRUPT = "add --resume_from_checkpoint true to continue from the last checkpoint"
 
 
 def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -> None:

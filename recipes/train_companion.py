@@ -1,9 +1,9 @@
-"""Train a companion model (MelCNN, AudioCNN, AudioLSTM, CNN-LSTM, CNN-GRU) from scratch, as recipes/finetune.py does.
+r"""Train a companion model (MelCNN, AudioCNN, AudioLSTM, CNN-LSTM, CNN-GRU) from scratch, as recipes/finetune.py does.
 
 accelerate launch --config_file accelerate_config.yaml recipes/train_companion.py \
     --config recipes/configs/audio_cnn.yaml --dataset data/emotions
 
-Any field of the YAML file can be overridden on the command line; unknown fields are refused.
+Any field of the YAML file can be overridden on the command line; unknown fields are rejected.
 """
 
 import functools

@@ -141,7 +141,7 @@ def _sound() -> list[Odd]:
         ("voc.voc", "VOC", "VOC", "PCM_16", True),
         ("svx.iff", "8SVX/16SV", "SVX", "PCM_16", True),
     ]
-    files = [Odd(name, what, encoded(its, sub), exact=exact) for name, what, its, sub, exact in formats]
+    files = [Odd(name, what, encoded(form, sub), exact=exact) for name, what, form, sub, exact in formats]
     big = encoded("WAV", endian="BIG")
     stereo = np.stack([tone(), tone()], axis=1)
     mp3, vorbis = encoded("MP3", "MPEG_LAYER_III"), encoded("OGG", "VORBIS")
@@ -187,8 +187,8 @@ def _cut() -> list[Odd]:
     every = [*((suffix, format, "PCM_16") for suffix, format in formats), *lossy]
     files = [(suffix, encoded(format, subtype)) for suffix, format, subtype in every]
     return [
-        Odd(f"cut.{suffix}", f"{suffix.upper()} cut after 60 %", its[: len(its) * 3 // 5], None, "truncated")
-        for suffix, its in files
+        Odd(f"cut.{suffix}", f"{suffix.upper()} cut after 60 %", content[: len(content) * 3 // 5], None, "truncated")
+        for suffix, content in files
     ]
 
 

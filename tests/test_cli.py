@@ -15,10 +15,8 @@ import soundfile as sf
 
 from hf_ser import cli, inference
 from hf_ser.inference import load_classifier
-from hf_ser.models import (
-    SpeechEmotionPipeline,
-    forward_precision,
-)
+from hf_ser.models import SpeechEmotionPipeline
+from hf_ser.remote_code import forward_precision
 from hf_ser.remote_code.hardware import Hardware
 
 LABELS = ("neutral", "happy", "sad", "angry")

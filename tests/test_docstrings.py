@@ -51,7 +51,10 @@ def test_functions_of_many_parameters_document_them(path):
 
 def _exported():
     """What users import: the package's own names, and those that its folders export."""
-    modules = [hf_ser, *(importlib.import_module(f"hf_ser.{info.name}") for info in pkgutil.iter_modules(hf_ser.__path__))]
+    modules = [
+        hf_ser,
+        *(importlib.import_module(f"hf_ser.{info.name}") for info in pkgutil.iter_modules(hf_ser.__path__)),
+    ]
     found = {}
     for module in modules:
         for name in getattr(module, "__all__", ()):

@@ -196,7 +196,7 @@ def test_recipes_without_their_extra_name_it_in_one_line(core, recipe):
     assert re.fullmatch(r'error: \w+ is not installed; .* Install it with: pip install "hf-ser\[train\]"\n', errors)
 
 
-LORA = "from hf_ser.training.lora import add_lora; add_lora(None, None)"
+LORA = "from hf_ser.training.modeling import add_lora; add_lora(None, None)"
 TRANSFORMS = "from hf_ser.training.augmentation import make_transforms; make_transforms([{'transform': 'Gain'}])"
 BOOSTER = "from hf_ser.hybrids import read_booster; read_booster('booster.txt')"
 RUN = "from hf_ser.arguments import run\ndef main():\n    {}\nrun(main)"

@@ -11,6 +11,7 @@ import numpy as np
 from tabulate import tabulate
 
 from hf_ser.arguments import ConfigError
+from hf_ser.extras import missing_extra
 from hf_ser.results_file import RESULTS, bounds, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
@@ -43,12 +44,13 @@ class ReportArguments:
     figures: bool = field(default=True, metadata={"help": "draw figures beside the report, which needs matplotlib"})
 
     def check_figures(self) -> None:
-        """Reject figures without matplotlib before anything is computed."""
+        """Reject figures without matplotlib before anything is computed.
+
+        Raises:
+            ConfigError: figures are wanted, and matplotlib is not installed.
+        """
         if self.figures and importlib.util.find_spec("matplotlib") is None:
-            raise ConfigError(
-                "matplotlib is not installed, and figures need it; run pip install 'hf-ser[plots]', or pass "
-                "--figures false."
-            )
+            raise ConfigError(f"{missing_extra(ModuleNotFoundError(name='matplotlib'))} or pass --figures false.")
 
 
 @dataclass(frozen=True)

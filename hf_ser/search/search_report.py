@@ -42,34 +42,39 @@ def write_search(
     Returns:
         The table, best trial first, as text, with what failed and what is left.
     """
-    from hf_ser.reporting.plots import plot_trials
-
     trials = [_describe(trial) for trial in study.trials if trial.state.name in _STATES]
     names = [dimension.name for dimension in space]
     write_text(folder / TRIALS, _csv(trials, names))
     metric = str(args.metric_for_best_model)
-    figures = folder / "figures"
     greater = bool(args.greater_is_better)
-    plot_trials(
-        trials,
-        {dimension.name: dimension.choices for dimension in space},
-        figures / f"{FIGURE}.part",
-        logarithmic=[dimension.name for dimension in space if dimension.log],
-        score=metric,
-        greater_is_better=greater,
-    )
-    for suffix in ("png", "svg"):
-        os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
+    if args.figures:
+        _draw(folder / "figures", trials, space, metric, greater)
     ranked = _ranked(trials, greater)
     table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
     facts = _facts(trials, settings, args, data, n_trials)
-    write_text(folder / REPORT, _report(table, facts, data, metric))
+    write_text(folder / REPORT, _report(table, facts, data, args))
     if ranked and ranked[0]["state"] == "complete":
         best = with_values(settings, ranked[0]["params"]) | {"output_dir": str(folder / "best")}
         number, value = ranked[0]["number"], ranked[0]["value"]
         head = f"# Trial {number} of the search in {folder}: {metric} {value:.4f} on validation.\n"
         write_text(folder / BEST, head + yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
     return table
+
+
+def _draw(figures: Path, trials: Sequence[dict[str, Any]], space: Space, metric: str, greater_is_better: bool) -> None:
+    """Draw the trials beside the figure of before, then put them in its place."""
+    from hf_ser.reporting.plots import plot_trials
+
+    plot_trials(
+        trials,
+        {dimension.name: dimension.choices for dimension in space},
+        figures / f"{FIGURE}.part",
+        logarithmic=[dimension.name for dimension in space if dimension.log],
+        score=metric,
+        greater_is_better=greater_is_better,
+    )
+    for suffix in ("png", "svg"):
+        os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
 
 
 def _describe(trial: Any) -> dict[str, Any]:
@@ -164,21 +169,21 @@ def _facts(
     ]
 
 
-def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, metric: str) -> str:
+def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, args: SerTrainingArguments) -> str:
     import optuna
 
     synthetic = ["**Synthetic recordings: these scores say nothing about real speech.**"] if data.synthetic else []
     used = versions() | {"optuna": optuna.__version__}
+    figure = f"Value of each trial, and against each parameter:\n\n![Trials](figures/{FIGURE}.png)"
     parts = [
         "# Hyperparameter search",
         *synthetic,
         markdown(("", ""), facts),
         "Chosen on validation; the test split was not read. The best of many trials is partly the luckiest on these "
-        f"clips: its {metric} promises more than other clips will show.",
+        f"clips: its {args.metric_for_best_model} promises more than other clips will show.",
         "## Trials",
         table,
-        "## Figures",
-        f"Value of each trial, and against each parameter:\n\n![Trials](figures/{FIGURE}.png)",
+        *(["## Figures", figure] if args.figures else []),
         "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in used.items()),
     ]
     return "\n\n".join(parts) + "\n"

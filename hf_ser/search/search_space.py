@@ -132,10 +132,13 @@ def propose(space: Space, trial: Any) -> dict[str, Any]:
 
 def settings_of(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
     """What a YAML file must say to give these arguments, but for output_dir: the fields that are not at default."""
-    own, plain = args.to_dict(), SerTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu).to_dict()
+    own = args.to_dict()
+    # Without matplotlib, the default of figures cannot be made.
+    plain = SerTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu, figures=args.figures).to_dict()
     settings = _changed(model_args) | _changed(data_args)
     settings |= {name: value for name, value in own.items() if value != plain[name] and not name.endswith("_token")}
     settings |= {"use_cpu": True} if args.use_cpu else {}
+    settings |= {} if args.figures else {"figures": False}
     return {name: value for name, value in settings.items() if name not in ("output_dir", "overwrite")}
 
 

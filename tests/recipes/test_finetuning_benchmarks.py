@@ -66,13 +66,10 @@ def test_every_variant_is_measured_on_the_same_clips(finetuning, job):
 
 
 def test_frozen_layers_save_operations_and_checkpointing_repeats_some(finetuning, job, tmp_path):
-    data_args = DataArguments(dataset=job.dataset)
-    data = load_splits(data_args)
+    data = load_splits(DataArguments(dataset=job.dataset))
 
     def work(**options):
-        return finetuning.operations(
-            finetuning.make_ours(replace(job, options=options), str(tmp_path), data, data_args)
-        )
+        return finetuning.operations(finetuning.make_ours(replace(job, options=options), str(tmp_path), data))
 
     plain, frozen = work(), work(freeze_feature_encoder=True)
     assert work(freeze_feature_encoder=True, lora_rank=1) < frozen < plain < work(activation_checkpointing=True)

@@ -1,6 +1,7 @@
 """Hyperparameter search: spaces that are refused, what a trial changes, and a study that goes on."""
 
 import csv
+import importlib.util
 import json
 from pathlib import Path
 
@@ -409,3 +410,12 @@ def test_trials_are_drawn_whatever_their_kind(tmp_path):
     for name in ("all", "none"):
         assert image.imread(tmp_path / f"{name}.png").std() > 0.01
         assert "mathdefault" not in (tmp_path / f"{name}.svg").read_text()  # what an axis in log scale would write
+
+
+def test_without_figures_a_search_needs_no_matplotlib(monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    args = SerTrainingArguments(output_dir=str(tmp_path), use_cpu=True, figures=False)
+    settings = settings_of(ModelArguments("x"), DataArguments(), args)
+    assert settings == {"figures": False, "model_name_or_path": "x", "use_cpu": True}
+    assert arguments_of({**settings, "output_dir": "x"})[2].figures is False
