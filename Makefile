@@ -8,7 +8,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 #   make quickstart INSTALLER="uv pip install --torch-backend=cpu"
 INSTALLER ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help install setup quickstart test lint format clean
+.PHONY: help install setup quickstart test lint docs format clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
@@ -39,6 +39,9 @@ lint: setup ## Check style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup ## Build the documentation as a site in build/site
+	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 format: setup ## Format the code and fix what can be fixed automatically
 	$(BIN)/ruff check --fix .

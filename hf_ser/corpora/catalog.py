@@ -26,6 +26,7 @@ class Corpus:
     licence_url: str
     homepage: str
     citation: str
+    bibtex: str
 
 
 CORPORA: dict[str, Corpus] = {
@@ -41,6 +42,12 @@ CORPORA: dict[str, Corpus] = {
             "Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song "
             "(RAVDESS). PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391"
         ),
+        bibtex="""@article{livingstone2018ravdess,
+  title = {The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)},
+  author = {Livingstone, Steven R. and Russo, Frank A.},
+  journal = {PLoS ONE}, volume = {13}, number = {5}, pages = {e0196391}, year = {2018},
+  doi = {10.1371/journal.pone.0196391}
+}""",
     ),
     "crema_d": Corpus(
         name="crema_d",
@@ -55,6 +62,13 @@ CORPORA: dict[str, Corpus] = {
             "Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4). "
             "https://doi.org/10.1109/TAFFC.2014.2336244"
         ),
+        bibtex="""@article{cao2014crema,
+  title = {{CREMA-D}: Crowd-sourced Emotional Multimodal Actors Dataset},
+  author = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and Nenkova, Ani and
+    Verma, Ragini},
+  journal = {IEEE Transactions on Affective Computing}, volume = {5}, number = {4}, year = {2014},
+  doi = {10.1109/TAFFC.2014.2336244}
+}""",
     ),
     "tess": Corpus(
         name="tess",
@@ -68,6 +82,12 @@ CORPORA: dict[str, Corpus] = {
             "Pichora-Fuller MK, Dupuis K (2020). Toronto emotional speech set (TESS). Borealis. "
             "https://doi.org/10.5683/SP2/E8H2MF"
         ),
+        bibtex="""@data{pichora2020tess,
+  title = {Toronto emotional speech set (TESS)},
+  author = {Pichora-Fuller, M. Kathleen and Dupuis, Kate},
+  publisher = {Borealis}, year = {2020},
+  doi = {10.5683/SP2/E8H2MF}
+}""",
     ),
     "savee": Corpus(
         name="savee",
@@ -81,6 +101,13 @@ CORPORA: dict[str, Corpus] = {
             "Haq S, Jackson PJB (2010). Multimodal Emotion Recognition. In: Machine Audition: Principles, Algorithms "
             "and Systems, IGI Global, 398-423. https://doi.org/10.4018/978-1-61520-919-4.ch017"
         ),
+        bibtex="""@incollection{haq2010multimodal,
+  title = {Multimodal Emotion Recognition},
+  author = {Haq, Sanaul and Jackson, Philip J. B.},
+  booktitle = {Machine Audition: Principles, Algorithms and Systems},
+  publisher = {IGI Global}, pages = {398--423}, year = {2010},
+  doi = {10.4018/978-1-61520-919-4.ch017}
+}""",
     ),
 }
 

@@ -16,6 +16,12 @@ from hf_ser.hub.licences import data_licence, model_licence
 from hf_ser.reporting.run_report import SCORES
 
 PLACEHOLDER = "PATH_OR_ID"  # where a card names its own folder or repository
+_ARCHITECTURES = {
+    "ser-mel-cnn": "MelCNN",
+    "ser-audio-cnn": "AudioCNN",
+    "ser-audio-lstm": "AudioLSTM",
+    "ser-cnn-rnn": "a convolutional and recurrent network",
+}
 _HERE = Path(__file__).parent
 # A checkout holds the template at its top level; an installed wheel beside this file.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
@@ -64,6 +70,10 @@ def render_model_card(
         place=repository or PLACEHOLDER,
         results=results,
         labels=next(iter(results["splits"].values()))["labels"],
+        kind=_ARCHITECTURES.get(results["model_type"], results["model_type"]),
+        test=results["splits"].get("test"),
+        metrics=SCORES,
+        shares_speakers=results["protocol"]["name"] == "random",
         needs_code=needs_code(results),
         steps=_steps(results),
         corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],

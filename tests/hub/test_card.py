@@ -95,76 +95,53 @@ model-index:
 
 # tiny
 
-A speech emotion classifier (wav2vec2, 1,234 parameters): from a recorded voice, one of
-sad, happy.
+This model classifies the emotion of a voice recording as one of sad, happy. Its architecture is wav2vec2
+(1,234 parameters). It was trained on 70 clips of 7 speakers from CREMA-D, RAVDESS.
+On 16 test clips of 4 speakers who are not in the training data, its UAR (mean recall of the
+classes) is 0.375, with a 95 % interval from 0.125 to 0.625.
 
 ## Use
 
 ```python
-import hf_ser.models  # which applies the preprocessing of the model
+import hf_ser.models  # applies the model's preprocessing
 from transformers import pipeline
 
 classifier = pipeline("speech-emotion-recognition", model="owner/tiny")
 classifier("recording.wav")  # or a URL, bytes, an array, audio of datasets, or many of these
 ```
 
-Before the model, every recording goes through these steps, which `preprocessor_config.json` holds:
-trim_db 20.0. The stock `pipeline("audio-classification")` of transformers does
-not apply them, so that its scores differ.
+Recordings are preprocessed as `preprocessor_config.json` says: trim_db 20.0.
+The stock `pipeline("audio-classification")` of transformers does not apply this, so its scores differ.
 
-## Intended use and limits
+## Results
 
-For research on acted emotional speech. The corpora hold acted, scripted English sentences: on spontaneous speech, other
-languages or other recording conditions expect clearly lower scores. The classes, 2 of them, are what actors were
-asked to portray, not what a person feels, and every recording is assigned to one of them.
+Test scores with 95 % intervals from a bootstrap clustered by speaker. One run with one seed; validation chose the checkpoint, and
+test clips were used for nothing else.
 
-Do not use it on people without their consent: a voice is personal data. In the European Union, inferring emotions at work
-or in education is forbidden (Regulation 2024/1689, article 5), and elsewhere people must be told that such a system is used
-on them (article 50). Do not use its output to make decisions about people.
-
-## Training data
-
-| corpus | licence | kept out in preparation |
+| metric | test | 95 % interval |
 |---|---|---|
-| CREMA-D | [ODbL 1.0](https://opendatacommons.org/licenses/odbl/1-0/) | 6 conflicting_labels, 1 silent |
-| RAVDESS | [CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/) | nothing |
+| accuracy | 0.500 | - |
+| weighted F1 | 0.432 | - |
+| macro F1 | 0.250 | - |
+| UAR | 0.375 | 0.125 to 0.625 |
 
-Users of this model must keep to these licences, attribution included (see Citation).
+Expected calibration error on test: 0.300 before and 0.062 after temperature scaling (T = 1.250).
 
-## Training
+<details>
+<summary>Validation, and scores by corpus, gender and intensity</summary>
 
-| | |
-|---|---|
-| dataset | `emotions`, configuration `all` |
-| training clips | 70 of 7 speakers |
-| protocol | `speaker_disjoint`, seed 0, assignment hash `0123456789abcdef` |
-| preprocessing | duration_s None, trim_db 20.0, normalize False, merge_calm False, channel None |
-| started from | facebook/wav2vec2-base |
-| epochs, steps | 2.0, 10 |
-| learning rate, batch | 0.001, 16 |
-| best checkpoint | step 5 by validation f1_weighted |
-| seed | 3 |
-
-Note: tess: odd.
-
-## Scores
-
-One run, one seed. Validation chose the checkpoint; test decided nothing. The interval is a 95 % bootstrap clustered on
-speakers; with few speakers it is still somewhat narrow.
-
-| split | of | clips | accuracy | weighted F1 | macro F1 | UAR | UAR, 95 % interval |
+| split | group | clips | accuracy | weighted F1 | macro F1 | UAR | UAR, 95 % interval |
 |---|---|---|---|---|---|---|---|
 | validation | all | 15 | 0.500 | 0.432 | 0.250 | 0.375 | - |
 | test | all | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.125 to 0.625 (4 speakers) |
 | test | tess | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.200 to 0.600 (4 speakers) |
 
-Expected calibration error on test: 0.300 before and 0.062 after temperature scaling
-(T = 1.250, fitted on validation and part of the weights).
+</details>
 
-More scores, by class and speaker, stand in [report.md](report.md), and every number of this card in
-[results.json](results.json).
+[report.md](report.md) has the scores by class and speaker, [results.json](results.json) every number of this card.
 
-## Figures
+<details>
+<summary>Figures</summary>
 
 ![Training curves](figures/training_curves.png)
 ![Confusion validation](figures/confusion_validation.png)
@@ -174,25 +151,69 @@ More scores, by class and speaker, stand in [report.md](report.md), and every nu
 ![ROC validation](figures/roc_validation.png)
 ![ROC test](figures/roc_test.png)
 
+</details>
+
+## Intended use and limits
+
+The model is meant for research on acted emotional speech. The corpora hold acted, scripted English sentences: expect clearly lower scores on
+spontaneous speech, other languages and other recording conditions. The labels are what actors were asked to portray, not what a person
+feels, and every recording is assigned to one of them.
+
+Do not use the model on people without their consent: a voice is personal data. In the European Union, inferring emotions at work or in
+education is prohibited (Regulation 2024/1689, article 5), and elsewhere people must be informed that such a system is used on them
+(article 50). Do not use its output to make decisions about people.
+
+## Training
+
+The model was trained from facebook/wav2vec2-base for 2.0 epochs (10 steps) with a learning rate of 0.001 and
+batches of 16 clips. The checkpoint of step 5 had the best f1_weighted on validation and was kept.
+
+The dataset is `emotions`, configuration `all`. Its clips were split by protocol `speaker_disjoint`, seed 0 (hash of the
+assignment: `0123456789abcdef`). Note: tess: odd.
+
+| corpus | licence | rejected in preparation |
+|---|---|---|
+| CREMA-D | [ODbL 1.0](https://opendatacommons.org/licenses/odbl/1-0/) | 6 conflicting_labels, 1 silent |
+| RAVDESS | [CC BY-NC-SA 4.0](https://creativecommons.org/licenses/by-nc-sa/4.0/) | none |
+
+Users of this model must keep to these licences, including attribution.
+
 ## Reproduce
 
-With hf_ser 0.1.0; CONFIG.yaml stands for a file with the settings under Training.
+With hf_ser 0.1.0; CONFIG.yaml is a file with the settings above.
 
 ```bash
 python recipes/prepare.py --crema_d DIR --ravdess DIR --output_dir data/emotions
 python recipes/finetune.py --config CONFIG.yaml --dataset data/emotions --configuration all --protocol speaker_disjoint --protocol_seed 0 --seed 3 --output_dir runs/again
 ```
 
-The same clips were split the same way if the new results.json has the assignment hash above.
+The clips are the same, and split the same way, if the new results.json has the same assignment hash.
 
 Versions: hf_ser 0.1.0, torch 2.11.0.
 Seeds: 3.
 
 ## Citation
 
-- CREMA-D: Cao H, Cooper DG, Keutmann MK, Gur RC, Nenkova A, Verma R (2014). CREMA-D: Crowd-sourced Emotional Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4). https://doi.org/10.1109/TAFFC.2014.2336244
-- RAVDESS: Livingstone SR, Russo FA (2018). The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS). PLoS ONE 13(5): e0196391. https://doi.org/10.1371/journal.pone.0196391
-- hf_ser 0.1.0, the program that trained and scored this model.
+```bibtex
+@article{cao2014crema,
+  title = {{CREMA-D}: Crowd-sourced Emotional Multimodal Actors Dataset},
+  author = {Cao, Houwei and Cooper, David G. and Keutmann, Michael K. and Gur, Ruben C. and Nenkova, Ani and
+    Verma, Ragini},
+  journal = {IEEE Transactions on Affective Computing}, volume = {5}, number = {4}, year = {2014},
+  doi = {10.1109/TAFFC.2014.2336244}
+}
+@article{livingstone2018ravdess,
+  title = {The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)},
+  author = {Livingstone, Steven R. and Russo, Frank A.},
+  journal = {PLoS ONE}, volume = {13}, number = {5}, pages = {e0196391}, year = {2018},
+  doi = {10.1371/journal.pone.0196391}
+}
+@software{hf_ser,
+  title = {hf_ser: speech emotion recognition with the Hugging Face libraries},
+  author = {{The hf_ser developers}},
+  version = {0.1.0}
+}
+```
 """
 
 
@@ -218,11 +239,11 @@ def test_the_card_says_what_stands_in_the_results():
     assert "| test | tess | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.200 to 0.600 (4 speakers) |" in card
     assert "| test | all | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.125 to 0.625 (4 speakers) |" in card
     assert "| validation | all | 15 | 0.500 | 0.432 | 0.250 | 0.375 | - |" in card
-    assert "70 of 7 speakers" in card and "`0123456789abcdef`" in card and "tess: odd" in card
-    assert 'pipeline("speech-emotion-recognition"' in card and "trim_db 20.0. The stock `pipeline" in card
+    assert "70 clips of 7 speakers" in card and "`0123456789abcdef`" in card and "tess: odd" in card
+    assert 'pipeline("speech-emotion-recognition"' in card and "trim_db 20.0.\nThe stock `pipeline" in card
     assert "error on test: 0.300 before and 0.062 after" in card and "error on validation" not in card
     assert "ynthetic" not in card
-    assert "{{" not in card and "{%" not in card
+    assert "{{" not in card.split("## Citation")[0] and "{%" not in card
 
 
 def test_synthetic_recordings_are_named_first():
@@ -333,7 +354,7 @@ def test_the_corpora_are_those_of_training(tmp_path):
     write_model_card(folder, results)
     card = (folder / "README.md").read_text()
     assert _metadata(card)["license_name"] == "see-the-corpora" and "| TESS | [CC BY-NC-ND 4.0]" in card
-    assert "not known |" in card and "Pichora-Fuller" in card and "SAVEE" not in card
+    assert "unknown |" in card and "Pichora-Fuller" in card and "SAVEE" not in card
     assert "figures/confusion_test.png" in card and "figures/roc_test.png" not in card  # the only one that is there
     shutil.rmtree(folder / "figures")
     write_model_card(folder, results)
@@ -344,7 +365,7 @@ def test_bases_and_datasets_are_linked_where_the_hub_has_them():
     local = {**TOLD, "training": {**TOLD["training"], "base_model": "wav2vec2-base"}}
     assert "base_model" not in _metadata(
         render_model_card(local)
-    ) and "| started from | wav2vec2-base |" in render_model_card(local)
+    ) and "trained from wav2vec2-base for" in render_model_card(local)
     assert "datasets" not in _metadata(render_model_card(local))
     assert _metadata(render_model_card(TOLD))["base_model"] == "facebook/wav2vec2-base"
     hub = {**TOLD, "dataset": {**TOLD["dataset"], "name": "owner/emotions"}}
@@ -384,7 +405,7 @@ def test_a_dataset_card_keeps_what_preparation_wrote(dataset_dir):
 def test_the_example_applies_what_is_done_to_recordings():
     plain = render_model_card({**RESULTS, "preprocessing": {"trim_db": None, "normalize": False, "duration_s": None}})
     assert 'pipeline("audio-classification"' in plain and "top_k=2" in plain and "Before the model" not in plain
-    assert "Resample them with `soxr.resample`" in plain
+    assert "resample them with `soxr.resample`" in plain
     code = render_model_card({**RESULTS, "model_type": "ser-mel-cnn"})
     assert "trim_db 20.0.\n" in code and "The stock" not in code
 
@@ -401,9 +422,12 @@ def test_how_it_was_trained_is_told():
     known = {"optimizer": "adamw_torch", "schedule": "one_cycle", "precision": "bf16", "class_weights": False}
     known |= {"loss": "focal", "label_smoothing": 0.1, "mixup_alpha": 0.0, "augmentation": [{"transform": "Gain"}]}
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
-    assert "| loss | focal, label smoothing 0.1 |\n" in card
-    assert "| optimizer, schedule, precision | adamw_torch, one_cycle, bf16 |\n| augmentation | Gain |\n" in card
-    assert "| learning rate, batch | 0.001, 16 |\n| best checkpoint" in render_model_card(RESULTS)
+    assert "The loss is focal with label smoothing 0.1. Waveforms were augmented with\nGain. The checkpoint" in card
+    assert "using adamw_torch with a one_cycle schedule in bf16." in card
+    plain = render_model_card(RESULTS)
+    assert (
+        "a learning rate of 0.001 and\nbatches of 16 clips. The checkpoint of step 5 had the best f1_weighted" in plain
+    )
 
 
 def test_a_hybrid_names_its_inputs_and_how_it_was_fitted():
@@ -418,8 +442,8 @@ def test_a_hybrid_names_its_inputs_and_how_it_was_fitted():
         "sources": [{"name": "cnn"}, {"name": "w2v", "columns": "embeddings", "layer": 9}],
     }
     card = render_model_card({**RESULTS, "model_type": "LightGBM on stacked probabilities", "training": training})
-    assert "| kind | stacking, lightgbm, fitted on validation (15 clips) |" in card
-    assert "| inputs | probabilities of cnn |\n| inputs | embeddings of w2v, layer 9 |" in card
-    assert "| fitted with | trees_per_class 77 |\n| seed | 3 |" in card
+    assert "a hybrid (stacking, lightgbm), fitted on 15 clips of validation." in card
+    assert "- probabilities of cnn\n- embeddings of w2v, layer 9\n" in card
+    assert "Settings: trees_per_class 77.\n" in card
     assert "trust_remote_code=True" in card and "training_curves" not in card and "None, None" not in card
     assert "parameters)" not in render_model_card({**RESULTS, "parameters": None, "training": training})

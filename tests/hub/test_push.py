@@ -178,7 +178,7 @@ def test_synthetic_recordings_stay_private(call, hub, data_dir, tmp_path):
         assert code == 2 and "synthetic recordings (ravdess" in errors[0] and "Push privately" in errors[0]
         assert hub.requests == []
     code, out, _ = call(model)
-    assert code == 0 and "trained-on-synthetic-recordings" in out and "**Trained and scored on synthetic" in out
+    assert code == 0 and "trained-on-synthetic-recordings" in out and "**Trained and tested on synthetic" in out
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_repository_made_by_hand_is_pushed_to(call, hub, model_dir):
     api = hub.api("hf_owner")
     api.create_repo(NAME, private=True)
     api.upload_file(path_or_fileobj=b"# mine\n", path_in_repo="README.md", repo_id=NAME)
-    assert call(model_dir)[0] == 0 and b"## Scores" in contents(hub)["README.md"]
+    assert call(model_dir)[0] == 0 and b"## Results" in contents(hub)["README.md"]
 
 
 @pytest.mark.parametrize(
