@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import importlib.util
+import inspect
 import json
 import os
 import pkgutil
@@ -27,17 +28,25 @@ ARGUMENTS = {
     "Search": ("hf_ser.search", "SearchArguments"),
     "Push": ("hf_ser.hub.push_plan", "PushArguments"),
 }
+# The configurations of companion models, each with the fields that it declares itself.
+MODELS = {
+    "All companion models": ("hf_ser.remote_code.companion_config", "CompanionConfig"),
+    "MelCNN, AudioCNN, CNN-LSTM, CNN-GRU": ("hf_ser.remote_code.companion_config", "ConvStackConfig"),
+    "MelCNN (ser-mel-cnn), AudioCNN (ser-audio-cnn)": ("hf_ser.remote_code.cnn", "CNNConfig"),
+    "CNN-LSTM, CNN-GRU (ser-cnn-rnn)": ("hf_ser.remote_code.cnn_rnn", "CNNRNNConfig"),
+    "AudioLSTM (ser-audio-lstm)": ("hf_ser.remote_code.audio_lstm", "AudioLSTMConfig"),
+}
 _INHERITED = "Every field of transformers.TrainingArguments works too."
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Replace the markers of a page, such as `<!-- help: hf-ser predict -->`."""
-    makers = {"fields": fields, "schema": schema, "api": api, "help": help_text}
+    makers = {"fields": fields, "models": models, "schema": schema, "api": api, "help": help_text}
 
     def made(match: re.Match[str]) -> str:
         return makers[match[1]](*([match[2]] if match[2] else []))
 
-    return re.sub(r"<!-- (fields|schema|api|help)(?:: (.*?))? -->", made, markdown)
+    return re.sub(r"<!-- (fields|models|schema|api|help)(?:: (.*?))? -->", made, markdown)
 
 
 def help_text(command: str) -> str:
@@ -58,6 +67,24 @@ def fields() -> str:
         table = "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows])
         note = f"\n\n{_INHERITED}" if name == "SerTrainingArguments" else ""
         sections.append(f"## {title}\n\n`{name}`: {_cell((cls.__doc__ or '').splitlines()[0])}{note}\n\n{table}")
+    return "\n\n".join(sections)
+
+
+def models() -> str:
+    """A table of each companion's configuration: the line of each field, and the comment beside or above it."""
+    sections = []
+    for title, (module, name) in MODELS.items():
+        cls = getattr(importlib.import_module(module), name)
+        rows, above = [], []
+        for line in inspect.getsource(cls).splitlines():
+            found = re.match(r"    (\w+): (.+?) = (.+?)(?:  # (.*))?$", line)
+            if found:
+                field, kind, default, beside = found.groups()
+                kind = _cell(kind).replace(" or None", "")
+                rows.append(f"| `{field}` | {kind} | `{default}` | {_cell(beside or ' '.join(above))} |")
+            above = [*above, line.strip("# ")] if line.startswith("    # ") else []
+        table = "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows])
+        sections.append(f"### {title}\n\n{table}")
     return "\n\n".join(sections)
 
 

@@ -31,6 +31,16 @@ def test_every_field_of_the_recipes_is_in_the_reference(hooks):
             assert f"| `{field.name}` |" in page and field.metadata["help"]
 
 
+def test_every_field_of_the_companions_is_in_the_reference(hooks):
+    page = hooks.models()
+    for module, name in hooks.MODELS.values():
+        cls = getattr(importlib.import_module(module), name)
+        own = set(cls.__dict__["__annotations__"])
+        assert own
+        for field in own - {"model_type"}:
+            assert re.search(rf"^\| `{field}` \|", page, re.MULTILINE), field
+
+
 def test_every_arguments_class_of_a_recipe_is_in_the_reference(hooks):
     listed = {name for _, name in hooks.ARGUMENTS.values()}
     used = set()
