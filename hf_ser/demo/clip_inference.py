@@ -16,6 +16,7 @@ from hf_ser.results_file import bounds, model_results, number
 
 MAX_DURATION_S = 600.0  # more would keep others waiting
 _BATCH_SIZE = 8
+_SYNTHETIC = "This model was trained on synthetic voices: its answers say nothing about real speech."
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class DemoModel:
 
     pipeline: Any  # SpeechEmotionPipeline
     labels: Sequence[str]
-    about: str  # what a person must know of it, in a sentence or two
+    about: str  # what it was trained on and its scores, in a sentence or two
+    warning: str = ""  # what a person must know before anything else
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,9 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
         )
     except (ValueError, RuntimeError) as error:
         raise DemoError(" ".join(str(error).split())) from error
-    return DemoModel(pipeline, label_names(model.config), _about(model_results(name, revision)))
+    results = model_results(name, revision)
+    warning = _SYNTHETIC if results is not None and results["dataset"]["synthetic"] else ""
+    return DemoModel(pipeline, label_names(model.config), _about(results), warning)
 
 
 def classify(model: DemoModel, path: str | Path) -> Answer:
@@ -114,8 +118,6 @@ def _about(results: Mapping[str, Any] | None) -> str:
         return "Its training data is unknown: there is no results.json beside it."
     dataset, protocol = results["dataset"], results["protocol"]
     parts = [f"Trained on {dataset['train_clips']} clips of {dataset['train_speakers']} speakers ({dataset['name']})."]
-    if dataset["synthetic"]:
-        parts.append("These were synthetic: its answers say nothing about real speech.")
     test = results["splits"].get("test")
     if test is not None:
         uar, interval = number(test["scores"]["uar"]), bounds(test["intervals"][0].get("uar"))

@@ -1,86 +1,110 @@
-"""The page's figures, as PNG: narrow enough that their words can still be read on a telephone."""
+"""The page's figures as HTML: they use the width that there is, and follow the page's light and dark themes."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from hf_ser.audio import SAMPLING_RATE
+from hf_ser.labels import EMOTIONS
 from hf_ser.reporting.plots import clips
-from hf_ser.reporting.plots.style import COLOURS, SEQUENTIAL, new_figure, style
 
-_WIDTH_IN, _DPI = 4.4, 220  # at a telephone's 300 pixels, type of 10 points is still 9 pixels high
 _COLUMNS = 1200  # of a waveform or spectrogram: more than pixels would only cost time
+_RANGE_DB = 60.0  # below the loudest parts, as in `clips.draw_log_mel`
+# Of middle lightness, to be seen on white and on black; each emotion has the same colour everywhere on the page.
+_COLOURS = ("#77808f", "#1f9e89", "#c08400", "#3f78d6", "#d8442f", "#8e5bd0", "#5f8a1f", "#cf5c93")
 
 
-@style()
-def draw_clip(waveform: np.ndarray) -> bytes:
+def colour(label: str, labels: Sequence[str]) -> str:
+    """The colour of a class: that of its emotion, or of its place among other labels."""
+    place = EMOTIONS.index(label) if label in EMOTIONS else labels.index(label)
+    return _COLOURS[place % len(_COLOURS)]
+
+
+def draw_clip(waveform: np.ndarray) -> str:
     """Draw a waveform above its log-mel spectrogram.
 
     Args:
         waveform: (samples,) at 16 kHz.
 
     Returns:
-        A PNG.
+        HTML.
     """
-    figure = new_figure(_WIDTH_IN, 4.0)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    time_s, low, high = _envelope(waveform)
-    upper.fill_between(time_s, low, high, color=COLOURS[0], linewidth=0.6)
-    peak = max(1e-3, 1.05 * float(np.abs(waveform).max(initial=0.0)))
-    upper.set(ylabel="amplitude", ylim=(-peak, peak))
+    duration_s = len(waveform) / SAMPLING_RATE
+    name = f"Waveform and log-mel spectrogram of the recording, {duration_s:.1f} s."
     decibels = clips.log_mel(waveform, SAMPLING_RATE)
-    # The frequency axis of `plot_clip`, whose own figure is too wide for a telephone.
-    image = clips.draw_log_mel(lower, decibels, SAMPLING_RATE, clips.top_level([decibels]))
-    lower.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)", xlim=(0, len(waveform) / SAMPLING_RATE))
-    figure.colorbar(image, ax=lower, label="power (dB)", extend="both")
-    return _png(figure)
+    ticks = "".join(
+        f'<span style="bottom: {100 * place:.1f}%">{hertz / 1000:g} kHz</span>'
+        for hertz, place in clips.mel_ticks(SAMPLING_RATE, len(decibels)).items()
+        if hertz >= 500  # below, labels would overlap
+    )
+    return (
+        f'<div class="clip" role="img" aria-label="{name}">{_outline(waveform)}'
+        f'<div class="spectrogram"><img alt="" src="data:image/png;base64,{_spectrogram(decibels)}">{ticks}</div>'
+        f"{_time_axis(0.0, duration_s)}</div>"
+    )
 
 
-@style()
-def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> bytes:
+def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
     """Draw the probability of every emotion over time; the best of each window has a mark, silence is hatched.
 
     Args:
         timeline: windows as `SpeechEmotionPipeline` gives them, at least two.
-        labels: in the order of the axis, from above.
+        labels: in the order of the rows, from above.
 
     Returns:
-        A PNG.
+        HTML.
     """
-    table = np.full((len(labels), len(timeline)), np.nan)
-    for column, window in enumerate(timeline):
-        for score in window["scores"] or ():
-            table[labels.index(score["label"]), column] = score["score"]
+    name = "Probability of each emotion in every window of the recording; the table below has the same numbers."
+    # Windows overlap: each is drawn from halfway between its centre and the one before to halfway to the next.
     centres = np.asarray([(window["start"] + window["end"]) / 2 for window in timeline])
-    edges = np.concatenate([[timeline[0]["start"]], (centres[1:] + centres[:-1]) / 2, [timeline[-1]["end"]]])
-    figure = new_figure(_WIDTH_IN, 1.2 + 0.28 * len(labels))
-    axes = figure.subplots()
-    axes.patch.set(hatch="////", edgecolor="0.5", facecolor="white")  # seen where there is nothing
-    # Windows are not of one length: the last may be short.
-    rows = np.arange(len(labels) + 1) - 0.5
-    image = axes.pcolormesh(edges, rows, np.ma.masked_invalid(table), cmap=SEQUENTIAL, vmin=0, vmax=1)
-    sounding = ~np.isnan(table).all(axis=0)
-    best = np.nan_to_num(table[:, sounding]).argmax(axis=0)
-    axes.plot(centres[sounding], best, "o", color=COLOURS[1], markeredgecolor="white", label="most probable")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="time (s)", ylim=(len(labels) - 0.5, -0.5))
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
-    figure.colorbar(image, ax=axes, label="probability")
-    return _png(figure)
+    start, end = timeline[0]["start"], timeline[-1]["end"]
+    widths = np.diff(np.concatenate([[start], (centres[1:] + centres[:-1]) / 2, [end]]))
+    columns = [{score["label"]: score["score"] for score in window["scores"] or ()} for window in timeline]
+    rows = []
+    for label in labels:
+        cells = "".join(_cell(label, scores, width) for scores, width in zip(columns, widths, strict=True))
+        rows.append(
+            f'<div class="row" style="--ser-bar: {colour(label, labels)}"><span class="name">{escape(label)}</span>'
+            f'<span class="cells">{cells}</span></div>'
+        )
+    return f'<div class="lanes" role="img" aria-label="{name}">{"".join(rows)}{_time_axis(start, end)}</div>'
 
 
-def _envelope(waveform: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Time in seconds, smallest and largest sample of as many stretches as there are columns."""
-    size = max(1, len(waveform) // _COLUMNS)
+def _cell(label: str, scores: Mapping[str, float], width: float) -> str:
+    if not scores:
+        return f'<i class="silent" style="flex: {width:.3f}"></i>'
+    best = ' class="best"' if label == max(scores, key=lambda name: scores[name]) else ""
+    return f'<i{best} style="flex: {width:.3f}; --share: {100 * scores[label]:.1f}%"></i>'
+
+
+def _time_axis(start: float, end: float) -> str:
+    marks = "".join(f"<span>{second:.1f} s</span>" for second in np.linspace(start, end, 5))
+    return f'<div class="seconds">{marks}</div>'
+
+
+def _outline(waveform: np.ndarray) -> str:
+    """Smallest and largest sample of as many stretches as there are columns, as one closed path."""
+    size = max(1, -(-len(waveform) // _COLUMNS))
     starts = np.arange(0, len(waveform), size)
     low, high = np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)
-    return starts / SAMPLING_RATE, low, high
+    peak = max(1e-3, float(np.abs(waveform).max(initial=0.0)))
+    there = [f"{x},{50 - 48 * y / peak:.1f}" for x, y in enumerate(high)]
+    back = [f"{x},{50.5 - 48 * y / peak:.1f}" for x, y in reversed(list(enumerate(low)))]
+    return (
+        f'<svg viewBox="0 0 {max(1, len(starts) - 1)} 100" preserveAspectRatio="none" aria-hidden="true">'
+        f'<polygon points="{" ".join(there + back)}"/></svg>'
+    )
 
 
-def _png(figure: Figure) -> bytes:
+def _spectrogram(decibels: np.ndarray) -> str:
+    """A PNG of one pixel per band and frame, in base64."""
+    step = max(1, decibels.shape[1] // _COLUMNS)
+    top = clips.top_level([decibels])
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    imsave(buffer, decibels[::-1, ::step], cmap="cividis", vmin=top - _RANGE_DB, vmax=top)
+    return base64.b64encode(buffer.getvalue()).decode()

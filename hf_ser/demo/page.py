@@ -1,13 +1,11 @@
 """The answer as HTML: whatever stands in a figure or a colour stands in words and numbers as well."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from hf_ser.audio import SAMPLING_RATE
 from hf_ser.demo.clip_inference import Answer, DemoModel
-from hf_ser.demo.figures import draw_clip, draw_timeline
+from hf_ser.demo.figures import colour, draw_clip, draw_timeline
 
 _UNSURE = 0.5  # below this, the best is less probable than all the others together
 
@@ -31,7 +29,24 @@ CSS = """
 .ser .bar { width: 99%; min-width: 4rem; }
 .ser .track { background: var(--ser-track); border-radius: 2px; height: .9rem; }
 .ser .fill { background: var(--ser-bar); border-radius: 2px; height: 100%; }
-.ser img { background: white; border-radius: 4px; display: block; height: auto; max-width: 100%; width: 38rem; }
+.ser .answer { font-size: 1.9rem; margin: 0; }
+.ser .clip svg { display: block; height: 5rem; width: 100%; }
+.ser .clip polygon { fill: var(--ser-bar); }
+.ser .spectrogram { position: relative; }
+.ser .spectrogram img { border-radius: 4px; display: block; height: 11rem; image-rendering: pixelated; width: 100%; }
+.ser .spectrogram span { background: #000a; color: #fff; font-size: .75rem; left: 0; padding: 0 .3rem; }
+.ser .spectrogram span { position: absolute; transform: translateY(50%); }
+.ser .seconds { display: flex; font-size: .8rem; justify-content: space-between; padding-top: .2rem; }
+.ser .lanes .row { align-items: center; display: flex; margin-bottom: 2px; }
+.ser .lanes .name { flex: 0 0 5.5rem; }
+.ser .lanes .seconds { padding-left: 5.5rem; }
+.ser .cells { display: flex; flex: 1; height: 1.5rem; }
+.ser .cells i { position: relative; }
+.ser .cells i { background: color-mix(in srgb, var(--ser-bar) var(--share, 0%), var(--ser-track)); }
+.ser .cells .best::after { background: var(--body-text-color); border: 2px solid var(--body-background-fill);
+  border-radius: 50%; content: ""; height: .6rem; left: 50%; position: absolute; top: 50%; width: .6rem;
+  transform: translate(-50%, -50%); }
+.ser .cells .silent { background: repeating-linear-gradient(45deg, var(--ser-track) 0 4px, transparent 4px 8px); }
 .ser summary { cursor: pointer; padding: .4rem 0; }
 .ser .scroll { max-height: 20rem; overflow: auto; }
 .ser .scroll th, .ser .scroll td { padding-right: 1rem; }
@@ -54,16 +69,17 @@ def render(answer: Answer, model: DemoModel, name: str) -> str:
     """
     best, score = next(iter(answer.scores.items()))
     unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the model is not sure.</p>"
-    duration_s = len(answer.waveform) / SAMPLING_RATE
     parts = [
-        f"<h2>Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}",
-        _bars(answer.scores),
-        f"<p>Model: {escape(name)}. {escape(model.about)}</p>",
+        f'<h2 class="answer">Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}',
+        f"<p><strong>{escape(model.warning)}</strong></p>" if model.warning else "",
+        _bars(answer.scores, model.labels),
         "<h3>The recording</h3>",
-        _image(draw_clip(answer.waveform), f"Waveform and log-mel spectrogram of the recording, {duration_s:.1f} s."),
+        draw_clip(answer.waveform),
     ]
     if answer.is_long:
         parts += ["<h3>Over time</h3>", _timeline(answer.timeline, model.labels)]
+    about = f"<p>Model: {escape(name)}. {escape(model.about)}</p>"
+    parts.append(f"<details><summary>About the model</summary>{about}</details>")
     return f'<div class="ser">{"".join(parts)}</div>'
 
 
@@ -76,9 +92,10 @@ def _percent(score: float) -> str:
     return f"{100 * score:.1f} %"
 
 
-def _bars(scores: Mapping[str, float]) -> str:
+def _bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
     rows = "".join(
-        f'<tr{" class=best" if place == 0 else ""}><th scope="row">{escape(label)}</th>'
+        f'<tr{" class=best" if place == 0 else ""} style="--ser-bar: {colour(label, labels)}">'
+        f'<th scope="row">{escape(label)}</th>'
         f'<td class="number">{_percent(score)}</td><td class="bar" aria-hidden="true">'
         f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'
         for place, (label, score) in enumerate(scores.items())
@@ -87,11 +104,10 @@ def _bars(scores: Mapping[str, float]) -> str:
 
 
 def _timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
-    text = "Probability of each emotion in every window of the recording; the table below has the same numbers."
     head = "".join(f'<th scope="col" class="number">{escape(label)}</th>' for label in labels)
     rows = "".join(_row(window, labels) for window in timeline)
     return (
-        f"{_image(draw_timeline(timeline, labels), text)}<details><summary>The timeline as a table</summary>"
+        f"{draw_timeline(timeline, labels)}<details><summary>The timeline as a table</summary>"
         '<div class="scroll" role="region" aria-label="The timeline as a table" tabindex="0"><table class="timeline">'
         f'<thead><tr><th scope="col">seconds</th><th scope="col">most probable</th>{head}</tr></thead>'
         f"<tbody>{rows}</tbody></table></div></details>"
@@ -105,8 +121,3 @@ def _row(window: Mapping[str, Any], labels: Sequence[str]) -> str:
     scores = {score["label"]: score["score"] for score in window["scores"]}
     cells = "".join(f'<td class="number">{_percent(scores[label])}</td>' for label in labels)
     return f"{place}<td>{escape(max(scores, key=lambda label: scores[label]))}</td>{cells}</tr>"
-
-
-def _image(png: bytes, text: str) -> str:
-    content = base64.b64encode(png).decode()
-    return f'<img alt="{escape(text)}" src="data:image/png;base64,{content}">'

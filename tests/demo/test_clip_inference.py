@@ -81,7 +81,7 @@ def test_clips_are_cut_as_the_models_folder_says(model_dir, recordings, monkeypa
     Preprocessing(duration_s=0.5).store(extractor)
     extractor.save_pretrained(model)
     demo_model = load_model(str(model), device="cpu")
-    assert "7 clips of 2 speakers (x)" in demo_model.about and "say nothing about real speech" in demo_model.about
+    assert "7 clips of 2 speakers (x)" in demo_model.about and "say nothing about real speech" in demo_model.warning
     assert "UAR on test clips 0.500 (95 % interval 0.400 to 0.600), protocol random. Clips of one" in demo_model.about
     answered = classify(demo_model, recordings / "voice.wav")
     assert (

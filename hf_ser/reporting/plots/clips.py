@@ -109,11 +109,16 @@ def draw_log_mel(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: floa
         extent=(-step_s / 2, (frames - 0.5) * step_s, 0.5, bands + 0.5),
     )
     axes.spines[:].set_visible(False)  # clips end before the axes do
-    step = _slaney_mel(sampling_rate / 2) / (bands + 1)
-    ticks = {hertz: _slaney_mel(hertz) / step for hertz in _TICKS_HZ}
-    shown = {hertz: place for hertz, place in ticks.items() if place <= bands + 0.5}
-    axes.set_yticks(list(shown.values()), [str(hertz) for hertz in shown])
+    shown = mel_ticks(sampling_rate, bands)
+    axes.set_yticks([0.5 + place * bands for place in shown.values()], [str(hertz) for hertz in shown])
     return image
+
+
+def mel_ticks(sampling_rate: int, bands: int) -> dict[int, float]:
+    """Frequencies in Hz to label on the axis of a log-mel spectrogram -> place from 0 (below) to 1 (above)."""
+    step = _slaney_mel(sampling_rate / 2) / (bands + 1)  # band 0 has its centre one step above 0 Hz
+    places = {hertz: (_slaney_mel(hertz) / step - 0.5) / bands for hertz in _TICKS_HZ}
+    return {hertz: place for hertz, place in places.items() if place <= 1}
 
 
 def _slaney_mel(hertz: float) -> float:
