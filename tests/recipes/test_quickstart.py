@@ -122,5 +122,5 @@ def test_the_extras_fit_together():
     assert {"pytest", "mypy", "ruff", "playwright"} <= extras.pop("dev")
     (every,) = project["optional-dependencies"]["all"]
     named = every.removeprefix("hf-ser[").removesuffix("]").split(",")
-    assert set(named) == set(extras) - {"all", "bench"}
+    assert set(named) == set(extras) - {"all", "bench", "docs"}
     assert "hf-ser[all,bench]" in project["optional-dependencies"]["dev"]
