@@ -29,9 +29,7 @@ _FIELDS = (
 
 
 def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str | None:
-    """Refuse a folder that holds another run, and find the checkpoint to resume from.
-
-    With `overwrite`, what an earlier run left is removed.
+    """Refuse a folder that holds another run, and find the checkpoint to resume from. Nothing is removed yet.
 
     Returns:
         The checkpoint's folder, or None to start anew.
@@ -57,7 +55,7 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
     output = Path(str(args.output_dir))
     found = _checkpoints(output)
     resume = args.resume_from_checkpoint
-    if resume and str(resume).lower() != "false":
+    if _resumes(args):
         asked = found if str(resume).lower() == "true" else [Path(str(resume))]
         whole = [path for path in asked if _is_whole(path, args)]
         if not whole:
@@ -66,18 +64,17 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
                 f"--resume_from_checkpoint {resume}: {output} holds {state}; pass --overwrite true to start anew."
             )
         return str(whole[-1])
-    if args.overwrite and args.should_save:
-        for path in found:
-            shutil.rmtree(path)
-        for name in (RESULTS, SETTINGS):
-            (output / name).unlink(missing_ok=True)
-    elif not args.overwrite and (found or (output / RESULTS).is_file()):
+    if not args.overwrite and (found or (output / RESULTS).is_file()):
         state = "a finished run" if (output / RESULTS).is_file() else "the checkpoints of an unfinished run"
         raise ConfigError(
             f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to go "
             "on from its last checkpoint, or --overwrite true to replace it."
         )
     return None
+
+
+def _resumes(args: SerTrainingArguments) -> bool:
+    return bool(args.resume_from_checkpoint) and str(args.resume_from_checkpoint).lower() != "false"
 
 
 def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
@@ -127,15 +124,25 @@ def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[s
 def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
     """Store the settings in the output folder until the run is finished, to be compared when it is resumed.
 
+    With `overwrite`, what an earlier run left is removed first: only now is it known that the new one can start.
+
     >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
     >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
     >>> stored = json.loads(Path("runs/audio_cnn/settings.json").read_text())
     >>> stored["learning_rate"], stored["seed"]
     (0.0001, 7)
     """
+    if args.overwrite and args.should_save and not _resumes(args):
+        _remove_run(Path(str(args.output_dir)))
     if args.process_index == 0:
         content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
         write_json(Path(str(args.output_dir)) / SETTINGS, content)
+
+
+def _remove_run(output: Path) -> None:
+    (output / RESULTS).unlink(missing_ok=True)
+    for path in _checkpoints(output):
+        shutil.rmtree(path)
 
 
 def _checkpoints(output: Path) -> list[Path]:

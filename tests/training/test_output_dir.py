@@ -38,10 +38,18 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(ConfigError, match="finished run"):
         claim_output_dir(_arguments(tmp_path))
-    assert claim_output_dir(_arguments(tmp_path, overwrite=True)) is None
-    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ConfigError, match="no checkpoint"):
-        claim_output_dir(_arguments(tmp_path, resume_from_checkpoint="true"))
+        claim_output_dir(_arguments(tmp_path / "other", resume_from_checkpoint="true"))
+
+
+def test_what_is_overwritten_goes_when_the_new_run_can_start(tmp_path):
+    _checkpoint(tmp_path, 7)
+    (tmp_path / "results.json").write_text("{}")
+    args = _arguments(tmp_path, overwrite=True)
+    assert claim_output_dir(args) is None
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json"}
+    output_dir.write_settings(ModelArguments("x"), DataArguments("y"), args)
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.json"}
 
 
 def test_the_last_whole_checkpoint_counts(tmp_path):
