@@ -21,6 +21,7 @@ from hf_ser.errors import SerError
 SPLITS = ("train", "validation", "test")
 Ratios = tuple[float, float, float]
 DEFAULT_RATIOS: Ratios = (0.70, 0.15, 0.15)
+SHARES_SPEAKERS = ("random",)  # protocols that put clips of one speaker on both sides
 LEAK = "clips of one speaker train and test, which adds 7 to 13 points on RAVDESS over new speakers"
 _CANDIDATES = 256
 

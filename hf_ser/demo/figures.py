@@ -14,7 +14,6 @@ from hf_ser.labels import EMOTIONS
 from hf_ser.reporting.plots import clips
 
 _COLUMNS = 1200  # of a waveform or spectrogram: more than pixels would only cost time
-_RANGE_DB = 60.0  # below the loudest parts, as in `clips.draw_log_mel`
 # Of middle lightness, to be seen on white and on black; each emotion has the same colour everywhere on the page.
 _COLOURS = ("#77808f", "#1f9e89", "#c08400", "#3f78d6", "#d8442f", "#8e5bd0", "#5f8a1f", "#cf5c93")
 
@@ -106,5 +105,5 @@ def _spectrogram(decibels: np.ndarray) -> str:
     step = max(1, decibels.shape[1] // _COLUMNS)
     top = clips.top_level([decibels])
     buffer = io.BytesIO()
-    imsave(buffer, decibels[::-1, ::step], cmap="cividis", vmin=top - _RANGE_DB, vmax=top)
+    imsave(buffer, decibels[::-1, ::step], cmap="cividis", vmin=top - clips.RANGE_DB, vmax=top)
     return base64.b64encode(buffer.getvalue()).decode()

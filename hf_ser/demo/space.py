@@ -21,13 +21,13 @@ from huggingface_hub.errors import (
 from packaging.requirements import Requirement
 
 import hf_ser
+from hf_ser import markdown
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import make_examples
 from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
 from hf_ser.hub.card import check_card
 from hf_ser.hub.push_checks import Outgoing, check_contents
 from hf_ser.hub.push_plan import Plan, PushArguments
-from hf_ser.reporting.run_report import markdown
 
 _PACKAGE = Path(hf_ser.__file__).parent
 _LEFT_OUT = "corpora/download/"  # the page downloads no corpora
@@ -181,7 +181,7 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
     ).to_dict()
     head = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     rows = [(f"`{name}`", f"`{revision}`") for name, revision in models.items()]
-    table = markdown(("model", "revision"), rows)
+    table = markdown.table(("model", "revision"), rows)
     limits = "\n".join(f"- {limit}" for limit in LIMITS)
     parts = [
         f"# {title}\n\n{TITLE} {SENTENCE}",

@@ -284,10 +284,6 @@ def _head(
     }
 
 
-def _mean_and_std(scores: Sequence[dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
-    return {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
-
-
 def _matrix(runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence[Predictions]) -> dict[str, Any]:
     """UAR of each training corpus (rows) on each corpus (columns) over the classes that both have, mean over seeds."""
     trained = list(dict.fromkeys(str(run.fold_name) for run in runs))

@@ -10,6 +10,7 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, R
 
 from hf_ser.corpora import CORPORA
 from hf_ser.data import PROTOCOLS
+from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub.licences import data_licence, model_licence
@@ -73,7 +74,7 @@ def render_model_card(
         kind=_ARCHITECTURES.get(results["model_type"], results["model_type"]),
         test=results["splits"].get("test"),
         metrics=SCORES,
-        shares_speakers=results["protocol"]["name"] == "random",
+        shares_speakers=results["protocol"]["name"] in SHARES_SPEAKERS,
         needs_code=needs_code(results),
         steps=_steps(results),
         corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],

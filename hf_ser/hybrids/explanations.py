@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from hf_ser import markdown
 from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.reporting import Explanation
-from hf_ser.reporting.run_report import markdown
 from hf_ser.results_file import number
 
 _LISTED, _LISTED_BY_CLASS = 10, 3  # features in the tables
@@ -100,7 +100,7 @@ def explain_features(
         meaning = f": {_MEANINGS[kind]}" if kind in _MEANINGS else ""
         parts += [
             f"The greatest of {len(names)} columns by {kind}{meaning}. {(importance > 0).sum()} have any.",
-            markdown(("column", f"share of all {kind}"), top),
+            markdown.table(("column", f"share of all {kind}"), top),
         ]
     else:
         parts.append(f"No column has any {kind}: nothing was split on.")
@@ -130,7 +130,7 @@ def _features_by_class(names: Sequence[str], per_class: np.ndarray, labels: Sequ
         "### By class",
         "The columns that move each class's score most, up or down, by their mean absolute SHAP value, and its share "
         "of the sum over all columns.",
-        markdown(("class", *ranks), table),
+        markdown.table(("class", *ranks), table),
     ]
 
 
@@ -170,14 +170,16 @@ def _shares_section(explained: Explained, fitted: Fitted, shares: np.ndarray, pr
         "### Share of each base in the answer",
         "How much of the answered class's score comes from which base: the contributions of its columns "
         f"({kind}) summed per clip, absolute values averaged over the clips that were given this answer.",
-        markdown(("answer", "clips", *explained.base_models), table),
+        markdown.table(("answer", "clips", *explained.base_models), table),
     ]
     if fitted.gain is not None:
         gain = _of_whole(np.asarray(fitted.gain)).reshape(len(explained.base_models), -1)
         by_class = [(label, *_percent(row)) for label, row in zip(explained.classes, gain.T, strict=True)]
         parts += [
             "Of the gain of all splits while fitting, by the class whose probability the split asks the base for:",
-            markdown(("probability of", *explained.base_models), [*by_class, ("all", *_percent(gain.sum(axis=1)))]),
+            markdown.table(
+                ("probability of", *explained.base_models), [*by_class, ("all", *_percent(gain.sum(axis=1)))]
+            ),
         ]
     return parts
 
@@ -199,7 +201,7 @@ def _disagreements(explained: Explained, predicted: np.ndarray) -> list[str]:
     return [
         *parts,
         f"The bases give different answers to {int(differ.sum())} of {len(differ)} clips. Of these:",
-        markdown(("base", "share in which the stack answers as it does", "share in which it is right"), table),
+        markdown.table(("base", "share in which the stack answers as it does", "share in which it is right"), table),
     ]
 
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.data.splits import SplitData
 from hf_ser.hybrids.base_models import StackError
 
 logger = logging.getLogger(__name__)
-SHARES_SPEAKERS = ("random",)  # protocols that put clips of one speaker on both sides
 
 
 class Fold(NamedTuple):

@@ -9,7 +9,7 @@ from .checks import Positive, Probability
 from .companion import CompanionModel
 from .companion_config import CompanionConfig
 from .layers import AttentivePooling, Dropout
-from .precision import recur
+from .precision import bidirectional, recur
 
 
 class AudioLSTMConfig(CompanionConfig):
@@ -45,14 +45,7 @@ class AudioLSTMForAudioClassification(CompanionModel):
 
     def __init__(self, config: AudioLSTMConfig) -> None:
         super().__init__(config)
-        self.lstm = nn.LSTM(
-            config.num_rows,
-            config.hidden_size,
-            config.num_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-        )
+        self.lstm = bidirectional(nn.LSTM, config.num_rows, config.hidden_size, config.num_layers, config.dropout)
         size = 2 * config.hidden_size
         statistics = config.pooling == "statistics"
         self.attention = None if config.pooling == "last" else AttentivePooling(size, statistics=statistics)

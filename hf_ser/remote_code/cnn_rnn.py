@@ -9,7 +9,7 @@ from .checks import Positive, Probability, Sizes
 from .companion import CompanionModel
 from .companion_config import ConvStackConfig
 from .layers import AttentivePooling, ConvStack, Dropout, as_sequence
-from .precision import recur
+from .precision import bidirectional, recur
 
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -49,13 +49,12 @@ class CNNRNNForAudioClassification(CompanionModel):
         super().__init__(config)
         self.stack = ConvStack(config)
         height, _ = config.pooled_shape
-        self.rnn = CELLS[config.cell](
+        self.rnn = bidirectional(
+            CELLS[config.cell],
             config.channels[-1] * height,
             config.hidden_size,
             config.num_layers,
-            batch_first=True,
-            bidirectional=True,
-            dropout=config.rnn_dropout if config.num_layers > 1 else 0.0,
+            config.rnn_dropout,
         )
         size = 2 * config.hidden_size
         self.attention = (

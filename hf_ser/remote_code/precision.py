@@ -45,6 +45,22 @@ def has_recurrence(mode: str, dtype: torch.dtype) -> bool:
     return True
 
 
+def bidirectional(
+    kind: type[nn.LSTM] | type[nn.GRU], input_size: int, hidden_size: int, num_layers: int, dropout: float
+) -> nn.LSTM | nn.GRU:
+    """Make bidirectional recurrent layers for `recur`.
+
+    Args:
+        kind: LSTM or GRU.
+        input_size: of each frame.
+        hidden_size: units of each direction.
+        num_layers: stacked layers.
+        dropout: probability between them; torch warns of it where there is only one.
+    """
+    between = dropout if num_layers > 1 else 0.0
+    return kind(input_size, hidden_size, num_layers, batch_first=True, bidirectional=True, dropout=between)
+
+
 def recur(layer: nn.LSTM | nn.GRU, sequence: torch.Tensor) -> tuple[torch.Tensor, Any]:
     """Run a recurrent layer, in float32 on CPUs that cannot compute it in the model's or autocast's precision.
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
+from hf_ser import markdown
 from hf_ser.data.protocols import LEAK
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.reporting.published_scores import Published, published_for
-from hf_ser.reporting.run_report import SCORES, brackets, markdown
+from hf_ser.reporting.run_report import SCORES, brackets
 from hf_ser.results_file import number
 
 _SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}
@@ -258,7 +259,9 @@ def render_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         parts += [f"### {plain(table.title)}", plain(" ".join(table.sentences))]
         if table.rows:
-            parts.append(markdown([plain(cell) for cell in table.header], [[*map(plain, row)] for row in table.rows]))
+            parts.append(
+                markdown.table([plain(cell) for cell in table.header], [[*map(plain, row)] for row in table.rows])
+            )
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -2,14 +2,14 @@
 
 import importlib.util
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
+from hf_ser import markdown
 from hf_ser.arguments import ConfigError
 from hf_ser.extras import missing_extra
 from hf_ser.results_file import RESULTS, bounds, number
@@ -184,16 +184,16 @@ def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
     """The report as Markdown; every number in it stands in `results`, but for those of the explanation's text."""
-    parts = [f"# {results['name']}", *_synthetic(results), markdown(("", ""), _facts(results))]
+    parts = [f"# {results['name']}", *_synthetic(results), markdown.table(("", ""), _facts(results))]
     parts += [f"- {note}" for note in results["protocol"]["notes"]]
     for split, scored in results["splits"].items():
         parts += _split_section(split, scored, results["seeds"])
     if results.get("runs"):
-        parts += ["## Runs", markdown(("fold", "tests", "seed", "clips", *SCORES.values()), _runs(results))]
+        parts += ["## Runs", markdown.table(("fold", "tests", "seed", "clips", *SCORES.values()), _runs(results))]
     if results.get("over_folds"):
         over = results["over_folds"]
         row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in SCORES]
-        parts += ["Mean and standard deviation over the runs above:", markdown(tuple(SCORES.values()), [row])]
+        parts += ["Mean and standard deviation over the runs above:", markdown.table(tuple(SCORES.values()), [row])]
     if results.get("matrix"):
         parts += _matrix_section(results["matrix"])
     if explanation:
@@ -251,13 +251,13 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
         spread = (f"± {number(scored['std'][key])}",) if several else ()
         rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
-    parts += [markdown(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
+    parts += [markdown.table(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
     columns = ("precision", "recall", "f1", "roc_auc")
     classes = [
         (label, scores["support"], *(number(scores[column]) for column in columns))
         for label, scores in scored["per_class"].items()
     ]
-    parts += ["### By class", markdown(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
+    parts += ["### By class", markdown.table(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
     for grouping, title in _GROUPINGS.items():
         parts += _group_section(title, scored["groups"][grouping])
     return parts + _calibration_section(scored["calibration"])
@@ -276,7 +276,7 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
         )
         for name, group in grouping["groups"].items()
     ]
-    parts = [f"### {title}", markdown(("group", "clips", "speakers", *SCORES.values(), "UAR, 95 %"), rows)]
+    parts = [f"### {title}", markdown.table(("group", "clips", "speakers", *SCORES.values(), "UAR, 95 %"), rows)]
     if grouping["best"]:
         parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
     return parts
@@ -315,13 +315,8 @@ def _matrix_section(matrix: Mapping[str, Any]) -> list[str]:
     return [
         "## Across corpora",
         "UAR over the classes that both sides share; on the diagonal, speakers who were not heard in training.",
-        markdown(("trained on", *matrix["test"]), rows),
+        markdown.table(("trained on", *matrix["test"]), rows),
     ]
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table; cells stay as they are."""
-    return tabulate([tuple(map(str, row)) for row in rows], header, tablefmt="github", disable_numparse=True)
 
 
 def brackets(interval: Sequence[float | None] | None) -> str:

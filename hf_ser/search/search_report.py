@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from hf_ser import markdown
 from hf_ser.data.splits import SplitData
-from hf_ser.reporting.run_report import REPORT, markdown
+from hf_ser.reporting.run_report import REPORT
 from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.search.search_space import Space, with_values
 from hf_ser.training.training_arguments import SerTrainingArguments
@@ -125,7 +126,7 @@ def _table(trials: Sequence[Mapping[str, Any]], names: Sequence[str], metric: st
         )
         for trial in trials
     ]
-    return markdown(("trial", "state", metric, *names, "seconds"), rows)
+    return markdown.table(("trial", "state", metric, *names, "seconds"), rows)
 
 
 def _remarks(trials: Sequence[Mapping[str, Any]], n_trials: int) -> list[str]:
@@ -178,7 +179,7 @@ def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, args:
     parts = [
         "# Hyperparameter search",
         *synthetic,
-        markdown(("", ""), facts),
+        markdown.table(("", ""), facts),
         "Chosen on validation; the test split was not read. The best of many trials is partly the luckiest on these "
         f"clips: its {args.metric_for_best_model} promises more than other clips will show.",
         "## Trials",

@@ -80,7 +80,6 @@ def test_links_of_the_readme_lead_somewhere():
 
 @pytest.mark.slow
 def test_the_site_is_built(tmp_path):
-    pytest.importorskip("mkdocs")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")],
         cwd=ROOT,

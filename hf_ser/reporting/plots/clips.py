@@ -13,7 +13,7 @@ from hf_ser.models import LogMel
 from hf_ser.reporting.plots.style import COLOURS, new_figure, save, style, wrapped
 
 _N_MELS = 80
-_RANGE_DB = 65
+RANGE_DB = 65
 _SILENCE_DB = -40.0  # a lower top of the scale would stretch silence over all of it
 _TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16_000)
 
@@ -103,7 +103,7 @@ def draw_log_mel(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: floa
         origin="lower",
         aspect="auto",
         cmap="cividis",
-        vmin=top - _RANGE_DB,
+        vmin=top - RANGE_DB,
         vmax=top,
         # Frames are centred on multiples of the hop; band 0 has its centre one step above 0 Hz.
         extent=(-step_s / 2, (frames - 0.5) * step_s, 0.5, bands + 0.5),
