@@ -10,18 +10,10 @@ import numpy as np
 from matplotlib.image import imsave
 
 from hf_ser.audio import SAMPLING_RATE
-from hf_ser.labels import EMOTIONS
+from hf_ser.reporting.palette import class_colour
 from hf_ser.reporting.plots import clips
 
 _COLUMNS = 1200  # of a waveform or spectrogram: more than pixels would only cost time
-# Of middle lightness, to be seen on white and on black; each emotion has the same colour everywhere on the page.
-_COLOURS = ("#77808f", "#1f9e89", "#c08400", "#3f78d6", "#d8442f", "#8e5bd0", "#5f8a1f", "#cf5c93")
-
-
-def colour(label: str, labels: Sequence[str]) -> str:
-    """The colour of a class: that of its emotion, or of its place among other labels."""
-    place = EMOTIONS.index(label) if label in EMOTIONS else labels.index(label)
-    return _COLOURS[place % len(_COLOURS)]
 
 
 def draw_clip(waveform: np.ndarray) -> str:
@@ -68,7 +60,8 @@ def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
     for label in labels:
         cells = "".join(_cell(label, scores, width) for scores, width in zip(columns, widths, strict=True))
         rows.append(
-            f'<div class="row" style="--ser-bar: {colour(label, labels)}"><span class="name">{escape(label)}</span>'
+            f'<div class="row" style="--ser-bar: {class_colour(label, labels)}">'
+            f'<span class="name">{escape(label)}</span>'
             f'<span class="cells">{cells}</span></div>'
         )
     return f'<div class="lanes" role="img" aria-label="{name}">{"".join(rows)}{_time_axis(start, end)}</div>'

@@ -5,7 +5,8 @@ from html import escape
 from typing import Any
 
 from hf_ser.demo.clip_inference import Answer, DemoModel
-from hf_ser.demo.figures import colour, draw_clip, draw_timeline
+from hf_ser.demo.figures import draw_clip, draw_timeline
+from hf_ser.reporting.palette import class_colour
 
 _UNSURE = 0.5  # below this, the best is less probable than all the others together
 
@@ -94,7 +95,7 @@ def _percent(score: float) -> str:
 
 def _bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
     rows = "".join(
-        f'<tr{" class=best" if place == 0 else ""} style="--ser-bar: {colour(label, labels)}">'
+        f'<tr{" class=best" if place == 0 else ""} style="--ser-bar: {class_colour(label, labels)}">'
         f'<th scope="row">{escape(label)}</th>'
         f'<td class="number">{_percent(score)}</td><td class="bar" aria-hidden="true">'
         f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'

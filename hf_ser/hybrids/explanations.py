@@ -57,12 +57,12 @@ def explain(explained: Explained, fitted: Fitted) -> tuple[Explanation, list[dic
         shares = _shares(explained, values, predicted)
         parts += _shares_section(explained, fitted, shares, predicted)
 
-    def draw(folder: Path) -> dict[str, str]:
+    def draw(folder: Path, title: str) -> dict[str, str]:
         if shares is None:
             return {}
         from hf_ser.reporting.plots import plot_shares  # here, since it imports matplotlib and scikit-learn
 
-        plot_shares(shares, explained.base_models, explained.classes, folder / "shares_of_bases")
+        plot_shares(shares, explained.base_models, explained.classes, folder / "shares_of_bases", title)
         return {"shares_of_bases": f"Share of each base in the score of the answer, on {explained.split}"}
 
     return Explanation("\n\n".join(parts + _disagreements(explained, predicted)), draw), rows
@@ -107,11 +107,11 @@ def explain_features(
     if per_class is not None:
         parts += _features_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
 
-    def draw(folder: Path) -> dict[str, str]:
+    def draw(folder: Path, title: str) -> dict[str, str]:
         from hf_ser.reporting.plots import plot_importances
 
         unit = f"{kind} (per cent of the whole)"
-        plot_importances(100 * np.nan_to_num(shares), names, folder / "importances", "Which columns decide", unit)
+        plot_importances(100 * np.nan_to_num(shares), names, folder / "importances", title, unit)
         return {"importances": f"Columns of the greatest {kind}"}
 
     return Explanation("\n\n".join(parts), draw), [rows[index] for index in order]

@@ -112,7 +112,8 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
         drawn |= _draw_predictions(runs, folder, slug, title)
     histories = _histories([run for runs in groups.values() for run in runs])
     if histories:
-        plots.plot_training_curves(histories, folder / "curves")
+        title = "All protocols" if len(groups) > 1 else heading(next(iter(groups)))
+        plots.plot_training_curves(histories, folder / "curves", title)
         drawn["curves"] = "Training curves" + (", of all protocols" if len(groups) > 1 else "")
     return drawn
 
@@ -133,14 +134,14 @@ def _draw_predictions(runs: Sequence[Run], folder: Path, slug: str, title: str) 
         except SerError:
             continue  # the table of differences says why
     if curves:
-        plots.plot_macro_roc(curves, runs[0].labels, folder / f"macro_roc_{slug}")
+        plots.plot_macro_roc(curves, runs[0].labels, folder / f"macro_roc_{slug}", title)
         missing = ", ".join(run.shown for run in runs if run.shown not in curves)
         drawn[f"macro_roc_{slug}"] = f"ROC, mean over the classes, {title}" + (f" (not {missing})" if missing else "")
     scored = [run for run in runs if run.scored]
     for start in range(0, len(scored), _SIDE_BY_SIDE):
         name = f"confusions_{slug}" + (f"_part_{start // _SIDE_BY_SIDE + 1}" if len(scored) > _SIDE_BY_SIDE else "")
         matrices = {run.shown: _confusion(run) for run in scored[start : start + _SIDE_BY_SIDE]}
-        plots.plot_confusions(matrices, runs[0].labels, folder / name, True)
+        plots.plot_confusions(matrices, runs[0].labels, folder / name, True, title)
         drawn[name] = f"Confusion, shares of the true class, {title}"
     return drawn
 

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 
 from hf_ser.audio import SAMPLING_RATE, load_audio
+from hf_ser.corpora import CORPORA
 from hf_ser.data import SplitData
 from hf_ser.reporting.plots import (
     plot_class_distribution,
@@ -15,6 +16,8 @@ from hf_ser.reporting.plots import (
     plot_emotions,
     plot_gender_distribution,
 )
+from hf_ser.reporting.run_titles import protocol_title
+from hf_ser.scoring.results import describe_protocol
 
 REPORT = "explore.md"
 _UNKNOWN = "unknown"
@@ -46,15 +49,15 @@ def _draw_clips(dataset: SplitData, folder: Path) -> dict[str, str]:
     waveforms = {dataset.labels[label]: dataset.args.steps(load_audio(clip["audio"])) for label, clip in clips.items()}
     emotion, first = next(iter(waveforms.items()))
     clip = next(iter(clips.values()))
-    title = f"{clip['id']} ({emotion})"
-    plot_clip(first, SAMPLING_RATE, folder / "clip", title)
-    plot_emotions(waveforms, SAMPLING_RATE, folder / "emotions")
+    shown = f"{clip['id']} ({emotion})"
+    plot_clip(first, SAMPLING_RATE, folder / "clip", f"{_title(dataset)}: {shown}")
+    plot_emotions(waveforms, SAMPLING_RATE, folder / "emotions", f"{_title(dataset)}: one clip per class")
 
     speakers = list(dict.fromkeys(str(clip["speaker"]) for clip in clips.values()))
     who = f"speaker {speakers[0]}" if len(speakers) == 1 else f"{len(speakers)} speakers ({', '.join(speakers)})"
     emotions = "1 emotion" if len(clips) == 1 else f"{len(clips)} emotions"
     return {
-        "clip": f"Waveform and log-mel spectrogram of the training clip {title}, {first.size / SAMPLING_RATE:.2f} s.",
+        "clip": f"Waveform and log-mel spectrogram of the training clip {shown}, {first.size / SAMPLING_RATE:.2f} s.",
         "emotions": f"Log-mel spectrograms of {emotions} by {who}, on one scale of time and one of power.",
     }
 
@@ -94,7 +97,8 @@ def _draw_counts(dataset: SplitData, folder: Path) -> dict[str, str]:
     def draw(by: str, groups: Sequence[str], order: Sequence[str]) -> str:
         counts = {group: Counter(e for g, e in zip(groups, emotions, strict=True) if g == group) for group in order}
         name = "classes" if by == "all" else f"classes_by_{by}"
-        plot_class_distribution(counts, dataset.labels, folder / name, by)
+        title = _title(dataset) + (f", {protocol_title(describe_protocol(dataset))}" if by == "split" else "")
+        plot_class_distribution(counts, dataset.labels, folder / name, by, title)
         return name
 
     used = [name for name, part in parts.items() if part["label"]]
@@ -106,11 +110,18 @@ def _draw_counts(dataset: SplitData, folder: Path) -> dict[str, str]:
     }
     clips = Counter(zip(whole["corpus"], genders, strict=True))
     speakers = set(zip(whole["corpus"], genders, whole["speaker"], strict=True))
-    plot_gender_distribution(
-        _nested(clips), _nested(Counter((corpus, gender) for corpus, gender, _ in speakers)), folder / "genders"
-    )
+    speaker_counts = _nested(Counter((corpus, gender) for corpus, gender, _ in speakers))
+    plot_gender_distribution(_nested(clips), speaker_counts, folder / "genders", _title(dataset))
     captions["genders"] = f"Clips and speakers ({len(speakers)} in all) of each corpus by gender."
     return captions
+
+
+def _title(dataset: SplitData) -> str:
+    """The dataset's name for the figures' titles."""
+    name = Path(str(dataset.args.dataset)).name
+    named = CORPORA[name].title if name in CORPORA else name
+    configuration = "" if dataset.args.configuration == "all" else f", configuration {dataset.args.configuration}"
+    return named + configuration + (", synthetic recordings" if dataset.synthetic else "")
 
 
 def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:

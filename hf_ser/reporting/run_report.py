@@ -12,6 +12,7 @@ import numpy as np
 from hf_ser import markdown
 from hf_ser.arguments import ConfigError
 from hf_ser.extras import missing_extra
+from hf_ser.reporting.run_titles import SYNTHETIC, run_title
 from hf_ser.results_file import RESULTS, bounds, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
@@ -59,14 +60,14 @@ class Explanation:
 
     Args:
         text: sections in Markdown, headings from level 2 on.
-        draw: folder for figures -> name of every figure that it drew there: caption.
+        draw: folder for figures and title of the figures -> name of every figure that it drew there: caption.
 
-    >>> Explanation("## Which base decides when", draw=lambda folder: {}).text
-    '## Which base decides when'
+    >>> Explanation("## Most important features", draw=lambda folder, title: {}).text
+    '## Most important features'
     """
 
     text: str
-    draw: Callable[[Path], dict[str, str]]
+    draw: Callable[[Path, str], dict[str, str]]
 
 
 def write_run(
@@ -144,42 +145,49 @@ def draw_figures(
     from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
 
     figures: dict[str, str] = {}
+    title = run_title(results["model_type"], results["dataset"], results["protocol"])
     if history:
-        plots.plot_training_curves({"": history}, folder / "training_curves")
-        figures["training_curves"] = "Training and validation loss and validation scores"
+        plots.plot_training_curves({"": history}, folder / "training_curves", title)
+        figures["training_curves"] = "Training and validation loss, and validation scores"
     if results.get("matrix"):
         matrix = results["matrix"]
-        plots.plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", "UAR across corpora")
+        plots.plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", title)
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
-        labels, runs = scored["labels"], predictions[split]
+        labels, runs, of_split = scored["labels"], predictions[split], f"{title}, {_clips_of(split)}"
         label_ids = np.concatenate([run.label_ids for run in runs])
         probabilities = np.concatenate([run.probabilities for run in runs])
-        confusion = {f"{split}, {scored['clips']} clips": scored["confusion"]}
-        plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True)
-        plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False)
-        plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}")
-        plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}")
+        confusion = {"": scored["confusion"]}
+        plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True, of_split)
+        plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False, of_split)
+        plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}", of_split)
+        plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}", of_split)
         figures |= {
-            f"confusion_{split}": f"Confusion on {split}, shares of the true class",
-            f"confusion_counts_{split}": f"Confusion on {split}, clips",
-            f"roc_{split}": f"One-vs-rest ROC curves on {split}",
-            f"reliability_{split}": f"Reliability on {split}",
+            f"confusion_{split}": f"Confusion matrix on {_clips_of(split)}, per cent of the true class",
+            f"confusion_counts_{split}": f"Confusion matrix on {_clips_of(split)}, number of clips",
+            f"roc_{split}": f"One-vs-rest ROC curves on {_clips_of(split)}",
+            f"reliability_{split}": f"Reliability diagram on {_clips_of(split)}",
         }
         if embeddings and split in embeddings:
             points = plots.project(embeddings[split])
-            plots.plot_embeddings(
-                points, runs[0].label_ids.tolist(), labels, folder / f"embeddings_{split}", f"Embeddings, {split}"
-            )
-            figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the last layer's inputs on {split}"
-    return figures | (explanation.draw(folder) if explanation else {})
+            label_list = runs[0].label_ids.tolist()
+            plots.plot_embeddings(points, label_list, labels, folder / f"embeddings_{split}", of_split)
+            figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the embeddings on {_clips_of(split)}"
+    return figures | (explanation.draw(folder, title) if explanation else {})
+
+
+def _clips_of(split: str) -> str:
+    return "all clips" if split == "all" else split
 
 
 def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
     temperature = calibration["temperature"]
     if temperature is None:
-        return {"as the model gives them": calibration["after"]}
-    return {"before": calibration["before"], f"after, T = {temperature:.2f}": calibration["after"]}
+        return {"without calibration": calibration["after"]}
+    return {
+        "before calibration": calibration["before"],
+        f"after calibration, T = {temperature:.2f}": calibration["after"],
+    }
 
 
 def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
@@ -207,7 +215,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
 def _synthetic(results: Mapping[str, Any]) -> list[str]:
     if not results["dataset"]["synthetic"]:
         return []
-    return ["**Synthetic recordings: these scores say nothing about real speech.**"]
+    return [f"**{SYNTHETIC}**"]
 
 
 def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -337,7 +345,7 @@ def summary(results: dict[str, Any]) -> str:
     """
     lines = []
     if results["dataset"]["synthetic"]:
-        lines.append("Synthetic recordings: these scores say nothing about real speech.")
+        lines.append(SYNTHETIC)
     for split, scored in results["splits"].items():
         values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
         lines.append(

@@ -12,6 +12,7 @@ import yaml
 from hf_ser import markdown
 from hf_ser.data.splits import SplitData
 from hf_ser.reporting.run_report import REPORT
+from hf_ser.reporting.run_titles import run_title
 from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.search.search_space import Space, with_values
 from hf_ser.training.training_arguments import SerTrainingArguments
@@ -49,7 +50,8 @@ def write_search(
     metric = str(args.metric_for_best_model)
     greater = bool(args.greater_is_better)
     if args.figures:
-        _draw(folder / "figures", trials, space, metric, greater)
+        title = f"{run_title(_model(settings), describe_dataset(data), describe_protocol(data))}, validation"
+        _draw(folder / "figures", trials, space, title, metric, greater)
     ranked = _ranked(trials, greater)
     table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
     facts = _facts(trials, settings, args, data, n_trials)
@@ -62,7 +64,9 @@ def write_search(
     return table
 
 
-def _draw(figures: Path, trials: Sequence[dict[str, Any]], space: Space, metric: str, greater_is_better: bool) -> None:
+def _draw(
+    figures: Path, trials: Sequence[dict[str, Any]], space: Space, title: str, metric: str, greater_is_better: bool
+) -> None:
     """Draw the trials beside the figure of before, then put them in its place."""
     from hf_ser.reporting.plots import plot_trials
 
@@ -70,12 +74,17 @@ def _draw(figures: Path, trials: Sequence[dict[str, Any]], space: Space, metric:
         trials,
         {dimension.name: dimension.choices for dimension in space},
         figures / f"{FIGURE}.part",
+        title,
         logarithmic=[dimension.name for dimension in space if dimension.log],
         score=metric,
         greater_is_better=greater_is_better,
     )
     for suffix in ("png", "svg"):
         os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
+
+
+def _model(settings: Mapping[str, Any]) -> str:
+    return str(settings.get("model_name_or_path") or settings["model_config"].get("model_type"))
 
 
 def _describe(trial: Any) -> dict[str, Any]:
@@ -153,11 +162,10 @@ def _facts(
     dataset, protocol, validation = describe_dataset(data), describe_protocol(data), data.splits["validation"]
     states = [trial["state"].partition(":")[0] for trial in trials]
     counted = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed", "interrupted")]
-    model = settings.get("model_name_or_path") or settings["model_config"].get("model_type")
     better = "larger" if args.greater_is_better else "smaller"
     fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
     return [
-        ("model", str(model)),
+        ("model", _model(settings)),
         ("dataset", f"{dataset['name']}, configuration {dataset['configuration']}"),
         ("protocol", f"{protocol['name']}{fold}, assignment hash {protocol['hash'][:16]}"),
         ("trained on", f"{len(data.splits['train'])} clips of {len(set(data.splits['train']['speaker']))} speakers"),

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from hf_ser.demo.app import answer
 from hf_ser.demo.clip_inference import Answer, classify
-from hf_ser.demo.figures import colour, draw_clip, draw_timeline
+from hf_ser.demo.figures import draw_clip, draw_timeline
 from hf_ser.demo.page import render, render_error
 from hf_ser.labels import EMOTIONS
 
@@ -88,11 +88,6 @@ def test_the_timeline_puts_each_window_where_it_belongs():
         marks, shares = [mark for mark, _, _ in found], [share for _, _, share in found]
         assert marks == ["best" if label == "neutral" else "", "best" if label == "disgust" else "", "silent"]
         assert shares == ["93.0" if label == "neutral" else "1.0", "93.0" if label == "disgust" else "1.0", ""]
-
-
-def test_an_emotion_has_one_colour_whatever_the_model():
-    assert colour("angry", EMOTIONS) == colour("angry", ["angry", "sad"]) != colour("sad", ["angry", "sad"])
-    assert colour("bored", ["bored", "tired"]) != colour("tired", ["bored", "tired"])
 
 
 @pytest.mark.parametrize(

@@ -61,8 +61,8 @@ def test_shares_of_bases_as_table_and_figure(drawn, tmp_path):
     assert cells(told.text, "the stack") == ["-", "0.500"] and "different answers to 2 of 4 clips" in told.text
     assert [row["column"] for row in rows] == COLUMNS and rows[0]["contribution_to_happy"] == "1"
     assert not drawn  # nothing is drawn before it is asked for
-    assert list(told.draw(tmp_path)) == ["shares_of_bases"]
-    ((name, shares, bases, classes, path),) = drawn
+    assert list(told.draw(tmp_path, "title")) == ["shares_of_bases"]
+    ((name, shares, bases, classes, path, _),) = drawn
     assert (name, bases, classes, path) == (
         "plot_shares",
         EXPLAINED.base_models,
@@ -78,7 +78,7 @@ def test_the_share_is_of_the_answer_that_was_given(drawn, tmp_path):
     parts[[0, 2], 1, 3:] = 99  # of an answer that was not given
     stack = Fitted(fit_mean(FEATURES, 3).predict, FEATURES[:, :3], 0, contributions=lambda _: parts)
     told, _ = explain(EXPLAINED, stack)
-    told.draw(tmp_path)
+    told.draw(tmp_path, "title")
     np.testing.assert_allclose(drawn[0][1], [[1, 0], [0, 1], [np.nan] * 2, [2 / 7, 5 / 7]])
     assert cells(told.text, "all") == ["4", "29 %", "71 %"]
 
@@ -95,7 +95,7 @@ def test_the_gain_is_told_by_base_and_class():
 
 def test_a_mean_has_no_shares_and_no_figure(drawn, tmp_path):
     told, rows = explain(EXPLAINED, fit_mean(FEATURES, 3))
-    assert rows == [] and told.draw(tmp_path) == {} and not drawn
+    assert rows == [] and told.draw(tmp_path, "title") == {} and not drawn
     assert "Share of each base" not in told.text and "different answers to 2 of 4 clips" in told.text
 
 
@@ -113,7 +113,7 @@ def test_columns_of_a_forest(drawn, tmp_path):
     assert "The greatest of 12 columns by importance: " in told.text and "11 have any" in told.text
     listed = re.findall(r"^\| (mfcc_\d+) ", told.text, re.MULTILINE)
     assert listed == [row["column"] for row in rows[:10]] and cells(told.text, "mfcc_1") == ["30.0 %"]
-    assert list(told.draw(tmp_path)) == ["importances"]
+    assert list(told.draw(tmp_path, "title")) == ["importances"]
     ((name, values, drawn_names, path, _, unit),) = drawn
     assert (name, drawn_names, path) == ("plot_importances", names, tmp_path / "importances")
     np.testing.assert_allclose(values, importance * 100)
@@ -135,7 +135,7 @@ def test_columns_without_importance_or_names(drawn, tmp_path):
     told, rows = explain_features(["a", "b"], np.zeros(2), "gain", np.zeros((1, 2)), ["sad"])
     assert "No column has any gain" in told.text and cells(told.text, "sad") == ["-", "-"]
     assert rows[0] == {"column": "a", "gain": "0", "contribution": "0", "contribution_to_sad": "0"}
-    told.draw(tmp_path)
+    told.draw(tmp_path, "title")
     assert list(drawn[0][1]) == [0, 0]
     with pytest.raises(ValueError, match="zip"):
         explain_features(["a"], np.ones(2), "gain", None, ["sad"])
@@ -168,12 +168,12 @@ def test_the_explanation_stands_before_the_figures_and_its_own_are_among_them(ru
 
 def test_columns_are_drawn(tmp_path):
     told, _ = explain_features(["a", "b"], np.array([1.0, 3.0]), "gain", None, ())
-    told.draw(tmp_path)
+    told.draw(tmp_path, "title")
     assert {path.name for path in tmp_path.iterdir()} == {"importances.png", "importances.svg"}
 
 
 def test_nothing_is_drawn_where_figures_are_left_out(run, tmp_path):
-    write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder: 1 / 0), figures=False)
+    write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder, title: 1 / 0), figures=False)
     assert "\n\n## Why\n\nBecause.\n\n## Versions\n" in (tmp_path / "report.md").read_text()
     write_run(tmp_path, *run, figures=False)
     assert "## Why" not in (tmp_path / "report.md").read_text()

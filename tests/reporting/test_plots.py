@@ -1,4 +1,4 @@
-"""Every figure: both files, what stands on it, nothing cut, the same bytes again, and input at its limits."""
+"""Every figure: both files, its texts, nothing cut, the same bytes again, and input at its limits."""
 
 import re
 
@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from matplotlib import image
 from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from sklearn.metrics import roc_auc_score
@@ -23,6 +25,7 @@ HISTORY = [
     {"epoch": 2.0, "eval_loss": 1.5, "eval_accuracy": 0.5, "eval_f1_weighted": 0.4, "eval_uar": 0.45},
     {"epoch": 2.0, "train_loss": 1.5},
 ]
+TITLE = "AudioCNN, RAVDESS, speaker-disjoint, test"
 RNG = np.random.default_rng(0)
 TRUTH = np.arange(64) % 8
 PROBABILITIES = RNG.dirichlet(np.ones(8), 64) + np.eye(8)[TRUTH] * 0.2
@@ -31,15 +34,15 @@ SOUND = RNG.normal(size=4000).astype(np.float32) * 0.1
 CONFUSION = [[3, 1, 0], [0, 40, 9], [0, 0, 0]]
 
 CASES = {
-    "training": lambda path: plots.plot_training_curves({"": HISTORY}, path),
-    "training of several": lambda path: plots.plot_training_curves({"a": HISTORY, ODD: HISTORY[:3]}, path),
-    "confusion": lambda path: plots.plot_confusions({ODD: CONFUSION}, ["sad", "happy", "calm"], path, False),
+    "training": lambda path: plots.plot_training_curves({"": HISTORY}, path, ODD),
+    "training of several": lambda path: plots.plot_training_curves({"a": HISTORY, ODD: HISTORY[:3]}, path, TITLE),
+    "confusion": lambda path: plots.plot_confusions({ODD: CONFUSION}, ["sad", "happy", "calm"], path, False, TITLE),
     "confusions": lambda path: plots.plot_confusions(
-        {f"model {number}, {ODD}": CONFUSION for number in range(2)}, ["sad", "happy", "calm"], path, True
+        {f"model {number}, {ODD}": CONFUSION for number in range(2)}, ["sad", "happy", "calm"], path, True, TITLE
     ),
-    "roc": lambda path: plots.plot_roc(TRUTH, PROBABILITIES, EMOTIONS, path),
+    "roc": lambda path: plots.plot_roc(TRUTH, PROBABILITIES, EMOTIONS, path, ODD),
     "macro roc": lambda path: plots.plot_macro_roc(
-        {"a": (TRUTH, PROBABILITIES), ODD * 4: (TRUTH, PROBABILITIES[::-1])}, EMOTIONS, path
+        {"a": (TRUTH, PROBABILITIES), ODD * 4: (TRUTH, PROBABILITIES[::-1])}, EMOTIONS, path, TITLE
     ),
     "scores": lambda path: plots.plot_scores(
         [
@@ -49,19 +52,26 @@ CASES = {
         path,
         f"Scores {ODD}",
     ),
-    "reliability": lambda path: plots.plot_reliability({"before": CURVE, f"after, T = 1.31, {ODD}": CURVE}, path),
+    "reliability": lambda path: plots.plot_reliability(
+        {"before": CURVE, f"after, T = 1.31, {ODD}": CURVE}, path, TITLE
+    ),
     "matrix": lambda path: plots.plot_matrix([[0.7, None], [0.2, 1.0]], ["a", ODD], ["a", ODD], path, ODD),
     "embeddings": lambda path: plots.plot_embeddings(RNG.normal(size=(64, 2)), TRUTH, EMOTIONS, path, ODD),
     "clip": lambda path: plots.plot_clip(SOUND, 16_000, path, ODD),
-    "emotions": lambda path: plots.plot_emotions({"sad": SOUND, "happy": SOUND[:900], ODD: SOUND}, 16_000, path),
+    "emotions": lambda path: plots.plot_emotions(
+        {"sad": SOUND, "happy": SOUND[:900], ODD: SOUND}, 16_000, path, TITLE
+    ),
     "classes": lambda path: plots.plot_class_distribution(
-        {"train": {"sad": 30, "happy": 20}, ODD: {"sad": 7}}, ["sad", "happy", "calm"], path, "split"
+        {"train": {"sad": 30, "happy": 20}, ODD: {"sad": 7}}, ["sad", "happy", "calm"], path, "split", TITLE
     ),
     "genders": lambda path: plots.plot_gender_distribution(
-        {"a": {"female": 7, "male": 8}, ODD: {"male": 100}}, {"a": {"female": 2, "male": 1}, ODD: {"male": 9}}, path
+        {"a": {"female": 7, "male": 8}, ODD: {"male": 100}},
+        {"a": {"female": 2, "male": 1}, ODD: {"male": 9}},
+        path,
+        TITLE,
     ),
     "shares": lambda path: plots.plot_shares(
-        [[0.25, 0.75], [0.98, 0.02], [np.nan] * 2, [0.5, 0.5]], ["a", ODD * 4], ["sad", "happy", ODD], path
+        [[0.25, 0.75], [0.98, 0.02], [np.nan] * 2, [0.5, 0.5]], ["a", ODD * 4], ["sad", "happy", ODD], path, TITLE
     ),
     "importances": lambda path: plots.plot_importances([0.5, 31.25, 2000], ["a", ODD, ODD * 4], path, ODD, ODD * 5),
 }  # fmt: skip
@@ -89,7 +99,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def texts(drawn, tmp_path):
-    """What stands on the figure that a call draws, line breaks taken out."""
+    """The texts of the figure that a call draws, without line breaks."""
     drawn.dry = True
 
     def read(function, *args):
@@ -110,17 +120,21 @@ def squeezed(words):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_figure_is_written_whole_and_says_odd_names_literally(name, drawn, tmp_path):
+def test_a_figure_is_written_whole_with_odd_names_as_they_are(name, drawn, tmp_path):
     CASES[name](tmp_path / "new" / "fold.1")
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["fold.1.png", "fold.1.svg"]
     pixels = image.imread(tmp_path / "new" / "fold.1.png")[..., :3]
     assert pixels.shape[0] > 200 and pixels.std() > 0.03
     assert (tmp_path / "new" / "fold.1.svg").read_text().rstrip().endswith("</svg>")
-    if name not in ("training", "roc"):
-        assert squeezed([ODD]) in squeezed(visible(drawn[0]))
+    assert squeezed([ODD]) in squeezed(visible(drawn[0]))
     # Text that crosses the edge leaves ink on the outermost pixels.
     edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    assert (edge == 1).all(), "something is cut at the figure's edge"
+    assert (edge == 1).all(), "text is cut at the figure's edge"
+    for axes in drawn[0].axes:
+        assert axes.get_legend() is None, "a legend covers data"
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            shown = [label.get_text() for label in labels if label.get_text()]
+            assert len(shown) == len(set(shown)), "tick labels repeat"
     assert not plt.get_fignums()
 
 
@@ -137,7 +151,7 @@ def test_the_same_input_gives_the_same_bytes(name, tmp_path, monkeypatch):
         assert b"dc:date" not in contents[0]
 
 
-def test_the_style_leaves_no_trace_and_heeds_none(drawn, tmp_path):
+def test_the_style_is_independent_of_matplotlibrc_and_does_not_change_it(drawn, tmp_path):
     before = dict(plt.rcParams)
     drawn.dry = True
     with plt.rc_context({"font.size": 40, "text.parse_math": True}):
@@ -145,6 +159,31 @@ def test_the_style_leaves_no_trace_and_heeds_none(drawn, tmp_path):
         assert plt.rcParams["font.size"] == 40
     assert dict(plt.rcParams) == before
     assert drawn[0].axes[0].xaxis.label.get_size() == 10
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_dark_figure_has_a_dark_page_and_light_text(name, drawn, tmp_path):
+    drawn.dry = True
+    with plots.styled("dark"):
+        CASES[name](tmp_path / "figure")
+        canvas = FigureCanvasAgg(drawn[0])
+        canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    np.testing.assert_allclose(edge, np.broadcast_to(to_rgb(look.THEMES["dark"].paper), edge.shape), atol=0.01)
+    outside = [text for axes in drawn[0].axes for text in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    outside.append(drawn[0]._suptitle)
+    assert {text.get_color() for text in outside} == {look.THEMES["dark"].text}
+
+
+def test_a_theme_ends_with_its_block_and_unknown_ones_are_rejected(drawn, tmp_path):
+    drawn.dry = True
+    with plots.styled("dark"):
+        pass
+    CASES["scores"](tmp_path / "figure")
+    assert to_rgb(drawn[0].get_facecolor()[:3]) == (1, 1, 1)
+    with pytest.raises(ValueError, match=r"theme is 'night'; expected one of light, dark\."), plots.styled("night"):
+        pass
 
 
 def test_series_differ_without_colour():
@@ -157,43 +196,56 @@ def test_series_differ_without_colour():
 # --- training
 
 
-def test_one_model_has_three_panels_and_no_name(texts, drawn, tmp_path):
-    words = texts(plots.plot_training_curves, {"": HISTORY}, tmp_path / "figure")
-    titles = [axes.get_title() for axes in drawn[0].axes]
+def test_one_model_has_three_panels(texts, drawn, tmp_path):
+    words = texts(plots.plot_training_curves, {"": HISTORY}, tmp_path / "figure", TITLE)
+    titles = [axes.get_title(loc="left") for axes in drawn[0].axes]
     assert titles == ["Loss", "Validation accuracy", "Validation F1 and UAR"]
-    assert {"training", "validation", "weighted F1", "UAR", "epoch", "cross entropy"} <= set(words)
+    assert {"training loss", "validation loss", "weighted F1", "UAR", "epoch", "cross entropy", TITLE} <= set(words)
     loss = drawn[0].axes[0].lines
     assert [list(line.get_ydata()) for line in loss] == [[2.0, 1.0], [1.9, 1.5]]
     assert list(loss[1].get_xdata()) == [1.0, 2.0]
 
 
 def test_several_models_share_four_panels_and_one_legend(texts, drawn, tmp_path):
-    words = texts(plots.plot_training_curves, {"first": HISTORY, "second": HISTORY}, tmp_path / "figure")
-    assert [axes.get_title() for axes in drawn[0].axes][2:] == ["Validation weighted F1", "Validation UAR"]
+    words = texts(plots.plot_training_curves, {"first": HISTORY, "second": HISTORY}, tmp_path / "figure", TITLE)
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes][2:] == ["Validation weighted F1", "Validation UAR"]
     assert words.count("first") == words.count("second") == 1
     assert [len(axes.lines) for axes in drawn[0].axes] == [4, 2, 2, 2]
 
 
 @pytest.mark.parametrize("history", [[], HISTORY[::2], [{"epoch": 1.0, "eval_loss": None}]])
 def test_a_history_without_validation_says_so(history, texts, tmp_path):
-    assert texts(plots.plot_training_curves, {"": history}, tmp_path / "figure").count("not recorded") >= 2
+    assert texts(plots.plot_training_curves, {"": history}, tmp_path / "figure", TITLE).count("not recorded") >= 2
 
 
 # --- confusion matrices and tables
 
 
-def test_counts_or_per_cent_stand_in_the_cells(texts, drawn, tmp_path):
-    words = texts(plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", False)
-    assert {"test", "40", "9", "true", "share of the true class"} <= set(words)
-    assert words.count("–") == 3 and "predicted (cells: clips) – true class without clips" in words
+def test_cells_hold_counts_or_per_cent_and_rows_their_clips(texts, drawn, tmp_path):
+    words = texts(
+        plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", False, TITLE
+    )
+    assert {"test", "40", "9", "true class", "share of the row (diagonal: recall)", TITLE} <= set(words)
+    assert {"sad (n=4)", "happy (n=49)", "calm (n=0)"} <= set(words)
+    assert words.count("–") == 3 and "predicted class (cells: clips) – class without clips" in words
     cells = {text.get_position(): text for text in drawn[0].axes[0].texts}
     assert cells[1, 1].get_color() == "white" and cells[0, 1].get_color() == "black"
-    words = texts(plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", True)
-    assert {"75", "25", "82", "18", "predicted (cells: per cent of the row) – true class without clips"} <= set(words)
+    words = texts(
+        plots.plot_confusions, {"test": CONFUSION}, ["sad", "happy", "calm"], tmp_path / "figure", True, TITLE
+    )
+    assert {"75", "25", "82", "18", "predicted class (cells: per cent of the row) – class without clips"} <= set(words)
+
+
+def test_rows_of_other_clips_have_labels_in_every_panel(texts, drawn, tmp_path):
+    words = texts(plots.plot_confusions, {"a": [[1]], "b": [[2]]}, ["sad"], tmp_path / "figure", True, TITLE)
+    assert {"sad (n=1)", "sad (n=2)"} <= set(words)
+    assert [axes.yaxis.get_tick_params()["labelleft"] for axes in drawn[0].axes[:2]] == [True, True]
 
 
 def test_every_column_of_panels_has_its_labels(texts, drawn, tmp_path):
-    texts(plots.plot_confusions, {str(number): [[1]] for number in range(5)}, ["sad"], tmp_path / "figure", True)
+    texts(
+        plots.plot_confusions, {str(number): [[1]] for number in range(5)}, ["sad"], tmp_path / "figure", True, TITLE
+    )
     axes = drawn[0].axes[:5]
     assert [bool(panel.get_xlabel()) for panel in axes] == [False, False, True, True, True]
     assert axes[2].xaxis.get_tick_params()["labelbottom"]
@@ -209,11 +261,11 @@ def test_an_unmeasured_score_is_a_dash(texts, tmp_path):
 
 
 def test_areas_are_those_of_scikit_learn(texts, tmp_path):
-    words = texts(plots.plot_roc, TRUTH, PROBABILITIES, EMOTIONS, tmp_path / "figure")
+    words = texts(plots.plot_roc, TRUTH, PROBABILITIES, EMOTIONS, tmp_path / "figure", TITLE)
     one_hot = np.eye(8)[TRUTH]
     assert f"micro average (AUC {roc_auc_score(one_hot, PROBABILITIES, average='micro'):.3f})" in words
     assert f"sad (AUC {roc_auc_score(one_hot[:, 3], PROBABILITIES[:, 3]):.3f})" in words
-    words = texts(plots.plot_macro_roc, {"m": (TRUTH, PROBABILITIES)}, EMOTIONS, tmp_path / "figure")
+    words = texts(plots.plot_macro_roc, {"m": (TRUTH, PROBABILITIES)}, EMOTIONS, tmp_path / "figure", TITLE)
     assert f"m (AUC {roc_auc_score(one_hot, PROBABILITIES):.3f})" in words
 
 
@@ -229,13 +281,15 @@ def test_the_average_curve_has_the_average_area_with_ties_and_steps():
 
 def test_an_absent_class_is_named_and_a_single_one_has_no_curve(texts, tmp_path):
     kept = TRUTH != 1
-    words = texts(plots.plot_roc, TRUTH[kept], PROBABILITIES[kept], EMOTIONS, tmp_path / "figure")
+    words = texts(plots.plot_roc, TRUTH[kept], PROBABILITIES[kept], EMOTIONS, tmp_path / "figure", TITLE)
     assert "calm (no clips)" in words and any(word.startswith("happy (AUC") for word in words)
-    words = texts(plots.plot_macro_roc, {"m": (TRUTH[kept], PROBABILITIES[kept])}, EMOTIONS, tmp_path / "figure")
+    words = texts(
+        plots.plot_macro_roc, {"m": (TRUTH[kept], PROBABILITIES[kept])}, EMOTIONS, tmp_path / "figure", TITLE
+    )
     assert any(word.endswith("without calm)") for word in words)
-    words = texts(plots.plot_roc, TRUTH[:1], PROBABILITIES[:1], EMOTIONS, tmp_path / "figure")
+    words = texts(plots.plot_roc, TRUTH[:1], PROBABILITIES[:1], EMOTIONS, tmp_path / "figure", TITLE)
     assert {"neutral (no other class)", "sad (no clips)", "needs clips of two classes"} <= set(words)
-    words = texts(plots.plot_macro_roc, {"m": (TRUTH[:1], PROBABILITIES[:1])}, EMOTIONS, tmp_path / "figure")
+    words = texts(plots.plot_macro_roc, {"m": (TRUTH[:1], PROBABILITIES[:1])}, EMOTIONS, tmp_path / "figure", TITLE)
     assert "m (clips of one class only)" in words
 
 
@@ -255,7 +309,7 @@ def test_scores_show_values_whiskers_and_gaps(texts, drawn, tmp_path):
 
 def test_calibration_shows_curve_diagonal_and_clips(texts, drawn, tmp_path):
     one = {"confidence": [0.5], "accuracy": [1.0], "clips": [1], "ece": 0.5}
-    words = texts(plots.plot_reliability, {"before": CURVE, "after, T = 1.31": one}, tmp_path / "figure")
+    words = texts(plots.plot_reliability, {"before": CURVE, "after, T = 1.31": one}, tmp_path / "figure", TITLE)
     assert {"before ECE = 0.123", "after, T = 1.31 ECE = 0.500", "confidence", "accuracy", "clips"} <= set(words)
     upper, _, lower, _ = drawn[0].axes
     assert list(upper.lines[1].get_ydata()) == CURVE["accuracy"]
@@ -267,7 +321,7 @@ def test_calibration_shows_curve_diagonal_and_clips(texts, drawn, tmp_path):
 
 def test_shares_are_stacked_to_the_whole_and_written_where_there_is_room(texts, drawn, tmp_path):
     shares = [[0.2, 0.8], [0.97, 0.03], [0.6, 0.4]]
-    words = texts(plots.plot_shares, shares, ["cnn", "forest"], ["sad", "happy"], tmp_path / "figure")
+    words = texts(plots.plot_shares, shares, ["cnn", "forest"], ["sad", "happy"], tmp_path / "figure", TITLE)
     assert {"20 %", "80 %", "97 %", "60 %", "40 %", "cnn", "forest", "sad", "happy", "all"} <= set(words)
     assert "3 %" not in words and not any("–" in word for word in words)
     axes = drawn[0].axes[0]
@@ -277,24 +331,24 @@ def test_shares_are_stacked_to_the_whole_and_written_where_there_is_room(texts, 
     assert axes.patches[0].get_hatch() != axes.patches[1].get_hatch()
 
 
-def test_an_answer_without_shares_is_a_dash(texts, drawn, tmp_path):
+def test_a_class_that_is_never_predicted_is_a_dash(texts, drawn, tmp_path):
     shares = [[1.0], [np.nan], [1.0]]
-    words = texts(plots.plot_shares, shares, ["cnn"], ["sad", "happy"], tmp_path / "figure")
-    assert "–" in words and any("answer never given" in word for word in words) and "no shares" not in words
+    words = texts(plots.plot_shares, shares, ["cnn"], ["sad", "happy"], tmp_path / "figure", TITLE)
+    assert "–" in words and any("never predicted" in word for word in words) and "no shares" not in words
     assert len(drawn[0].axes[0].patches) == words.count("100 %") == 2
     for bases in (["cnn", "forest"], []):
         nothing = np.full((3, len(bases)), np.nan)
-        assert "no shares" in texts(plots.plot_shares, nothing, bases, ["sad", "happy"], tmp_path / "figure")
+        assert "no shares" in texts(plots.plot_shares, nothing, bases, ["sad", "happy"], tmp_path / "figure", TITLE)
 
 
-def test_the_greatest_columns_stand_at_the_top(texts, drawn, tmp_path):
+def test_the_most_important_features_are_at_the_top(texts, drawn, tmp_path):
     values = [*range(1, 31), np.nan]
     names = [f"mfcc_{number}" for number in range(1, 32)]
     words = texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
     axes = drawn[0].axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == names[29:9:-1] and axes.yaxis_inverted()
     assert [bar.get_width() for bar in axes.patches] == values[29:9:-1]
-    said = "gain the 20 greatest of 30 columns not shown: 1 of 31 columns, which have no value"
+    said = "gain top 20 of 30 features not shown: 1 of 31 features, which have no value"
     assert {"Columns", "30.0", "11.0", said} <= set(words)
     words = texts(plots.plot_importances, [12345.6, 0.01234], ["a", "b"], tmp_path / "figure", "Columns", "gain")
     assert {"12,346", "0.0123", "gain"} <= set(words)
@@ -303,7 +357,7 @@ def test_the_greatest_columns_stand_at_the_top(texts, drawn, tmp_path):
 @pytest.mark.parametrize(
     "values, said", [([], "no values"), ([np.nan], "no values"), ([0.0, 0.0], "all values are 0")]
 )
-def test_columns_without_importance_say_so(values, said, texts, drawn, tmp_path):
+def test_features_without_importance_are_reported(values, said, texts, drawn, tmp_path):
     names = ["a", "b"][: len(values)]
     assert said in texts(plots.plot_importances, values, names, tmp_path / "figure", "Columns", "gain")
 
@@ -333,11 +387,11 @@ def test_a_tone_is_bright_at_its_frequency(drawn, tmp_path):
 
 def test_emotions_share_one_scale(drawn, tmp_path):
     drawn.dry = True
-    plots.plot_emotions({"sad": SOUND * 0.01, "angry": SOUND[:800]}, 16_000, tmp_path / "figure")
+    plots.plot_emotions({"sad": SOUND * 0.01, "angry": SOUND[:800]}, 16_000, tmp_path / "figure", TITLE)
     sad, angry = (axes.images[0] for axes in drawn[0].axes[:2])
     assert sad.get_clim() == angry.get_clim()
     assert drawn[0].axes[0].get_xlim() == drawn[0].axes[1].get_xlim() == (0, 0.25)
-    assert [axes.get_title() for axes in drawn[0].axes[:2]] == ["sad", "angry"]
+    assert [axes.get_title(loc="left") for axes in drawn[0].axes[:2]] == ["sad", "angry"]
 
 
 # --- counts
@@ -345,18 +399,18 @@ def test_emotions_share_one_scale(drawn, tmp_path):
 
 def test_classes_are_stacked_with_totals(texts, drawn, tmp_path):
     counts = {"train": {"sad": 30, "happy": 20}, "test": {"sad": 7}}
-    words = texts(plots.plot_class_distribution, counts, ["sad", "happy", "calm"], tmp_path / "figure", "split")
+    words = texts(plots.plot_class_distribution, counts, ["sad", "happy", "calm"], tmp_path / "figure", "split", TITLE)
     assert {"37", "30", "7", "20", "0", "train (50 clips)", "test (7 clips)", "Clips per emotion and split"} <= set(
         words
     )
     assert [text.get_text() for text in drawn[0].axes[0].get_xticklabels()] == ["sad", "happy", "calm"]
-    words = texts(plots.plot_class_distribution, {"all": {"sad": 3}}, ["sad"], tmp_path / "figure", "all")
+    words = texts(plots.plot_class_distribution, {"all": {"sad": 3}}, ["sad"], tmp_path / "figure", "all", TITLE)
     assert "Clips per emotion" in words and not any("clips)" in word for word in words)
 
 
 def test_no_clips_at_all(texts, tmp_path):
-    assert "0" in texts(plots.plot_class_distribution, {"all": {}}, ["sad"], tmp_path / "figure", "all")
-    assert "no clips" in texts(plots.plot_gender_distribution, {}, {}, tmp_path / "figure")
+    assert "0" in texts(plots.plot_class_distribution, {"all": {}}, ["sad"], tmp_path / "figure", "all", TITLE)
+    assert "no clips" in texts(plots.plot_gender_distribution, {}, {}, tmp_path / "figure", TITLE)
 
 
 def test_genders_by_corpus(texts, drawn, tmp_path):
@@ -365,6 +419,7 @@ def test_genders_by_corpus(texts, drawn, tmp_path):
         {"tess": {"female": 2800}, "savee": {"male": 480}},
         {"tess": {"female": 2}, "savee": {"male": 4}},
         tmp_path / "figure",
+        TITLE,
     )
     assert {"2800", "480", "tess", "savee", "female", "male", "Clips by gender", "Speakers by gender"} <= set(words)
 

@@ -405,8 +405,8 @@ def test_trials_are_drawn_whatever_their_kind(tmp_path):
         }
         for number in range(7)
     ]
-    plot_trials(trials, kinds, tmp_path / "all", logarithmic=["rate"], score="f1_weighted")
-    plot_trials(trials[2:3], kinds, tmp_path / "none", score="f1_weighted", greater_is_better=False)
+    plot_trials(trials, kinds, tmp_path / "all", "title", logarithmic=["rate"], score="f1_weighted")
+    plot_trials(trials[2:3], kinds, tmp_path / "none", "title", score="f1_weighted", greater_is_better=False)
     for name in ("all", "none"):
         assert image.imread(tmp_path / f"{name}.png").std() > 0.01
         assert "mathdefault" not in (tmp_path / f"{name}.svg").read_text()  # what an axis in log scale would write

@@ -1,4 +1,4 @@
-"""Figures: one look, readable in greyscale, each as PNG and SVG."""
+"""Figures: one look, light or dark, readable in greyscale, each as PNG and SVG."""
 
 from hf_ser.extras import needs_extra
 
@@ -10,6 +10,7 @@ with needs_extra():
     from hf_ser.reporting.plots.reliability import plot_reliability
     from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
     from hf_ser.reporting.plots.scores import ScoreRow, plot_scores
+    from hf_ser.reporting.plots.style import styled
     from hf_ser.reporting.plots.tables import plot_confusions, plot_matrix
     from hf_ser.reporting.plots.training_curves import plot_training_curves
     from hf_ser.reporting.plots.trials import plot_trials
@@ -32,4 +33,5 @@ __all__ = [
     "plot_training_curves",
     "plot_trials",
     "project",
+    "styled",
 ]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from hf_ser.models import LogMel
-from hf_ser.reporting.plots.style import COLOURS, new_figure, save, style, wrapped
+from hf_ser.reporting.plots.style import look, new_figure, save, styled, wrapped
 
 _N_MELS = 80
 RANGE_DB = 65
@@ -18,7 +18,7 @@ _SILENCE_DB = -40.0  # a lower top of the scale would stretch silence over all o
 _TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16_000)
 
 
-@style()
+@styled()
 def plot_clip(waveform: np.ndarray, sampling_rate: int, path: Path, title: str) -> None:
     """Draw a waveform above its log-mel spectrogram.
 
@@ -28,11 +28,10 @@ def plot_clip(waveform: np.ndarray, sampling_rate: int, path: Path, title: str) 
         path: file to write, without suffix.
         title: of the figure.
     """
-    figure = new_figure(8.5, 5)
+    figure = new_figure(8.5, 5, title)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[1, 2])
-    upper.plot(np.arange(len(waveform)) / sampling_rate, waveform, color=COLOURS[0], linewidth=0.5)
+    upper.plot(np.arange(len(waveform)) / sampling_rate, waveform, color=look().series[0], linewidth=0.5)
     upper.set(ylabel="amplitude")
-    upper.set_title(wrapped(title, 90))
     decibels = log_mel(waveform, sampling_rate)
     image = draw_log_mel(lower, decibels, sampling_rate, top_level([decibels]))
     lower.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)", xlim=(0, max(len(waveform), 2) / sampling_rate))
@@ -40,24 +39,25 @@ def plot_clip(waveform: np.ndarray, sampling_rate: int, path: Path, title: str) 
     save(figure, path)
 
 
-@style()
-def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path: Path) -> None:
+@styled()
+def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path: Path, title: str) -> None:
     """Draw log-mel spectrograms side by side, on one scale of time and one of power.
 
     Args:
-        waveforms: (samples,) by title, such as the emotion.
+        waveforms: (samples,) by name, such as the emotion.
         sampling_rate: Hz.
         path: file to write, without suffix.
+        title: of the figure.
     """
     columns = min(4, len(waveforms))
     rows = math.ceil(len(waveforms) / columns)
-    figure = new_figure(max(5.0, 2.4 * columns + 0.8), 0.8 + 2.1 * rows)
+    figure = new_figure(max(5.0, 2.4 * columns + 0.8), 1.2 + 2.1 * rows, title)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    decibels = {title: log_mel(waveform, sampling_rate) for title, waveform in waveforms.items()}
+    decibels = {name: log_mel(waveform, sampling_rate) for name, waveform in waveforms.items()}
     top = top_level(list(decibels.values()))
-    for axes, (title, spectrogram) in zip(grid.flat, decibels.items(), strict=False):
+    for axes, (name, spectrogram) in zip(grid.flat, decibels.items(), strict=False):
         image = draw_log_mel(axes, spectrogram, sampling_rate, top)
-        axes.set_title(wrapped(title, 26))
+        axes.set_title(wrapped(name, 26))
         axes.tick_params(bottom=False)  # else ticks float beyond the end of short clips
     for axes in grid.flat[len(waveforms) :]:
         axes.set_axis_off()

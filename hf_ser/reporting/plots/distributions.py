@@ -7,12 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from hf_ser.reporting.plots.style import BOX, bar, legend, new_figure, note, save, style, whole_numbers, wrapped
+from hf_ser.reporting.palette import class_colour
+from hf_ser.reporting.plots.style import bar, box, legend, new_figure, note, save, styled, whole_numbers, wrapped
 
 
-@style()
+@styled()
 def plot_class_distribution(
-    counts: Mapping[str, Mapping[str, int]], labels: Sequence[str], path: Path, by: str
+    counts: Mapping[str, Mapping[str, int]], labels: Sequence[str], path: Path, by: str, title: str
 ) -> None:
     """Draw clips per emotion, stacked by group, with the total above each bar.
 
@@ -21,17 +22,23 @@ def plot_class_distribution(
         labels: emotions in the order of the axis.
         path: file to write, without suffix.
         by: what the groups are: split, gender, corpus; not shown where there is one group.
+        title: of the figure: the dataset.
     """
-    figure = new_figure(8.5, 4.6)
+    figure = new_figure(8.5, 4.9, title)
     axes = figure.subplots()
     table = np.array([[group.get(label, 0) for label in labels] for group in counts.values()], dtype=np.int64)
     totals = table.sum(axis=0)
     starts = np.zeros_like(totals)
     for index, clips in enumerate(table):
-        axes.bar(range(len(labels)), clips, bottom=starts, width=0.75, **bar(index))
+        if len(table) > 1:
+            axes.bar(range(len(labels)), clips, bottom=starts, width=0.75, **bar(index))
+        else:
+            axes.bar(range(len(labels)), clips, width=0.75, color=[class_colour(label, labels) for label in labels])
         for position, (number, start) in enumerate(zip(clips, starts, strict=True)):
             if len(table) > 1 and number >= 0.045 * totals.max():  # lower segments have no room for their number
-                axes.text(position, start + number / 2, f"{number}", ha="center", va="center", fontsize=7.5, bbox=BOX)
+                axes.text(
+                    position, start + number / 2, f"{number}", ha="center", va="center", fontsize=7.5, bbox=box()
+                )
         starts = starts + clips
     for position, total in enumerate(totals):
         axes.text(position, total, f"{total}", ha="center", va="bottom", weight="bold")
@@ -46,9 +53,9 @@ def plot_class_distribution(
     save(figure, path)
 
 
-@style()
+@styled()
 def plot_gender_distribution(
-    clips: Mapping[str, Mapping[str, int]], speakers: Mapping[str, Mapping[str, int]], path: Path
+    clips: Mapping[str, Mapping[str, int]], speakers: Mapping[str, Mapping[str, int]], path: Path, title: str
 ) -> None:
     """Draw clips and speakers of each corpus by gender.
 
@@ -56,14 +63,15 @@ def plot_gender_distribution(
         clips: numbers by corpus and gender.
         speakers: numbers by corpus and gender.
         path: file to write, without suffix.
+        title: of the figure: the dataset.
     """
-    figure = new_figure(8.5, 4)
+    figure = new_figure(8.5, 4.3, title)
     groups = (*clips.values(), *speakers.values())
     genders = list(dict.fromkeys(gender for group in groups for gender in group))
-    for axes, title, numbers in zip(figure.subplots(1, 2), ("clips", "speakers"), (clips, speakers), strict=True):
+    for axes, kind, numbers in zip(figure.subplots(1, 2), ("clips", "speakers"), (clips, speakers), strict=True):
         _grouped(axes, numbers, genders)
-        axes.set_title(f"{title.capitalize()} by gender")
-        axes.set_ylabel(title)
+        axes.set_title(f"{kind.capitalize()} by gender")
+        axes.set_ylabel(kind)
     handles = [Patch(**bar(index)) for index in range(len(genders))]
     if genders:
         legend(figure, handles, genders, loc="outside lower center", ncols=min(4, len(genders)), handleheight=1.4)

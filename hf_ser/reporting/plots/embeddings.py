@@ -8,7 +8,8 @@ from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from hf_ser.reporting.plots.style import legend, new_figure, point, save, style, wrapped
+from hf_ser.reporting.palette import class_colour
+from hf_ser.reporting.plots.style import legend, new_figure, point, save, styled, wrapped
 
 _MIN_TSNE_CLIPS = 10
 _PERPLEXITY = 30.0
@@ -31,7 +32,7 @@ def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     return points
 
 
-@style()
+@styled()
 def plot_embeddings(points: np.ndarray, labels: Sequence[int], names: Sequence[str], path: Path, title: str) -> None:
     """Draw one point per clip, with a colour and a marker per class.
 
@@ -40,23 +41,30 @@ def plot_embeddings(points: np.ndarray, labels: Sequence[int], names: Sequence[s
         labels: class ids (clips,).
         names: class names; those without clips are left out of the legend.
         path: file to write, without suffix.
-        title: of the figure.
+        title: of the figure: model, dataset and protocol.
     """
     points, ids = np.asarray(points), np.asarray(labels)
-    figure = new_figure(8, 5.6)
+    figure = new_figure(8, 5.6, title)
     axes = figure.subplots()
     # Few points can be large; many would hide each other.
     size = float(np.clip(120 / np.sqrt(max(1, len(points))), 3, 7))
     present = [index for index in range(len(names)) if (ids == index).any()]
     for index in present:
         of_class = points[ids == index]
-        look = point(index) | {"linestyle": "", "markersize": size, "markeredgewidth": 0.3}
+        look = point(index, class_colour(names[index], names)) | {
+            "linestyle": "",
+            "markersize": size,
+            "markeredgewidth": 0.3,
+        }
         axes.plot(of_class[:, 0], of_class[:, 1], alpha=0.85, rasterized=True, **look)  # thousands of points in SVG
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(True)
     axes.margins(0.05)
-    axes.set_title(wrapped(title, 70))
-    handles = [Line2D([], [], linestyle="", markersize=7, **point(index)) for index in present]
+    axes.set_title("Projection of the embeddings: one point per clip")
+    handles = [
+        Line2D([], [], linestyle="", markersize=7, **point(index, class_colour(names[index], names)))
+        for index in present
+    ]
     described = [f"{wrapped(names[index], 24)} ({(ids == index).sum()})" for index in present]
     legend(figure, handles, described, loc="outside right center")
     save(figure, path)

@@ -6,26 +6,27 @@ from typing import Any
 
 import numpy as np
 
-from hf_ser.reporting.plots.style import bar, line, new_figure, save, style, whole_numbers, wrapped
+from hf_ser.reporting.plots.style import bar, line, look, new_figure, save, styled, whole_numbers, wrapped
 
 
-@style()
-def plot_reliability(curves: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+@styled()
+def plot_reliability(curves: Mapping[str, Mapping[str, Any]], path: Path, title: str) -> None:
     """Draw reliability diagrams side by side, each above the number of clips per bin.
 
     Args:
         curves: by title, `{"confidence", "accuracy", "clips"}` with one value per bin that has clips, and "ece", the
             expected calibration error.
         path: file to write, without suffix.
+        title: of the figure: model, dataset and protocol.
     """
     number = len(curves)
-    figure = new_figure(1 + 3.9 * number, 5.2)
+    figure = new_figure(1 + 3.9 * number, 5.5, title)
     grid = figure.subplots(2, number, squeeze=False, sharex=True, sharey="row", height_ratios=[3, 1])
-    for (title, curve), (upper, lower) in zip(curves.items(), grid.T, strict=True):
+    for (name, curve), (upper, lower) in zip(curves.items(), grid.T, strict=True):
         confidence = np.asarray(curve["confidence"], dtype=float)
-        upper.plot([0, 1], [0, 1], color="0.5", linewidth=0.9)
+        upper.plot([0, 1], [0, 1], color=look().faint, linewidth=0.9)
         upper.plot(confidence, curve["accuracy"], **line(0))
-        upper.set_title(f"{wrapped(title, 40)}\nECE = {curve['ece']:.3f}")
+        upper.set_title(f"{wrapped(name, 40)}\nECE = {curve['ece']:.3f}")
         upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
         upper.grid(alpha=0.3)
         # The bins' edges are not known here, only where their clips lie on average.

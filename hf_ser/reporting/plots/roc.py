@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from sklearn.metrics import auc, roc_curve
 
-from hf_ser.reporting.plots.style import legend, line, new_figure, note, save, style, wrapped
+from hf_ser.reporting.palette import class_colour
+from hf_ser.reporting.plots.style import legend, line, look, new_figure, note, save, styled, wrapped
 
 Curve = tuple[np.ndarray, np.ndarray]  # false and true positive rates, from (0, 0) to (1, 1)
 
 
-@style()
-def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path) -> None:
+@styled()
+def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Draw the curve of each class against all others, and their micro average.
 
     A class without clips (or with all of them) has no curve; the legend says so. The micro average counts every pair
@@ -25,15 +26,18 @@ def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[
         probabilities: (clips, classes).
         labels: class names.
         path: file to write, without suffix.
+        title: of the figure: model, dataset and protocol.
     """
     label_ids, probabilities = np.asarray(label_ids), np.asarray(probabilities)
     curves = class_curves(label_ids, probabilities)
-    figure = new_figure(8.5, 5.2)
+    figure = new_figure(8.5, 5.4, title)
     axes = figure.subplots()
     handles, names = [], []
     for index, label in enumerate(labels):
         if index in curves:
-            handles += axes.plot(*curves[index], **line(index), markevery=(0.02 * index, 0.2))
+            handles += axes.plot(
+                *curves[index], **line(index, class_colour(label, labels)), markevery=(0.02 * index, 0.2)
+            )
             names.append(f"{label} (AUC {auc(*curves[index]):.3f})")
         else:
             handles.append(Line2D([], [], linestyle=""))
@@ -41,16 +45,18 @@ def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[
     if curves:
         hits = label_ids[:, None] == np.arange(len(labels))
         false, true, _ = roc_curve(hits.ravel(), probabilities.ravel(), drop_intermediate=False)
-        handles[:0] = axes.plot(false, true, color="black", linewidth=3, alpha=0.8, zorder=3)
+        handles[:0] = axes.plot(false, true, color=look().text, linewidth=3, alpha=0.8, zorder=3)
         names.insert(0, f"micro average (AUC {auc(false, true):.3f})")
     _finish(axes, bool(curves))
-    axes.set_title("ROC, each class against the others")
+    axes.set_title("ROC, each class against all others")
     legend(figure, handles, [wrapped(name, 32) for name in names], loc="outside right center", handlelength=4)
     save(figure, path)
 
 
-@style()
-def plot_macro_roc(models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], path: Path) -> None:
+@styled()
+def plot_macro_roc(
+    models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], path: Path, title: str
+) -> None:
     """Draw the macro average curves of several models.
 
     A macro average is the mean of the curves of all classes that have clips; the area under it is the mean of theirs.
@@ -59,8 +65,9 @@ def plot_macro_roc(models: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: 
         models: true class ids (clips,) and probabilities (clips, classes) by model name.
         labels: class names; those that a model's clips lack are named in its entry of the legend.
         path: file to write, without suffix.
+        title: of the figure: model, dataset and protocol.
     """
-    figure = new_figure(8.5, 5.2)
+    figure = new_figure(8.5, 5.4, title)
     axes = figure.subplots()
     handles, names = [], []
     for index, (name, (label_ids, probabilities)) in enumerate(models.items()):
@@ -104,7 +111,7 @@ def average_curve(curves: Sequence[Curve]) -> Curve:
 
 
 def _finish(axes: Axes, drawn: bool) -> None:
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.8)
+    axes.plot([0, 1], [0, 1], color=look().faint, linewidth=0.8)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.01, 1), ylim=(0, 1.01))
     axes.set_aspect("equal")
     axes.grid(alpha=0.3)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.patches import Patch
 
-from hf_ser.reporting.plots.style import NONE, bar, legend, new_figure, save, style, wrapped
+from hf_ser.reporting.plots.style import NONE, bar, legend, look, new_figure, save, styled, wrapped
 
 
 class ScoreRow(NamedTuple):
@@ -16,18 +16,18 @@ class ScoreRow(NamedTuple):
     scores: Mapping[str, tuple[float, float | None, float | None]]
 
 
-@style()
+@styled()
 def plot_scores(rows: Sequence[ScoreRow], path: Path, title: str) -> None:
     """Draw one group of bars per model, one bar per score, the first model at the top.
 
     Args:
         rows: models in the order of the figure; a score that a model lacks is shown as a dash.
         path: file to write, without suffix.
-        title: of the figure.
+        title: of the figure: protocol and dataset.
     """
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.scores))
     height = 0.8 / max(1, len(metrics))
-    figure = new_figure(8.5, 1.4 + len(rows) * max(0.45, 0.24 * len(metrics)))
+    figure = new_figure(8.5, 1.4 + len(rows) * max(0.45, 0.24 * len(metrics)), title)
     axes = figure.subplots()
     for position, row in enumerate(rows):
         for index, metric in enumerate(metrics):
@@ -39,13 +39,12 @@ def plot_scores(rows: Sequence[ScoreRow], path: Path, title: str) -> None:
             axes.barh(y, value, height * 0.92, **bar(index))
             if low is not None and high is not None:
                 whiskers = [[max(0.0, value - low)], [max(0.0, high - value)]]
-                # White below black, so that the whisker shows on dark bars too.
-                for width, colour in ((3.5, "white"), (1.2, "black")):
+                # A wide line in the colour of the page below, so that the whisker shows on any bar.
+                for width, colour in ((3.5, look().paper), (1.2, look().text)):
                     axes.errorbar(value, y, xerr=whiskers, color=colour, linewidth=width, capsize=2.5)
             axes.text(max(value, high or 0.0) + 0.01, y, f"{value:.3f}", va="center", fontsize=8)
     axes.set_yticks(range(len(rows)), [wrapped(row.name, 32) for row in rows])
     axes.set(xlabel="score", xlim=(0, 1.08), ylim=(len(rows) - 0.5, -0.5), xticks=[tick / 5 for tick in range(6)])
-    figure.suptitle(wrapped(title, 85))
     axes.grid(axis="x", alpha=0.3)
     axes.set_axisbelow(True)
     handles = [Patch(**bar(index)) for index in range(len(metrics))]

@@ -1,9 +1,11 @@
-"""The look that all figures share: readable in greyscale, at the width of a README, the same bytes each time."""
+"""The look of all figures: light or dark, readable in greyscale, titled, the same bytes each time."""
 
 import itertools
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +16,49 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Paul Tol's "muted" scheme, https://sronpersonalpages.nl/~pault/, in an order in which neighbours differ in lightness.
-COLOURS = ("#332288", "#CC6677", "#88CCEE", "#117733", "#DDCC77", "#882255", "#44AA99", "#999933")
+Theme = Literal["light", "dark"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The colours of a theme: page, text, secondary lines, series, and the map of shares from 0 to 1."""
+
+    paper: str
+    text: str
+    faint: str
+    series: tuple[str, ...]
+    sequential: str
+
+
+# Series: Paul Tol's schemes "muted" and "light", https://sronpersonalpages.nl/~pault/, which are safe for the colour
+# blind, in an order in which neighbours differ in lightness. The maps are perceptually uniform in lightness.
+THEMES: dict[Theme, Look] = {
+    "light": Look(
+        paper="#ffffff",
+        text="#1a1a1a",
+        faint="#8a8a8a",
+        series=("#332288", "#CC6677", "#88CCEE", "#117733", "#DDCC77", "#882255", "#44AA99", "#999933"),
+        sequential="Blues",
+    ),
+    "dark": Look(
+        paper="#111418",
+        text="#e8e8e8",
+        faint="#8f959e",
+        series=("#77AADD", "#EEDD88", "#EE8866", "#99DDFF", "#44BB99", "#FFAABB", "#AAAA00", "#DDDDDD"),
+        sequential="cividis",
+    ),
+}
+_look: ContextVar[Look] = ContextVar("look", default=THEMES["light"])
+
 # As many lines and markers as have no common divisor with the colours: no pair comes twice among 56 series.
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (5, 4)))
 MARKERS = ("o", "^", "s", "X", "D", "v", "P", "<", "*")
 HATCHES = ("", "////", "..", "\\\\\\\\", "xxx", "---", "oo", "++", "||")
-SEQUENTIAL = "Greys"
-BOX = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}  # behind text on hatches and lines
-NONE = "–"  # stands where there is no value
+NONE = "–"  # in place of a missing value
+_TITLE_COLUMNS = 10  # characters of a figure's title per inch
 
 _RC = {
-    "font.size": 10,
+    "axes.titlelocation": "left",
     "axes.titlesize": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -33,56 +66,104 @@ _RC = {
     "figure.constrained_layout.w_pad": 0.08,
     "figure.dpi": 150,
     "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "font.size": 10,
     "hatch.linewidth": 0.7,
     "legend.fontsize": 9,
+    "legend.frameon": False,
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
+    "savefig.bbox": "tight",
     "savefig.dpi": 150,
     "svg.hashsalt": "hf_ser",  # else the ids in SVG files are random
     "text.parse_math": False,  # names hold dollars and underscores that mean nothing
 }
+_PAPER = ("figure.facecolor", "axes.facecolor", "savefig.facecolor")
+_TEXT = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw in the project's style, whatever the person's matplotlibrc says; also a decorator."""
-    with matplotlib.style.context(["default", _RC]):
-        yield
+def styled(theme: Theme | None = None) -> Iterator[None]:
+    """Draw in the project's style, whatever the user's matplotlibrc says; also a decorator.
+
+    Args:
+        theme: light or dark; default: that of the enclosing `styled`, else light.
+
+    Raises:
+        ValueError: unknown theme.
+
+    >>> from hf_ser.reporting import plots
+    >>> with plots.styled("dark"):
+    ...     plots.plot_matrix([[0.7]], ["ravdess"], ["ravdess"], Path("uar"), title="AudioCNN, RAVDESS")
+    >>> Path("uar.png").is_file(), Path("uar.svg").is_file()
+    (True, True)
+    """
+    if theme is not None and theme not in THEMES:
+        raise ValueError(f"theme is {theme!r}; expected one of {', '.join(THEMES)}.")
+    chosen = THEMES[theme] if theme else look()
+    colours = dict.fromkeys(_PAPER, chosen.paper) | dict.fromkeys(_TEXT, chosen.text) | {"grid.color": chosen.faint}
+    token = _look.set(chosen)
+    try:
+        with matplotlib.style.context(["default", _RC | colours]):
+            yield
+    finally:
+        _look.reset(token)
+
+
+def look() -> Look:
+    """The colours of the current theme."""
+    return _look.get()
 
 
 def new_figure(
-    width_in: float, height_in: float, layout: Literal["constrained", "compressed"] = "constrained"
+    width_in: float, height_in: float, title: str, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Figure:
-    """Make a figure of this size in inches; pyplot does not know it, so that nothing needs closing.
+    """Make a figure of this size in inches; pyplot does not register it, so that nothing needs closing.
 
-    The compressed layout is the constrained one for panels of a fixed aspect: it leaves no gaps between them.
+    The title names what the figure shows: model, dataset and protocol. The compressed layout is the constrained one
+    for panels of a fixed aspect: it leaves no gaps between them.
     """
-    return Figure(figsize=(width_in, height_in), layout=layout)
+    figure = Figure(figsize=(width_in, height_in), layout=layout)
+    if title:
+        figure.suptitle(wrapped(title, int(_TITLE_COLUMNS * width_in)), x=0.01, ha="left")
+    return figure
 
 
-@style()
+@styled()
 def save(figure: Figure, path: Path) -> None:
-    """Write `path`.png (150 dpi) and `path`.svg; the folder is made where it is missing."""
+    """Write `path`.png (150 dpi) and `path`.svg; a missing folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not with_suffix, which would cut "fold.1" to "fold".
     figure.savefig(f"{path}.png", metadata={"Software": None})
     figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
 
 
-def line(index: int) -> dict[str, Any]:
+def line(index: int, colour: str | None = None) -> dict[str, Any]:
     """Colour, line style and marker of a series' line."""
-    return {"linestyle": LINES[index % len(LINES)], **point(index), "markeredgewidth": 0.6}
+    return {"linestyle": LINES[index % len(LINES)], **point(index, colour), "markeredgewidth": 0.6}
 
 
-def point(index: int) -> dict[str, Any]:
-    """Colour and marker of a series' points; the dark edge keeps light colours visible on white."""
-    return {"color": COLOURS[index % len(COLOURS)], "marker": MARKERS[index % len(MARKERS)], "markeredgecolor": "0.2"}
+def point(index: int, colour: str | None = None) -> dict[str, Any]:
+    """Colour and marker of a series' points; the edge keeps them visible on the page and on each other."""
+    colours = look().series
+    return {
+        "color": colour or colours[index % len(colours)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "markeredgecolor": look().text if colour is None else look().paper,
+    }
 
 
-def bar(index: int) -> dict[str, Any]:
-    """Colour and hatch of a series' bars."""
-    colour = COLOURS[index % len(COLOURS)]
-    return {"facecolor": colour, "edgecolor": ink(colour), "hatch": HATCHES[index % len(HATCHES)], "linewidth": 0.7}
+def bar(index: int, colour: str | None = None) -> dict[str, Any]:
+    """Colour and hatch of a series' bars; bars with a colour of their own have no hatch."""
+    colours = look().series
+    face = colour or colours[index % len(colours)]
+    hatch = "" if colour else HATCHES[index % len(HATCHES)]
+    return {"facecolor": face, "edgecolor": ink(face), "hatch": hatch, "linewidth": 0.7}
+
+
+def box() -> dict[str, Any]:
+    """The background of text on hatches and lines."""
+    return {"facecolor": look().paper, "edgecolor": "none", "pad": 0.8}
 
 
 def ink(colour: Any) -> str:
@@ -91,9 +172,9 @@ def ink(colour: Any) -> str:
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
 
 
-def legend(owner: Axes | Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
-    """Add a legend that shows every name as it is; matplotlib would leave out those that begin with `_`."""
-    made = owner.legend(handles, [str(number) for number in range(len(names))], **options)
+def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
+    """Add a legend outside the axes that shows every name as it is; matplotlib hides those that begin with `_`."""
+    made = figure.legend(handles, [str(number) for number in range(len(names))], **options)
     for text, name in zip(made.get_texts(), names, strict=True):
         text.set_text(name)
 
@@ -104,10 +185,10 @@ def wrapped(text: str, columns: int = 30) -> str:
 
 
 def note(axes: Axes, text: str) -> None:
-    """Say in the middle of an empty panel why it is empty."""
-    axes.text(0.5, 0.5, wrapped(text), ha="center", va="center", transform=axes.transAxes, bbox=BOX)
+    """Write in the middle of an empty panel why it is empty."""
+    axes.text(0.5, 0.5, wrapped(text), ha="center", va="center", transform=axes.transAxes, bbox=box())
 
 
 def whole_numbers(axis: Axis) -> None:
     """Put the ticks on round whole numbers."""
-    axis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 5, 10]))
+    axis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))

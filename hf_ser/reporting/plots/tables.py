@@ -1,4 +1,4 @@
-"""Tables of numbers as shaded cells: confusion matrices and scores across corpora."""
+"""Tables of numbers as coloured cells: confusion matrices and scores across corpora."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,50 +8,59 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from hf_ser.reporting.plots.style import BOX, NONE, SEQUENTIAL, ink, new_figure, save, style, wrapped
+from hf_ser.reporting.plots.style import NONE, box, ink, look, new_figure, save, styled, wrapped
 
 
-@style()
+@styled()
 def plot_confusions(
-    confusions: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[str], path: Path, normalised: bool
+    confusions: Mapping[str, Sequence[Sequence[int]]],
+    labels: Sequence[str],
+    path: Path,
+    normalised: bool,
+    title: str,
 ) -> None:
-    """Draw confusion matrices side by side, shaded by their share of the row (recall on the diagonal).
+    """Draw confusion matrices side by side, coloured by the share of the row (recall on the diagonal).
 
     Args:
-        confusions: counts (true classes, predicted classes) by title.
-        labels: class names in the order of rows and columns.
+        confusions: counts (true classes, predicted classes) by the name of the panel, which may be empty.
+        labels: class names in the order of rows and columns; the rows' labels add the number of clips.
         path: file to write, without suffix.
         normalised: write per cent of the row instead of counts. A row without clips has neither: it is hatched.
+        title: of the figure: model, dataset and protocol.
     """
     number = len(confusions)
     columns = number if number < 4 else 2 if number == 4 else 3
     rows = math.ceil(number / columns)
-    width, height = (6.0, 6.0) if columns == 1 else (3.6, 4.4)
-    figure = new_figure(columns * width + 1.8, rows * height, layout="compressed")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    width, height = (6.0, 5.6) if columns == 1 else (3.6, 4.2)
+    size = len(labels)
+    tables = {name: np.asarray(counts, dtype=np.int64).reshape(size, size) for name, counts in confusions.items()}
+    clips = np.array([counts.sum(axis=1) for counts in tables.values()])
+    same_clips = bool((clips == clips[0]).all())  # else every panel needs row labels
+    figure = new_figure(columns * width * (1 if same_clips else 1.3) + 2.2, rows * height + 0.7, title, "compressed")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=same_clips)
     unit = "per cent of the row" if normalised else "clips"
-    for index, (axes, (title, confusion)) in enumerate(zip(grid.flat, confusions.items(), strict=False)):
-        counts = np.asarray(confusion, dtype=np.int64).reshape(len(labels), len(labels))
-        totals = counts.sum(axis=1, keepdims=True)
+    for index, (axes, (name, counts)) in enumerate(zip(grid.flat, tables.items(), strict=False)):
+        totals = clips[index][:, None]
         shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
         cells = [[f"{100 * share:.0f}" for share in row] for row in shares] if normalised else counts.tolist()
-        image = draw_cells(axes, shares, cells, labels, labels, rotation=45)
+        row_names = [f"{label} (n={clips[index][row]})" for row, label in enumerate(labels)]
+        image = draw_cells(axes, shares, cells, row_names, labels, rotation=45)
         axes.set_aspect("equal")
-        axes.set_title(wrapped(title, 55 if columns == 1 else 40))
-        axes.set_ylabel("true" if index % columns == 0 else "")
-        absent = "" if totals.all() else f"\n{NONE} true class without clips"
+        axes.set_title(wrapped(name, 55 if columns == 1 else 40))
+        axes.set_ylabel("true class" if index % columns == 0 else "")
+        absent = "" if totals.all() else f"\n{NONE} class without clips"
         if index + columns >= number:  # no panel below
             axes.tick_params(labelbottom=True)
-            absent = f"predicted (cells: {unit}){absent}"
+            absent = f"predicted class (cells: {unit}){absent}"
         axes.set_xlabel(absent.strip())
     for axes in grid.flat[number:]:
         axes.set_axis_off()
-    bar = figure.colorbar(image, ax=grid, label="share of the true class", aspect=30)
+    bar = figure.colorbar(image, ax=grid, label="share of the row (diagonal: recall)", aspect=30)
     bar.ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     save(figure, path)
 
 
-@style()
+@styled()
 def plot_matrix(
     values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], path: Path, title: str
 ) -> None:
@@ -62,16 +71,16 @@ def plot_matrix(
         rows: training corpora.
         columns: test corpora.
         path: file to write, without suffix.
-        title: of the figure.
+        title: of the figure: model, dataset and protocol.
     """
     table = np.array([[np.nan if value is None else value for value in row] for row in values], dtype=float)
     table = table.reshape(len(rows), len(columns))
-    figure = new_figure(3.2 + 1.1 * len(columns), 1.8 + 0.7 * len(rows))
+    figure = new_figure(3.2 + 1.1 * len(columns), 2.2 + 0.7 * len(rows), title)
     axes = figure.subplots()
     cells = [[f"{value:.3f}" for value in row] for row in table]
     image = draw_cells(axes, table, cells, rows, columns)
     axes.set(xlabel="tested on", ylabel="trained on")
-    axes.set_title(wrapped(title, 25 + 10 * len(columns)))
+    axes.set_title("UAR across corpora")
     figure.colorbar(image, label="UAR")
     save(figure, path)
 
@@ -84,7 +93,7 @@ def draw_cells(
     columns: Sequence[str],
     rotation: float = 0,
 ) -> AxesImage:
-    """Draw a table of texts on shaded cells.
+    """Draw a table of texts on coloured cells.
 
     Args:
         axes: to draw on.
@@ -95,12 +104,12 @@ def draw_cells(
         rotation: of the columns' names, in degrees.
     """
     # Masked cells are not painted, so that they show the hatches behind.
-    axes.patch.set(hatch="////", facecolor="white", edgecolor="0.75")
-    image = axes.imshow(np.ma.masked_invalid(shades), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto")
+    axes.patch.set(hatch="////", facecolor=look().paper, edgecolor=look().faint)
+    image = axes.imshow(np.ma.masked_invalid(shades), cmap=look().sequential, vmin=0, vmax=1, aspect="auto")
     size = 9 if len(columns) <= 8 else 7
     for (row, column), shade in np.ndenumerate(shades):
         if np.isnan(shade):
-            axes.text(column, row, NONE, ha="center", va="center", fontsize=size, bbox=BOX)
+            axes.text(column, row, NONE, ha="center", va="center", fontsize=size, bbox=box())
         else:
             colour = ink(image.cmap(image.norm(shade)))
             axes.text(column, row, str(cells[row][column]), ha="center", va="center", fontsize=size, color=colour)
