@@ -1,4 +1,4 @@
-"""A run's report.md and figures, made from results.json and the predictions, and the run's folder put together."""
+"""A run's folder: predictions, figures, report.md and results.json."""
 
 import importlib.util
 import shutil
@@ -12,7 +12,7 @@ import numpy as np
 from hf_ser import markdown
 from hf_ser.arguments import ConfigError
 from hf_ser.extras import missing_extra
-from hf_ser.reporting.run_titles import SYNTHETIC, run_title
+from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
 from hf_ser.results_file import RESULTS, bounds, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
@@ -36,19 +36,19 @@ _GROUPINGS = {
 
 @dataclass(kw_only=True)
 class ReportArguments:
-    """What every program takes that writes a report.
+    """Arguments of every program that writes a report.
 
     >>> ReportArguments(figures=False).figures
     False
     """
 
-    figures: bool = field(default=True, metadata={"help": "draw figures beside the report, which needs matplotlib"})
+    figures: bool = field(default=True, metadata={"help": "draw figures for the report; requires matplotlib"})
 
     def check_figures(self) -> None:
         """Reject figures without matplotlib before anything is computed.
 
         Raises:
-            ConfigError: figures are wanted, and matplotlib is not installed.
+            ConfigError: figures are requested and matplotlib is not installed.
         """
         if self.figures and importlib.util.find_spec("matplotlib") is None:
             raise ConfigError(f"{missing_extra(ModuleNotFoundError(name='matplotlib'))} or pass --figures false.")
@@ -56,11 +56,11 @@ class ReportArguments:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a model decides, for its report.
+    """The section of a report on how a model decides.
 
     Args:
-        text: sections in Markdown, headings from level 2 on.
-        draw: folder for figures and title of the figures -> name of every figure that it drew there: caption.
+        text: sections in Markdown, with headings of level 2 and below.
+        draw: draws figures into a folder, given their title, and returns name -> caption.
 
     >>> Explanation("## Most important features", draw=lambda folder, title: {}).text
     '## Most important features'
@@ -80,16 +80,16 @@ def write_run(
     explanation: Explanation | None = None,
     figures: bool = True,
 ) -> None:
-    """Write predictions, figures, report.md and, last of all, results.json, which marks the run as finished.
+    """Write predictions, figures, report.md and, last, results.json, which marks the run as finished.
 
     Args:
         folder: the run's folder.
-        results: what goes into results.json; `splits` names the predictions files.
+        results: the content of results.json; `splits` names the predictions files.
         predictions: split -> predictions, one per seed, in the order of the split's files.
         history: the Trainer's log history, for the training curves.
         embeddings: split -> (clips, dim) of its first predictions, for a projection.
-        explanation: what report.md says of how the model decides.
-        figures: whether figures are drawn.
+        explanation: a section on how the model decides.
+        figures: whether to draw figures.
 
     >>> from hf_ser.scoring import read_predictions, read_results
     >>> results = read_results(Path("runs/audio_cnn"))
@@ -100,7 +100,7 @@ def write_run(
     ['predictions_test.parquet', 'predictions_validation.parquet', 'report.md', 'results.json']
     """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)  # until all is written anew, the folder holds no finished run
+    (folder / RESULTS).unlink(missing_ok=True)  # the folder holds no finished run until everything is written
     shutil.rmtree(folder / "figures", ignore_errors=True)
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
@@ -133,11 +133,11 @@ def draw_figures(
 
     Args:
         folder: for the figures.
-        results: as for `write_run`, of which the following arguments are too.
+        results: as in `write_run`, like the arguments below.
         predictions: split -> predictions, one per seed.
         history: the Trainer's log history.
         embeddings: split -> (clips, dim) of its first predictions.
-        explanation: whose figures are drawn last.
+        explanation: its figures are drawn last.
 
     Returns:
         Name of each figure -> caption.
@@ -145,7 +145,8 @@ def draw_figures(
     from hf_ser.reporting import plots  # here: it brings matplotlib and scikit-learn
 
     figures: dict[str, str] = {}
-    title = run_title(results["model_type"], results["dataset"], results["protocol"])
+    seeds = f", {len(results['seeds'])} seeds" if len(results["seeds"]) > 1 else ""
+    title = run_title(results["model_type"], results["dataset"], results["protocol"]) + seeds
     if history:
         plots.plot_training_curves({"": history}, folder / "training_curves", title)
         figures["training_curves"] = "Training and validation loss, and validation scores"
@@ -154,7 +155,7 @@ def draw_figures(
         plots.plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", title)
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
-        labels, runs, of_split = scored["labels"], predictions[split], f"{title}, {_clips_of(split)}"
+        labels, runs, of_split = scored["labels"], predictions[split], f"{title}, {split}" if split != "all" else title
         label_ids = np.concatenate([run.label_ids for run in runs])
         probabilities = np.concatenate([run.probabilities for run in runs])
         confusion = {"": scored["confusion"]}
@@ -163,21 +164,17 @@ def draw_figures(
         plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}", of_split)
         plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}", of_split)
         figures |= {
-            f"confusion_{split}": f"Confusion matrix on {_clips_of(split)}, per cent of the true class",
-            f"confusion_counts_{split}": f"Confusion matrix on {_clips_of(split)}, number of clips",
-            f"roc_{split}": f"One-vs-rest ROC curves on {_clips_of(split)}",
-            f"reliability_{split}": f"Reliability diagram on {_clips_of(split)}",
+            f"confusion_{split}": f"Confusion matrix ({split}), per cent of the true class",
+            f"confusion_counts_{split}": f"Confusion matrix ({split}), number of clips",
+            f"roc_{split}": f"One-vs-rest ROC curves ({split})",
+            f"reliability_{split}": f"Reliability diagram ({split})",
         }
         if embeddings and split in embeddings:
             points = plots.project(embeddings[split])
             label_list = runs[0].label_ids.tolist()
             plots.plot_embeddings(points, label_list, labels, folder / f"embeddings_{split}", of_split)
-            figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the embeddings on {_clips_of(split)}"
+            figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the embeddings ({split})"
     return figures | (explanation.draw(folder, title) if explanation else {})
-
-
-def _clips_of(split: str) -> str:
-    return "all clips" if split == "all" else split
 
 
 def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,19 +188,21 @@ def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
-    """The report as Markdown; every number in it stands in `results`, but for those of the explanation's text."""
+    """The report as Markdown; its numbers come from `results`, except those in the explanation."""
     parts = [f"# {results['name']}", *_synthetic(results), markdown.table(("", ""), _facts(results))]
     parts += [f"- {note}" for note in results["protocol"]["notes"]]
-    for split, scored in results["splits"].items():
-        parts += _split_section(split, scored, results["seeds"])
+    protocol = with_synthetic(protocol_title(results["protocol"]), results["dataset"])
+    for split in sorted(results["splits"], key=lambda split: split != "test"):  # the test scores first
+        parts += _split_section(split, results["splits"][split], results["seeds"], protocol)
     if results.get("runs"):
-        parts += ["## Runs", markdown.table(("fold", "tests", "seed", "clips", *SCORES.values()), _runs(results))]
+        header = ("fold", "name", "seed", "clips", *SCORES.values())
+        parts += [f"## Runs ({protocol})", markdown.table(header, _runs(results))]
     if results.get("over_folds"):
         over = results["over_folds"]
         row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in SCORES]
-        parts += ["Mean and standard deviation over the runs above:", markdown.table(tuple(SCORES.values()), [row])]
+        parts += ["Mean and standard deviation over these runs:", markdown.table(tuple(SCORES.values()), [row])]
     if results.get("matrix"):
-        parts += _matrix_section(results["matrix"])
+        parts += _matrix_section(results["matrix"], protocol)
     if explanation:
         parts.append(explanation.strip())
     parts += ["## Figures"] if figures else []
@@ -230,36 +229,38 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if dataset["train_clips"]:
         facts.append(("trained on", f"{dataset['train_clips']} clips of {dataset['train_speakers']} speakers"))
-    fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
-    fold += f", {protocol['folds']} folds" if protocol["folds"] else ""
     digest = f", assignment hash {protocol['hash'][:16]}" if protocol["hash"] else ""
-    facts.append(("protocol", protocol["name"] + fold + digest))
+    facts.append(("protocol", protocol_title(protocol) + digest))
     facts.append(("seeds", ", ".join(map(str, results["seeds"])) or "unknown"))
     kept = {key: value for key, value in results["preprocessing"].items() if value not in (None, False)}
     facts.append(("preprocessing", ", ".join(f"{key} {value}" for key, value in kept.items()) or "none"))
     return facts
 
 
-def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
+def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], protocol: str) -> list[str]:
     clustered, plain = scored["intervals"]
     several = scored["std"] is not None
-    parts = [f"## Scores on {split}", f"{scored['clips']} clips of {scored['speakers']} speakers."]
+    parts = [f"## Scores on {_named(split, protocol)}", f"{scored['clips']} clips of {scored['speakers']} speakers."]
     if several:
-        parts[-1] += f" Means over {len(seeds)} seeds, with their standard deviation."
+        parts[-1] += f" Mean and standard deviation over {len(seeds)} seeds."
     if scored["left_out"]:
         left = ", ".join(f"{count} {label}" for label, count in scored["left_out"].items())
-        parts[-1] += f" Left out, because train and test do not share the class: {left}."
+        parts[-1] += f" Left out because training and test do not share the class: {left}."
     if scored.get("precision"):  # not recorded by earlier versions
         parts[-1] += f" Computed in {scored['precision']}."
     if scored["absent"]:
-        parts[-1] += f" No clip of {', '.join(scored['absent'])}: averages run over the other classes."
-    header = ("score", "value", *(("over seeds",) if several else ()), "95 %, clustered on speakers", "95 %, plain")
+        parts[-1] += f" Without clips, and not in the averages: {', '.join(scored['absent'])}."
+    over_seeds = ("over seeds",) if several else ()
+    header = ("score", "value", *over_seeds, "95 % interval, clustered on speakers", "95 % interval, plain")
     rows = []
     for key, name in (SCORES | _MORE).items():
         spread = (f"± {number(scored['std'][key])}",) if several else ()
         rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
-    parts += [markdown.table(header, rows), f"Always saying the largest class would score {number(chance)} accuracy."]
+    parts += [
+        markdown.table(header, rows),
+        f"Always predicting the largest class has an accuracy of {number(chance)}.",
+    ]
     columns = ("precision", "recall", "f1", "roc_auc")
     classes = [
         (label, scores["support"], *(number(scores[column]) for column in columns))
@@ -269,6 +270,11 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int]) 
     for grouping, title in _GROUPINGS.items():
         parts += _group_section(title, scored["groups"][grouping])
     return parts + _calibration_section(scored["calibration"])
+
+
+def _named(split: str, protocol: str) -> str:
+    """A split with its protocol; `all`, the clips of recordings or a table, has none."""
+    return protocol if split == "all" else f"{split} ({protocol})"
 
 
 def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
@@ -284,7 +290,10 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
         )
         for name, group in grouping["groups"].items()
     ]
-    parts = [f"### {title}", markdown.table(("group", "clips", "speakers", *SCORES.values(), "UAR, 95 %"), rows)]
+    parts = [
+        f"### {title}",
+        markdown.table(("group", "clips", "speakers", *SCORES.values(), "95 % interval of UAR"), rows),
+    ]
     if grouping["best"]:
         parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
     return parts
@@ -315,20 +324,20 @@ def _runs(results: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _matrix_section(matrix: Mapping[str, Any]) -> list[str]:
+def _matrix_section(matrix: Mapping[str, Any], protocol: str) -> list[str]:
     rows = [
         (train, *(f"{number(uar)} ({count} clips, {size} classes)" for uar, count, size in zip(*columns, strict=True)))
         for train, *columns in zip(matrix["train"], matrix["uar"], matrix["clips"], matrix["classes"], strict=True)
     ]
     return [
-        "## Across corpora",
-        "UAR over the classes that both sides share; on the diagonal, speakers who were not heard in training.",
+        f"## UAR across corpora ({protocol})",
+        "UAR over the classes that both corpora share. The diagonal is on held-out speakers.",
         markdown.table(("trained on", *matrix["test"]), rows),
     ]
 
 
 def brackets(interval: Sequence[float | None] | None) -> str:
-    """An interval to stand behind its score, or nothing where there is none."""
+    """An interval to print after its score; empty if there is none."""
     if interval is None or interval[0] is None:
         return ""
     return f" [{number(interval[0])}, {number(interval[1])}]"
@@ -340,17 +349,18 @@ def summary(results: dict[str, Any]) -> str:
     >>> from hf_ser.scoring import read_results
     >>> print(summary(read_results(Path("runs/audio_cnn"))))
     Synthetic recordings: these scores say nothing about real speech.
-    validation: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
-    test: ... clips of ... speakers, accuracy ..., weighted F1 ..., UAR ... (largest class ...)
+    validation (random, synthetic recordings): ... clips of ... speakers, accuracy ..., UAR ... (largest class ...)
+    test (random, synthetic recordings): ... clips of ... speakers, accuracy ..., UAR ... (largest class ...)
     """
-    lines = []
+    lines, protocol = [], with_synthetic(protocol_title(results["protocol"]), results["dataset"])
     if results["dataset"]["synthetic"]:
         lines.append(SYNTHETIC)
     for split, scored in results["splits"].items():
         values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
         lines.append(
-            f"{split}: {scored['clips']} clips of {scored['speakers']} speakers, accuracy {values['accuracy']:.3f}, "
-            f"weighted F1 {values['f1_weighted']:.3f}, UAR {values['uar']:.3f}{interval} "
+            f"{_named(split, protocol)}: {scored['clips']} clips of {scored['speakers']} speakers, "
+            f"accuracy {values['accuracy']:.3f}, weighted F1 {values['f1_weighted']:.3f}, "
+            f"UAR {values['uar']:.3f}{interval} "
             f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"
         )
     return "\n".join(lines)

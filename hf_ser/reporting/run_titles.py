@@ -26,17 +26,19 @@ def run_title(model_type: str, dataset: Mapping[str, Any], protocol: Mapping[str
     'AudioCNN, RAVDESS, emobox, 6 folds'
     """
     corpus = CORPORA.get(dataset["name"])
-    parts = [
-        _ARCHITECTURES.get(model_type, model_type),
-        corpus.title if corpus else dataset["name"],
-        protocol_title(protocol),
-        "synthetic recordings" if dataset["synthetic"] else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    model, named = _ARCHITECTURES.get(model_type, model_type), corpus.title if corpus else dataset["name"]
+    return with_synthetic(f"{model}, {named}, {protocol_title(protocol)}", dataset)
+
+
+def with_synthetic(text: str, dataset: Mapping[str, Any]) -> str:
+    """Append that the recordings are synthetic, where they are."""
+    return f"{text}, synthetic recordings" if dataset["synthetic"] else text
 
 
 def protocol_title(protocol: Mapping[str, Any]) -> str:
     """A protocol with its fold or folds: `emobox, fold 2`."""
+    if protocol["name"] == "all_clips":  # recordings or a table, which no protocol divides
+        return "all clips"
     fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
     folds = f", {protocol['folds']} folds" if protocol["folds"] else ""
     return protocol["name"].replace("_", "-") + fold + folds

@@ -159,7 +159,7 @@ def test_the_explanation_stands_before_the_figures_and_its_own_are_among_them(ru
     write_run(tmp_path, *run, explanation=told)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall("^## (.+)$", text, re.MULTILINE)
-    assert headings == ["Scores on test", "Which base decides when", "Figures", "Versions"]
+    assert headings == ["Scores on test (random)", "Which base decides when", "Figures", "Versions"]
     assert f"\n\n{told.text}\n\n## Figures\n" in text
     figures = re.findall(r"\]\((figures/.+?\.png)\)", text)
     assert figures[-1] == "figures/shares_of_bases.png" and len(figures) == 5
@@ -173,7 +173,9 @@ def test_columns_are_drawn(tmp_path):
 
 
 def test_nothing_is_drawn_where_figures_are_left_out(run, tmp_path):
-    write_run(tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder, title: 1 / 0), figures=False)
+    write_run(
+        tmp_path, *run, explanation=Explanation("## Why\n\nBecause.", lambda folder, title: 1 / 0), figures=False
+    )
     assert "\n\n## Why\n\nBecause.\n\n## Versions\n" in (tmp_path / "report.md").read_text()
     write_run(tmp_path, *run, figures=False)
     assert "## Why" not in (tmp_path / "report.md").read_text()

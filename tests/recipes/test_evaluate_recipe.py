@@ -82,7 +82,10 @@ def test_a_model_on_a_split(call, model_dir, dataset_dir, tmp_path):
     assert code == 0
     split = read_results(out)["splits"]["test"]
     low, high = split["intervals"][0]["uar"]
-    assert f"test: 28 clips of {split['speakers']} speakers, accuracy {split['scores']['accuracy']:.3f}" in printed
+    assert (
+        f"test (speaker-disjoint, synthetic recordings): 28 clips of {split['speakers']} speakers, accuracy {split['scores']['accuracy']:.3f}"
+        in printed
+    )
     assert f"UAR {split['scores']['uar']:.3f} [{low:.3f}, {high:.3f}]" in printed
     assert "Synthetic recordings: these scores say nothing about real speech." in printed
     assert f"Wrote {out} (read {out}/report.md)" in printed
@@ -114,7 +117,7 @@ def test_a_label_mapping_in_yaml(call, foreign_dir, dataset_dir, tmp_path):
     results = read_results(tmp_path / "out")
     split = results["splits"]["test"]
     assert results["name"] == "SUPERB" and split["labels"] == ["neutral", "happy", "angry"]
-    assert split["clips"] + sum(split["left_out"].values()) == 28 and f"test: {split['clips']} clips" in printed
+    assert split["clips"] + sum(split["left_out"].values()) == 28 and f"): {split['clips']} clips" in printed
     text = (tmp_path / "out" / "report.md").read_text()
     assert all(f"{count} {label}" in text for label, count in split["left_out"].items())
 
@@ -134,7 +137,11 @@ def test_a_list_of_one_speaker(call, model_dir, dataset_dir, tmp_path):
     (tmp_path / "list.csv").write_text("\n".join(["path,label,speaker", *lines]))
     out = tmp_path / "out"
     code, printed, _ = call("--model", model_dir, "--csv", tmp_path / "list.csv", "--output_dir", out)
-    assert code == 0 and f"all: {len(paths)} clips of 1 speakers" in printed and "[" not in printed
+    assert (
+        code == 0
+        and f"all clips, synthetic recordings: {len(paths)} clips of 1 speakers" in printed
+        and "[" not in printed
+    )
     assert read_results(out)["splits"]["all"]["intervals"][0]["uar"] == [None, None]
 
 

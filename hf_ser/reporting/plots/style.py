@@ -118,10 +118,13 @@ def look() -> Look:
 def new_figure(
     width_in: float, height_in: float, title: str, layout: Literal["constrained", "compressed"] = "constrained"
 ) -> Figure:
-    """Make a figure of this size in inches; pyplot does not register it, so that nothing needs closing.
+    """Make a titled figure; pyplot does not register it, so that nothing needs closing.
 
-    The title names what the figure shows: model, dataset and protocol. The compressed layout is the constrained one
-    for panels of a fixed aspect: it leaves no gaps between them.
+    Args:
+        width_in: inches.
+        height_in: inches.
+        title: what the figure is about, such as model, dataset and protocol; may be empty.
+        layout: compressed leaves no gaps between panels of a fixed aspect.
     """
     figure = Figure(figsize=(width_in, height_in), layout=layout)
     if title:

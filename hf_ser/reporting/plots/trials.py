@@ -142,7 +142,7 @@ def _log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 def _plain(value: float, _: int) -> str:
     """A tick's label; matplotlib's own for logarithmic axes are mathtext, which figures here leave unparsed."""
-    if value >= 1e-3:
+    if value >= 1e-2:
         return f"{value:.3g}"
     exponent = math.floor(math.log10(value) + 1e-9)
     return f"{value / 10**exponent:.3g}e{exponent}"
