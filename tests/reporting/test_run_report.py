@@ -1,13 +1,37 @@
-"""A run's folder: report.md and what stands beside it."""
+"""A run's folder: report.md, its figures and the printed summary."""
 
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
 from example_results import make_results
 
 from hf_ser.arguments import ConfigError
-from hf_ser.reporting import CompareArguments, ReportArguments, write_run
+from hf_ser.reporting import CompareArguments, ReportArguments, summary, write_run
+from hf_ser.reporting.run_titles import run_title
+from hf_ser.scoring import Predictions, score_split
+
+
+@pytest.fixture
+def predictions():
+    clips = {"id": ["a", "b"], "corpus": ["c"] * 2, "speaker": ["c_1", "c_2"], "gender": ["female"] * 2}
+    return Predictions(clips | {"intensity": [None] * 2, "label": [0, 1]}, np.eye(2) * 0.8 + 0.1, ("sad", "happy"))
+
+
+@pytest.mark.parametrize("synthetic", [[], ["ravdess"]])
+def test_every_score_names_its_protocol_and_synthetic_recordings(synthetic, predictions, tmp_path):
+    splits = {split: score_split(predictions, files=[f"{split}.parquet"]) for split in ("validation", "test")}
+    results = make_results(splits, dataset={"synthetic": synthetic}, protocol={"name": "emobox", "fold": 2})
+    write_run(tmp_path, results, dict.fromkeys(splits, [predictions]), figures=False)
+    text, scope = (tmp_path / "report.md").read_text(), "emobox, fold 2" + ", synthetic recordings" * bool(synthetic)
+    assert text.index(f"## Scores on test ({scope})") < text.index(f"## Scores on validation ({scope})")
+    *warning, validation, test = summary(results).splitlines()
+    assert validation.startswith(f"validation ({scope}): 2 clips") and test.startswith(f"test ({scope}): 2 clips")
+    sentence = "Synthetic recordings: these scores say nothing about real speech."
+    assert warning == [sentence] * bool(synthetic) and text.count(f"**{sentence}**") == bool(synthetic)
+    title = run_title("ser-mel-cnn", results["dataset"] | {"name": "crema_d"}, results["protocol"])
+    assert title == f"MelCNN, CREMA-D, {scope}"
 
 
 def test_without_figures_nothing_is_drawn_and_earlier_figures_go(tmp_path):
