@@ -1,4 +1,4 @@
-"""Markdown, as cards and reports write it."""
+"""Markdown for cards and reports."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a Markdown table; cells stay as they are, numbers and strings alike.
+    """Return a Markdown table; cells are not reformatted.
 
     >>> print(table(["corpus", "clips"], [["tess", 2800]]))
     | corpus   | clips   |

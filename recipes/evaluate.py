@@ -1,4 +1,4 @@
-"""Score a finished model, or train and score every fold of a protocol.
+"""Score a trained model, or train and score every fold of a protocol.
 
 python recipes/evaluate.py --model runs/quickstart --dataset data/quickstart/dataset --output_dir runs/quickstart_test
 python recipes/evaluate.py --model_recipe recipes/finetune.py --recipe_config recipes/configs/wav2vec2_base.yaml \

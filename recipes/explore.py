@@ -1,4 +1,4 @@
-"""Draw what a prepared dataset holds: clips, classes, splits, genders, corpora.
+"""Draw the clips of a prepared dataset, and their number per class, split, gender and corpus.
 
 python recipes/explore.py --dataset data/emotions --output_dir runs/explore
 """
@@ -13,7 +13,7 @@ from hf_ser.reporting.exploration import explore
 
 @dataclass
 class ExploreArguments:
-    """Where the figures go."""
+    """The output folder."""
 
     output_dir: str = field(default="figures", metadata={"help": "folder for the figures and explore.md"})
 

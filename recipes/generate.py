@@ -1,8 +1,8 @@
-"""Generate small SYNTHETIC corpora in the layouts of RAVDESS, CREMA-D, TESS and SAVEE: no download, a few seconds.
+"""Generate small SYNTHETIC corpora in the layouts of RAVDESS, CREMA-D, TESS and SAVEE, in a few seconds.
 
     python recipes/generate.py --output_dir data/synthetic
 
-They hold no human speech, and scores on them say nothing about real speech: they are for trying the recipes out.
+They contain no human speech and are only for trying the recipes. Scores on them say nothing about real speech.
 """
 
 import shlex
@@ -14,13 +14,13 @@ from hf_ser.corpora.synthetic import GenerateArguments, generate
 
 
 def main() -> None:
-    """Generate, and print what to run next."""
+    """Generate the corpora and print the next command."""
     (arguments,) = parse(GenerateArguments, description=__doc__)
     folders = generate(**asdict(arguments))
 
     for corpus, folder in folders.items():
         print(f"{corpus}: {sum(1 for _ in folder.rglob('*.wav'))} synthetic clips in {folder}")
-    print("Nobody speaks in them: scores on synthetic recordings say nothing about real speech.")
+    print("Synthetic recordings: scores on them say nothing about real speech.")
     command = ["python", "recipes/prepare.py"]
     for corpus, folder in folders.items():
         command += [f"--{corpus}", str(folder)]

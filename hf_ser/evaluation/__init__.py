@@ -1,4 +1,4 @@
-"""Evaluating a model on clips: a split, recordings, a table of predictions, folds and seeds."""
+"""Evaluation: a model or predictions on a split or recordings, and cross-validation over folds and seeds."""
 
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate

@@ -1,4 +1,4 @@
-"""Where the clips to evaluate come from: a prepared dataset, a folder of recordings, or a CSV file."""
+"""Sources of clips to evaluate: a prepared dataset, a folder of recordings, or a CSV file."""
 
 import csv
 from collections import Counter
@@ -40,9 +40,9 @@ class Clips:
         columns: those of `CLIP_COLUMNS`; label holds emotion names.
         durations: seconds.
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
-        notes: what a reader must know about them.
-        synthetic: corpora whose recordings are generated.
-        marks: by which they are recognised, whatever they are called; None for their ids alone.
+        notes: remarks for the report.
+        synthetic: corpora with generated recordings.
+        marks: ids and content hashes that identify the clips; None to use their ids only.
     """
 
     columns: dict[str, list[Any]]
@@ -73,28 +73,28 @@ def clips_of_split(split: "datasets.Dataset") -> Clips:
 
 
 def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
-    """The recordings below a folder that are named by the conventions of any of the four corpora.
+    """The recordings below a folder that follow the naming convention of one of the four corpora.
 
-    They pass the same checks as in preparation; what fails them is listed in the notes.
+    They pass the same checks as in preparation; rejected files are listed in the notes.
 
     Args:
-        folder: searched however nested.
+        folder: searched recursively.
         args: channel and merge_calm.
-        packs: where the checked clips lie meanwhile; the caller cleans it up.
+        packs: temporary folder for the checked clips; the caller removes it.
 
     Raises:
-        SourceError: no recording whose name is known passes.
+        SourceError: no recording with a known name passes the checks.
     """
     found = _find_any(folder)
     result = scan(found, packs)
-    notes = [f"kept out, {item.reason}: {item.path} ({item.detail})" for item in result.quarantined]
+    notes = [f"rejected, {item.reason}: {item.path} ({item.detail})" for item in result.quarantined]
     clips = [clip for clip in result.clips if args.channel in (None, clip.utterance.vocal_channel)]
     if not clips:
         more = f"; {notes[0]}" if notes else ""
-        raise SourceError(f"--recordings {folder}: none of the recordings can be evaluated{more}.")
+        raise SourceError(f"--recordings {folder}: no recording can be evaluated{more}.")
 
     def decode(numbers: list[int]) -> list[np.ndarray]:
-        # The recordings themselves, not their 16-bit copies at 16 kHz: every door gives the same answer.
+        # The originals, not their 16-bit copies at 16 kHz, so that the scores equal those of every other program.
         return [load_audio(clips[number].utterance.path) for number in numbers]
 
     utterances = [clip.utterance for clip in clips]
@@ -113,9 +113,9 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
 
 
 def _find_any(folder: Path) -> Found:
-    """Every recording below a folder under the first corpus whose names it follows."""
+    """Every recording below a folder, assigned to the first corpus whose naming convention it follows."""
     if not folder.is_dir():
-        raise SourceError(f"--recordings {folder}: no such folder; expected one with recordings.")
+        raise SourceError(f"--recordings {folder}: no such folder; expected a folder of recordings.")
     taken: dict[str, str] = {}  # path -> corpus
     copies: list[Any] = []
     refused: dict[str, Quarantined] = {}
@@ -124,7 +124,7 @@ def _find_any(folder: Path) -> Found:
             groups, bad, _ = find_clips(corpus, folder)
         except ScanError as error:
             raise SourceError(
-                f"--recordings {folder}: no recording is there; expected .wav or .flac files named as in one of "
+                f"--recordings {folder}: no recordings found; expected .wav or .flac files named as in one of "
                 f"{', '.join(CORPORA)}."
             ) from error
         for group in groups:
@@ -133,7 +133,7 @@ def _find_any(folder: Path) -> Found:
             copies += [new] if new else []
         refused |= {item.path: item for item in bad}
     unknown = [
-        Quarantined("", path, "name", f"follows the naming of none of {', '.join(CORPORA)}")
+        Quarantined("", path, "name", f"does not follow the naming of {', '.join(CORPORA)}")
         for path in refused
         if path not in taken
     ]
@@ -145,34 +145,34 @@ _OPTIONAL = ("id", "corpus", "speaker", "gender", "intensity")
 
 
 def clips_of_csv(path: Path, args: DataArguments) -> Clips:
-    """The recordings that a CSV file lists: columns path (relative to the file) and label, and any of id, corpus,
-    speaker, gender, intensity.
+    """The recordings in a CSV file.
 
-    Without id, the path as written is the id; without speaker, every clip counts as a speaker of its own.
+    Required columns: path (relative to the file) and label. Optional columns: id (default: the path), corpus, speaker
+    (default: every clip is a separate speaker), gender, intensity.
 
     Raises:
-        SourceError: no such file, missing columns, or rows whose label is unknown or whose recording cannot be opened.
+        SourceError: no such file, missing columns, an unknown label, or a recording that cannot be read.
     """
     lines, rows = _read_csv(path)
     if args.channel is not None:
-        raise SourceError(f"--csv {path} has no channels; leave out --channel {args.channel}.")
+        raise SourceError(f"--channel {args.channel} is not supported with --csv; leave it out.")
     short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
     _refuse(path, "rows without path or label", short, "expected both in every row")
     named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
     unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
-    _refuse(path, "labels that are no emotions", unknown, f"expected {', '.join(EMOTIONS)}")
+    _refuse(path, "unknown labels", unknown, f"expected {', '.join(EMOTIONS)}")
     files = [path.parent / row["path"] for row in rows]
     checked = _check_files(files)
     unusable = [f"line {line}: {found}" for line, found in zip(lines, checked, strict=True) if isinstance(found, str)]
-    _refuse(path, "recordings that cannot be used", unusable, "expected audio files, relative to the CSV file")
+    _refuse(path, "unusable recordings", unusable, "expected audio files, relative to the CSV file")
     usable = [found for found in checked if not isinstance(found, str)]
     columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
     columns["id"] = [clip or row["path"] for clip, row in zip(columns["id"], rows, strict=True)]
     counts = Counter(columns["id"])
     twice = [f"line {line}: {clip}" for line, clip in zip(lines, columns["id"], strict=True) if counts[clip] > 1]
-    _refuse(path, "ids that stand twice", twice, "expected every recording once")
+    _refuse(path, "repeated ids", twice, "expected each recording once")
     speakers = columns["speaker"]
-    note = "no speakers are given for some clips: intervals take each of these for a speaker of its own"
+    note = "some clips have no speaker: intervals treat each of them as a separate speaker"
     notes = () if all(speakers) else (note,)
     columns["corpus"] = [corpus or path.stem for corpus in columns["corpus"]]
     columns["speaker"] = [speaker or clip for speaker, clip in zip(speakers, columns["id"], strict=True)]
@@ -206,7 +206,7 @@ def _read_csv(path: Path) -> tuple[list[int], list[dict[str, str]]]:
 
 
 def _check_files(files: Sequence[Path]) -> list[tuple[float, str] | str]:
-    """Seconds and SHA-256 of the samples of each file, or why it cannot be used, by the rules of the pipeline."""
+    """Seconds and SHA-256 of the samples of each file, or why the pipeline would reject it."""
     limits = Limits(min_duration_s=MIN_DURATION_S)
 
     def check(file: Path) -> tuple[float, str] | str:
@@ -216,7 +216,7 @@ def _check_files(files: Sequence[Path]) -> list[tuple[float, str] | str]:
             return str(error)
         return len(decoded.samples) / decoded.sampling_rate, content_sha256(pcm)
 
-    with ThreadPoolExecutor(available_processors()) as pool:  # decoders release the interpreter's lock
+    with ThreadPoolExecutor(available_processors()) as pool:  # decoders release the GIL
         return list(progress_bar(pool.map(check, files), desc="Checking clips", unit="clips", total=len(files)))
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation: every fold and seed trained and scored by one recipe, resumable, the predictions pooled."""
+"""Cross-validation: train and score every fold with every seed through one recipe, and pool the predictions."""
 
 import json
 import re
@@ -28,12 +28,12 @@ PLAN = "cross_validation.json"
 
 
 class CrossValidationError(SerError):
-    """A cross-validation that cannot start or go on."""
+    """A cross-validation that cannot start or continue."""
 
 
 @dataclass
 class CrossValidationArguments:
-    """Which recipe trains every fold, with which seeds.
+    """The recipe that trains every fold, and the seeds.
 
     >>> CrossValidationArguments(recipe_overrides=["num_train_epochs"])
     Traceback (most recent call last):
@@ -49,10 +49,11 @@ class CrossValidationArguments:
         default_factory=list, metadata={"help": "fields of that recipe, such as num_train_epochs=8"}
     )
     seeds: list[int] = field(
-        default_factory=lambda: [0], metadata={"help": "each trains every fold and is the seed of the split too"}
+        default_factory=lambda: [0],
+        metadata={"help": "every fold is trained with every seed; it also seeds the split"},
     )
     launch_config: str | None = field(
-        default=None, metadata={"help": "accelerate configuration that each training is launched with"}
+        default=None, metadata={"help": "accelerate configuration that launches each training"}
     )
 
     def __post_init__(self) -> None:
@@ -66,11 +67,11 @@ class CrossValidationArguments:
         if bad:
             raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
-            raise ConfigError(f"seeds are {self.seeds}; expected at least one, each once.")
+            raise ConfigError(f"seeds are {self.seeds}; expected at least one, without repetitions.")
 
 
 class Run(NamedTuple):
-    """One training: a fold (None for protocols with one split) with a seed."""
+    """One training: a fold (None for protocols with a single split) and a seed."""
 
     folder: Path
     fold: int | None
@@ -88,18 +89,18 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Train and score every fold with every seed, then pool the test predictions and write the folder's results.
 
-    Folds that were finished by an earlier call are kept; one that was broken off goes on from its last checkpoint.
+    Finished folds of an earlier call are kept; an interrupted fold resumes from its last checkpoint.
 
     Args:
         rows: metadata of the dataset's clips.
         args: recipe and seeds.
         data_args: dataset, configuration and protocol; its fold and seed are set for each run.
-        output_dir: `seed_N/fold_K` below it are the runs.
-        overwrite: replace what a cross-validation with other settings left there.
-        figures: whether figures are drawn, of the runs too.
+        output_dir: holds the runs in `seed_N/fold_K`.
+        overwrite: whether to replace a cross-validation with other settings.
+        figures: whether to draw figures, also for each run.
 
     Returns:
-        What stands in the folder's results.json.
+        The content of the folder's results.json.
 
     Raises:
         CrossValidationError: a run failed, or the folder belongs to other settings.
@@ -110,7 +111,7 @@ def cross_validate(
     >>> cross_validate(load_rows(data_args), args, data_args, Path("runs/folds"), overwrite=False)  # doctest: +SKIP
     """
     if data_args.protocol is None or data_args.fold is not None:
-        raise ConfigError("cross-validation runs every fold of a protocol: name the protocol and no fold.")
+        raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
     protocol = data_args.protocol
     _claim(output_dir, _plan(rows, args, data_args), overwrite)
     runs = list(_runs(rows, args, protocol, output_dir))
@@ -119,13 +120,13 @@ def cross_validate(
         if (run.folder / RESULTS).is_file() and read_results(run.folder)["protocol"]["hash"] == wanted:
             continue
         where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
-        print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - this is the program's progress
+        print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
         _train(run, args, data_args, figures)
     return _pool(runs, args, data_args, output_dir, figures)
 
 
 def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:
-    """What must be the same for finished folds to be kept; seeds may be added."""
+    """The settings that must match for finished folds to be kept; seeds may be added."""
     config = Path(args.recipe_config).read_text(encoding="utf-8") if args.recipe_config else None
     protocol = str(data_args.protocol)
     first = 1 if protocol in FOLDED else None
@@ -149,12 +150,12 @@ def _claim(output_dir: Path, plan: dict[str, Any], overwrite: bool) -> None:
             return
         if not overwrite:
             raise CrossValidationError(
-                f"--output_dir {output_dir} holds a cross-validation with another {', '.join(differ)}; choose another "
+                f"--output_dir {output_dir} holds a cross-validation with another {', '.join(differ)}. Choose another "
                 "folder, or pass --overwrite true to replace it."
             )
         shutil.rmtree(output_dir)
     elif output_dir.is_dir() and any(output_dir.iterdir()):
-        raise CrossValidationError(f"--output_dir {output_dir} holds something else; choose another folder.")
+        raise CrossValidationError(f"--output_dir {output_dir} holds other files; choose another folder.")
     output_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
 
@@ -195,19 +196,19 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, f
         with _ended_with_us(process):
             code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # the same Ctrl-C reached it: let it end its writing
+        process.wait()  # it received the same Ctrl-C: let it finish writing
         raise
     if code != 0 or not (run.folder / RESULTS).is_file():
         raise CrossValidationError(
-            f"{args.model_recipe} ended with exit code {code} in {run.folder}; its message stands above. What is "
-            "finished is kept: the same command goes on from there."
+            f"{args.model_recipe} ended with exit code {code} in {run.folder}; see its message above. "
+            "Finished folds are kept: run the same command again to resume."
         )
 
 
 @contextmanager
 def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
-    """Pass on the signal by which schedulers end a program: the recipe would train on, unseen, in the run's folder."""
-    if threading.current_thread() is not threading.main_thread():  # the only one that may listen to signals
+    """Forward SIGTERM, which schedulers send to end a program, so that the recipe does not keep training."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
@@ -228,7 +229,7 @@ def _pool(
     predictions: dict[str, list[Predictions]] = {}
     if protocol == "cross_corpus":
         results["matrix"] = _matrix(runs, each, tests)
-    elif protocol not in CROSS_CORPUS:  # there, folds have different classes, and no pooled score means anything
+    elif protocol not in CROSS_CORPUS:  # whose folds have different classes, so that pooled scores are meaningless
         by_seed = [[test for run, test in zip(runs, tests, strict=True) if run.seed == seed] for seed in args.seeds]
         pooled = [concatenate(parts) for parts in by_seed]
         single = len(pooled) == 1

@@ -1,4 +1,4 @@
-"""Scoring a finished model, this package's or anybody's, or a table of predictions."""
+"""Scores of a trained audio classifier of any origin, or of a table of predictions."""
 
 import logging
 import shutil
@@ -36,13 +36,13 @@ from hf_ser.scoring.results import (
 
 logger = logging.getLogger(__name__)
 PREDICTIONS = "predictions.parquet"
-MODEL = "model"  # folder of the calibrated model below output_dir
+MODEL = "model"  # subfolder of output_dir for the calibrated model
 _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
 
 @dataclass
 class EvaluateArguments(ReportArguments):
-    """What is scored, and on which clips.
+    """The model or predictions to score, and the clips.
 
     >>> EvaluateArguments("runs/scored", model="runs/audio_cnn", figures=False).split
     'test'
@@ -52,30 +52,33 @@ class EvaluateArguments(ReportArguments):
     model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
     revision: str = field(default="main", metadata={"help": "revision of the model on the Hub"})
     label_mapping: dict | str | None = field(
-        default=None, metadata={"help": "the model's labels to emotions, or to null; YAML only"}
+        default=None, metadata={"help": "maps the model's labels to emotions or null; YAML only"}
     )
-    predictions: str | None = field(default=None, metadata={"help": "score this table instead of a model"})
-    split: str = field(default="test", metadata={"help": "split of the dataset that is scored"})
+    predictions: str | None = field(
+        default=None, metadata={"help": "score this table of predictions (Parquet) instead of a model"}
+    )
+    split: str = field(default="test", metadata={"help": "split of the dataset to score"})
     recordings: str | None = field(
-        default=None, metadata={"help": "score a folder of recordings named as in any of the four corpora"}
+        default=None, metadata={"help": "score a folder of recordings that are named as in one of the four corpora"}
     )
     csv: str | None = field(
-        default=None, metadata={"help": "score the recordings of a CSV file: path, label, and what else is known"}
+        default=None,
+        metadata={"help": "score the recordings in a CSV file with the columns path and label, and optional metadata"},
     )
     batch_size: int = field(default=8, metadata={"help": "clips per forward pass"})
-    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU if available"})
     precision: str = field(
         default="auto",
-        metadata={"help": "bf16, fp16 or fp32; auto: bf16 where computed natively, else fp16 on CUDA, else fp32"},
+        metadata={"help": "bf16, fp16 or fp32; auto: bf16 if the hardware supports it, else fp16 on CUDA, else fp32"},
     )
     calibrate: bool = field(
         default=False,
         metadata={"help": "fit a temperature on validation; the calibrated model is written to output_dir/model"},
     )
-    embeddings: bool = field(default=False, metadata={"help": "draw a projection of the last layer's inputs"})
-    allow_seen: bool = field(default=False, metadata={"help": "score clips that the model was trained on"})
-    name: str | None = field(default=None, metadata={"help": "name in reports; default: the model's"})
-    overwrite: bool = field(default=False, metadata={"help": "replace what an earlier run left in output_dir"})
+    embeddings: bool = field(default=False, metadata={"help": "draw a projection of the embeddings"})
+    allow_seen: bool = field(default=False, metadata={"help": "also score clips that the model was trained on"})
+    name: str | None = field(default=None, metadata={"help": "name in reports; default: that of the model"})
+    overwrite: bool = field(default=False, metadata={"help": "replace an earlier run in output_dir"})
 
     def __post_init__(self) -> None:
         self.check_figures()
@@ -86,43 +89,45 @@ class EvaluateArguments(ReportArguments):
         if isinstance(self.label_mapping, str):
             raise ConfigError("label_mapping is a string; expected a mapping of labels to emotions, in the YAML file.")
         if self.recordings is not None and self.csv is not None:
-            raise ConfigError("got both recordings and csv; expected one of them.")
+            raise ConfigError("got both recordings and csv; pass one of them.")
         if self.calibrate and self.label_mapping is not None:
-            raise ConfigError("calibrate needs the model's own classes; leave out label_mapping.")
+            raise ConfigError("calibrate does not support label_mapping; leave one out.")
         if self.predictions is not None:
-            self._refuse(_FOR_MODELS, "predictions, which is a table")
-        resolve_precision(self.precision, self.device)  # refuses what is not there
+            self._refuse(_FOR_MODELS, "predictions")
+        resolve_precision(self.precision, self.device)  # raises if it is not available
         output = Path(self.output_dir)
         if output.exists() and not output.is_dir():
             raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
         if self.model is not None and output.exists() and Path(self.model).exists() and output.samefile(self.model):
-            raise ConfigError(f"--output_dir {output} is the model's own folder; choose another.")
+            raise ConfigError(f"--output_dir {output} is the folder of the model; choose another.")
 
     def refuse_model_options(self) -> None:
-        """Refuse what only a finished model or a table takes; cross-validation calls this."""
+        """Reject options for a trained model or a table; cross-validation calls this."""
         self._refuse(("model", "predictions", "recordings", "csv", "name", "allow_seen", *_FOR_MODELS), "model_recipe")
         if self.precision != "auto":
             said = f"precision={self.precision}"
-            raise ConfigError(f"got precision beside model_recipe; pass it on with --recipe_overrides {said}.")
+            raise ConfigError(f"got precision together with model_recipe; use --recipe_overrides {said} instead.")
         if self.split != "test":
-            raise ConfigError("got split beside model_recipe, which scores the tests of its folds; leave it out.")
+            raise ConfigError(
+                "got split together with model_recipe, which scores the test split of every fold; leave split out."
+            )
 
     def _refuse(self, names: tuple[str, ...], beside: str) -> None:
         for name in names:
             if getattr(self, name):
-                raise ConfigError(f"got {name} beside {beside}; leave one out.")
+                raise ConfigError(f"got {name} together with {beside}; leave one out.")
 
 
 def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any]:
     """Predict, score, and write predictions.parquet, results.json, report.md and figures.
 
     Returns:
-        What stands in results.json.
+        The content of results.json.
 
     Raises:
-        ConfigError: arguments that do not go together.
-        PredictionsError: predictions that do not fit the clips, or clips that the model was trained on.
-        CheckpointError, DatasetError, SourceError: what cannot be loaded.
+        ConfigError: invalid combination of arguments.
+        PredictionsError: predictions that do not match the clips, or clips that the model was trained on.
+        CheckpointError, DatasetError, SourceError: the model, dataset or recordings cannot be loaded.
 
     >>> args = EvaluateArguments("runs/scored", model="runs/audio_cnn", device="cpu", figures=False)
     >>> results = evaluate(args, DataArguments("data/emotions", "ravdess", protocol="random"))
@@ -130,7 +135,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
     ('evaluation', True)
     """
     if (args.model is None) == (args.predictions is None):
-        raise ConfigError("expected one of model and predictions (or model_recipe, to train and score every fold).")
+        raise ConfigError("expected either model or predictions (or model_recipe, to train and score every fold).")
     output = Path(args.output_dir)
     if (output / RESULTS).is_file() and not args.overwrite:
         raise ConfigError(f"--output_dir {output} holds a finished run; pass --overwrite true to replace it.")
@@ -146,7 +151,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         own = model_results(args.model, args.revision)
         data_args = _with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
-        assert clips is not None  # _check_source refuses a model without a source
+        assert clips is not None  # _check_source rejects a model without a source
         scorer = _Scorer(args, data_args, data, own, model, extractor, _precision(args, model))
         return _write(args, data_args, data, clips, own, scorer.score(clips))
 
@@ -164,16 +169,16 @@ class _Outcome:
 
 
 def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: Any) -> DataArguments:
-    """What is done to clips and classes as the model's folder says; a model that says nothing may be given steps.
+    """Use the preprocessing and classes of the model's folder; a model without preprocessing takes those of `args`.
 
     Raises:
-        ConfigError: other steps than the model's, under which its scores would be those of no program that uses it.
+        ConfigError: the preprocessing in `args` differs from the model's, which every other program applies.
     """
     own, given = Preprocessing.of(extractor), args.steps
     if given.steps and own.steps and given != own:
         raise ConfigError(
-            f"got {given.steps}, and the model's own preprocessing is {own.steps}, which every program applies; leave "
-            "trim_db, normalize and duration_s out."
+            f"got {given.steps}, but the model's preprocessing is {own.steps}; leave out trim_db, normalize and "
+            "duration_s."
         )
     steps = own if own.steps else given
     steps.store(extractor)
@@ -181,25 +186,27 @@ def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: 
 
 
 def _precision(args: EvaluateArguments, model: PreTrainedModel) -> str:
-    """What the model computes in, which is logged."""
+    """Choose and log the precision of the model."""
     chosen = choose_precision(model, args.precision, choose_device(args.device))
     chosen.log(logger)
     return chosen.precision
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
-    """Refuse, before anything is loaded, what does not say which clips are scored, or says it twice."""
+    """Check, before anything is loaded, that exactly one source of clips is given."""
     data_args.refuse_streaming("the evaluation")
     beside = "recordings" if args.recordings else "csv" if args.csv else None
     if beside is None:
         if args.model is not None and data_args.dataset is None:
-            raise ConfigError("got a model but no clips; expected dataset, recordings or csv.")
+            raise ConfigError("got a model without clips; pass dataset, recordings or csv.")
         return
     for name, given in (("dataset", data_args.dataset), ("protocol", data_args.protocol)):
         if given is not None:
-            raise ConfigError(f"got {name} beside {beside}; leave one out.")
+            raise ConfigError(f"got {name} together with {beside}; leave one out.")
     if args.calibrate:
-        raise ConfigError(f"got calibrate beside {beside}; it needs a dataset's validation split.")
+        raise ConfigError(
+            f"calibrate needs the validation split of a dataset and does not support {beside}; leave one out."
+        )
 
 
 def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tuple[SplitData | None, Clips | None]:
@@ -215,7 +222,7 @@ def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tu
 
 @dataclass
 class _Scorer:
-    """A loaded model and what decides how its answers are read."""
+    """A loaded model with the settings that its predictions are scored by."""
 
     args: EvaluateArguments
     data_args: DataArguments
@@ -250,12 +257,12 @@ class _Scorer:
         )
 
     def _calibrate(self) -> tuple[float, list[str]]:
-        """Fit a temperature on validation and write the calibrated model with the record of its training.
+        """Fit a temperature on validation and write the calibrated model with its splits.csv and results.json.
 
         Returns:
-            The temperature, and notes on the clips that it was fitted on.
+            The temperature, and notes on the validation clips.
         """
-        assert self.data is not None  # _source refuses to calibrate without a dataset
+        assert self.data is not None  # _source rejects calibrate without a dataset
         validation = clips_of_split(self.data.splits["validation"])
         notes = self._refuse_seen(validation, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
@@ -272,10 +279,10 @@ class _Scorer:
         return factor, notes
 
     def _refuse_seen(self, clips: Clips, which: str = "these {} clips") -> list[str]:
-        """Refuse clips that the model was trained on, whatever they are called -> notes on what was found.
+        """Reject clips that the model was trained on, by id and by content; return notes on the check.
 
         Raises:
-            PredictionsError: with the first of them and the training clips that they are.
+            PredictionsError: names the first of them and the matching training clips.
         """
         path = file_beside(str(self.args.model), SPLITS_FILE, self.args.revision)
         record = Record.read(path) if path is not None else None
@@ -286,8 +293,8 @@ class _Scorer:
         counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
         if not self.args.allow_seen:
             raise PredictionsError(
-                f"{self.args.model} was trained on {counted}; expected clips that were not in its training. Pass the "
-                "protocol, fold and seed of its training, which are in its results.json, or --allow_seen true."
+                f"{self.args.model} was trained on {counted}; expected clips that are not in its training data. "
+                "Pass the protocol, fold and seed of its results.json, or --allow_seen true."
             )
         note = f"the model was trained on {counted}: these scores say nothing about new recordings"
         return [note, *unchecked(record, marks)]
@@ -319,11 +326,11 @@ class _Scorer:
         return restrict(Predictions(columns, whole, every), self._scored_classes(known))
 
     def _scored_classes(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The classes that the model can know: those of its labels that it was trained on, where that is recorded."""
+        """The labels of the model that it was trained on, if that is recorded; else all its labels."""
         if self.own is None or self.own["dataset"]["train_classes"] is None:
             return known
         if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
-            return self.data.scored_classes(self.args.split)  # as when it was trained
+            return self.data.scored_classes(self.args.split)  # as in its training
         return tuple(label for label in known if label in self.own["dataset"]["train_classes"])
 
 
@@ -371,7 +378,7 @@ def _write(
     }
     output = Path(args.output_dir)
     if not args.calibrate:
-        shutil.rmtree(output / MODEL, ignore_errors=True)  # of an earlier run that is replaced
+        shutil.rmtree(output / MODEL, ignore_errors=True)  # left by an earlier run
     embeddings = {} if outcome.embeddings is None else {split: outcome.embeddings}
     write_run(output, results, {split: [outcome.predictions]}, embeddings=embeddings, figures=args.figures)
     return results

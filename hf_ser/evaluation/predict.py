@@ -1,4 +1,4 @@
-"""Forward passes over many clips: sorted by length, decoded ahead of the model, the same for a clip in any batch."""
+"""Forward passes over many clips: sorted by length, decoded ahead, with scores that do not depend on the batch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ from hf_ser.remote_code.forward_precision import ForwardPass, choose_precision
 from hf_ser.remote_code.windows import Window, WindowPlan, cut_waveform
 
 _CHUNK = 8  # batches that are decoded together
-_LEAST = 1e-300  # keeps the logarithm of a mean probability that is 0 finite
+_LEAST = 1e-300  # keeps the logarithm of a zero probability finite
 
 
 def predict_logits(
@@ -35,27 +35,27 @@ def predict_logits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Predict clips in batches of similar length, as the pipeline does.
 
-    Clips are preprocessed as the feature extractor says, and long ones cut into windows, whose probabilities are
-    averaged. Models without an attention mask (wav2vec2-base) take padding for silence, so that their batches hold
-    clips of one length only: a clip's scores do not depend on its neighbours, up to the rounding of the precision.
+    Clips are preprocessed according to the feature extractor. Long clips are cut into windows, whose probabilities
+    are averaged. Models without an attention mask (wav2vec2-base) treat padding as silence, so their batches hold
+    clips of one length only: a clip's scores do not depend on its batch, up to rounding.
 
     Args:
-        model: a classifier; it is moved to `device` and set to evaluation.
+        model: a classifier; it is moved to `device` and set to evaluation mode.
         extractor: its feature extractor.
         durations: of each clip in seconds, for sorting.
-        decode: clip numbers to whole waveforms (samples,), float32 at 16 kHz; a second thread calls it, ahead of the
-            model.
-        batch_size: clips per forward pass at most.
-        device: where to compute.
+        decode: clip numbers to whole waveforms (samples,), float32 at 16 kHz; called ahead of the model in another
+            thread.
+        batch_size: maximum number of clips per forward pass.
+        device: of the computation.
         precision: auto, bf16, fp16 or fp32; see `choose_precision`.
-        share: (rank, processes): this process takes every n-th batch's worth of clips.
-        progress: whether to show a bar.
-        desc: what the bar says.
-        embeddings: if given, each clip's input of the last layer (dim,) is put there, in the order of the result.
+        share: (rank, processes): this process takes every n-th batch of clips.
+        progress: whether to show a progress bar.
+        desc: label of the progress bar.
+        embeddings: if given, the input of the last layer (dim,) of each clip is appended, in the order of the result.
 
     Returns:
-        The numbers of the clips that this process predicted (n,), and their logits (n, classes); for a clip in several
-        windows the logarithms of its mean probabilities.
+        The numbers of the clips that this process predicted (n,), and their logits (n, classes); for a clip with
+        several windows, the logarithms of the mean probabilities.
 
     >>> from hf_ser.audio import load_audio
     >>> from hf_ser.inference import load_classifier
@@ -96,7 +96,7 @@ def predict_logits(
 
 
 class _Part:
-    """A window of a clip: the clip's number, its share of the clip's answer, and whether it is the clip's first."""
+    """A window of a clip: the number of the clip, the weight of the window, and whether it is the first."""
 
     __slots__ = ("clip", "first", "share")
 
@@ -125,24 +125,24 @@ class _Cut:
 
     def _sounding(self, waveform: np.ndarray) -> list[Window]:
         windows = list(cut_waveform(waveform, self.plan))
-        return [window for window in windows if not window.silent] or windows  # a silent clip is scored all the same
+        return [window for window in windows if not window.silent] or windows  # a silent clip is scored too
 
 
 class _Answers:
-    """Logits of clips, put together from those of their windows in whatever order these come."""
+    """Logits of clips, merged from those of their windows in any order."""
 
     def __init__(self, embeddings: bool) -> None:
         self._embeddings = embeddings
         self._parts: dict[int, list[tuple[float, np.ndarray, np.ndarray | None]]] = {}
 
     def add(self, parts: Sequence[_Part], logits: np.ndarray, kept: Sequence[np.ndarray]) -> None:
-        """Take what a batch gave; of several calls of the last layer, the last ones count."""
+        """Add the output of a batch; if the last layer was called several times, the last calls count."""
         for row, part in enumerate(parts):
             vector = kept[row - len(parts)] if self._embeddings else None
             self._parts.setdefault(part.clip, []).append((part.share, logits[row], vector))
 
     def together(self, num_labels: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Clips (n,), logits (n, classes), and vectors, where these were kept."""
+        """Clips (n,), logits (n, classes), and embeddings, if these were requested."""
         rows = np.asarray(list(self._parts), dtype=int)
         logits = [_mean_logits(parts) for parts in self._parts.values()]
         vectors = [_mean_vector(parts) for parts in self._parts.values() if self._embeddings]
@@ -167,12 +167,12 @@ def batches(
     batch_size: int,
     any_length: bool,
 ) -> Iterator[tuple[list[Any], list[np.ndarray]]]:
-    """Items and waveforms batch by batch, longest first within a chunk, the next chunk decoded while the model works.
+    """Yield items and waveforms in batches, longest first within a chunk; the next chunk is decoded meanwhile.
 
     Args:
         clips: their numbers.
-        decode: clip numbers to items, one or more for a clip, and their waveforms (samples,).
-        batch_size: items in a batch at most.
+        decode: clip numbers to items, one or more per clip, and their waveforms (samples,).
+        batch_size: maximum number of items in a batch.
         any_length: whether a batch may hold clips of different lengths.
     """
     size = batch_size * _CHUNK

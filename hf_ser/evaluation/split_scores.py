@@ -13,16 +13,16 @@ from hf_ser.scoring import Predictions, apply_temperature, fit_temperature, rest
 def score_splits(
     data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool, precision: str | None
 ) -> tuple[dict[str, Any], dict[str, list[Predictions]], float | None]:
-    """Score validation and test, where they have clips, with a temperature fitted on validation.
+    """Score validation and test, if they have clips, with a temperature fitted on validation.
 
     Args:
         data: the splits.
-        probabilities: split -> (clips, classes) as the model gives them.
+        probabilities: split -> (clips, classes), uncalibrated.
         calibrate: whether to fit a temperature.
-        precision: in which the probabilities are computed; None where it is unknown.
+        precision: of the computation: bf16, fp16 or fp32; None if unknown.
 
     Returns:
-        Split -> scores, split -> predictions, and the temperature, None without one.
+        Split -> scores, split -> predictions, and the temperature (None without calibration).
     """
     temperature, scores, predictions = None, {}, {}
     for split in ("validation", "test"):

@@ -1,6 +1,6 @@
 """Scores of speech emotion recognition as one `evaluate` metric.
 
-Self-contained, so that it also loads by path, without network: `evaluate.load("hf_ser/metrics/speech_emotion.py")`.
+Self-contained, so that it also loads by path, offline: `evaluate.load("hf_ser/metrics/speech_emotion.py")`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 if not hasattr(evaluate, "Metric"):
     raise ImportError(
-        f"import evaluate found {evaluate.__file__} instead of the library evaluate, which the scores need. "
+        f"import evaluate found {evaluate.__file__} instead of the library evaluate, which the scores require. "
         "Rename that file, or start the program from another folder."
     )
 
@@ -30,13 +30,13 @@ Returns:
     accuracy, precision_, recall_ and f1_ with weighted and macro, uar, roc_auc_micro, roc_auc_macro, log_loss, brier,
     ece, per_class (name -> precision, recall, f1, support, roc_auc), confusion (rows are true classes) and absent
     (names of classes that no reference has). Macro averages and UAR run over the classes that occur in the references;
-    what an absent class leaves undefined is None.
+    scores that an absent class leaves undefined are None.
 """
 _ECE_BINS = 15
 
 
 class SpeechEmotion(evaluate.Metric):
-    """Scores over probabilities: `compute(predictions=, references=, labels=)` as in every metric of evaluate.
+    """Scores of probabilities: `compute(predictions=, references=, labels=)`, as for every metric of evaluate.
 
     >>> from hf_ser.metrics import SpeechEmotion
     >>> probabilities = [[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]
@@ -100,7 +100,7 @@ class SpeechEmotion(evaluate.Metric):
 
 
 def _check(probabilities: np.ndarray, truth: np.ndarray, labels: Sequence[str] | None) -> None:
-    """Raise `ValueError` naming the rows that are no probabilities or carry no known class."""
+    """Raise `ValueError` that names the rows with invalid probabilities or an unknown class."""
     if probabilities.ndim != 2 or len(probabilities) == 0:
         raise ValueError(
             f"predictions have shape {probabilities.shape}; expected (clips, classes) with at least one clip"
@@ -132,6 +132,6 @@ def confidence_bins(probabilities: np.ndarray, correct: np.ndarray) -> tuple[np.
 
 
 def _expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float:
-    """Mean distance of confidence and accuracy over the bins (Guo et al. 2017), weighted by their clips."""
+    """Mean difference between confidence and accuracy over the bins, weighted by clips (Guo et al. 2017)."""
     clips, confidence, accuracy = confidence_bins(probabilities, correct)
     return float((clips * np.abs(accuracy - confidence)).sum() / len(correct))

@@ -1,4 +1,4 @@
-"""What people read of runs and datasets: report.md, figures, comparisons of runs, exploration of a dataset.
+"""Reports: report.md, figures, comparisons of runs, exploration of a dataset.
 
 `explore` is in `hf_ser.reporting.exploration`, which imports matplotlib and datasets.
 """

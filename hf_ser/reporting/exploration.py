@@ -1,4 +1,4 @@
-"""A first look at a prepared dataset: spectrograms of its clips, and how many there are of each kind."""
+"""Exploration of a prepared dataset: spectrograms of clips, and numbers of clips and speakers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ _UNKNOWN = "unknown"
 
 
 def explore(dataset: SplitData, output_dir: Path) -> list[Path]:
-    """Draw a dataset's clips and counts and write explore.md, which lists the figures.
+    """Draw clips and counts of a dataset, and write explore.md with the figures.
 
     Args:
-        dataset: what `load_splits` gave; training clips are drawn, preprocessed as its arguments say.
-        output_dir: folder to write to; made where it is missing.
+        dataset: from `load_splits`; training clips are drawn with the preprocessing of its arguments.
+        output_dir: folder to write to; created if missing.
 
     Returns:
-        The PNG files (an SVG file stands beside each), then explore.md.
+        The PNG files (each has an SVG file next to it), then explore.md.
     """
     dataset.args.refuse_streaming("the exploration")
     captions = _draw_clips(dataset, output_dir) | _draw_counts(dataset, output_dir)
@@ -42,7 +42,7 @@ def explore(dataset: SplitData, output_dir: Path) -> list[Path]:
 
 
 def _draw_clips(dataset: SplitData, folder: Path) -> dict[str, str]:
-    """Draw one clip, and one of each emotion; return the captions by figure."""
+    """Draw one clip, and one clip of each emotion; return the captions by figure."""
     train = dataset.splits["train"]
     chosen = _choose(_columns(train, "label", "corpus", "speaker", "text"), len(dataset.labels))
     clips = {label: train[index] for label, index in chosen.items()}
@@ -58,12 +58,12 @@ def _draw_clips(dataset: SplitData, folder: Path) -> dict[str, str]:
     emotions = "1 emotion" if len(clips) == 1 else f"{len(clips)} emotions"
     return {
         "clip": f"Waveform and log-mel spectrogram of the training clip {shown}, {first.size / SAMPLING_RATE:.2f} s.",
-        "emotions": f"Log-mel spectrograms of {emotions} by {who}, on one scale of time and one of power.",
+        "emotions": f"Log-mel spectrograms of {emotions} by {who}, with shared time and power scales.",
     }
 
 
 def _choose(columns: Mapping[str, Sequence[Any]], num_labels: int) -> dict[int, int]:
-    """Choose a clip of each emotion, of one speaker and one text as far as possible.
+    """Choose a clip of each emotion, with the same speaker and text where possible.
 
     Returns:
         Positions in the columns by class id; emotions without clips are left out.
@@ -79,7 +79,7 @@ def _choose(columns: Mapping[str, Sequence[Any]], num_labels: int) -> dict[int, 
 
 
 def _richest(pairs: Sequence[tuple[int, Any]]) -> Any:
-    """Of pairs (class id, key), the key with the most classes; of equals the first."""
+    """The key with the most classes among pairs (class id, key); the first of equals."""
     classes: dict[Any, set[int]] = defaultdict(set)
     for label, key in pairs:
         classes[key].add(label)
@@ -103,16 +103,16 @@ def _draw_counts(dataset: SplitData, folder: Path) -> dict[str, str]:
 
     used = [name for name, part in parts.items() if part["label"]]
     captions = {
-        draw("all", ["all"] * len(emotions), ["all"]): f"Clips per emotion, {len(emotions)} in all.",
-        draw("split", split, used): f"Clips per emotion and split, as the protocol {dataset.protocol} assigns them.",
-        draw("gender", genders, sorted(set(genders))): "Clips per emotion and the speaker's gender.",
+        draw("all", ["all"] * len(emotions), ["all"]): f"Clips per emotion ({len(emotions)} in total).",
+        draw("split", split, used): f"Clips per emotion and split (protocol {dataset.protocol}).",
+        draw("gender", genders, sorted(set(genders))): "Clips per emotion and gender of the speaker.",
         draw("corpus", whole["corpus"], sorted(set(whole["corpus"]))): "Clips per emotion and corpus.",
     }
     clips = Counter(zip(whole["corpus"], genders, strict=True))
     speakers = set(zip(whole["corpus"], genders, whole["speaker"], strict=True))
     speaker_counts = _nested(Counter((corpus, gender) for corpus, gender, _ in speakers))
     plot_gender_distribution(_nested(clips), speaker_counts, folder / "genders", _title(dataset))
-    captions["genders"] = f"Clips and speakers ({len(speakers)} in all) of each corpus by gender."
+    captions["genders"] = f"Clips and speakers ({len(speakers)} in total) of each corpus by gender."
     return captions
 
 
@@ -133,7 +133,7 @@ def _nested(counts: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 
 
 def _columns(part: datasets.Dataset, *names: str) -> dict[str, list[Any]]:
-    """Metadata columns by name; one that a dataset of other origin lacks is filled with None."""
+    """Metadata columns by name; missing columns are filled with None."""
     return {name: list(part[name]) if name in part.column_names else [None] * len(part) for name in names}
 
 
@@ -141,7 +141,7 @@ def _report(dataset: SplitData, captions: Mapping[str, str]) -> str:
     name = Path(str(dataset.args.dataset)).name
     lines = [f"# {name}, configuration {dataset.args.configuration}", ""]
     if dataset.synthetic:
-        lines += [f"The recordings of {', '.join(dataset.synthetic)} are synthetic: nobody speaks in them.", ""]
+        lines += [f"**The recordings of {', '.join(dataset.synthetic)} are synthetic.**", ""]
     for figure, caption in captions.items():
         lines += [f"![{caption}]({figure}.png)", "", caption, ""]
     return "\n".join(lines)

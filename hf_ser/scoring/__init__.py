@@ -1,4 +1,4 @@
-"""Scores of predictions: the table of predictions, intervals, groups, calibration, results.json and its schema."""
+"""Scoring: the table of predictions, intervals, groups, calibration, and results.json with its schema."""
 
 from hf_ser.results_file import ResultsError, read_results
 from hf_ser.scoring.bootstrap import compare, intervals

@@ -1,8 +1,8 @@
 """Confidence intervals and paired tests by bootstrap, clustered on speakers.
 
-Clips of one speaker are alike, so that an interval over single clips is too narrow for the question that matters: how
-the model does on the next speaker. Resampling whole speakers answers it (Davison & Hinkley 1997, section 3.8); where
-they are few it is still somewhat narrow. All scores here follow from confusion matrices: a bootstrap is one product.
+Clips of one speaker resemble each other, so an interval over single clips is too narrow for new speakers. Resampling
+whole speakers accounts for this (Davison & Hinkley 1997, section 3.8); with few speakers, the interval is still
+somewhat narrow. All scores are computed from confusion matrices, so a bootstrap is one matrix product.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _LEVEL = 0.95
 
 
 class IntervalError(SerError):
-    """Clips that no interval can be computed from."""
+    """No interval can be computed from the clips."""
 
 
 Run = tuple[np.ndarray, np.ndarray, Sequence[Any] | None]  # true ids, predicted ids, clusters
@@ -49,16 +49,16 @@ def intervals(
 
 
 def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, seed: int = 0) -> dict[str, Any]:
-    """95 % intervals of the mean over runs with several seeds, every draw of clusters serving all runs.
+    """95 % intervals of the mean over runs with several seeds; each draw of clusters applies to all runs.
 
     Args:
-        runs: of each run the true ids, predicted ids and clusters; clusters that bear one name are drawn together.
+        runs: true ids, predicted ids and clusters of each run; clusters with the same name are drawn together.
         num_classes: number of classes.
-        method: its name, for the reader.
+        method: its name, for reports.
         seed: of the resampling.
 
     Returns:
-        As `intervals`.
+        As for `intervals`.
     """
     parts = _aligned(runs, num_classes)
     described: dict[str, Any] = {"method": method, "clusters": len(parts), "replicates": _REPLICATES}
@@ -66,12 +66,12 @@ def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, see
         return described | {name: [None, None] for name in SCORES}
     drawn = _resample(parts, seed)
     samples = [_scores(drawn[:, run]) for run in range(len(runs))]
-    # A draw can hold no clip of a run whose test speakers are others; that run takes no part in it.
+    # A draw may hold no clip of a run that has other test speakers; it is left out of that draw.
     return described | {name: _bounds(np.nanmean([sample[name] for sample in samples], axis=0)) for name in SCORES}
 
 
 def point_scores(label_ids: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
-    """Accuracy, UAR, weighted and macro F1 of clips; classes without clips take no part in means."""
+    """Accuracy, UAR, weighted and macro F1 of clips; classes without clips are left out of means."""
     confusion = _confusions(label_ids, predicted, [0] * len(label_ids), num_classes)
     return {name: float(values[0]) for name, values in _scores(confusion).items()}
 
@@ -84,7 +84,7 @@ def compare(
     num_classes: int,
     seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Paired bootstrap: does model A beat model B on the same clips?
+    """Paired bootstrap: is model A better than model B on the same clips?
 
     Args:
         label_ids: true class ids (clips,).
@@ -95,8 +95,8 @@ def compare(
         seed: of the resampling.
 
     Returns:
-        For each score, the difference A - B, its 95 % interval and a two-sided p value. The difference is called
-        significant where the interval leaves out 0.
+        For each score, the difference A - B, its 95 % interval, a two-sided p value, and whether it is significant:
+        the interval does not include 0.
 
     Raises:
         IntervalError: fewer than two clusters.
@@ -135,7 +135,7 @@ def _confusions(
     label_ids, predicted = np.asarray(label_ids), np.asarray(predicted)
     if len(label_ids) == 0 or len(label_ids) != len(predicted):
         got = f"got {len(label_ids)} labels and {len(predicted)} predictions"
-        raise IntervalError(f"{got}; expected as many, at least one.")
+        raise IntervalError(f"{got}; expected equal numbers, at least one.")
     groups = np.arange(len(label_ids)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
     parts = np.zeros((groups.max() + 1, num_classes, num_classes))
     np.add.at(parts, (groups, label_ids, predicted), 1)
@@ -160,7 +160,7 @@ def _resample(parts: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of many confusion matrices (n, true, predicted) -> (n,); classes without clips take no part in means."""
+    """Scores of many confusion matrices (n, true, predicted) -> (n,); classes without clips are left out of means."""
     hits = np.diagonal(confusions, axis1=1, axis2=2)
     support, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)

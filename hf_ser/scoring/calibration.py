@@ -12,15 +12,15 @@ from hf_ser.models import HybridForAudioClassification
 from hf_ser.scoring.predictions import softmax
 
 _BOUNDS = (0.05, 20.0)
-_TINY = 1e-300  # keeps the logarithm of a probability that came out as 0 finite
+_TINY = 1e-300  # keeps the logarithm of a zero probability finite
 
 
 class CalibrationError(SerError):
-    """A model that no temperature can be stored in."""
+    """A model that cannot store a temperature."""
 
 
 def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
-    """The temperature that gives validation clips the largest likelihood; above 1 it makes a model less sure.
+    """The temperature that maximises the likelihood of validation clips; above 1, it lowers the confidence.
 
     Args:
         probabilities: (clips, classes) before calibration.
@@ -44,7 +44,7 @@ def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities of logits divided by the temperature; `1 / temperature` undoes it.
+    """Divide the logits of probabilities by the temperature; `1 / temperature` reverses it.
 
     >>> apply_temperature(np.array([[0.8, 0.2]]), 2.0).round(2).tolist()
     [[0.67, 0.33]]
@@ -53,13 +53,14 @@ def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarr
 
 
 def store_temperature(model: PreTrainedModel, temperature: float) -> None:
-    """Divide a classifier's logits by the temperature for good and note it in its config: `calibration_temperature`.
+    """Divide a classifier's logits by the temperature and record it in its config: `calibration_temperature`.
 
-    The last layer is linear, so that its weight and bias are divided: the model stays native, and every way of calling
-    it (the stock pipeline too) is calibrated. A hybrid divides by what its config notes.
+    The weight and bias of the last, linear layer are divided, so that the architecture does not change and every
+    program that loads the model is calibrated, including the standard pipeline. A hybrid divides by the value in its
+    config.
 
     Raises:
-        CalibrationError: the model is no hybrid and has no linear layer named classifier.
+        CalibrationError: the model is not a hybrid and has no linear layer named classifier.
 
     >>> from hf_ser.inference import load_classifier
     >>> model, extractor = load_classifier("runs/audio_cnn")
@@ -84,7 +85,7 @@ def store_temperature(model: PreTrainedModel, temperature: float) -> None:
 
 
 def stored_temperature(config: Any) -> float:
-    """The temperature that a model was calibrated by; 1 where it was not.
+    """The temperature of a calibrated model; 1 for an uncalibrated model.
 
     >>> from transformers import Wav2Vec2Config
     >>> stored_temperature(Wav2Vec2Config())
@@ -94,7 +95,7 @@ def stored_temperature(config: Any) -> float:
 
 
 def reliability(probabilities: np.ndarray, label_ids: np.ndarray) -> dict[str, Any]:
-    """What a reliability diagram shows: mean confidence, accuracy and clips per bin that has clips, and the ECE."""
+    """Data of a reliability diagram: mean confidence, accuracy and clips of each non-empty bin, and the ECE."""
     from hf_ser.metrics.speech_emotion import confidence_bins  # here: it brings evaluate and scikit-learn
 
     clips, confidence, accuracy = confidence_bins(probabilities, label_ids == probabilities.argmax(axis=1))
@@ -113,7 +114,7 @@ def describe_calibration(probabilities: np.ndarray, label_ids: np.ndarray, tempe
     Args:
         probabilities: (clips, classes) of the calibrated model.
         label_ids: true class ids (clips,).
-        temperature: what the model was calibrated by; 1 where it was not, and then both are the same.
+        temperature: of the model; 1 without calibration, when both are the same.
     """
     before = probabilities if temperature == 1 else apply_temperature(probabilities, 1 / temperature)
     return {

@@ -1,4 +1,4 @@
-"""Scores of the groups that a mean hides: corpora, genders within a corpus, speakers, intensities."""
+"""Scores by group: corpora, genders within a corpus, speakers, intensities."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from hf_ser.scoring.bootstrap import intervals, point_scores
 from hf_ser.scoring.predictions import Predictions
 
-# Grouping -> name of a clip's group from its corpus, gender, speaker and intensity; None leaves the clip out.
+# Grouping -> function that names the group of a clip; None leaves the clip out.
 GROUPINGS: dict[str, Callable[[str, str, str, str | None], str | None]] = {
     "corpus": lambda corpus, gender, speaker, intensity: corpus,
     "gender": lambda corpus, gender, speaker, intensity: f"{corpus}/{gender}" if gender else None,
@@ -25,8 +25,8 @@ def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
 
     Returns:
         Grouping -> `{"groups": {name: {"clips", "speakers", "scores", "interval"}}, "best", "worst"}`. Clips are
-        counted once however many the seeds; the interval is UAR's, clustered on speakers, and None for one speaker.
-        Best and worst go by UAR, and are None where there are fewer than two groups.
+        counted once, not once per seed. The interval is that of UAR, clustered on speakers; None for one speaker.
+        Best and worst are by UAR; None with fewer than two groups.
     """
     return {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
 
@@ -36,7 +36,7 @@ def _grouping(predictions: Sequence[Predictions], naming: Callable[..., str | No
     corpora, genders, speakers, intensities, ids = (
         [value for part in predictions for value in part.clips[column]] for column in columns
     )
-    speakers = [speaker or "" for speaker in speakers]  # missing in other programs' tables
+    speakers = [speaker or "" for speaker in speakers]  # may be missing in tables of other programs
     names = np.asarray([naming(*clip) or "" for clip in zip(corpora, genders, speakers, intensities, strict=True)])
     label_ids = np.concatenate([part.label_ids for part in predictions])
     predicted = np.concatenate([part.predicted for part in predictions])

@@ -1,4 +1,4 @@
-"""Somebody else's classes in this package's names."""
+"""Map the classes of other models to the emotions of this package."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,11 +10,11 @@ from hf_ser.scoring.predictions import softmax
 
 
 def resolve_mapping(model_labels: Sequence[str], mapping: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    """The emotion that each of a model's labels stands for, None for labels that stand for none.
+    """Return the emotion of each label of a model; None for labels without one.
 
     Args:
         model_labels: the model's labels, in the order of its outputs.
-        mapping: label -> emotion or None; without one, labels must be emotions already.
+        mapping: label -> emotion or None; without it, the labels must be emotions.
 
     Raises:
         ConfigError: a label without an entry, an entry without a label, or an unknown emotion.
@@ -23,8 +23,8 @@ def resolve_mapping(model_labels: Sequence[str], mapping: Mapping[str, str | Non
         unknown = [label for label in model_labels if label.lower() not in EMOTIONS]
         if unknown:
             raise ConfigError(
-                f"the model's labels are {', '.join(model_labels)}; of these, {', '.join(unknown)} are none of "
-                f"{', '.join(EMOTIONS)}. Give a label_mapping in the YAML file: each label to an emotion, or to null."
+                f"the model's labels are {', '.join(model_labels)}; {', '.join(unknown)} are not among "
+                f"{', '.join(EMOTIONS)}. Add a label_mapping to the YAML file: each label to an emotion or null."
             )
         return {label: label.lower() for label in model_labels}
     missing = [label for label in model_labels if label not in mapping]
@@ -36,20 +36,21 @@ def resolve_mapping(model_labels: Sequence[str], mapping: Mapping[str, str | Non
         )
     if extra:
         raise ConfigError(
-            f"label_mapping names {', '.join(map(str, extra))}; the model's labels are {', '.join(model_labels)}."
+            f"label_mapping has unknown labels {', '.join(map(str, extra))}; the model's labels are "
+            f"{', '.join(model_labels)}."
         )
     if wrong:
         hint = did_you_mean(str(wrong[0]), EMOTIONS) or f"; expected one of {', '.join(EMOTIONS)} or null"
         raise ConfigError(f"label_mapping maps to {wrong[0]!r}{hint}.")
     if len({emotion for emotion in mapping.values() if emotion is not None}) < 2:
-        raise ConfigError("label_mapping leaves fewer than two emotions; expected labels of at least two.")
+        raise ConfigError("label_mapping maps to fewer than two emotions; expected at least two.")
     return {label: mapping[label] for label in model_labels}
 
 
 def map_probabilities(
     logits: np.ndarray, model_labels: Sequence[str], mapping: Mapping[str, str | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Probabilities over the emotions that a model knows: labels of one emotion add up, labels of none are left out.
+    """Probabilities over the emotions of a model: labels of one emotion are summed, labels of none are left out.
 
     Args:
         logits: (clips, labels).
@@ -61,7 +62,7 @@ def map_probabilities(
     """
     kept = [index for index, label in enumerate(model_labels) if mapping[label] is not None]
     known = tuple(emotion for emotion in EMOTIONS if emotion in {mapping[model_labels[index]] for index in kept})
-    # Normalised over the labels that stand for an emotion: the others are no answer to the question asked.
+    # Normalised over the labels that are mapped to an emotion.
     shares = softmax(logits[:, kept])
     probabilities = np.zeros((len(logits), len(known)))
     for column, index in enumerate(kept):

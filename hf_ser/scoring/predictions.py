@@ -1,4 +1,4 @@
-"""The predictions table: one row per clip, joined on its id and never on position."""
+"""The predictions table: one row per clip, joined on its id, never on its position."""
 
 import dataclasses
 import os
@@ -19,7 +19,7 @@ _ROUNDING = 1e-3
 
 
 class PredictionsError(SerError):
-    """Predictions that do not fit their clips."""
+    """Predictions that do not match their clips."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Predictions:
         labels: class names, in the order of the columns of `probabilities`.
 
     Raises:
-        PredictionsError: no clip, repeated ids, other sizes, or rows that are no probabilities; names the clips.
+        PredictionsError: no clips, repeated ids, mismatched shapes, or invalid probabilities; names the clips.
 
     >>> clips = {"id": ["a/1", "a/2"], "corpus": ["a", "a"], "speaker": ["a_1", "a_2"],
     ...          "gender": ["female", "male"], "intensity": [None, None], "label": [0, 1]}
@@ -48,10 +48,10 @@ class Predictions:
     def __post_init__(self) -> None:
         ids = list(self.clips["id"])
         if not ids:
-            raise PredictionsError("got no clip; expected at least one. Choose another split, corpus or channel.")
+            raise PredictionsError("got no clips; expected at least one. Choose another split, corpus or channel.")
         if self.probabilities.shape != (len(ids), len(self.labels)):
             raise PredictionsError(
-                f"got probabilities of shape {self.probabilities.shape}; expected {(len(ids), len(self.labels))}: a "
+                f"got probabilities of shape {self.probabilities.shape}; expected {(len(ids), len(self.labels))}, a "
                 "row per clip and a column per class."
             )
         repeated = sorted({clip for clip, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1})
@@ -81,7 +81,7 @@ class Predictions:
         return dataclasses.replace(self, clips=clips, probabilities=self.probabilities[rows])
 
     def where(self, column: str, value: Any) -> "Predictions":
-        """The clips that have this value."""
+        """The clips with this value."""
         return self.select(np.flatnonzero(np.asarray(self.clips[column], dtype=object) == value))
 
 
@@ -106,22 +106,24 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Join predictions for different clips over the same classes.
 
     Raises:
-        PredictionsError: a clip stands in several parts, or their classes differ.
+        PredictionsError: a clip is in several parts, or the classes differ.
     """
     if len({part.labels for part in parts}) != 1:
-        raise PredictionsError(f"got classes {[list(part.labels) for part in parts]}; expected the same everywhere.")
+        raise PredictionsError(
+            f"got classes {[list(part.labels) for part in parts]}; expected the same classes in all parts."
+        )
     clips = {name: [value for part in parts for value in part.clips[name]] for name in CLIP_COLUMNS}
     return Predictions(clips, np.concatenate([part.probabilities for part in parts]), parts[0].labels)
 
 
 def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predictions, dict[str, int]]:
-    """Keep the clips and the probabilities of these classes only; what is left of each row is scaled to sum to 1.
+    """Keep the clips and the probabilities of these classes only; each row is rescaled to sum to 1.
 
     Returns:
-        The predictions over `classes`, and how many clips of which class were left out.
+        The predictions over `classes`, and the number of clips left out per class.
 
     Raises:
-        PredictionsError: no clip is left.
+        PredictionsError: no clips are left.
 
     >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
     >>> kept, left_out = restrict(predictions, ["happy", "sad"])
@@ -136,8 +138,8 @@ def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
     rows = np.flatnonzero(np.isin(names, labels))
     out = {label: int((names == label).sum()) for label in predictions.labels if label not in labels}
     if len(rows) == 0:
-        raise PredictionsError(f"got no clip of {', '.join(labels) or 'any shared class'}; expected at least one.")
-    # Logarithms, so that a row whose kept classes are all but impossible does not divide 0 by 0.
+        raise PredictionsError(f"got no clips of {', '.join(labels) or 'any shared class'}; expected at least one.")
+    # Logarithms, so that a row whose kept probabilities are nearly 0 does not divide 0 by 0.
     kept = softmax(np.log(np.maximum(predictions.probabilities[rows][:, columns], 1e-300)))
     clips = {name: [column[row] for row in rows.tolist()] for name, column in predictions.clips.items()}
     clips["label"] = [labels.index(names[row]) for row in rows]
@@ -145,7 +147,7 @@ def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the clips' columns, label as name, and a column `p_EMOTION` per class as Parquet, in one step."""
+    """Write the clips' columns, label as name, and a column `p_EMOTION` per class as Parquet, atomically."""
     columns: dict[str, Any] = {name: list(predictions.clips[name]) for name in CLIP_COLUMNS}
     columns["label"] = [predictions.labels[index] for index in predictions.clips["label"]]
     columns["intensity"] = pa.array(columns["intensity"], pa.string())
@@ -156,17 +158,17 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = None) -> Predictions:
-    """Read a predictions table, this package's or anybody's.
+    """Read a predictions table of this or any other program.
 
     Args:
-        path: Parquet file with id and a column `p_EMOTION` per class, and, unless `clips` are given, the other columns
-            that `write_predictions` writes.
-        clips: the clips that were to be predicted: the columns of `CLIP_COLUMNS` with label names. The table is joined
-            to them on id.
+        path: Parquet file with id and a column `p_EMOTION` per class; without `clips`, also the other columns of
+            `write_predictions`.
+        clips: the clips that the predictions are for: the columns of `CLIP_COLUMNS` with label names. The table is
+            joined to them on id.
 
     Raises:
-        PredictionsError: no such table, missing columns, ids that are missing or unknown, labels that differ from
-            those of the clips, or rows that are no probabilities.
+        PredictionsError: no such table, missing columns, missing or unknown ids, labels that differ from those of the
+            clips, or rows that are not probabilities.
 
     >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
     >>> predictions.labels[:3], predictions.probabilities.shape[1]
@@ -187,17 +189,17 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
 def read_table(
     path: Path, needed: Sequence[str] = ("id",)
 ) -> tuple[dict[str, list[Any]], np.ndarray, tuple[str, ...]]:
-    """Read a table of probabilities as it stands.
+    """Read a table of probabilities without joining it to clips.
 
     Args:
         path: Parquet file with a column `p_EMOTION` per class.
-        needed: the other columns that it must have.
+        needed: other required columns.
 
     Returns:
-        Its columns, the ids as text; the probabilities (rows, classes); the classes.
+        The columns, with ids as text; the probabilities (rows, classes); the classes.
 
     Raises:
-        PredictionsError: no such table, missing columns, or probabilities that are no numbers.
+        PredictionsError: no such table, missing columns, or probabilities that are not numbers.
     """
     try:
         table = pq.read_table(path).to_pydict()
@@ -213,13 +215,13 @@ def read_table(
 
 
 def _numbers(table: Mapping[str, list[Any]], labels: Sequence[str], path: Path) -> np.ndarray:
-    """(clips, classes); rows that were rounded are scaled to sum to 1, others stay for `Predictions` to refuse."""
+    """(clips, classes); rounded rows are rescaled to sum to 1, others are left for `Predictions` to reject."""
     columns = []
     for label in labels:
         try:
             columns.append(np.asarray(table[_PREFIX + label], dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise PredictionsError(f"{path}: the column {_PREFIX}{label} holds no numbers ({error}).") from error
+            raise PredictionsError(f"{path}: the column {_PREFIX}{label} does not hold numbers ({error}).") from error
     values = np.column_stack(columns)
     sums = values.sum(axis=1, keepdims=True)
     deviation = np.abs(sums - 1)
@@ -237,10 +239,12 @@ def _join(table: Mapping[str, list[Any]], probabilities: np.ndarray, clips: Mapp
     _refuse("repeated clip ids", repeated, "each clip once")
     _refuse("clips without a prediction", [clip for clip in clips["id"] if clip not in row_of], "one for every clip")
     wanted = set(clips["id"])
-    _refuse("predictions of clips that are not here", [clip for clip in row_of if clip not in wanted], "this split's")
+    _refuse(
+        "predictions for unknown clips", [clip for clip in row_of if clip not in wanted], "only clips of this split"
+    )
     rows = [row_of[clip] for clip in clips["id"]]
     if "label" in table:
         pairs = zip(clips["id"], clips["label"], rows, strict=True)
         differ = [clip for clip, label, row in pairs if table["label"][row] != label]
-        _refuse("clips under another label than the dataset's", differ, "the dataset's labels")
+        _refuse("clips whose label differs from the dataset's", differ, "the dataset's labels")
     return probabilities[rows]

@@ -1,4 +1,4 @@
-"""results.json: every figure that cards, tables and plots may show, written once by the run that measured it."""
+"""results.json: every number in cards, tables and plots, written once by the run that measured it."""
 
 import hashlib
 import importlib.metadata
@@ -37,12 +37,12 @@ def score(references: np.ndarray, probabilities: np.ndarray, labels: Sequence[st
     >>> scores["accuracy"], scores["uar"]
     (0.75, 0.75)
     """
-    from hf_ser.metrics import SpeechEmotion  # here: it brings evaluate and scikit-learn
+    from hf_ser.metrics import SpeechEmotion  # here: it imports evaluate and scikit-learn
 
-    # In memory: the default goes through files that several processes would share.
+    # In memory: by default, evaluate uses files that several processes would share.
     metric = SpeechEmotion(keep_in_memory=True)
     result = metric.compute(predictions=probabilities, references=references, labels=list(labels))
-    assert result is not None  # None is what evaluate's other processes get, and this metric runs on one
+    assert result is not None  # None only in secondary processes of evaluate, which are not used here
     return result
 
 
@@ -54,16 +54,15 @@ def score_split(
     left_out: Mapping[str, int] | None = None,
     precision: str | None = None,
 ) -> dict[str, Any]:
-    """Score a split: as a whole with intervals, per class, per group, and its calibration.
+    """Score a split: overall with intervals, per class, per group, and its calibration.
 
     Args:
-        predictions: of one run, or of several with different seeds: then scores are means over the seeds, with their
-            standard deviation; confusion matrix, classes, groups and calibration pool the seeds.
+        predictions: of one run, or of several with different seeds. With several, scores are means over the seeds with
+            standard deviations; confusion matrix, classes, groups and calibration pool the seeds.
         files: names of the predictions files, one per run.
-        temperature: what the model was calibrated by; None where it was not, or differs between the pooled models.
-        left_out: clips per class that were not scored because the model does not know their class.
-        precision: bf16, fp16 or fp32, in which the predictions were computed; None where it is unknown, or where the
-            pooled models differ.
+        temperature: of a calibrated model; None without calibration, or if pooled models differ.
+        left_out: clips per class that were not scored because the model does not have the class.
+        precision: bf16, fp16 or fp32; None if unknown, or if pooled models differ.
 
     >>> from hf_ser.scoring import read_predictions
     >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
@@ -114,13 +113,13 @@ def sample_std(values: Sequence[float]) -> float:
 
 
 def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict[str, float | None]:
-    """A function of every score over runs; None where a run has none."""
+    """Apply a function to every score over runs; None if a run lacks the score."""
     columns = {name: [scores[name] for scores in each] for name in each[0]}
     return {name: None if None in values else float(function(values)) for name, values in columns.items()}
 
 
 def describe_dataset(data: SplitData) -> dict[str, Any]:
-    """Which dataset a run used, for results.json."""
+    """The dataset of a run, for results.json."""
     name = str(data.args.dataset)
     return {
         "name": Path(name).name if Path(name).exists() else name,
@@ -130,11 +129,11 @@ def describe_dataset(data: SplitData) -> dict[str, Any]:
 
 
 def describe_recordings(data: SplitData) -> dict[str, Any]:
-    """Whose recordings taught or chose a model, and what preparation kept out of them, for results.json.
+    """The corpora that a model was trained and selected on, and their rejected files, for results.json.
 
     Returns:
-        corpora, and quarantined: corpus -> reason -> files; None for a dataset that no longer tells, such as one on
-        the Hub.
+        corpora, and quarantined: corpus -> reason -> files; None for a dataset without that record, such as one on the
+        Hub.
     """
     corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
     summary = Path(str(data.args.dataset)) / SUMMARY
@@ -145,7 +144,7 @@ def describe_recordings(data: SplitData) -> dict[str, Any]:
 
 
 def describe_protocol(data: SplitData) -> dict[str, Any]:
-    """How a run's clips were split, for results.json."""
+    """The protocol of a run, for results.json."""
     assignment = data.assignment
     return {
         "name": assignment.protocol,
@@ -160,14 +159,14 @@ def describe_protocol(data: SplitData) -> dict[str, Any]:
 def describe_training(
     data: SplitData, name: str, model_type: str, parameters: int, training: dict[str, Any]
 ) -> dict[str, Any]:
-    """The head of results.json for a trained model, before any score.
+    """The fields of results.json for a trained model, without scores.
 
     Args:
-        data: what it was trained on.
+        data: the training data.
         name: of the run.
         model_type: of the model's configuration.
-        parameters: number of the model's weights.
-        training: how it was trained; its seed among others.
+        parameters: number of parameters of the model.
+        training: settings of the training, including its seed.
 
     Returns:
         All fields of results.json; `splits` is empty.
@@ -195,7 +194,7 @@ def describe_training(
 
 
 def versions() -> dict[str, str]:
-    """Versions of this package, Python and the libraries that decide results.
+    """Versions of this package, Python and the libraries that affect results.
 
     >>> versions()["hf_ser"] == hf_ser.__version__
     True
@@ -218,7 +217,7 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write in one step, so that no reader meets half a file; a link keeps leading where it led."""
+    """Write atomically, so that no program reads a partial file; a symbolic link keeps its target."""
     path = path.resolve()
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(text.encode("utf-8"))
@@ -226,7 +225,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, likewise in one step.
+    """Write JSON atomically.
 
     >>> write_json(Path("scores.json"), {"uar": 0.5})
     >>> json.loads(Path("scores.json").read_text())

@@ -85,7 +85,7 @@ def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
     first = (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns
     assert not (folder / "results.json").exists()
     recipe.interrupt_at, recipe.fail_at = None, 5
-    with pytest.raises(CrossValidationError, match="exit code 1 in .*fold_4; its message stands above"):
+    with pytest.raises(CrossValidationError, match="exit code 1 in .*fold_4; see its message above"):
         _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
     recipe.fail_at = None
     results = _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
@@ -110,7 +110,7 @@ def test_a_recipe_ends_with_the_program_that_started_it(dataset_dir, tmp_path):
         time.sleep(0.05)
     program.terminate()
     error = program.communicate(timeout=60)[1]
-    assert program.returncode == 2 and "ended with exit code -15" in error and "goes on from there" in error
+    assert program.returncode == 2 and "ended with exit code -15" in error and "again to resume" in error
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -154,7 +154,7 @@ def test_other_settings_do_not_mix(dataset_dir, tmp_path, recipe):
     assert results["training"]["overrides"] == ["penalties=0.5"]
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("mine")
-    with pytest.raises(CrossValidationError, match="something else"):
+    with pytest.raises(CrossValidationError, match="holds other files"):
         _run(dataset_dir, tmp_path / "full", "random", overwrite=True)
     assert (tmp_path / "full/notes.txt").read_text() == "mine"
 
@@ -175,10 +175,10 @@ def test_across_corpora(dataset_dir, tmp_path, recipe):
     }
     assert matrix["clips"][0][1] == whole["ravdess"] - 2 * 4 * 2  # calm and surprised: 2 clips of 4 speakers each
     assert matrix["clips"][1][0] == whole["crema_d"]
-    assert matrix["clips"][0][0] < whole["crema_d"]  # its own speakers who were not heard
+    assert matrix["clips"][0][0] < whole["crema_d"]  # its held-out speakers
     report_text = (tmp_path / "cross/report.md").read_text()
     assert (
-        "## Across corpora" in report_text
+        "## UAR across corpora" in report_text
         and f"{matrix['uar'][0][1]:.3f} ({matrix['clips'][0][1]} clips" in report_text
     )
 
@@ -191,7 +191,7 @@ def test_across_corpora(dataset_dir, tmp_path, recipe):
         ({"recipe_overrides": ["--epochs 8"]}, "expected field=value"),
         ({"recipe_overrides": ["a.b.c=1"]}, "expected field=value"),
         ({"seeds": []}, "at least one"),
-        ({"seeds": [1, 1]}, "each once"),
+        ({"seeds": [1, 1]}, "without repetitions"),
     ],
 )
 def test_bad_arguments(changes, message):
@@ -201,7 +201,7 @@ def test_bad_arguments(changes, message):
 
 def test_a_protocol_and_no_fold(dataset_dir, tmp_path):
     for data in ({"protocol": None}, {"protocol": "leave_one_corpus_out", "fold": 1}):
-        with pytest.raises(ConfigError, match="name the protocol and no fold"):
+        with pytest.raises(ConfigError, match="pass --protocol and leave out --fold"):
             _run(dataset_dir, tmp_path / "cv", **data)
 
 

@@ -212,7 +212,7 @@ def test_notes_about_recordings_that_were_kept_out(scored, model_dir, recordings
     bad.write_bytes(b"")
     results, predictions = scored(model=str(model_dir), recordings=str(folder))
     assert f"crema_d/{bad.stem}" not in predictions.clips["id"]
-    assert sum(f"kept out, empty: {bad.name}" in note for note in results["protocol"]["notes"]) == 1
+    assert sum(f"rejected, empty: {bad.name}" in note for note in results["protocol"]["notes"]) == 1
     assert results["dataset"]["name"] == "recordings"
 
 
@@ -265,7 +265,7 @@ def test_a_trained_folder_on_a_folder_of_recordings(scored, trained, recordings)
 
 
 def test_other_steps_than_the_models_own_are_refused(scored, trained, dataset_dir, model_dir):
-    with pytest.raises(ConfigError, match="the model's own preprocessing is {'duration_s': 0.4}"):
+    with pytest.raises(ConfigError, match="the model's preprocessing is {'duration_s': 0.4}"):
         scored(DataArguments(str(dataset_dir), duration_s=0.3), model=str(trained[0]))
     results, _ = scored(DataArguments(str(dataset_dir), duration_s=0.4), model=str(trained[0]))
     assert results["preprocessing"]["duration_s"] == 0.4 and results["preprocessing"]["merge_calm"] is True
@@ -313,7 +313,7 @@ def test_a_cross_corpus_model_scores_as_when_it_was_trained(scored, train, datas
 
 def test_other_labels_are_mapped_and_unknown_classes_left_out(scored, foreign_dir, dataset_dir):
     data_args = DataArguments(str(dataset_dir))
-    with pytest.raises(ConfigError, match="label_mapping in the YAML file"):
+    with pytest.raises(ConfigError, match="label_mapping to the YAML file"):
         scored(data_args, model=str(foreign_dir))
     results, predictions = scored(data_args, model=str(foreign_dir), label_mapping=FOREIGN)
     label_ids = [EMOTIONS[label] for label in load_splits(data_args).splits["test"]["label"]]
@@ -444,7 +444,7 @@ def test_a_table_beside_recordings_or_a_list(scored, table, recordings):
 def test_a_table_of_another_split_is_refused(scored, table, dataset_dir):
     with pytest.raises(PredictionsError, match="28 clips without a prediction"):
         scored(DataArguments(str(dataset_dir)), predictions=str(table[0]), split="validation")
-    with pytest.raises(PredictionsError, match="another label than the dataset's"):
+    with pytest.raises(PredictionsError, match="label differs from the dataset's"):
         scored(DataArguments(str(dataset_dir), merge_calm=True), predictions=str(table[0]))
 
 
@@ -510,20 +510,20 @@ def test_a_file_in_the_way_is_refused(scored, model_dir, dataset_dir, tmp_path):
 
 
 def test_cross_validation_passes_a_precision_on(tmp_path):
-    with pytest.raises(ConfigError, match="pass it on with --recipe_overrides precision=bf16"):
+    with pytest.raises(ConfigError, match="use --recipe_overrides precision=bf16 instead"):
         EvaluateArguments(str(tmp_path / "out"), precision="bf16").refuse_model_options()
 
 
 @pytest.mark.parametrize(
     ("arguments", "data", "message"),
     [
-        ({}, {"dataset": "d"}, "expected one of model and predictions"),
-        ({"model": "m", "predictions": "p"}, {"dataset": "d"}, "expected one of model and predictions"),
-        ({"model": "m"}, {}, "a model but no clips; expected dataset, recordings or csv"),
-        ({"model": "m", "recordings": "r"}, {"dataset": "d"}, "got dataset beside recordings"),
-        ({"model": "m", "csv": "c"}, {"dataset": "d"}, "got dataset beside csv"),
-        ({"model": "m", "csv": "c", "calibrate": True}, {}, "got calibrate beside csv"),
-        ({"model": "m", "recordings": "r", "calibrate": True}, {}, "got calibrate beside recordings"),
+        ({}, {"dataset": "d"}, "expected either model or predictions"),
+        ({"model": "m", "predictions": "p"}, {"dataset": "d"}, "expected either model or predictions"),
+        ({"model": "m"}, {}, "a model without clips; pass dataset, recordings or csv"),
+        ({"model": "m", "recordings": "r"}, {"dataset": "d"}, "got dataset together with recordings"),
+        ({"model": "m", "csv": "c"}, {"dataset": "d"}, "got dataset together with csv"),
+        ({"model": "m", "csv": "c", "calibrate": True}, {}, "does not support csv"),
+        ({"model": "m", "recordings": "r", "calibrate": True}, {}, "does not support recordings"),
         ({"model": "m", "recordings": "r", "csv": "c"}, {}, "both recordings and csv"),
         ({"model": "m", "split": "tests"}, {"dataset": "d"}, "split is 'tests'; expected one of train, validation"),
         ({"model": "m", "batch_size": 0}, {"dataset": "d"}, "batch_size is 0"),
@@ -539,7 +539,11 @@ def test_cross_validation_passes_a_precision_on(tmp_path):
             "precision fp16: float16 needs a CUDA",
         ),
         ({"model": "m", "label_mapping": "x"}, {"dataset": "d"}, "label_mapping is a string"),
-        ({"model": "m", "calibrate": True, "label_mapping": {}}, {"dataset": "d"}, "leave out label_mapping"),
+        (
+            {"model": "m", "calibrate": True, "label_mapping": {}},
+            {"dataset": "d"},
+            "calibrate does not support label_mapping",
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together(tmp_path, arguments, data, message):

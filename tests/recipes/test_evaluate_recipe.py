@@ -144,15 +144,18 @@ def test_a_list_of_one_speaker(call, model_dir, dataset_dir, tmp_path):
 
 
 BAD = {
-    "nothing-to-score": (["--dataset", "{dataset}"], "expected one of model and predictions"),
-    "model-and-predictions": (["--model", "{model}", "--predictions", "p.parquet"], "one of model and predictions"),
-    "no-clips": (["--model", "{model}"], "a model but no clips; expected dataset, recordings or csv"),
-    "dataset-and-csv": (["--model", "{model}", "--dataset", "{dataset}", "--csv", "l.csv"], "dataset beside csv"),
+    "nothing-to-score": (["--dataset", "{dataset}"], "expected either model or predictions"),
+    "model-and-predictions": (["--model", "{model}", "--predictions", "p.parquet"], "either model or predictions"),
+    "no-clips": (["--model", "{model}"], "a model without clips; pass dataset, recordings or csv"),
+    "dataset-and-csv": (
+        ["--model", "{model}", "--dataset", "{dataset}", "--csv", "l.csv"],
+        "dataset together with csv",
+    ),
     "both-sources": (["--model", "{model}", "--recordings", "r", "--csv", "l.csv"], "both recordings and csv"),
-    "calibrate-a-list": (["--model", "{model}", "--csv", "l.csv", "--calibrate", "true"], "calibrate beside csv"),
+    "calibrate-a-list": (["--model", "{model}", "--csv", "l.csv", "--calibrate", "true"], "does not support csv"),
     "recipe-and-model": (
         ["--model_recipe", str(ROOT / "recipes/finetune.py"), "--model", "m"],
-        "got model beside model_recipe",
+        "got model together with model_recipe",
     ),
     "no-such-recipe": (["--model_recipe", "recipes/nothing.py"], "recipes/nothing.py: no such file"),
     "recipe-without-a-dataset": (["--model_recipe", str(ROOT / "recipes/finetune.py")], "dataset is not given"),
@@ -169,7 +172,7 @@ BAD = {
         ["--model", "{model}", "--dataset", "{dataset}", "--configuration", "emodb"],
         "--configuration emodb of ",
     ),
-    "other-labels": (["--model", "{foreign}", "--dataset", "{dataset}"], "Give a label_mapping in the YAML file"),
+    "other-labels": (["--model", "{foreign}", "--dataset", "{dataset}"], "Add a label_mapping to the YAML file"),
 }
 
 
@@ -210,5 +213,5 @@ def test_as_a_process(tmp_path):
         [sys.executable, str(RECIPE), *words], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 2 and done.stdout == "" and "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1].startswith("error: expected one of model and predictions")
+    assert done.stderr.strip().splitlines()[-1].startswith("error: expected either model or predictions")
     assert list(tmp_path.iterdir()) == []

@@ -47,7 +47,7 @@ def test_the_recipe_writes_every_figure_and_lists_it(recipe, dataset_dir, tmp_pa
     assert all(image.imread(folder / f"{name}.png").std() > 0 for name in NAMES)
     report = (folder / "explore.md").read_text()
     assert re.findall(r"\]\((.+?)\.png\)", report) == NAMES
-    assert "synthetic" in report and "Clips per emotion, 112 in all." in report
+    assert "synthetic" in report and "Clips per emotion (112 in total)." in report
 
 
 def test_the_docstring_opens_with_a_command_that_parses(recipe):
@@ -80,7 +80,7 @@ def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
     }
     assert sum(calls["classes"][0]["all"].values()) == 112
     assert list(calls["classes_by_corpus"][0]) == ["crema_d", "ravdess"]
-    clips, speakers, _ = calls["genders"]
+    clips, speakers, *_ = calls["genders"]
     assert sum(sum(by_gender.values()) for by_gender in clips.values()) == 112
     assert {corpus: sum(by_gender.values()) for corpus, by_gender in speakers.items()} == {"crema_d": 4, "ravdess": 4}
 
@@ -107,4 +107,4 @@ def test_one_clip_and_empty_splits(dataset_dir, tmp_path):
     empty = {split: part.select([]) for split, part in dataset.splits.items()}
     one = replace(dataset, splits=empty | {"train": dataset.splits["train"].select([0])})
     report = explore(one, tmp_path)[-1].read_text()
-    assert "Clips per emotion, 1 in all." in report and "of 1 emotion " in report
+    assert "Clips per emotion (1 in total)." in report and "of 1 emotion " in report

@@ -205,7 +205,7 @@ def test_missing_predictions_are_refused(table):
 
 def test_predictions_of_other_clips_are_refused(table):
     path, _ = table(5)
-    with pytest.raises(PredictionsError, match=r"got 1 predictions of clips that are not here \(ravdess/004\)"):
+    with pytest.raises(PredictionsError, match=r"got 1 predictions for unknown clips \(ravdess/004\)"):
         read_predictions(path, named(clips(4)))
 
 
@@ -218,7 +218,7 @@ def test_repeated_predictions_are_refused(table, joined):
 
 def test_labels_that_differ_are_refused(table):
     path, _ = table(4, lambda columns: columns | {"label": ["neutral", "happy", "happy", "neutral"]})
-    with pytest.raises(PredictionsError, match=r"got 1 clips under another label than the dataset's \(ravdess/002\)"):
+    with pytest.raises(PredictionsError, match=r"got 1 clips whose label differs from the dataset's \(ravdess/002\)"):
         read_predictions(path, named(clips(4)))
 
 
@@ -311,7 +311,9 @@ def test_restrict_to_all_classes_changes_nothing(classes):
 @pytest.mark.parametrize("classes", [[], ["calm"], ["sad"]], ids=["none", "unknown", "without-clips"])
 def test_restrict_to_no_clip_is_refused(classes):
     whole = Predictions(clips(2), TABLE[:2], LABELS)
-    with pytest.raises(PredictionsError, match=f"got no clip of {classes[0] if classes == ['sad'] else 'any shared'}"):
+    with pytest.raises(
+        PredictionsError, match=f"got no clips of {classes[0] if classes == ['sad'] else 'any shared'}"
+    ):
         restrict(whole, classes)
 
 
@@ -377,7 +379,7 @@ def test_concatenate_refuses_clips_that_stand_twice():
 @pytest.mark.parametrize("labels", [LABELS[::-1], ("neutral", "happy", "angry")], ids=["another-order", "another"])
 def test_concatenate_refuses_other_classes(labels):
     one, two = Predictions(clips(2), TABLE[:2], LABELS), Predictions(clips(2, start=2), TABLE[2:], labels)
-    with pytest.raises(PredictionsError, match="expected the same everywhere"):
+    with pytest.raises(PredictionsError, match="expected the same classes in all parts"):
         concatenate([one, two])
     with pytest.raises(PredictionsError):
         concatenate([])

@@ -14,7 +14,7 @@ from hf_ser.reporting.plots.style import look, new_figure, save, styled, wrapped
 
 _N_MELS = 80
 RANGE_DB = 65
-_SILENCE_DB = -40.0  # a lower top of the scale would stretch silence over all of it
+_SILENCE_DB = -40.0  # with a lower maximum, silence would fill the whole scale
 _TICKS_HZ = (250, 500, 1000, 2000, 4000, 8000, 16_000)
 
 
@@ -41,7 +41,7 @@ def plot_clip(waveform: np.ndarray, sampling_rate: int, path: Path, title: str) 
 
 @styled()
 def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path: Path, title: str) -> None:
-    """Draw log-mel spectrograms side by side, on one scale of time and one of power.
+    """Draw log-mel spectrograms side by side, with shared time and power scales.
 
     Args:
         waveforms: (samples,) by name, such as the emotion.
@@ -58,7 +58,7 @@ def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path:
     for axes, (name, spectrogram) in zip(grid.flat, decibels.items(), strict=False):
         image = draw_log_mel(axes, spectrogram, sampling_rate, top)
         axes.set_title(wrapped(name, 26))
-        axes.tick_params(bottom=False)  # else ticks float beyond the end of short clips
+        axes.tick_params(bottom=False)  # ticks would float beyond the end of short clips
     for axes in grid.flat[len(waveforms) :]:
         axes.set_axis_off()
     longest = max(len(waveform) for waveform in waveforms.values())
@@ -70,11 +70,11 @@ def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path:
 
 
 def log_mel(waveform: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """Log-mel spectrogram in dB (mels, frames): windows of 25 ms every 10 ms, as the models' frontend."""
+    """Log-mel spectrogram in dB (mels, frames): windows of 25 ms every 10 ms, as in the models."""
     n_fft, hop_length = _sizes(sampling_rate)
     frontend = LogMel(sampling_rate, n_mels=_N_MELS, n_fft=n_fft, hop_length=hop_length)
     samples = torch.as_tensor(np.asarray(waveform), dtype=torch.float32)
-    samples = torch.nn.functional.pad(samples, (0, max(0, n_fft - len(samples))))  # a window reflects at its ends
+    samples = torch.nn.functional.pad(samples, (0, max(0, n_fft - len(samples))))  # at least one window
     return frontend(samples[None])[0].numpy()
 
 
@@ -83,7 +83,7 @@ def _sizes(sampling_rate: int) -> tuple[int, int]:
 
 
 def top_level(spectrograms: Sequence[np.ndarray]) -> float:
-    """The level in dB that few cells exceed; the very loudest would leave quiet clips all dark."""
+    """The 99.5th percentile of the level in dB; with the maximum, quiet clips would be entirely dark."""
     return max(_SILENCE_DB, *(float(np.percentile(decibels, 99.5)) for decibels in spectrograms))
 
 
@@ -92,9 +92,9 @@ def draw_log_mel(axes: Axes, decibels: np.ndarray, sampling_rate: int, top: floa
 
     Args:
         axes: to draw on.
-        decibels: (mels, frames), as `log_mel` gives them.
+        decibels: (mels, frames), from `log_mel`.
         sampling_rate: Hz.
-        top: level in dB at which the colours end, see `top_level`.
+        top: level in dB of the brightest colour, see `top_level`.
     """
     bands, frames = decibels.shape
     step_s = _sizes(sampling_rate)[1] / sampling_rate

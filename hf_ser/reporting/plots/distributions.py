@@ -1,4 +1,4 @@
-"""How many clips and speakers a dataset has."""
+"""Numbers of clips and speakers of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def plot_class_distribution(
         counts: clips by group and emotion.
         labels: emotions in the order of the axis.
         path: file to write, without suffix.
-        by: what the groups are: split, gender, corpus; not shown where there is one group.
+        by: the kind of group: split, gender or corpus; not shown for a single group.
         title: of the figure: the dataset.
     """
     figure = new_figure(8.5, 4.9, title)
@@ -35,7 +35,7 @@ def plot_class_distribution(
         else:
             axes.bar(range(len(labels)), clips, width=0.75, color=[class_colour(label, labels) for label in labels])
         for position, (number, start) in enumerate(zip(clips, starts, strict=True)):
-            if len(table) > 1 and number >= 0.045 * totals.max():  # lower segments have no room for their number
+            if len(table) > 1 and number >= 0.045 * totals.max():  # smaller segments have no room for a number
                 axes.text(
                     position, start + number / 2, f"{number}", ha="center", va="center", fontsize=7.5, bbox=box()
                 )

@@ -1,4 +1,4 @@
-"""What a model's embeddings look like in two dimensions."""
+"""Embeddings of a model in two dimensions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ _PERPLEXITY = 30.0
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     """Project embeddings (clips, dim) to points (clips, 2).
 
-    t-SNE (van der Maaten & Hinton 2008) started from the principal components, with a perplexity of 30 or what the
-    number of clips allows; fewer than ten clips have too few neighbours for it and get their principal components.
+    t-SNE (van der Maaten & Hinton 2008) initialised with the principal components, with a perplexity of at most 30.
+    Fewer than ten clips have too few neighbours for t-SNE; their principal components are returned.
     """
     clips, dim = embeddings.shape
     if clips >= _MIN_TSNE_CLIPS and dim >= 2:
@@ -37,16 +37,16 @@ def plot_embeddings(points: np.ndarray, labels: Sequence[int], names: Sequence[s
     """Draw one point per clip, with a colour and a marker per class.
 
     Args:
-        points: (clips, 2), such as `project` gives; their axes have no unit.
+        points: (clips, 2), such as from `project`; the axes have no unit.
         labels: class ids (clips,).
-        names: class names; those without clips are left out of the legend.
+        names: class names; classes without clips are left out of the legend.
         path: file to write, without suffix.
         title: of the figure: model, dataset and protocol.
     """
     points, ids = np.asarray(points), np.asarray(labels)
     figure = new_figure(8, 5.6, title)
     axes = figure.subplots()
-    # Few points can be large; many would hide each other.
+    # Smaller points where there are many, which would hide each other.
     size = float(np.clip(120 / np.sqrt(max(1, len(points))), 3, 7))
     present = [index for index in range(len(names)) if (ids == index).any()]
     for index in present:

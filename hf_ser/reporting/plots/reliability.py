@@ -1,4 +1,4 @@
-"""Confidence against accuracy."""
+"""Reliability diagrams: accuracy against confidence."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +29,7 @@ def plot_reliability(curves: Mapping[str, Mapping[str, Any]], path: Path, title:
         upper.set_title(f"{wrapped(name, 40)}\nECE = {curve['ece']:.3f}")
         upper.set(xlim=(0, 1.02), ylim=(0, 1.02))
         upper.grid(alpha=0.3)
-        # The bins' edges are not known here, only where their clips lie on average.
+        # The edges of the bins are unknown here, only their mean confidence.
         gap = np.diff(np.sort(confidence)).min(initial=0.075)
         lower.bar(confidence, curve["clips"], width=max(0.01, 0.8 * gap), **bar(0))
         lower.set_xlabel("confidence")

@@ -18,7 +18,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # false and true positive rates, from (0,
 def plot_roc(label_ids: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], path: Path, title: str) -> None:
     """Draw the curve of each class against all others, and their micro average.
 
-    A class without clips (or with all of them) has no curve; the legend says so. The micro average counts every pair
+    A class without clips (or with all clips) has no curve; the legend shows why. The micro average counts every pair
     of clip and class, as `roc_auc_micro` does.
 
     Args:
@@ -63,7 +63,7 @@ def plot_macro_roc(
 
     Args:
         models: true class ids (clips,) and probabilities (clips, classes) by model name.
-        labels: class names; those that a model's clips lack are named in its entry of the legend.
+        labels: class names; the legend names those without clips.
         path: file to write, without suffix.
         title: of the figure: model, dataset and protocol.
     """
@@ -88,7 +88,7 @@ def plot_macro_roc(
 
 
 def class_curves(label_ids: np.ndarray, probabilities: np.ndarray) -> dict[int, Curve]:
-    """ROC by class id, for the classes that some clips (clips,) have and others do not."""
+    """ROC curve by class id, for classes with both positive and negative clips."""
     curves = {}
     for index in range(probabilities.shape[1]):
         hits = label_ids == index
@@ -101,8 +101,8 @@ def class_curves(label_ids: np.ndarray, probabilities: np.ndarray) -> dict[int, 
 def average_curve(curves: Sequence[Curve]) -> Curve:
     """Mean true positive rate at each false positive rate.
 
-    Both ends of each vertical step are averaged: with one end only, as interpolation gives it, the area under the
-    mean curve would exceed the mean area.
+    Both ends of each vertical step are averaged. With one end only, as in plain interpolation, the area under the mean
+    curve would exceed the mean area.
     """
     grid = np.unique(np.concatenate([false for false, _ in curves]))
     upper = np.mean([np.interp(grid, false, true) for false, true in curves], axis=0)

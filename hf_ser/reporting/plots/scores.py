@@ -21,7 +21,7 @@ def plot_scores(rows: Sequence[ScoreRow], path: Path, title: str) -> None:
     """Draw one group of bars per model, one bar per score, the first model at the top.
 
     Args:
-        rows: models in the order of the figure; a score that a model lacks is shown as a dash.
+        rows: models in the order of the figure; a missing score is shown as a dash.
         path: file to write, without suffix.
         title: of the figure: protocol and dataset.
     """

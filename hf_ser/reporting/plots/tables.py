@@ -67,7 +67,7 @@ def plot_matrix(
     """Draw unweighted average recall by training corpus (rows) and test corpus (columns).
 
     Args:
-        values: UAR from 0 to 1 (rows, columns); None where nothing was measured.
+        values: UAR from 0 to 1 (rows, columns); None if not measured.
         rows: training corpora.
         columns: test corpora.
         path: file to write, without suffix.
@@ -103,7 +103,7 @@ def draw_cells(
         columns: their names.
         rotation: of the columns' names, in degrees.
     """
-    # Masked cells are not painted, so that they show the hatches behind.
+    # Masked cells are not painted and show the hatches behind them.
     axes.patch.set(hatch="////", facecolor=look().paper, edgecolor=look().faint)
     image = axes.imshow(np.ma.masked_invalid(shades), cmap=look().sequential, vmin=0, vmax=1, aspect="auto")
     size = 9 if len(columns) <= 8 else 7

@@ -1,4 +1,4 @@
-"""The trials of a hyperparameter search: their values in order, and against each parameter."""
+"""Trials of a hyperparameter search: their values in order, and against each parameter."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -49,10 +49,10 @@ def plot_trials(
 
     Args:
         trials: number, state (complete or pruned; others are not drawn), value, and params (name -> value).
-        parameters: name -> the choices that there were, in the order of the axis; none for a range of numbers.
+        parameters: name -> the choices, in the order of the axis; empty for a range of numbers.
         path: file to write, without suffix.
         title: of the figure: model, dataset and protocol.
-        logarithmic: parameters that have a logarithmic axis.
+        logarithmic: parameters with a logarithmic axis.
         score: name of the value.
         greater_is_better: whether a larger value is better.
     """
@@ -141,7 +141,7 @@ def _log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _plain(value: float, _: int) -> str:
-    """A tick's label; matplotlib's own for logarithmic axes are mathtext, which figures here leave unparsed."""
+    """A tick's label; the default labels of logarithmic axes are mathtext, which is not parsed in these figures."""
     if value >= 1e-2:
         return f"{value:.3g}"
     exponent = math.floor(math.log10(value) + 1e-9)
