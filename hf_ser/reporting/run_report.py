@@ -155,26 +155,34 @@ def draw_figures(
         plots.plot_matrix(matrix["uar"], matrix["train"], matrix["test"], folder / "matrix", title)
         figures["matrix"] = "UAR of models trained on one corpus (rows) and tested on each (columns)"
     for split, scored in results["splits"].items():
-        labels, runs, of_split = scored["labels"], predictions[split], f"{title}, {split}" if split != "all" else title
-        label_ids = np.concatenate([run.label_ids for run in runs])
-        probabilities = np.concatenate([run.probabilities for run in runs])
-        confusion = {"": scored["confusion"]}
-        plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True, of_split)
-        plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False, of_split)
-        plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}", of_split)
-        plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}", of_split)
-        figures |= {
-            f"confusion_{split}": f"Confusion matrix ({split}), per cent of the true class",
-            f"confusion_counts_{split}": f"Confusion matrix ({split}), number of clips",
-            f"roc_{split}": f"One-vs-rest ROC curves ({split})",
-            f"reliability_{split}": f"Reliability diagram ({split})",
-        }
+        of_split = title if split == "all" else f"{title}, {split}"
+        figures |= _draw_split(folder, split, scored, predictions[split], of_split)
         if embeddings and split in embeddings:
-            points = plots.project(embeddings[split])
-            label_list = runs[0].label_ids.tolist()
-            plots.plot_embeddings(points, label_list, labels, folder / f"embeddings_{split}", of_split)
+            points, label_ids = plots.project(embeddings[split]), predictions[split][0].label_ids.tolist()
+            plots.plot_embeddings(points, label_ids, scored["labels"], folder / f"embeddings_{split}", of_split)
             figures[f"embeddings_{split}"] = f"Projection (t-SNE) of the embeddings ({split})"
     return figures | (explanation.draw(folder, title) if explanation else {})
+
+
+def _draw_split(
+    folder: Path, split: str, scored: Mapping[str, Any], runs: Sequence[Predictions], title: str
+) -> dict[str, str]:
+    """Draw what `scored` and the predictions of all seeds show; return the captions by figure."""
+    from hf_ser.reporting import plots
+
+    labels, confusion = scored["labels"], {"": scored["confusion"]}
+    label_ids = np.concatenate([run.label_ids for run in runs])
+    probabilities = np.concatenate([run.probabilities for run in runs])
+    plots.plot_confusions(confusion, labels, folder / f"confusion_{split}", True, title)
+    plots.plot_confusions(confusion, labels, folder / f"confusion_counts_{split}", False, title)
+    plots.plot_roc(label_ids, probabilities, labels, folder / f"roc_{split}", title)
+    plots.plot_reliability(_reliability_panels(scored["calibration"]), folder / f"reliability_{split}", title)
+    return {
+        f"confusion_{split}": f"Confusion matrix ({split}), per cent of the true class",
+        f"confusion_counts_{split}": f"Confusion matrix ({split}), number of clips",
+        f"roc_{split}": f"One-vs-rest ROC curves ({split})",
+        f"reliability_{split}": f"Reliability diagram ({split})",
+    }
 
 
 def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
