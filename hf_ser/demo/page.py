@@ -16,7 +16,7 @@ CSS = """
 #recording button, #recording time { color: var(--body-text-color) !important; }
 #models input { border-color: var(--body-text-color-subdued) !important; }
 .ser { --ser-bar: #332288; --ser-track: #e2e2ec; --ser-line: #8a8a99; font-size: 1rem; line-height: 1.5; }
-.dark .ser { --ser-bar: #88ccee; --ser-track: #3a3a46; }
+.dark .ser { --ser-bar: #88ccee; --ser-track: #2c2c36; }
 .ser h2 { font-size: 1.25rem; margin: 0 0 .5rem; }
 .ser h3 { font-size: 1.05rem; margin: 1.25rem 0 .5rem; }
 .ser p { margin: .25rem 0; overflow-wrap: anywhere; }
