@@ -22,7 +22,10 @@ def render_markdown(tables: Sequence[Table]) -> str:
     for table in tables:
         parts += [f"### {plain(table.title)}", plain(table.caption)]
         if table.rows:
-            rows = [[table.name(index), *map(str, row[1:])] for index, row in enumerate(table.rows)]
+            rows = [
+                [table.name(index), *(_unbroken(str(cell)) for cell in row[1:])]
+                for index, row in enumerate(table.rows)
+            ]
             parts.append(markdown.table([*map(plain, table.header)], [[*map(plain, row)] for row in rows]))
         repeated = [mark for mark, _ in table.notes if mark in printed]
         new = [f"({mark}) {note}" if mark else note for mark, note in table.notes if mark not in printed]
@@ -39,6 +42,11 @@ def render_markdown(tables: Sequence[Table]) -> str:
 
 def _list(sentences: Iterable[str]) -> str:
     return "\n".join(f"- {plain(sentence)}" for sentence in sentences)
+
+
+def _unbroken(cell: str) -> str:
+    """Keep an interval on one line of a narrow column."""
+    return re.sub(r"(?<=\d), (?=[+−]?\d)", ",\N{NO-BREAK SPACE}", cell)
 
 
 def plain(text: str) -> str:
