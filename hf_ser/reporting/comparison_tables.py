@@ -288,9 +288,7 @@ def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
         p += SIGNIFICANT if tested["significant"] else ""
         table.rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p])
     if table.rows:
-        table.caption = (
-            f"Differences in UAR to {best.shown}, the best run. {SIGNIFICANT} marks significant differences."
-        )
+        table.caption = f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks significant differences."
         table.explanations.append(_TESTS)
     _mark_synthetic(table, key)
     return table

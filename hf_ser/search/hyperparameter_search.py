@@ -165,7 +165,7 @@ def search(
     logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)
     folder = Path(str(args.output_dir))
     check_arguments(args)
-    _refuse_runs(folder, args)
+    _reject_runs(folder, args)
     space = read_space(Path(str(search_args.search_space)))
     settings = settings_of(model_args, data_args, args)
     check_space(space, settings | _TRIAL | {"output_dir": args.output_dir}, str(search_args.search_space))
@@ -266,7 +266,7 @@ def _remove_empty(folder: Path) -> None:
             path.rmdir()
 
 
-def _refuse_runs(folder: Path, args: SerTrainingArguments) -> None:
+def _reject_runs(folder: Path, args: SerTrainingArguments) -> None:
     if args.resume_from_checkpoint:
         raise ConfigError("resume_from_checkpoint is not supported: the same command resumes a search. Remove it.")
     if folder.is_dir() and ((folder / RESULTS).is_file() or get_last_checkpoint(str(folder))):

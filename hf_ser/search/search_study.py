@@ -77,9 +77,9 @@ def begin(
         except SerError as error:
             outcome[1] = error
             lock.release()
-    left, refusal = broadcast_object_list(outcome)
-    if refusal is not None:
-        raise refusal
+    left, failure = broadcast_object_list(outcome)
+    if failure is not None:
+        raise failure
     return study, lock, left
 
 

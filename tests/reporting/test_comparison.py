@@ -371,7 +371,7 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
 
 def test_a_better_model_is_significantly_better_and_an_equal_one_is_not(make):
     table = tables_of(make("best", predict(0.9)), make("same", predict(0.9)), make("poor", predict(0.1, 1)))[1]
-    assert table.title.startswith("Differences") and "to best, the best run. * marks significant" in table.caption
+    assert table.title.startswith("Differences") and "that of best, the best run. * marks significant" in table.caption
     same, poor = table.rows
     assert (same[0], same[1], same[3]) == ("same", "0.000", "1.000")
     assert (poor[0], poor[3]) == ("poor", "≤ 0.001*") and poor[1].startswith("−0.")

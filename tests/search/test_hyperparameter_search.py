@@ -171,7 +171,7 @@ def test_the_search_spaces_of_the_package_fit_their_configurations():
 @pytest.fixture
 def searched(run, tmp_path, monkeypatch):
     """Three trials of two epochs that vary loss, optimizer and model, with the trainers and the clips they loaded."""
-    seen, heard = [], []
+    seen, loaded = [], []
     make, load = search_module.make_trainer, hf_ser.data.splits.load_audio
 
     def watched(model, extractor, data, args):
@@ -181,12 +181,12 @@ def searched(run, tmp_path, monkeypatch):
         seen.append({"trainer": trainer, "args": args, "loss": loss, "splits": set(data.splits)})
         return trainer
 
-    def listened(audio, **options):
-        heard.append(json.dumps({key: str(value)[:2000] for key, value in audio.items()}))
+    def watched_load(audio, **options):
+        loaded.append(json.dumps({key: str(value)[:2000] for key, value in audio.items()}))
         return load(audio, **options)
 
     monkeypatch.setattr(search_module, "make_trainer", watched)
-    monkeypatch.setattr(hf_ser.data.splits, "load_audio", listened)
+    monkeypatch.setattr(hf_ser.data.splits, "load_audio", watched_load)
     space = {
         **RATES,
         "label_smoothing": {"low": 0.0, "high": 0.4},
@@ -194,11 +194,11 @@ def searched(run, tmp_path, monkeypatch):
         "model_config.hidden_dropout": {"low": 0.0, "high": 0.5},
     }
     study = run(space, 3, num_train_epochs=2, early_stopping_patience=1, model={"num_hidden_layers": 2})
-    return study, seen, heard
+    return study, seen, loaded
 
 
 def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finetune, tmp_path, dataset_dir):
-    study, seen, heard = searched
+    study, seen, loaded = searched
     folder = tmp_path / "search"
     assert _states(study) == ["COMPLETE"] * 3 and len(seen) == 3
     for trial, made in zip(study.trials, seen, strict=True):
@@ -226,8 +226,8 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finet
             (name, clips.cast_column("audio", _undecoded(clips))) for name, clips in data.splits.items()
         )
     }
-    assert sounds["train"] <= set(heard) and sounds["validation"] <= set(heard) and sounds["test"]
-    assert not sounds["test"] & set(heard)
+    assert sounds["train"] <= set(loaded) and sounds["validation"] <= set(loaded) and sounds["test"]
+    assert not sounds["test"] & set(loaded)
 
     # What is written.
     names = {path.name for path in folder.iterdir()} - {".study.lock"}
