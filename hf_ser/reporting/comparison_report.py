@@ -108,7 +108,8 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
         scores = SCORES if len(runs) <= _EVERY_SCORE else {"uar": SCORES["uar"]}
         rows = [plots.ScoreRow(run.shown, _bars(run, scores)) for run in runs]
         plots.plot_scores(rows, folder / f"scores_{slug}", title)
-        drawn[f"scores_{slug}"] = f"Scores, {title}; whiskers are 95 % intervals {CLUSTERED}"
+        shown = "Scores" if len(scores) > 1 else "UAR"
+        drawn[f"scores_{slug}"] = f"{shown}, {title}; whiskers are 95 % intervals {CLUSTERED}"
         drawn |= _draw_predictions(runs, folder, slug, title)
     drawn |= _draw_protocols(groups, folder)
     histories = _histories([run for runs in groups.values() for run in runs])

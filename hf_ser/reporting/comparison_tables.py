@@ -19,12 +19,11 @@ SYNTHETIC, SIGNIFICANT = "synthetic", "*"
 _INTERVALS = f"Brackets give 95 % intervals, from a bootstrap {CLUSTERED} ({{}} replicates)."
 _SPREAD = "A score with ± is the mean over seeds and its standard deviation."
 _TESTS = (
-    f"Differences are tested against the best run on the same clips, with a paired bootstrap {CLUSTERED} and pooled "
-    "seeds. p is two-sided and not corrected for the number of comparisons. A difference is significant if its "
-    "interval excludes 0."
+    f"Differences come from a paired bootstrap {CLUSTERED} on the same clips, with pooled seeds. They are significant "
+    "if the interval excludes 0; p is two-sided and not corrected for the number of comparisons."
 )
 _GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
-_PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips than ours: {}."
+_PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips: {}."
 
 
 class Score(NamedTuple):
@@ -126,7 +125,9 @@ def _scores_table(key: Key, runs: Sequence[Run], groups: Groups, marks: dict[str
     others = [other for other in groups if other.protocol == key.protocol and other != key]
     if others:
         differences = differing([key, *others])
-        table.notes.append(("", f"Not comparable with the other runs under {key.protocol}: different {differences}."))
+        table.explanations.append(
+            f"Tables under {key.protocol} are not comparable with each other: different {differences}."
+        )
     _add_notes(table, runs, marks)
     return table
 
