@@ -1,7 +1,7 @@
 """Compare finished runs: one table and one ranking per protocol, with seeds, intervals, paired tests and figures.
 
 python recipes/compare.py runs/quickstart runs/baseline --output_dir runs/comparison
-python recipes/compare.py runs/* --protocol emobox --readme README.md
+python recipes/compare.py "runs/*_emobox" --names audio_cnn_plus="AudioCNN (ours)" --readme README.md
 """
 
 from hf_ser.arguments import parse, run

@@ -1,12 +1,14 @@
-"""Finished runs side by side: which of them compare, their ranking, and paired tests.
+"""Finished runs side by side: which of them are comparable, their ranking, and paired tests.
 
-Scores under different protocols, or on different clips, do not compare: their runs stand in groups of their own.
+Scores under different protocols, or on different clips, are not comparable: such runs are in separate groups.
 """
 
+import glob
 import hashlib
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,36 +31,40 @@ CLUSTERED = "clustered on speakers"
 
 
 class ComparisonError(SerError):
-    """Runs that cannot be compared, or a file that cannot take the tables."""
+    """Runs that are not comparable, or a file without the markers for the tables."""
 
 
 @dataclass
 class CompareArguments(ReportArguments):
-    """Which runs are compared, and where the tables go.
+    """The runs to compare, and where the tables are written.
 
     >>> CompareArguments(["runs/audio_cnn", "runs/mel_cnn"], output_dir="runs/comparison", figures=False).overwrite
     False
     """
 
-    runs: list[str] = field(metadata={"help": "folders of finished runs; may stand first, without the flag"})
+    runs: list[str] = field(
+        metadata={"help": "folders of finished runs, or patterns such as 'runs/*'; the flag itself may be omitted"}
+    )
     output_dir: str | None = field(
         default=None, metadata={"help": "folder for comparison.md, .csv, .tex and figures; default: print only"}
     )
-    protocol: str | None = field(default=None, metadata={"help": "refuse runs of another protocol"})
+    protocol: str | None = field(default=None, metadata={"help": "raise an error for runs of another protocol"})
     readme: str | None = field(
-        default=None, metadata={"help": f"file whose text between {BEGIN} and {END} becomes the tables"}
+        default=None, metadata={"help": f"file in which the tables replace the text between {BEGIN} and {END}"}
     )
-    names: list[str] = field(default_factory=list, metadata={"help": "shown instead of the runs' own names"})
+    names: list[str] = field(
+        default_factory=list,
+        metadata={"help": "names for tables and figures, as RUN=NAME; RUN with or without its protocol"},
+    )
     published: str | None = field(
-        default=None, metadata={"help": "YAML file of what others report, such as results/published.yaml"}
+        default=None, metadata={"help": "YAML file of published accuracies, such as results/published.yaml"}
     )
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier comparison in output_dir"})
 
     def __post_init__(self) -> None:
         if not self.runs:
             raise ConfigError("runs is empty; expected at least one folder of a finished run.")
-        if self.names and len(self.names) != len(self.runs):
-            raise ConfigError(f"--names has {len(self.names)} names for {len(self.runs)} runs; expected one for each.")
+        self.names_of_runs()
         if self.readme is not None and not Path(self.readme).is_file():
             raise ConfigError(
                 f"--readme {self.readme}: no such file; expected one with the markers {BEGIN} and {END}."
@@ -72,13 +78,28 @@ class CompareArguments(ReportArguments):
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).exists():
-            raise ConfigError(f"--output_dir {folder} holds a run; expected another folder.")
+            raise ConfigError(f"--output_dir {folder} contains a run; expected another folder.")
         if (folder / COMPARISON).exists() and not self.overwrite:
-            raise ConfigError(f"--output_dir {folder} holds a comparison; pass --overwrite true to replace it.")
+            raise ConfigError(f"--output_dir {folder} contains a comparison; pass --overwrite true to replace it.")
+
+    def names_of_runs(self) -> dict[str, str]:
+        """Return run -> name for tables and figures.
+
+        Raises:
+            ConfigError: an entry of `names` is not RUN=NAME, or a run has two names.
+        """
+        pairs = [[" ".join(part.split()) for part in entry.split("=", 1)] for entry in self.names]
+        for entry, pair in zip(self.names, pairs, strict=True):
+            if len(pair) != 2 or not all(pair):
+                raise ConfigError(f'--names: got {entry!r}; expected RUN=NAME, such as audio_cnn="AudioCNN (ours)".')
+        repeated = [run for run, count in Counter(run for run, _ in pairs).items() if count > 1]
+        if repeated:
+            raise ConfigError(f"--names: {repeated[0]} has two names; expected one.")
+        return {run: name for run, name in pairs}
 
 
 class Key(NamedTuple):
-    """What runs must have in common for their scores to compare."""
+    """What runs must have in common to be comparable."""
 
     protocol: str
     dataset: str
@@ -86,7 +107,7 @@ class Key(NamedTuple):
     synthetic: tuple[str, ...]
     fold: int | None
     classes: tuple[str, ...]
-    seeds: tuple[int, ...]  # only where they decide which clips test
+    seeds: tuple[int, ...]  # only if the test clips depend on them
     clips: str
 
 
@@ -95,16 +116,25 @@ _WORDS = {"clips": "test clips", "seeds": "seeds of the splits", "synthetic": "s
 
 @dataclass(eq=False)
 class Run:
-    """A finished run; `shown` is its name, made distinct within its group."""
+    """A finished run.
+
+    Args:
+        folder: of the run.
+        name: from results.json, or chosen by the person.
+        short: the name without the protocol at its end.
+        results: content of results.json.
+        shown: the name in tables and figures, unique within the run's group.
+    """
 
     folder: Path
     name: str
+    short: str
     results: dict[str, Any]
     shown: str
 
     @property
     def scored(self) -> dict[str, Any] | None:
-        """The split that counts; None where folds have different classes, so that nothing is pooled."""
+        """The test split, or all clips; None if folds have different classes, so that no scores are pooled."""
         return self.results["splits"].get("test") or self.results["splits"].get("all")
 
     @property
@@ -114,13 +144,13 @@ class Run:
 
     @property
     def scores(self) -> dict[str, float | None]:
-        """Every score: of the split, else the mean over folds."""
+        """Every score of the split, or its mean over folds."""
         over = self.results.get("over_folds")
         return self.scored["scores"] if self.scored else over["mean"] if over else self.parts[0]["test"]
 
     @property
     def std(self) -> dict[str, float | None]:
-        """Standard deviation of every score over seeds, or over folds where nothing is pooled; empty for one run."""
+        """Standard deviation of every score over seeds, or over folds without pooled scores; empty for one run."""
         over = self.results.get("over_folds")
         return (self.scored["std"] if self.scored else over["std"] if over else None) or {}
 
@@ -132,7 +162,7 @@ class Run:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The scored classes in the package's order, whatever theirs is."""
+        """The scored classes, in the package's order."""
         order = {label: index for index, label in enumerate(EMOTIONS)}
         names = self.scored["labels"] if self.scored else ()
         return tuple(sorted(names, key=lambda label: (order.get(label, len(order)), label)))
@@ -170,8 +200,8 @@ class Run:
         """One table per seed, classes in the order of `labels`.
 
         Raises:
-            PredictionsError: a table is broken.
-            ComparisonError: a table is missing, or is not what results.json was made from.
+            PredictionsError: a table is invalid.
+            ComparisonError: a table is missing, or does not match results.json.
         """
         if self.scored is None:
             raise ComparisonError("its folds are not pooled")
@@ -181,7 +211,7 @@ class Run:
                 raise ComparisonError(f"its {name} is missing")
             table = read_predictions(self.folder / name)
             if sorted(table.labels) != sorted(self.labels):
-                raise ComparisonError(f"its {name} has other classes than its results.json")
+                raise ComparisonError(f"the classes in its {name} differ from those in its results.json")
             columns = [table.labels.index(label) for label in self.labels]
             label_ids = [self.labels.index(table.labels[label]) for label in table.clips["label"]]
             clips = {**table.clips, "label": label_ids}
@@ -190,7 +220,7 @@ class Run:
         uar = np.mean([point_scores(table.label_ids, table.predicted, len(self.labels))["uar"] for table in tables])
         same = hashlib.sha256("\n".join(ids).encode()).hexdigest() == self.scored["clips_hash"]
         if not same or abs(uar - self.scored["scores"]["uar"]) > 1e-6:
-            raise ComparisonError("its predictions are not those that its results.json describes")
+            raise ComparisonError("its predictions do not match its results.json")
         return tables
 
     def pooled(self) -> tuple[np.ndarray, np.ndarray]:
@@ -200,69 +230,118 @@ class Run:
         return label_ids, np.concatenate([table.probabilities for table in tables])
 
 
-def load_runs(folders: Sequence[str | Path], names: Sequence[str] = (), protocol: str | None = None) -> list[Run]:
+def find_runs(patterns: Sequence[str]) -> list[Path]:
+    """Return the folders of runs that are named or match a pattern such as `results/*_emobox`.
+
+    Args:
+        patterns: folders, which are returned as they are, and glob patterns. A pattern skips folders without a
+            results.json. Its matches are sorted, and folders that were found before are not repeated.
+
+    Raises:
+        ComparisonError: a pattern matches no run.
+    """
+    found: list[Path] = []
+    for pattern in patterns:
+        if Path(pattern).exists() or not glob.has_magic(pattern):
+            found.append(Path(pattern))
+            continue
+        matches = [path for path in map(Path, sorted(glob.glob(pattern))) if (path / RESULTS).is_file()]
+        if not matches:
+            raise ComparisonError(f"runs: {pattern!r} matches no folder with a {RESULTS}.")
+        known = {path.resolve() for path in found}
+        found += [path for path in matches if path.resolve() not in known]
+    return found
+
+
+def load_runs(
+    folders: Sequence[str | Path], names: Mapping[str, str] | None = None, protocol: str | None = None
+) -> list[Run]:
     """Read the results of finished runs.
 
     Args:
         folders: of the runs.
-        names: shown instead of the runs' own.
-        protocol: refuse runs of another.
+        names: run, with or without its protocol, or its folder -> name to show.
+        protocol: the only protocol that is allowed.
 
     Raises:
         ResultsError: a folder without a valid results.json.
-        ComparisonError: a folder that comes twice, runs without test scores, or of another protocol.
+        ComparisonError: a repeated folder, runs without test scores or of another protocol, or a name without a run.
     """
     paths = [Path(folder) for folder in folders]
     repeated = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
     if repeated:
         raise ComparisonError(f"got {repeated[0]} twice; expected each run once.")
-    runs = []
-    for path, name in zip(paths, names or [""] * len(paths), strict=True):
+    runs, used = [], set()
+    for path in paths:
         results = read_results(path)
-        name = " ".join((name or results["name"]).split())
-        runs.append(Run(path, name, results, name))
+        name = " ".join(results["name"].split())
+        short = without_protocol(name, results["protocol"]["name"])
+        key = next((key for key in (path.as_posix(), name, short) if key in (names or {})), None)
+        if names and key is not None:
+            used.add(key)
+            name = short = names[key]
+        runs.append(Run(path, name, short, results, name))
+    unused = [key for key in names or {} if key not in used]
+    if unused:
+        raise ComparisonError(f"--names: no run is called {unused[0]}; got {', '.join(run.name for run in runs)}.")
     empty = [str(run.folder) for run in runs if run.scored is None and not run.parts]
     if empty:
-        raise ComparisonError(f"{', '.join(empty)}: no scores on test; expected runs that scored unseen clips.")
+        raise ComparisonError(f"{', '.join(empty)}: no test scores; expected runs with a scored test split.")
     other = [f"{run.folder} ({run.key.protocol})" for run in runs if protocol not in (None, run.key.protocol)]
     if other:
         raise ComparisonError(f"got {', '.join(other)}; expected runs under {protocol} only (--protocol).")
     return runs
 
 
+def without_protocol(name: str, protocol: str) -> str:
+    """Return a run's name without its protocol at the end; the whole name if nothing else is left.
+
+    >>> without_protocol("audio_cnn_plus_emobox", "emobox")
+    'audio_cnn_plus'
+    """
+    return re.sub(rf"[\s_.,(-]*{re.escape(protocol)}\)?$", "", name, flags=re.IGNORECASE) or name
+
+
 def group(runs: Iterable[Run]) -> dict[Key, list[Run]]:
-    """Put runs that compare together, each group ranked by UAR."""
+    """Group comparable runs, each group ranked by UAR; names omit the protocol where they stay unique."""
     groups: dict[Key, list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.key].append(run)
-    return {key: rank(distinct(groups[key])) for key in sorted(groups, key=str)}
+    return {key: rank(distinct(groups[key], short=True)) for key in sorted(groups, key=str)}
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
     """Order the runs of one group by UAR, the best first.
 
     Raises:
-        ComparisonError: the runs belong to several groups; says what differs.
+        ComparisonError: the runs belong to several groups; the message names what differs.
     """
     keys = {run.key for run in runs}
     protocols = sorted({key.protocol for key in keys})
     if len(protocols) > 1:
-        raise ComparisonError(f"got runs under {' and '.join(protocols)}; expected one protocol in one ranking.")
+        raise ComparisonError(f"got runs under {' and '.join(protocols)}; expected one protocol per ranking.")
     if len(keys) > 1:
         names = ", ".join(str(run.folder) for run in runs)
-        raise ComparisonError(f"got runs with other {differing(keys)} ({names}); expected one ranking for each.")
+        raise ComparisonError(f"got runs with different {differing(keys)} ({names}); expected one ranking for each.")
     return sorted(runs, key=lambda run: (-(run.scores["uar"] or 0.0), run.shown, str(run.folder)))
 
 
 def differing(keys: Iterable[Key]) -> str:
-    """In words, what these groups do not have in common."""
+    """Return in words what differs between these groups."""
     columns = zip(Key._fields, zip(*keys, strict=True), strict=True)
     return ", ".join(_WORDS.get(name, name) for name, values in columns if len(set(values)) > 1)
 
 
-def distinct(runs: Iterable[Run]) -> list[Run]:
-    """Tell runs that bear one name apart by their folders."""
-    runs = [replace(run, shown=run.name) for run in runs]
+def distinct(runs: Iterable[Run], *, short: bool = False) -> list[Run]:
+    """Set the names to show: names that occur more than once get their folder.
+
+    Args:
+        runs: to name.
+        short: whether names omit the protocol, unless that would make two of them equal.
+    """
+    runs = list(runs)
+    count = Counter(run.short for run in runs)
+    runs = [replace(run, shown=run.short if short and count[run.short] == 1 else run.name) for run in runs]
     for extra in (lambda run: run.folder.name, lambda run: str(run.folder)):
         count = Counter(run.shown for run in runs)
         runs = [
@@ -275,25 +354,25 @@ def distinct(runs: Iterable[Run]) -> list[Run]:
 
 
 def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
-    """Does run A beat run B? A bootstrap over speakers on the clips of both, the seeds pooled (see `compare`).
+    """Test run A against run B with a bootstrap over speakers on the clips of both, seeds pooled (see `compare`).
 
     Raises:
         ComparisonError: the clips, their labels or the seeds differ.
-        PredictionsError: predictions are missing.
+        PredictionsError: predictions are invalid.
     """
     seeds = [run.results["seeds"] if len(run.predictions) > 1 else [None] for run in (a, b)]
     if sorted(seeds[0]) != sorted(seeds[1]):
-        raise ComparisonError(f"it has the seeds {a.results['seeds']} and {b.shown} has {b.results['seeds']}")
+        raise ComparisonError(f"its seeds are {a.results['seeds']}, those of {b.shown} are {b.results['seeds']}")
     columns: list[list[Any]] = [[], [], [], []]
     of_b = dict(zip(seeds[1], b.predictions, strict=True))
     for seed, left in zip(seeds[0], a.predictions, strict=True):
         right = of_b[seed]
         row_of = {clip: row for row, clip in enumerate(right.clips["id"])}
         if row_of.keys() != set(left.clips["id"]):
-            raise ComparisonError(f"its clips are not those of {b.shown}")
+            raise ComparisonError(f"its clips differ from those of {b.shown}")
         rows = [row_of[clip] for clip in left.clips["id"]]
         if (left.label_ids != right.label_ids[rows]).any():
-            raise ComparisonError(f"its clips bear other labels than those of {b.shown}")
+            raise ComparisonError(f"its labels differ from those of {b.shown}")
         for column, values in zip(
             columns, (left.label_ids, left.predicted, right.predicted[rows], left.clips["speaker"]), strict=True
         ):

@@ -1,52 +1,104 @@
-"""A comparison's tables: scores, differences to the best run, what a protocol is worth; as Markdown, CSV and LaTeX."""
+"""A comparison's tables: scores, scores per corpus, differences to the best run, and gaps between protocols."""
 
-import csv
-import io
-import re
-from collections import defaultdict
+import string
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from tabulate import LATEX_ESCAPE_RULES, tabulate
-
-from hf_ser import markdown
-from hf_ser.data.protocols import LEAK
+from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.errors import SerError
-from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
+from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired, without_protocol
 from hf_ser.reporting.published_scores import Published, published_for
 from hf_ser.reporting.run_report import SCORES, brackets
 from hf_ser.results_file import number
 
-_SYMBOLS = {"±": r"$\pm$", "−": "$-$", "≤": r"$\leq$"}
 Groups = Mapping[Key, Sequence[Run]]
+
+SYNTHETIC, SIGNIFICANT = "synthetic", "*"
+_INTERVALS = f"Brackets give 95 % intervals, from a bootstrap {CLUSTERED} ({{}} replicates)."
+_SPREAD = "A score with ± is the mean over seeds and its standard deviation."
+_TESTS = (
+    f"Differences come from a paired bootstrap {CLUSTERED} on the same clips, with pooled seeds. They are significant "
+    "if the interval excludes 0; p is two-sided and not corrected for the number of comparisons."
+)
+_GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
+_PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips: {}."
+
+
+class Score(NamedTuple):
+    """A score, its standard deviation, and the ends of its interval; None for what is undefined."""
+
+    value: float | None
+    std: float | None = None
+    interval: tuple[float | None, float | None] = (None, None)
+
+    def __str__(self) -> str:
+        """As in `0.868 ± 0.014 [0.823, 0.904]`."""
+        spread = "" if self.std is None else f" ± {number(self.std)}"
+        return number(self.value) + spread + brackets(self.interval)
+
+
+Cell = str | Score
 
 
 @dataclass
 class Table:
-    """Plain text, escaped where it is rendered."""
+    """A table as plain text, which is escaped when it is rendered.
+
+    Args:
+        title: names the protocol and the dataset.
+        caption: at most two short sentences.
+        header: names of the columns.
+        rows: a cell per column.
+        marks: row -> the marks of its notes.
+        notes: (mark, sentence); the mark is empty if the sentence is about the whole table.
+        explanations: sentences that are printed once for all tables.
+    """
 
     title: str
-    sentences: list[str]
+    caption: str
     header: list[str]
-    rows: list[list[str]]
+    rows: list[list[Cell]]
+    marks: dict[int, list[str]] = field(default_factory=dict)
+    notes: list[tuple[str, str]] = field(default_factory=list)
+    explanations: list[str] = field(default_factory=list)
+
+    def name(self, row: int) -> str:
+        """Return a row's first cell with its marks."""
+        marks = self.marks.get(row)
+        return f"{self.rows[row][0]} ({', '.join(marks)})" if marks else str(self.rows[row][0])
 
 
 def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None) -> list[Table]:
-    """Of every group its scores, those per corpus, and the differences to the best run; then what protocols are worth.
+    """Make the tables of each group of comparable runs, then those of the gaps between protocols.
 
     Args:
         groups: see `comparison.group`.
-        reported: what others report, see `read_published`.
+        reported: published accuracies, see `read_published`.
     """
-    tables = []
+    tables, with_published = [], []
+    marks: dict[str, str] = {}
+    systems: set[str] = set()
     for key, runs in groups.items():
-        table = _scores_table(key, runs, groups)
-        _add_published(table, runs, reported or {})
+        table = _scores_table(key, runs, groups, marks)
+        if shown := _add_published(table, runs, reported or {}):
+            with_published.append(table)
+            systems |= shown
         tables += [table, *_corpora_tables(key, runs)]
         if len(runs) > 1 and runs[0].scored:
             tables.append(_differences_table(key, runs))
+    for table in with_published:
+        table.explanations.append(_PUBLISHED.format(_protocols({name: (reported or {})[name] for name in systems})))
     return tables + _gap_tables(groups)
+
+
+def _protocols(reported: Mapping[str, Published]) -> str:
+    """The protocols of published accuracies, each with its systems."""
+    systems: dict[str, list[str]] = defaultdict(list)
+    for name, other in sorted(reported.items()):
+        systems[other.protocol].append(name)
+    return "; ".join(f"{protocol} ({', '.join(names)})" for protocol, names in systems.items())
 
 
 def heading(key: Key) -> str:
@@ -57,110 +109,158 @@ def heading(key: Key) -> str:
     return f"{key.protocol}{fold} on {key.dataset}{configuration}{synthetic}"
 
 
-def _scores_table(key: Key, runs: Sequence[Run], groups: Groups) -> Table:
-    header = ["model", *SCORES.values(), "ECE", "parameters", "seeds"]
-    rows = []
+def _scores_table(key: Key, runs: Sequence[Run], groups: Groups, marks: dict[str, str]) -> Table:
+    one_set_of_seeds = len({tuple(run.results["seeds"]) for run in runs}) == 1
+    header = ["model", *SCORES.values(), "ECE", "parameters", *([] if one_set_of_seeds else ["seeds"])]
+    rows: list[list[Cell]] = []
     for run in runs:
-        ece = number(run.scores["ece"]) + (f" ± {number(run.std['ece'])}" if run.std else "")
         parameters, seeds = run.results["parameters"], run.results["seeds"]
-        name = run.shown + (" (clips left out)" if run.left_out else "")
-        cells = [_cell(run, score) for score in SCORES]
+        cells = [_score(run, score) for score in SCORES]
+        ece = Score(run.scores["ece"], run.std.get("ece"))
         size = "-" if parameters is None else f"{parameters:,}"
-        rows.append([name, *cells, ece, size, ", ".join(map(str, seeds)) or "-"])
-    return Table(f"Scores: {heading(key)}", _caption(key, runs, groups), header, rows)
+        rows.append([run.shown, *cells, ece, size, *([] if one_set_of_seeds else [_listed(seeds)])])
+    table = Table(f"Scores: {heading(key)}", _caption(key, runs, one_set_of_seeds), header, rows)
+    _add_explanations(table, key, runs)
+    _mark_synthetic(table, key)
+    others = [other for other in groups if other.protocol == key.protocol and other != key]
+    if others:
+        differences = differing([key, *others])
+        table.explanations.append(
+            f"Tables under {key.protocol} are not comparable with each other: different {differences}."
+        )
+    _add_notes(table, runs, marks)
+    return table
 
 
-def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Published]) -> None:
-    """A column beside our accuracy, where there is anything to put into it, and the protocols in words."""
-    names = [published_for(run.name, _by_corpus(run), reported) for run in runs]
-    shown = {name: reported[name] for name in names if name is not None}
-    if not shown:
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds)) or "-"
+
+
+def _score(run: Run, score: str) -> Score:
+    return Score(run.scores[score], run.std.get(score), run.interval(score))
+
+
+def _caption(key: Key, runs: Sequence[Run], with_seeds: bool) -> str:
+    """The clips, and the accuracy of the largest class."""
+    first = runs[0]
+    counts = sorted({count for run in runs if (count := run.results["protocol"]["folds"])})
+    parts = [f"{' or '.join(map(str, counts))} folds"] if counts else []
+    seeds = first.results["seeds"]
+    if with_seeds and seeds:
+        parts.append(f"seed{'s' if len(seeds) > 1 else ''} {_listed(seeds)}")
+    if not first.scored:
+        clips = sum(part["clips"] for part in first.parts)
+        described = ", ".join([f"{clips:,} test clips over all folds and seeds", *parts])
+        return (
+            f"{described}. Mean ± standard deviation over them, without intervals: folds differ in clips or classes."
+        )
+    over = " over the splits of all seeds" if key.seeds else ""
+    clips = f"{first.scored['clips']:,} clips of {first.scored['speakers']} speakers{over}"
+    chance = number(first.scored["chance"]["accuracy_of_the_largest_class"])
+    described = ", ".join([clips, f"{len(key.classes)} classes", *parts])
+    return f"{described}. Always predicting the largest class gives {chance} accuracy."
+
+
+def _add_explanations(table: Table, key: Key, runs: Sequence[Run]) -> None:
+    """Add what holds for all scores, and notes that hold for all runs under a protocol."""
+    scored = runs[0].scored
+    if scored:
+        interval = next(interval for interval in scored["intervals"] if interval["method"] == CLUSTERED)
+        table.explanations.append(_INTERVALS.format(interval["replicates"]))
+        if any(run.std for run in runs):
+            table.explanations.append(_SPREAD)
+    for note in _common_notes(runs):
+        table.explanations.append(f"Protocol {key.protocol}: {note}.")
+
+
+def _common_notes(runs: Sequence[Run]) -> list[str]:
+    first, *others = (run.results["protocol"]["notes"] for run in runs)
+    return [note for note in first if all(note in notes for notes in others)]
+
+
+def _mark_synthetic(table: Table, key: Key) -> None:
+    """Mark every row whose scores come from generated voices."""
+    if not key.synthetic:
         return
+    for row in range(len(table.rows)):
+        table.marks.setdefault(row, []).append(SYNTHETIC)
+    table.notes.append(("", "Synthetic recordings: these scores say nothing about real speech."))
+
+
+def _add_notes(table: Table, runs: Sequence[Run], marks: dict[str, str]) -> None:
+    """Add notes on some of the runs: on their splits, clips that are left out, and preprocessing.
+
+    Args:
+        table: of the runs' scores.
+        runs: a run per row.
+        marks: sentence -> mark, for all tables; new sentences are added.
+    """
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    common = _common_notes(runs)
+    for row, run in enumerate(runs):
+        for note in run.results["protocol"]["notes"]:
+            if note not in common:
+                rows_of[f"{note[:1].upper()}{note[1:]}."].append(row)
+        if run.left_out:
+            left = ", ".join(f"{count} {label}" for label, count in run.left_out.items())
+            rows_of[f"Clips of classes that the model does not have are left out: {left}."].append(row)
+    kept = [
+        ", ".join(f"{name} {value}" for name, value in run.results["preprocessing"].items() if value) or "none"
+        for run in runs
+    ]
+    ((usual, _), *unusual) = Counter(kept).most_common()
+    for other, _ in unusual:
+        sentence = f"Preprocessing: {other} (unmarked runs: {usual})."
+        rows_of[sentence] = [row for row, name in enumerate(kept) if name == other]
+    for sentence, rows in rows_of.items():
+        mark = marks.setdefault(sentence, string.ascii_lowercase[len(marks) % 26] * (1 + len(marks) // 26))
+        table.notes.append((mark, sentence))
+        for row in rows:
+            table.marks.setdefault(row, []).append(mark)
+    if len({digest for run in runs if (digest := run.results["protocol"]["hash"])}) > 1:
+        table.notes.append(("", "The runs have the same test clips, but different training and validation clips."))
+
+
+def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Published]) -> set[str]:
+    """Add a column next to our accuracy, if any run has a published one.
+
+    Returns:
+        The published systems in the column.
+    """
+    names = [published_for(_names(run), _by_corpus(run), reported) for run in runs]
+    shown = {name for name in names if name is not None}
+    if not shown:
+        return set()
     place = 1 + table.header.index("accuracy")
     table.header.insert(place, "published accuracy")
     for row, name in zip(table.rows, names, strict=True):
         row.insert(place, "-" if name is None else number(reported[name].accuracy))
-    protocols = "; ".join(f"{name}: {other.protocol}" for name, other in sorted(shown.items()))
-    table.sentences.append(f"Published are others' figures, one run each, on other clips than these ({protocols}).")
+    return shown
 
 
-def _cell(run: Run, score: str) -> str:
-    spread = f" ± {number(run.std.get(score))}" if run.std else ""
-    return number(run.scores[score]) + spread + brackets(run.interval(score))
-
-
-def _caption(key: Key, runs: Sequence[Run], groups: Groups) -> list[str]:
-    first = runs[0]
-    folds = sorted({count for run in runs if (count := run.results["protocol"]["folds"])})
-    protocol = f"Protocol {key.protocol}" + (f", {' or '.join(map(str, folds))} folds" if folds else "")
-    if first.scored:
-        chance = first.scored["chance"]["accuracy_of_the_largest_class"]
-        interval = next(interval for interval in first.scored["intervals"] if interval["method"] == CLUSTERED)
-        sentences = [
-            f"{protocol}: {first.scored['clips']:,} clips of {first.scored['speakers']} speakers"
-            f"{' over the splits of all seeds' if key.seeds else ''}, {len(key.classes)} classes; "
-            f"always saying the largest class would score {number(chance)} accuracy.",
-            f"In brackets 95 % intervals by bootstrap {CLUSTERED} ({interval['replicates']} replicates).",
-        ]
-        if any(run.std for run in runs):
-            sentences.append("Where ± stands, the score is the mean over the seeds and ± its standard deviation.")
-    else:
-        clips = sum(part["clips"] for part in first.parts)
-        sentences = [
-            f"{protocol}: {clips:,} tested clips over all folds and seeds. Mean ± standard deviation over them; "
-            "nothing is pooled and there are no intervals, because the folds' clips or classes do not compare."
-        ]
-    if key.synthetic:
-        sentences.append("Synthetic recordings: these scores say nothing about real speech.")
-    others = [other for other in groups if other.protocol == key.protocol and other != key]
-    if others:
-        sentences.append(f"Not ranked with the other runs under {key.protocol}: other {differing([key, *others])}.")
-    return sentences + _notes(runs)
-
-
-def _notes(runs: Sequence[Run]) -> list[str]:
-    """What readers must know of a group's runs: notes on their splits, clips left out, unlike preprocessing."""
-    sentences = []
-    of_note: dict[str, list[str]] = defaultdict(list)
-    for run in runs:
-        for note in run.results["protocol"]["notes"]:
-            of_note[note].append(run.shown)
-    for note, names in of_note.items():
-        sentences.append(f"{'Note' if len(names) == len(runs) else ', '.join(names)}: {note}.")
-    for run in runs:
-        if run.left_out:
-            left = ", ".join(f"{count} {label}" for label, count in run.left_out.items())
-            sentences.append(f"{run.shown} leaves clips out whose class it does not know: {left}.")
-    if len({digest for run in runs if (digest := run.results["protocol"]["hash"])}) > 1:
-        sentences.append("The runs test the same clips, but their other clips are split in different ways.")
-    names_of: dict[str, list[str]] = defaultdict(list)
-    for run in runs:
-        kept = ", ".join(f"{name} {value}" for name, value in run.results["preprocessing"].items() if value) or "none"
-        names_of[kept].append(run.shown)
-    if len(names_of) > 1:
-        listed = "; ".join(f"{kept} ({', '.join(names)})" for kept, names in names_of.items())
-        sentences.append(f"Preprocessing differs: {listed}.")
-    return sentences
+def _names(run: Run) -> set[str]:
+    """A run's name in results.json, with and without its protocol."""
+    return {run.results["name"], without_protocol(run.results["name"], run.results["protocol"]["name"])}
 
 
 def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
-    """What a mean over several corpora hides; none where there is one."""
+    """The scores within each corpus; no table for one corpus."""
     of_run = [(run.shown, _by_corpus(run)) for run in runs if run.scored]
     corpora = sorted({corpus for _, scores in of_run for corpus in scores})
     if len(corpora) < 2:
         return []
-    header, rows = ["model"], [[name] for name, _ in of_run]
+    header = ["model"]
+    rows: list[list[Cell]] = [[name] for name, _ in of_run]
     for corpus in corpora:
         header += [f"{corpus}: accuracy", f"{corpus}: UAR"]
         for row, (_, scores) in zip(rows, of_run, strict=True):
             row += _corpus_cells(scores.get(corpus))
     first = sorted(of_run[0][1].items())
-    sizes = ", ".join(f"{group['clips']:,} clips of {group['speakers']} speakers in {name}" for name, group in first)
-    sentence = (
-        f"The same answers, scored within each corpus and over its own classes: {sizes}. No interval stands where "
-        "there is one speaker."
-    )
-    return [Table(f"Scores per corpus: {heading(key)}", [sentence], header, rows)]
+    sizes = ", ".join(f"{name} {group['clips']:,} clips of {group['speakers']} speakers" for name, group in first)
+    caption = f"The same predictions, scored within each corpus over its classes: {sizes}."
+    table = Table(f"Scores per corpus: {heading(key)}", caption, header, rows)
+    _mark_synthetic(table, key)
+    return [table]
 
 
 def _by_corpus(run: Run) -> dict[str, Any]:
@@ -168,31 +268,31 @@ def _by_corpus(run: Run) -> dict[str, Any]:
     return run.scored["groups"]["corpus"]["groups"] if run.scored else {}
 
 
-def _corpus_cells(group: Mapping[str, Any] | None) -> list[str]:
-    if group is None:  # somebody else's table, with other names
+def _corpus_cells(group: Mapping[str, Any] | None) -> list[Cell]:
+    if group is None:  # a table from elsewhere, with other names of corpora
         return ["-", "-"]
-    return [number(group["scores"]["accuracy"]), number(group["scores"]["uar"]) + brackets(group["interval"])]
+    low, high = group["interval"] or (None, None)
+    return [Score(group["scores"]["accuracy"]), Score(group["scores"]["uar"], None, (low, high))]
 
 
 def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
     best, *others = runs
-    rows, skipped = [], []
+    table = Table(f"Differences: {heading(key)}", "", ["model", "difference in UAR", "95 % interval", "p"], [])
     for run in others:
         try:
             tested = paired(run, best)["uar"]
         except SerError as error:
-            skipped.append(f"{run.shown} is not tested: {str(error).rstrip('.')}.")
+            table.notes.append(("", f"{run.shown} is not tested: {str(error).rstrip('.')}."))
             continue
         low, high = tested["interval"]
         p = "≤ 0.001" if tested["p_value"] <= 0.001 else number(tested["p_value"])
-        significant = "yes" if tested["significant"] else "no"
-        rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p, significant])
-    sentences = [
-        f"Paired bootstrap {CLUSTERED} against {best.shown}, the best, on the same clips, the seeds pooled; p "
-        "two-sided and not corrected for the number of comparisons; significant where the interval leaves out 0."
-    ]
-    header = ["model", "difference in UAR to the best", "95 % interval", "p", "significant"]
-    return Table(f"Differences: {heading(key)}", (sentences if rows else []) + skipped, header, rows)
+        p += SIGNIFICANT if tested["significant"] else ""
+        table.rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p])
+    if table.rows:
+        table.caption = f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks significant differences."
+        table.explanations.append(_TESTS)
+    _mark_synthetic(table, key)
+    return table
 
 
 def _signed(value: float) -> str:
@@ -204,11 +304,11 @@ def _gap_tables(groups: Groups) -> list[Table]:
     families: dict[Key, list[Key]] = defaultdict(list)
     for key in groups:
         if key.classes:
-            families[_family(key)].append(key)
+            families[family(key)].append(key)
     return [table for keys in families.values() if (table := _gap_table(keys, groups)) is not None]
 
 
-def _family(key: Key) -> Key:
+def family(key: Key) -> Key:
     """What groups under several protocols on one dataset have in common."""
     return key._replace(protocol="", fold=None, seeds=(), clips="")
 
@@ -217,123 +317,37 @@ def _gap_table(keys: Sequence[Key], groups: Groups) -> Table | None:
     models: dict[tuple[Any, ...], dict[Key, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for key in keys:
         for run in groups[key]:
-            models[(_stem(run), run.results["model_type"], run.results["parameters"])][key].append(run)
+            name = run.results["model_type"] if run.short == key.protocol else run.short
+            models[(name, run.results["model_type"], run.results["parameters"])][key].append(run)
     rows_of = {model: runs_of for model, runs_of in models.items() if len({key.protocol for key in runs_of}) > 1}
     if not rows_of:
         return None
-    leaks = {key: any(LEAK in run.results["protocol"]["notes"] for run in groups[key]) for key in keys}
-    shown = sorted({key for runs_of in rows_of.values() for key in runs_of}, key=lambda key: (leaks[key], str(key)))
+    found = {key for runs_of in rows_of.values() for key in runs_of}
+    shown = sorted(found, key=lambda key: (key.protocol in SHARES_SPEAKERS, str(key)))
     base, *rest = shown
-    rows = []
+    rows: list[list[Cell]] = []
     for (name, *_), runs_of in sorted(rows_of.items(), key=str):
-        cells = [" / ".join(_cell(run, "uar") for run in runs_of.get(key, [])) or "-" for key in shown]
+        cells = [_gap_cell(runs_of.get(key, [])) for key in shown]
         single = {key: runs[0].scores["uar"] or 0.0 for key, runs in runs_of.items() if len(runs) == 1}
         gaps = [_signed(single[key] - single[base]) if {key, base} <= single.keys() else "-" for key in rest]
         rows.append([name, *cells, *gaps])
-    header = ["model", *(f"UAR, {_column(key, groups)}" for key in shown)]
-    header += [f"{_column(key, groups)} − {_column(base, groups)}" for key in rest]
-    sentence = (
-        "The same model under several protocols. The differences are gaps between protocols, with other test "
-        "clips and other training clips: they rank nothing."
-    )
-    return Table(f"What the protocol is worth: {heading(base).partition(' on ')[2]}", [sentence], header, rows)
+    header = ["model", *(f"UAR, {protocol_label(key, groups)}" for key in shown)]
+    header += [f"{protocol_label(key, groups)} − {protocol_label(base, groups)}" for key in rest]
+    title = f"Gaps between protocols: {heading(base).partition(' on ')[2]}"
+    table = Table(title, "The UAR of the same model under several protocols.", header, rows, explanations=[_GAPS])
+    _mark_synthetic(table, base)
+    return table
 
 
-def _column(key: Key, groups: Groups) -> str:
-    """The protocol, and the clips' number where several groups are under it."""
-    if sum(other.protocol == key.protocol and _family(other) == _family(key) for other in groups) == 1:
+def _gap_cell(runs: Sequence[Run]) -> Cell:
+    """The UAR without its interval, which is in the table of scores."""
+    scores = [Score(run.scores["uar"]) for run in runs]
+    return scores[0] if len(scores) == 1 else " / ".join(map(str, scores)) or "-"
+
+
+def protocol_label(key: Key, groups: Groups) -> str:
+    """The protocol, with the number of clips if it has several groups."""
+    if sum(other.protocol == key.protocol and family(other) == family(key) for other in groups) == 1:
         return key.protocol
     scored = groups[key][0].scored
     return f"{key.protocol} ({f'fold {key.fold}, ' if key.fold else ''}{scored['clips'] if scored else 0} clips)"
-
-
-def _stem(run: Run) -> str:
-    """The run's name without its protocol's at the end; the model type where nothing else is left."""
-    protocol = re.escape(run.results["protocol"]["name"])
-    return re.sub(rf"[\s_.,(-]*{protocol}\)?$", "", run.name, flags=re.IGNORECASE) or run.results["model_type"]
-
-
-def render_markdown(tables: Sequence[Table]) -> str:
-    """The tables under headings of the third level."""
-    parts = []
-    for table in tables:
-        parts += [f"### {plain(table.title)}", plain(" ".join(table.sentences))]
-        if table.rows:
-            parts.append(
-                markdown.table([plain(cell) for cell in table.header], [[*map(plain, row)] for row in table.rows])
-            )
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is, also inside a table."""
-    return re.sub(r"([\\`*|<])", r"\\\1", text)
-
-
-def render_latex(tables: Sequence[Table]) -> str:
-    r"""Floats for `\input`; the document loads booktabs and adjustbox."""
-    parts = [r"% Made by recipes/compare.py; needs \usepackage{booktabs, adjustbox}."]
-    for table in tables:
-        if not table.rows:
-            parts.append(f"% {_latex(' '.join([table.title + ':', *table.sentences]))}")
-            continue
-        body = _symbols(tabulate(table.rows, table.header, tablefmt="latex_booktabs", disable_numparse=True))
-        body = re.sub(r"^(\s*)([\[*])", r"\1{\2}", body, flags=re.MULTILINE)  # else \\ or \midrule would take it
-        caption = _latex(f"{table.title}. {' '.join(table.sentences)}")
-        parts.append(
-            f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\begin{{adjustbox}}{{max width=\\linewidth}}\n"
-            f"{body}\n\\end{{adjustbox}}\n\\end{{table}}"
-        )
-    return "\n\n".join(parts) + "\n"
-
-
-def _latex(text: str) -> str:
-    return _symbols("".join(LATEX_ESCAPE_RULES.get(character, character) for character in text))
-
-
-def _symbols(text: str) -> str:
-    return "".join(_SYMBOLS.get(character, character) for character in text)
-
-
-def render_csv(groups: Groups) -> str:
-    """One line per run, numbers in full; what is undefined stays empty."""
-    lines = [
-        _csv_line(number_, rank_, run)
-        for number_, runs in enumerate(groups.values(), 1)
-        for rank_, run in enumerate(runs, 1)
-    ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
-
-
-def _csv_line(group_number: int, rank_in_group: int, run: Run) -> dict[str, Any]:
-    dataset, protocol, scored = run.results["dataset"], run.results["protocol"], run.scored or {}
-    line: dict[str, Any] = {
-        "group": group_number,
-        "rank": rank_in_group,
-        "model": run.shown,
-        "folder": str(run.folder),
-        **{name: run.results[name] for name in ("kind", "model_type", "parameters")},
-        "dataset": dataset["name"],
-        "configuration": dataset["configuration"],
-        "synthetic": " ".join(dataset["synthetic"]),
-        "protocol": protocol["name"],
-        "fold": protocol["fold"],
-        "folds": protocol["folds"],
-        "seeds": " ".join(map(str, run.results["seeds"])),
-        "clips": scored.get("clips"),
-        "speakers": scored.get("speakers"),
-        "classes": " ".join(run.labels),
-        "left_out": sum(run.left_out.values()),
-        "hash": run.key.clips,
-        "largest_class": scored["chance"]["accuracy_of_the_largest_class"] if scored else None,
-        "interval": CLUSTERED if scored else None,
-    }
-    for score in SCORES:
-        low, high = run.interval(score)
-        line |= {score: run.scores[score], f"{score}_std": run.std.get(score)}
-        line |= {f"{score}_low": low, f"{score}_high": high}
-    return line | {"ece": run.scores["ece"], "ece_std": run.std.get("ece")}

@@ -1,4 +1,4 @@
-"""Hyperparameter search with Optuna, on validation only; an interrupted search is continued by the same command."""
+"""Hyperparameter search with Optuna on validation only. The same command resumes an interrupted search."""
 
 import dataclasses
 import logging
@@ -39,12 +39,12 @@ from hf_ser.training.training_arguments import ModelArguments, SerTrainingArgume
 
 logger = logging.getLogger(__name__)
 
-# A trial only returns scores: none of its checkpoints is ever loaded.
+# A trial only returns scores; its checkpoints would never be loaded.
 _TRIAL = {"save_strategy": "no", "load_best_model_at_end": False, "push_to_hub": False}
 
 
 class TrialError(SerError):
-    """A trial without a value, for a reason that need not concern the others."""
+    """A trial that failed for a reason that does not affect other trials."""
 
 
 @dataclass
@@ -58,12 +58,8 @@ class SearchArguments:
     search_space: str | None = field(
         default=None, metadata={"help": "YAML file: field -> {low, high, log} or a list of choices"}
     )
-    n_trials: int = field(
-        default=20, metadata={"help": "number of trials, including those of earlier runs of the command"}
-    )
-    prune: bool = field(
-        default=False, metadata={"help": "median pruning: stop a trial that is worse than the median of the others"}
-    )
+    n_trials: int = field(default=20, metadata={"help": "number of trials, including those of earlier runs"})
+    prune: bool = field(default=False, metadata={"help": "stop trials that are worse than the median of the others"})
 
     def __post_init__(self) -> None:
         if self.search_space is None:
@@ -75,15 +71,15 @@ class SearchArguments:
 
 
 class SearchTrainer(Trainer):
-    """`Trainer.hyperparameter_search` with a training of its own for every trial.
+    """`Trainer.hyperparameter_search` with a separate training for each trial.
 
-    The stock Trainer sets a trial's values on its arguments unchecked, and keeps the loss, augmentation, parameter
-    depths and callbacks (with the patience that early stopping has lost) of the trial before. Here, a trial is what
-    the training recipes do with the same settings.
+    The stock Trainer sets a trial's values on its arguments without checks, and keeps the loss, augmentation,
+    parameter groups and callbacks (with the used-up patience of early stopping) of the previous trial. Here, a trial
+    does the same as the training recipes with its settings.
 
     Args:
-        args: settings of the search itself, such as the number of processes.
-        run_trial: trial -> its value.
+        args: settings of the search, such as the number of processes.
+        run_trial: trial -> value.
     """
 
     objective: float | None
@@ -103,12 +99,12 @@ class SearchTrainer(Trainer):
             self.objective = self._run_trial(trial)
         except (TrialError, optuna.TrialPruned):
             if self.args.process_index == 0:
-                raise  # Optuna takes note of it
-            self.objective = float("nan")  # the other processes only go on to the next trial
+                raise  # Optuna records it
+            self.objective = float("nan")  # the other processes continue with the next trial
 
 
 class _Watch(TrainerCallback):
-    """Keep the best of a trial's scores, report it, and stop the trial where the pruner says so."""
+    """Report the best score of a trial after each evaluation, and stop the trial if it is pruned."""
 
     def __init__(self, trial: Any, args: SerTrainingArguments) -> None:
         self.trial, self.name = trial, f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
@@ -126,9 +122,9 @@ class _Watch(TrainerCallback):
             raise TrialError(f"{self.name} is {metrics[self.name]}")
         self.values.append(metrics[self.name])
         self.trial.set_user_attr("values", self.values)
-        # By the count of evaluations: batches differ between trials, so that steps cannot be compared.
+        # The step is the number of evaluations: trials have different batch sizes, so training steps do not compare.
         self.trial.report(self.best, len(self.values))
-        if broadcast_object_list([self.trial.should_prune()])[0]:  # else one process stopped and the others waited
+        if broadcast_object_list([self.trial.should_prune()])[0]:  # so that all processes stop together
             raise optuna.TrialPruned
 
 
@@ -137,19 +133,19 @@ def search(
 ) -> tuple[SearchTrainer, str]:
     """Search until the study has `n_trials` complete or pruned trials, and write its table, figure and best.yaml.
 
-    All processes take part in every trial; only the first keeps the study.
+    All processes take part in each trial; only the first one has the study.
 
     Args:
         model_args: the model of all trials.
         data_args: the dataset; its test split is not used.
-        args: of all trials; output_dir is the search's folder.
+        args: training arguments of all trials; output_dir is the search's folder.
         search_args: the search space and the number of trials.
 
     Returns:
-        The Trainer that searched, and the table as text; empty on other processes than the first.
+        The Trainer of the search, and the table as text, which is empty on all processes but the first.
 
     Raises:
-        ConfigError: invalid space or settings of a trial, the folder holds something else, Optuna is missing, or no
+        ConfigError: an invalid search space or setting, a folder with another run, Optuna is not installed, or no
             trial has a value.
 
     >>> _ = Path("space.yaml").write_text("learning_rate: {low: 1.0e-4, high: 1.0e-3}")
@@ -160,23 +156,23 @@ def search(
     ...     SearchArguments("space.yaml", n_trials=2),
     ... )
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn holds a training run; choose another folder ...
+    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn contains a training run; choose another folder ...
     """
     with needs_extra():
         import optuna
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it would print a traceback for every trial without memory
-    # Early stopping would warn in every trial that no best model is loaded at the end, which nobody wants here.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # no tracebacks of trials that run out of memory
+    # No warnings from early stopping that the best model is not loaded at the end: trials do not need it.
     logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)
     folder = Path(str(args.output_dir))
     check_arguments(args)
-    _refuse_runs(folder, args)
+    _reject_runs(folder, args)
     space = read_space(Path(str(search_args.search_space)))
     settings = settings_of(model_args, data_args, args)
     check_space(space, settings | _TRIAL | {"output_dir": args.output_dir}, str(search_args.search_space))
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
-    # Nothing below can read the test split.
+    # Remove the test split, so that no trial can use it.
     data = dataclasses.replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
 
     run_trial = _runner(space, settings, data, args)
@@ -188,19 +184,19 @@ def search(
     finally:
         text = ""
         if study is not None:
-            for left_behind in (folder / "trials").glob("*"):  # by a process that was killed
+            for left_behind in (folder / "trials").glob("*"):  # by a killed process
                 _remove_empty(left_behind)
             text = write_search(folder, study, space, settings, args, data, search_args.n_trials)
             lock.release()
     if study is not None and not (folder / BEST).is_file():
-        raise ConfigError(f"no trial of {folder} has a value; {folder / 'report.md'} says why.")
+        raise ConfigError(f"no trial of {folder} has a value; see {folder / 'report.md'} for the reasons.")
     return trainer, text
 
 
 def _runner(
     space: Space, settings: Mapping[str, Any], data: SplitData, args: SerTrainingArguments
 ) -> Callable[[Any], float]:
-    """Make what runs a trial, notes why it failed, and logs one line."""
+    """Return a function that runs a trial, records why it failed, and logs one line."""
     import optuna
 
     def run_trial(trial: Any) -> float:
@@ -217,8 +213,8 @@ def _runner(
             if isinstance(error, TrialError):
                 raise
             raise ConfigError(
-                f"trial {trial.number} with {values}: {error} Mend the search space; with the same one, the same "
-                "command goes on without this trial."
+                f"trial {trial.number} with {values}: {error} Correct the search space. With the same space, the same "
+                "command continues without this trial."
             ) from error
         logger.info("trial %d: %s %.4f; %s", trial.number, args.metric_for_best_model, value, values)
         return value
@@ -227,12 +223,12 @@ def _runner(
 
 
 def _still(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings for a Trainer that itself neither trains nor evaluates."""
+    """The settings of the search's Trainer, which neither trains nor evaluates."""
     return {**settings, **_TRIAL, "eval_strategy": "no"}
 
 
 def _train(settings: Mapping[str, Any], data: SplitData, trial: Any) -> float:
-    """Train as the recipes do -> the best score of all evaluations."""
+    """Train as the recipes do, and return the best score of all evaluations."""
     arguments = arguments_of(settings)
     watch, out_of_memory = _Watch(trial, arguments[2]), False
     try:
@@ -247,7 +243,7 @@ def _train(settings: Mapping[str, Any], data: SplitData, trial: Any) -> float:
         clear_device_cache(garbage_collection=True)
         if arguments[2].should_save:
             _remove_empty(Path(settings["output_dir"]))
-    if out_of_memory:  # here, because a raised error's traceback would keep the model alive
+    if out_of_memory:  # raised here because the traceback of the first error keeps the model in memory
         raise TrialError("out of memory")
     return watch.best
 
@@ -264,17 +260,17 @@ def _fit(arguments: Arguments, data: SplitData, watch: _Watch) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a trial's folder, and the one that holds it, unless something was written there, such as logs."""
+    """Remove a trial's folder and its parent, unless they contain files such as logs."""
     for path in (folder, folder.parent):
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
 
 
-def _refuse_runs(folder: Path, args: SerTrainingArguments) -> None:
+def _reject_runs(folder: Path, args: SerTrainingArguments) -> None:
     if args.resume_from_checkpoint:
-        raise ConfigError("resume_from_checkpoint does not go with a search, which goes on by itself; leave it out.")
+        raise ConfigError("resume_from_checkpoint is not supported: the same command resumes a search. Remove it.")
     if folder.is_dir() and ((folder / RESULTS).is_file() or get_last_checkpoint(str(folder))):
-        raise ConfigError(f"--output_dir {folder} holds a training run; choose another folder for the search.")
+        raise ConfigError(f"--output_dir {folder} contains a training run; choose another folder for the search.")
 
 
 def _optimize(
@@ -289,7 +285,7 @@ def _optimize(
 
     options: dict[str, Any] = {"catch": (TrialError,), **stored(Path(str(args.output_dir)))}
     if study is not None:
-        # A sampler that began anew with the same seed would draw the first trials once more.
+        # A new sampler with the same seed would draw the first trials again.
         seed = int(np.random.SeedSequence([args.seed, len(study.trials)]).generate_state(1)[0])
         options["sampler"] = optuna.samplers.TPESampler(seed=seed)
         options["pruner"] = optuna.pruners.MedianPruner() if search_args.prune else optuna.pruners.NopPruner()
@@ -302,6 +298,6 @@ def _optimize(
             **options,
         )
     except ValueError as error:
-        # Optuna asks for the best trial at the end, and raises where there is none; the caller says so.
+        # Optuna looks up the best trial at the end and raises if there is none; the caller reports that.
         if isinstance(error, SerError) or any(trial.state.name == "COMPLETE" for trial in study.trials):
             raise

@@ -1,4 +1,4 @@
-"""What a search leaves beside its study: trials.csv, report.md with its table and figure, and best.yaml."""
+"""The files of a search: trials.csv, report.md with a table and a figure, and best.yaml."""
 
 import csv
 import io
@@ -30,19 +30,19 @@ def write_search(
     data: SplitData,
     n_trials: int,
 ) -> str:
-    """Write table, figure, report and, once a trial is complete, best.yaml.
+    """Write the table, the figure, the report and, if a trial is complete, best.yaml.
 
     Args:
         folder: the search's folder.
-        study: Optuna's.
-        space: what was varied.
-        settings: of all trials.
-        args: of all trials.
+        study: the Optuna study.
+        space: the search space.
+        settings: fixed settings of all trials.
+        args: training arguments of all trials.
         data: training and validation clips.
-        n_trials: how many trials the study is to have.
+        n_trials: requested number of trials.
 
     Returns:
-        The table, best trial first, as text, with what failed and what is left.
+        The table as text, best trial first, with the protocol, failed trials, and the number of remaining trials.
     """
     trials = [_describe(trial) for trial in study.trials if trial.state.name in _STATES]
     names = [dimension.name for dimension in space]
@@ -56,18 +56,21 @@ def write_search(
     table = "\n\n".join([_table(ranked, names, metric), *_remarks(trials, n_trials)])
     facts = _facts(trials, settings, args, data, n_trials)
     write_text(folder / REPORT, _report(table, facts, data, args))
+    scored = f"Scores on validation, protocol {data.protocol}"
+    scored += ", of synthetic recordings: they say nothing about real speech." if data.synthetic else "."
     if ranked and ranked[0]["state"] == "complete":
         best = with_values(settings, ranked[0]["params"]) | {"output_dir": str(folder / "best")}
         number, value = ranked[0]["number"], ranked[0]["value"]
-        head = f"# Trial {number} of the search in {folder}: {metric} {value:.4f} on validation.\n"
+        head = f"# Trial {number} of the search in {folder}: {metric} {value:.4f} on validation"
+        head += f", protocol {data.protocol}.\n"
         write_text(folder / BEST, head + yaml.safe_dump(best, sort_keys=False, allow_unicode=True))
-    return table
+    return f"{scored}\n\n{table}"
 
 
 def _draw(
     figures: Path, trials: Sequence[dict[str, Any]], space: Space, title: str, metric: str, greater_is_better: bool
 ) -> None:
-    """Draw the trials beside the figure of before, then put them in its place."""
+    """Draw the trials, then replace the earlier figure."""
     from hf_ser.reporting.plots import plot_trials
 
     plot_trials(
@@ -92,7 +95,7 @@ def _describe(trial: Any) -> dict[str, Any]:
     failure = trial.user_attrs.get("failure")
     if state == "failed":
         state = f"failed: {failure}" if failure else "interrupted"
-    # Nobody knows when a killed process ended.
+    # A killed process has no end time.
     timed = state != "interrupted" and trial.duration is not None
     return {
         "number": trial.number,
@@ -104,7 +107,7 @@ def _describe(trial: Any) -> dict[str, Any]:
 
 
 def _ranked(trials: Sequence[Mapping[str, Any]], greater_is_better: bool) -> list[Mapping[str, Any]]:
-    """Complete trials from the best to the worst, then pruned ones likewise, then the rest in their order."""
+    """Sort complete trials by value, then pruned trials by value, then the others by number."""
 
     def key(trial: Mapping[str, Any]) -> tuple[int, float]:
         order = {"complete": 0, "pruned": 1}.get(trial["state"], 2)
@@ -139,12 +142,12 @@ def _table(trials: Sequence[Mapping[str, Any]], names: Sequence[str], metric: st
 
 
 def _remarks(trials: Sequence[Mapping[str, Any]], n_trials: int) -> list[str]:
-    """Why trials failed, and what is left to do."""
+    """Why trials failed, and how many remain."""
     failed = [trial for trial in trials if trial["state"].startswith("failed")]
     remarks = ["\n".join(f"- Trial {trial['number']} {trial['state']}" for trial in failed)] if failed else []
     left = n_trials - sum(trial["state"] in ("complete", "pruned") for trial in trials)
     if left > 0:
-        remarks.append(f"{left} of {n_trials} trials are left; the same command goes on with them.")
+        remarks.append(f"{left} of {n_trials} trials are left; the same command continues with them.")
     return remarks
 
 
@@ -174,7 +177,7 @@ def _facts(
             "value",
             f"{args.metric_for_best_model} on validation ({better} is better), the best of a trial's evaluations",
         ),
-        ("trials", f"{', '.join(text for text in counted if text[0] != '0')} (asked for {n_trials})"),
+        ("trials", f"{', '.join(text for text in counted if text[0] != '0')} ({n_trials} requested)"),
     ]
 
 
@@ -188,8 +191,8 @@ def _report(table: str, facts: Sequence[tuple[str, str]], data: SplitData, args:
         "# Hyperparameter search",
         *synthetic,
         markdown.table(("", ""), facts),
-        "Chosen on validation; the test split was not read. The best of many trials is partly the luckiest on these "
-        f"clips: its {args.metric_for_best_model} promises more than other clips will show.",
+        "Trials are compared on validation; the test split was not read. The best "
+        f"{args.metric_for_best_model} of many trials is an optimistic estimate for other clips.",
         "## Trials",
         table,
         *(["## Figures", figure] if args.figures else []),

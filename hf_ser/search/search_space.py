@@ -1,4 +1,4 @@
-"""What a hyperparameter search may vary, and the arguments of a trial."""
+"""The search space of a hyperparameter search, and the arguments of a trial."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from hf_ser.training.training_arguments import ModelArguments, SerTrainingArgume
 
 Arguments = tuple[ModelArguments, DataArguments, SerTrainingArguments]
 
-# They say where a run stands and what a trial's value means, which all trials share.
+# These define the folders and the value of a trial, which are the same in all trials.
 _SHARED = (
     *("output_dir", "overwrite", "resume_from_checkpoint", "save_strategy", "load_best_model_at_end", "push_to_hub"),
     *("metric_for_best_model", "greater_is_better"),
@@ -26,7 +26,7 @@ _RANGE = ("low", "high", "log")
 
 @dataclass(frozen=True)
 class Dimension:
-    """The values that a field may take: from `low` to `high`, whole numbers where both are, or one of `choices`."""
+    """The values of a field: from `low` to `high`, integers if both are, or one of `choices`."""
 
     name: str
     low: float = 0
@@ -35,7 +35,7 @@ class Dimension:
     choices: tuple[Any, ...] = ()
 
     def suggest(self, trial: Any) -> Any:
-        """Ask an Optuna trial for a value."""
+        """Return the value that an Optuna trial suggests."""
         if self.choices:
             return trial.suggest_categorical(self.name, list(self.choices))
         if isinstance(self.low, int) and isinstance(self.high, int):
@@ -44,7 +44,7 @@ class Dimension:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """The values to try before anything is trained: all choices, or both ends."""
+        """The values to check before training: all choices, or both ends."""
         return self.choices or (self.low, self.high)
 
 
@@ -54,17 +54,17 @@ Space = Sequence[Dimension]
 def read_space(path: Path) -> tuple[Dimension, ...]:
     """Read a search space: field -> `{low: 1e-6, high: 1e-4, log: true}` or a list of choices.
 
-    Fields are those of `SerTrainingArguments` and `ModelArguments`, and `field.key` for one key of a field that holds
-    a mapping, such as `model_config.dropout`.
+    Fields are those of `SerTrainingArguments` and `ModelArguments`, and `field.key` for one key of a mapping, such as
+    `model_config.dropout`.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown field (close matches are named), or bounds that cannot be.
+        ConfigError: no such file, invalid YAML, an unknown field (close matches are named), or invalid bounds.
     """
     if not path.is_file():
         raise ConfigError(f"--search_space {path}: no such file; expected one such as recipes/search_spaces/*.yaml.")
     content = load_yaml(path)
     if not isinstance(content, dict) or not content:
-        raise ConfigError(f"{path} holds no mapping; expected fields such as learning_rate: {{low: 1e-6, high: 1e-4}}")
+        raise ConfigError(f"{path} is not a mapping; expected fields such as learning_rate: {{low: 1e-6, high: 1e-4}}")
     for name in content:
         _check_name(path, str(name))
     return tuple(_dimension(f"{path}: {name}", str(name), value) for name, value in content.items())
@@ -74,12 +74,12 @@ def _check_name(path: Path, name: str) -> None:
     known = [field.name for cls in (ModelArguments, SerTrainingArguments) for field in fields(cls) if field.init]
     head, dot, key = name.partition(".")
     if head in _SHARED or head in [field.name for field in fields(DataArguments)]:
-        raise ConfigError(f"{path}: {name} is the same in all trials; give it beside the search space, not in it.")
+        raise ConfigError(f"{path}: {name} must be the same in all trials; set it in --config or on the command line.")
     if head not in known:
         hint = did_you_mean(head, known) or " (no field has a similar name)"
         raise ConfigError(f"{path}: unknown field {name}{hint}")
     if dot and not key:
-        raise ConfigError(f"{path}: {name} names no key; expected one such as model_config.dropout.")
+        raise ConfigError(f"{path}: {name} has no key; expected a name such as model_config.dropout.")
 
 
 def _dimension(where: str, name: str, value: Any) -> Dimension:
@@ -112,12 +112,12 @@ def _choices(where: str, values: list[Any]) -> tuple[Any, ...]:
     if odd:
         raise ConfigError(f"{where} has the choice {odd[0]!r}; expected numbers, words, true, false or null.")
     if len(typed) < 2 or len(set(typed)) < len(typed):
-        raise ConfigError(f"{where} has the choices {typed}; expected two or more that differ.")
+        raise ConfigError(f"{where} has the choices {typed}; expected two or more different ones.")
     return tuple(typed)
 
 
 def _typed(value: Any) -> Any:
-    """A number where YAML leaves a word, such as 3e-5."""
+    """Convert numbers that YAML reads as text, such as 3e-5."""
     try:
         number = float(value) if isinstance(value, str) else value
     except ValueError:
@@ -126,14 +126,14 @@ def _typed(value: Any) -> Any:
 
 
 def propose(space: Space, trial: Any) -> dict[str, Any]:
-    """An Optuna trial's value of every field; asked again, it gives the same."""
+    """Return an Optuna trial's value of each field; repeated calls return the same values."""
     return {dimension.name: dimension.suggest(trial) for dimension in space}
 
 
 def settings_of(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
-    """What a YAML file must say to give these arguments, but for output_dir: the fields that are not at default."""
+    """Return the fields that differ from their defaults, without output_dir, as a YAML file would have them."""
     own = args.to_dict()
-    # Without matplotlib, the default of figures cannot be made.
+    # Without matplotlib, arguments with the default of `figures` raise an error.
     plain = SerTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu, figures=args.figures).to_dict()
     settings = _changed(model_args) | _changed(data_args)
     settings |= {name: value for name, value in own.items() if value != plain[name] and not name.endswith("_token")}
@@ -153,26 +153,26 @@ def _changed(arguments: Any) -> dict[str, Any]:
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with a trial's values put in; `field.key` changes one key of a mapping.
+    """Return the settings with a trial's values; `field.key` changes one key of a mapping.
 
     Raises:
-        ConfigError: `field` of `field.key` holds no mapping.
+        ConfigError: `field` of `field.key` is not a mapping.
     """
     changed = dict(settings)
     for name, value in values.items():
         head, dot, key = name.partition(".")
         before = changed.get(head) or {}
         if dot and not isinstance(before, dict):
-            raise ConfigError(f"{head} is {before!r}; expected a mapping to take {name}.")
+            raise ConfigError(f"{head} is {before!r}; expected a mapping for {name}.")
         changed[head] = {**before, key: value} if dot else value
     return changed
 
 
 def arguments_of(settings: Mapping[str, Any]) -> Arguments:
-    """The arguments that a recipe would make of such a YAML file, with every check that it would make.
+    """Return the arguments that a recipe would parse from these settings, with all its checks.
 
     Raises:
-        ConfigError: as `parse`.
+        ConfigError: see `parse`.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "settings.yaml"
@@ -185,10 +185,10 @@ def arguments_of(settings: Mapping[str, Any]) -> Arguments:
 
 
 def check_space(space: Space, settings: Mapping[str, Any], source: str) -> None:
-    """Refuse a space one of whose choices or ends no training would take, before hours are spent on the others.
+    """Check all choices and both ends of each range before training starts.
 
     Raises:
-        ConfigError: naming field, value and what is wrong with it.
+        ConfigError: an invalid value; the message names the field, the value and the reason.
     """
     for dimension in space:
         for value in dimension.extremes:

@@ -1,4 +1,4 @@
-"""The study of a search: one SQLite file, for one set of settings, that several runs of the command continue."""
+"""The Optuna study of a search: a SQLite file for one set of settings, which repeated runs of the command continue."""
 
 import dataclasses
 import json
@@ -22,17 +22,17 @@ _MAY_DIFFER = ("disable_tqdm",)
 
 
 def direction(args: SerTrainingArguments) -> Literal["maximize", "minimize"]:
-    """Which way a trial's value is better, in Optuna's words."""
+    """Return Optuna's direction of the search."""
     return "maximize" if args.greater_is_better else "minimize"
 
 
 def stored(folder: Path) -> dict[str, Any]:
-    """Where Optuna finds the study of a folder."""
+    """Return Optuna's arguments to open the study of a folder."""
     return {"study_name": _NAME, "storage": f"sqlite:///{folder / STUDY}", "load_if_exists": True}
 
 
 def record(settings: Mapping[str, Any], space: Space, args: SerTrainingArguments, data: SplitData) -> dict[str, Any]:
-    """What must be the same in all trials of a study.
+    """Return what must be the same in all trials of a study.
 
     Args:
         settings: of all trials.
@@ -57,15 +57,15 @@ def begin(
 
     Args:
         folder: of the search.
-        settings: what `record` returns; a study of others is refused.
-        args: of all trials.
-        n_trials: trials to have in the end.
+        settings: see `record`; they must be those of the study.
+        args: training arguments of all trials.
+        n_trials: requested number of trials.
 
     Returns:
-        The study and the lock of its folder, both None on other processes, and the number of trials left.
+        The study and the lock of its folder (None on other processes), and the number of remaining trials.
 
     Raises:
-        ConfigError: the folder holds another study, or another search is running there.
+        ConfigError: the folder contains another study, or another search is running there.
     """
     study, lock = None, None
     outcome: list[Any] = [0, None]
@@ -77,9 +77,9 @@ def begin(
         except SerError as error:
             outcome[1] = error
             lock.release()
-    left, refusal = broadcast_object_list(outcome)
-    if refusal is not None:
-        raise refusal
+    left, failure = broadcast_object_list(outcome)
+    if failure is not None:
+        raise failure
     return study, lock, left
 
 
@@ -92,7 +92,7 @@ def _open_study(folder: Path, lock: FileLock, settings: Mapping[str, Any], args:
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"--output_dir {folder}: another search is running there; wait, or choose another."
+            f"--output_dir {folder}: another search is running there; wait, or choose another folder."
         ) from error
     if args.overwrite:
         for name in (STUDY, BEST):
@@ -104,15 +104,15 @@ def _open_study(folder: Path, lock: FileLock, settings: Mapping[str, Any], args:
         if other and _finished(study):
             changes = "; ".join(f"{name} was {before.get(name)} and is {settings.get(name)}" for name in other)
             raise ConfigError(
-                f"--output_dir {folder} holds the study of other settings: {changes}. Choose another folder, or pass "
-                "--overwrite true to replace it."
+                f"--output_dir {folder} contains a study with other settings: {changes}. Choose another folder, or "
+                "pass --overwrite true to replace it."
             )
-        if other:  # nothing is lost with trials that never came to a value
+        if other:  # the study has no trial with a value
             optuna.delete_study(study_name=_NAME, storage=stored(folder)["storage"])
             study = optuna.create_study(**stored(folder), direction=direction(args))
         study.set_user_attr("settings", settings)
     except DatabaseError as error:
-        raise ConfigError(f"{folder / STUDY} is no study ({error.orig}); remove it to start anew.") from error
+        raise ConfigError(f"{folder / STUDY} is not a study ({error.orig}); remove it to start a new one.") from error
     return study
 
 
@@ -121,10 +121,10 @@ def _finished(study: Any) -> int:
 
 
 def _take_up(study: Any) -> int:
-    """Mark trials that a killed process left as failed, and queue those that were cut short once more.
+    """Mark the running trials of a killed process as failed, and queue interrupted trials again.
 
     Returns:
-        The number of trials that need no more training.
+        The number of finished trials.
     """
     import optuna
 

@@ -1,4 +1,4 @@
-"""`recipes/compare.py` from the command line, on folders as `write_run` leaves them."""
+"""`recipes/compare.py` from the command line, on folders that `write_run` wrote."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ RECIPE = ROOT / "recipes" / "compare.py"
 
 @pytest.fixture
 def make(tmp_path):
-    """Write a run's folder, but for its figures, which take long."""
+    """Write a run's folder without figures, which are slow."""
 
     def write(name, protocol):
         clips = {

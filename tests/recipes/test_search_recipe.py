@@ -36,6 +36,7 @@ def test_the_recipe_searches_and_says_where_to_go_next(words, load_recipe, monke
     best = tmp_path / "search" / "best.yaml"
     assert f"python recipes/train_companion.py --config {best}" in said and "test was not read" in said
     assert said.count("| complete |") == 2
+    assert "Scores on validation, protocol " in said and "synthetic recordings" in said
     assert yaml.safe_load(best.read_text())["model_config"]["dropout"] in (0.0, 0.3)
 
 

@@ -1,9 +1,10 @@
-"""Comparing runs: what may stand in one ranking, and that every table says what results.json says."""
+"""Comparing runs: which runs share a ranking, and that every table shows the numbers of results.json."""
 
 import csv
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,13 +20,16 @@ from hf_ser.reporting.comparison import (
     END,
     CompareArguments,
     ComparisonError,
+    find_runs,
     group,
     load_runs,
     paired,
     rank,
 )
+from hf_ser.reporting.comparison_latex import render_latex
+from hf_ser.reporting.comparison_rendering import render_csv, render_markdown
 from hf_ser.reporting.comparison_report import compare_runs, with_results
-from hf_ser.reporting.comparison_tables import make_tables, render_csv, render_latex, render_markdown
+from hf_ser.reporting.comparison_tables import Score, Table, make_tables
 from hf_ser.scoring import Predictions, ResultsError, score_split
 from hf_ser.scoring.predictions import write_predictions
 from hf_ser.scoring.results import write_results
@@ -35,7 +39,7 @@ PREPROCESSING = {"duration_s": None, "trim_db": None, "normalize": False, "merge
 
 
 def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
-    """Predictions of ten speakers' clips, right as often as `skill` says; which clips fail is the seed's."""
+    """Predictions for clips of ten speakers; `skill` is the share of correct ones, `seed` selects them."""
     rng = np.random.default_rng(seed)
     label_ids = (np.arange(first, first + clips) % len(labels)).tolist()
     probabilities = rng.dirichlet(np.ones(len(labels)), clips)
@@ -56,7 +60,7 @@ def predict(skill, seed=0, *, clips=120, first=0, labels=LABELS):
 
 @pytest.fixture
 def make(tmp_path):
-    """Write the folder of a run as recipes leave it, but for the figures, which take long."""
+    """Write the folder of a run as the recipes do, without figures, which are slow."""
 
     def write(name, tables, *, protocol="emobox", split="test", folder=None, history=None, left_out=None, **changes):
         tables = [tables] if isinstance(tables, Predictions) else tables
@@ -103,21 +107,68 @@ def tables_of(*folders, **options):
     return make_tables(group(load_runs(folders, **options)))
 
 
+def cells_of(table):
+    return [[table.name(index), *map(str, row[1:])] for index, row in enumerate(table.rows)]
+
+
+def sentences_of(table):
+    return [table.caption, *(f"({mark}) {note}" if mark else note for mark, note in table.notes), *table.explanations]
+
+
 # --- loading ------------------------------------------------------------------------------------------------------
 
 
-def test_folders_that_cannot_be_compared_are_refused(make, tmp_path):
+def test_folders_that_are_not_comparable_are_rejected(make, tmp_path):
     good = make("good", predict(0.5))
-    with pytest.raises(ResultsError, match="holds no results.json"):
+    with pytest.raises(ResultsError, match="missing .*no results.json"):
         load_runs([good, tmp_path / "missing"])
     with pytest.raises(ComparisonError, match="good twice"):
         load_runs([good, tmp_path / "other" / ".." / "good"])
     validated = make("validated", predict(0.5), split="validation")
-    with pytest.raises(ComparisonError, match="validated: no scores on test"):
+    with pytest.raises(ComparisonError, match="validated: no test scores"):
         load_runs([good, validated])
     with pytest.raises(ComparisonError, match=r"good \(emobox\); expected runs under random only"):
         load_runs([good], protocol="random")
-    assert [run.name for run in load_runs([good], names=["A name"], protocol="emobox")] == ["A name"]
+    assert [run.name for run in load_runs([good], protocol="emobox")] == ["good"]
+
+
+def test_patterns_find_the_folders_of_runs(make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b_emobox", "a_emobox", "c_random", "odd[1]"):
+        make(name, predict(0.5), protocol="random" if name == "c_random" else "emobox")
+    Path("d_emobox").mkdir()  # not a run
+    Path("e_emobox").write_text("a file")
+    emobox = [Path("a_emobox"), Path("b_emobox")]
+    assert find_runs(["*_emobox"]) == emobox
+    assert find_runs(["b_emobox", "*_emobox", "*_*"]) == [*emobox[::-1], Path("c_random")]
+    assert find_runs(["odd[1]"]) == [Path("odd[1]")]  # an existing folder is not a pattern
+    assert find_runs(["d_emobox", "missing"]) == [Path("d_emobox"), Path("missing")]  # errors in load_runs
+    for pattern in ("x*", "d_*"):
+        with pytest.raises(
+            ComparisonError, match=re.escape(f"runs: '{pattern}' matches no folder with a results.json")
+        ):
+            find_runs(["*_emobox", pattern])
+    text, _ = compare_runs(CompareArguments(["*_emobox", "c*"]))
+    assert "| a " in text and "| c " in text
+
+
+def test_names_are_chosen_for_runs_with_or_without_their_protocol(make):
+    folders = [make("small_emobox", predict(0.5)), make("small_random", predict(0.7), protocol="random")]
+    shown = [run.shown for runs in group(load_runs(folders, {"small": "Ours"})).values() for run in runs]
+    assert shown == ["Ours", "Ours"]
+    for key in ("small_emobox", folders[0].as_posix()):
+        assert [run.name for run in load_runs(folders, {key: "Ours"})] == ["Ours", "small_random"]
+    assert tables_of(*folders, names={"small": "Ours"})[-1].rows[0][0] == "Ours"
+    with pytest.raises(ComparisonError, match="--names: no run is called tiny; got small_emobox, small_random"):
+        load_runs(folders, {"tiny": "Ours"})
+
+
+def test_names_omit_the_protocol_where_they_stay_unique(make):
+    folders = [make(name, predict(0.5, seed)) for seed, name in enumerate(("a_emobox", "b (emobox)", "c_random"))]
+    (runs,) = group(load_runs(folders)).values()
+    assert {run.shown for run in runs} == {"a", "b", "c_random"}
+    (runs,) = group(load_runs([*folders, make("a", predict(0.4))])).values()
+    assert {run.shown for run in runs} == {"a_emobox", "a", "b", "c_random"}
 
 
 def test_all_clips_count_where_there_is_no_test_split(make):
@@ -132,14 +183,14 @@ def test_all_clips_count_where_there_is_no_test_split(make):
     ("tables", "changes", "says"),
     [
         (predict(0.5), {"protocol": "random"}, "got runs under emobox and random; expected one protocol"),
-        (predict(0.5, clips=60), {}, "other test clips"),
-        (predict(0.5, labels=("neutral", "happy", "sad", "angry")), {}, "other classes"),
-        (predict(0.5), {"dataset": {"name": "tess"}}, "other dataset"),
-        (predict(0.5), {"dataset": {"configuration": "speech"}}, "other configuration"),
-        (predict(0.5), {"dataset": {"synthetic": ["ravdess"]}}, "other synthetic corpora"),
+        (predict(0.5, clips=60), {}, "different test clips"),
+        (predict(0.5, labels=("neutral", "happy", "sad", "angry")), {}, "different classes"),
+        (predict(0.5), {"dataset": {"name": "tess"}}, "different dataset"),
+        (predict(0.5), {"dataset": {"configuration": "speech"}}, "different configuration"),
+        (predict(0.5), {"dataset": {"synthetic": ["ravdess"]}}, "different synthetic corpora"),
     ],
 )
-def test_runs_that_do_not_compare_never_share_a_ranking(make, tables, changes, says):
+def test_runs_that_are_not_comparable_never_share_a_ranking(make, tables, changes, says):
     runs = load_runs([make("a", predict(0.5)), make("b", tables, **changes)])
     with pytest.raises(ComparisonError, match=says):
         rank(runs)
@@ -148,27 +199,29 @@ def test_runs_that_do_not_compare_never_share_a_ranking(make, tables, changes, s
     text = render_markdown(make_tables(groups))
     assert text.count("### Scores:") == 2 and "Differences" not in text
     same_protocol = changes.get("protocol") is None
-    assert text.count("Not ranked with the other runs under emobox: other") == (2 if same_protocol else 0)
-    assert not same_protocol or text.count(says) == 2
+    assert text.count("Tables under emobox are not comparable with each other: different") == (
+        1 if same_protocol else 0
+    )
+    assert not same_protocol or says in text
 
 
-def test_one_fold_is_a_group_of_its_own(make):
+def test_one_fold_is_a_separate_group(make):
     folder = make("one", predict(0.5, clips=60))
     write_results(folder, results_of(folder) | {"protocol": results_of(folder)["protocol"] | {"fold": 1}})
     runs = load_runs([folder, make("all", predict(0.5))])
-    with pytest.raises(ComparisonError, match="other fold, test clips"):
+    with pytest.raises(ComparisonError, match="different fold, test clips"):
         rank(runs)
     assert {key.fold for key in group(runs)} == {1, None}
 
 
-def test_seeds_matter_only_where_they_choose_the_test_clips(make):
+def test_seeds_matter_only_if_the_test_clips_depend_on_them(make):
     two, one = [predict(0.5), predict(0.5, 1)], predict(0.5)
     folded = load_runs([make("a", two), make("b", one)])
     assert len(group(folded)) == 1
     drawn = load_runs([make("c", two, protocol="random"), make("d", one, protocol="random")])
-    with pytest.raises(ComparisonError, match="other seeds of the splits"):
+    with pytest.raises(ComparisonError, match="different seeds of the splits"):
         rank(drawn)
-    texts = [table.sentences[0] for table in make_tables(group(drawn))]
+    texts = [table.caption for table in make_tables(group(drawn))]
     assert sum("over the splits of all seeds" in text for text in texts) == 1
 
 
@@ -179,7 +232,7 @@ def test_a_group_is_ranked_by_uar_in_any_order_of_folders(make):
         assert [run.shown for run in runs] == ["good", "fair", "poor"]
 
 
-def test_equal_names_are_told_apart(make):
+def test_equal_names_get_their_folders(make):
     folders = [make("a", predict(0.5, 0), folder=folder) for folder in ("a", "b", "x/c", "y/c")]
     (runs,) = group(load_runs(folders)).values()
     assert {run.shown for run in runs} == {"a", "a (b)", f"a ({folders[2]})", f"a ({folders[3]})"}
@@ -210,15 +263,16 @@ def test_the_numbers_are_those_of_results_json(make):
     results = results_of(folder)
     scored = results["splits"]["test"]
     (table,) = tables_of(folder)
-    (row,) = table.rows
+    (row,) = cells_of(table)
     expected = []
     for score in ("accuracy", "f1_weighted", "f1_macro", "uar"):
         low, high = scored["intervals"][0][score]
         expected.append(f"{scored['scores'][score]:.3f} [{low:.3f}, {high:.3f}]")
-    assert row == ["model_a", *expected, f"{scored['scores']['ece']:.3f}", "429,640", "0"]
-    text = " ".join(table.sentences)
-    assert "Protocol emobox: 120 clips of 10 speakers, 3 classes" in text
-    assert "largest class would score 0.333" in text and "clustered on speakers (2000 replicates)" in text
+    assert row == ["model_a", *expected, f"{scored['scores']['ece']:.3f}", "429,640"]
+    assert table.title == "Scores: emobox on ravdess (all)"
+    assert table.caption.startswith("120 clips of 10 speakers, 3 classes, seed 0. ")
+    assert table.caption.endswith("the largest class gives 0.333 accuracy.")
+    assert "clustered on speakers (2000 replicates)" in table.explanations[0]
 
 
 def test_several_seeds_show_mean_and_standard_deviation(make):
@@ -227,11 +281,13 @@ def test_several_seeds_show_mean_and_standard_deviation(make):
     (table,) = tables_of(folder)
     low, high = scored["intervals"][0]["uar"]
     value, spread = scored["scores"]["uar"], scored["std"]["uar"]
-    assert table.rows[0][4] == f"{value:.3f} ± {spread:.3f} [{low:.3f}, {high:.3f}]"
-    assert table.rows[0][-1] == "0, 1, 2" and "mean over the seeds" in " ".join(table.sentences)
+    assert str(table.rows[0][4]) == f"{value:.3f} ± {spread:.3f} [{low:.3f}, {high:.3f}]"
+    assert "seeds 0, 1, 2." in table.caption and "mean over seeds" in " ".join(table.explanations)
+    both, _ = tables_of(folder, make("one", predict(0.5)))
+    assert both.header[-1] == "seeds" and {row[-1] for row in both.rows} == {"0, 1, 2", "0"}
 
 
-def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
+def test_scores_of_every_corpus_are_in_a_separate_table(make):
     def merged(seed):
         predictions = predict(0.6, seed)
         corpora = ["crema_d" if row < 50 else "tess" for row in range(120)]
@@ -243,8 +299,8 @@ def test_scores_of_every_corpus_stand_in_a_table_of_their_own(make):
     folders = [make(name, merged(seed)) for seed, name in enumerate(["a", "b"])]
     (table,) = (table for table in tables_of(*folders) if table.title.startswith("Scores per corpus"))
     assert table.header == ["model", "crema_d: accuracy", "crema_d: UAR", "tess: accuracy", "tess: UAR"]
-    assert "50 clips of 10 speakers in crema_d, 70 clips of 2 speakers in tess" in table.sentences[0]
-    for row in table.rows:
+    assert "crema_d 50 clips of 10 speakers, tess 70 clips of 2 speakers" in table.caption
+    for row in cells_of(table):
         groups = results_of(folders["ab".index(row[0])])["splits"]["test"]["groups"]["corpus"]["groups"]
         for corpus, accuracy, uar in (("crema_d", *row[1:3]), ("tess", *row[3:5])):
             low, high = groups[corpus]["interval"]
@@ -258,12 +314,33 @@ def test_notes_left_out_clips_preprocessing_and_synthetic_recordings_are_named(m
         make("a", predict(0.5), protocol="random", left_out={"calm": 7}, dataset={"synthetic": ["ravdess"]}),
         make("b", predict(0.5), protocol="random", dataset={"synthetic": ["ravdess"]}, preprocessing={"trim_db": 30}),
     ]
-    text = " ".join(tables_of(*folders)[0].sentences)
-    assert f"Note: {LEAK}." in text and text.count(LEAK) == 1
-    assert "a leaves clips out whose class it does not know: 7 calm." in text
-    assert "Preprocessing differs: none (a); trim_db 30 (b)." in text or "trim_db 30 (b); none (a)." in text
+    folders.append(make("c", predict(0.4, 1), protocol="random", dataset={"synthetic": ["ravdess"]}))
+    scores, differences = tables_of(*folders)
+    text = "\n".join(sentences_of(scores))
+    assert f"Protocol random: {LEAK}." in text and text.count(LEAK) == 1
+    mark = {row[0][0]: row[0][1:] for row in cells_of(scores)}
+    left_out, trimmed = (mark[name].removeprefix(" (synthetic, ").removesuffix(")") for name in "ab")
+    assert {left_out, trimmed} == {"a", "b"} and mark["c"] == " (synthetic)"
+    assert f"({left_out}) Clips of classes that the model does not have are left out: 7 calm." in text
+    assert f"({trimmed}) Preprocessing: trim_db 30 (unmarked runs: none)." in text
     assert "say nothing about real speech" in text
-    assert "a (clips left out)" in [row[0] for row in tables_of(*folders)[0].rows]
+    assert all(row[0].endswith("(synthetic)") for row in cells_of(differences))
+
+
+def test_markdown_says_everything_once(make):
+    noted = {"protocol": "random", "left_out": {"calm": 7}}
+    folders = [make(f"a{seed}", predict(0.5, seed), **(noted if seed else {"protocol": "random"})) for seed in (0, 1)]
+    folders += [
+        make(f"b{seed}", predict(0.5, seed), dataset={"name": "tess"}, **(noted if seed else {"protocol": "random"}))
+        for seed in (0, 1)
+    ]
+    tables = tables_of(*folders)
+    text = render_markdown(tables)
+    assert [text.count(says) for says in ("7 calm", LEAK, "paired bootstrap", "(a): see the notes above")] == [1] * 4
+    assert "| a1 (a) " in text and "| b1 (a) " in text
+    assert text.index("7 calm") < text.index("Differences:") < text.index("How to read the tables")
+    assert all(len(re.findall(r"\.(?: |$)", table.caption)) <= 2 for table in tables)
+    assert render_latex(tables).count("7 calm") == 2  # each float is read alone
 
 
 def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
@@ -285,8 +362,8 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
     groups = group(load_runs(folders))
     assert len(groups) == 1
     (table,) = make_tables(groups)  # nothing to test against each other
-    assert table.rows[0][4] == f"{over['mean']['uar']:.3f} ± {over['std']['uar']:.3f}"
-    assert "240 tested clips over all folds" in table.sentences[0] and "4 calm" in " ".join(table.sentences)
+    assert str(table.rows[0][4]) == f"{over['mean']['uar']:.3f} ± {over['std']['uar']:.3f}"
+    assert "240 test clips over all folds" in table.caption and "4 calm" in " ".join(sentences_of(table))
     (line, _) = csv.DictReader(io.StringIO(render_csv(groups)))
     assert line["clips"] == "" and float(line["uar"]) == over["mean"]["uar"]
 
@@ -296,10 +373,10 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
 
 def test_a_better_model_is_significantly_better_and_an_equal_one_is_not(make):
     table = tables_of(make("best", predict(0.9)), make("same", predict(0.9)), make("poor", predict(0.1, 1)))[1]
-    assert table.title.startswith("Differences") and table.header[1] == "difference in UAR to the best"
+    assert table.title.startswith("Differences") and "that of best, the best run. * marks significant" in table.caption
     same, poor = table.rows
-    assert (same[0], same[1], same[-1]) == ("same", "0.000", "no")
-    assert (poor[0], poor[3], poor[-1]) == ("poor", "≤ 0.001", "yes") and poor[1].startswith("−0.")
+    assert (same[0], same[1], same[3]) == ("same", "0.000", "1.000")
+    assert (poor[0], poor[3]) == ("poor", "≤ 0.001*") and poor[1].startswith("−0.")
 
 
 def test_seeds_are_compared_seed_by_seed(make):
@@ -310,7 +387,7 @@ def test_seeds_are_compared_seed_by_seed(make):
     expected = results_of(a.folder)["splits"]["test"]["scores"]["uar"]
     expected -= results_of(b.folder)["splits"]["test"]["scores"]["uar"]
     assert difference["difference"] == pytest.approx(expected)
-    with pytest.raises(ComparisonError, match=r"seeds \[0, 1\] and one has \[0\]"):
+    with pytest.raises(ComparisonError, match=r"seeds are \[0, 1\], those of one are \[0\]"):
         paired(a, c)
     b.results["seeds"] = [1, 0]  # files follow the seeds
     assert paired(a, b)["uar"]["difference"] == pytest.approx(expected)
@@ -324,24 +401,24 @@ def test_clips_are_joined_on_their_ids(make):
     assert paired(a, b)["uar"] == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "significant": False}
 
 
-def test_missing_or_foreign_predictions_are_named_and_skipped(make):
+def test_missing_or_mismatched_predictions_are_named_and_skipped(make):
     folders = [make(name, predict(skill)) for name, skill in (("a", 0.9), ("b", 0.6), ("c", 0.5), ("d", 0.3))]
     (folders[1] / "predictions.parquet").unlink()
     write_predictions(folders[2] / "predictions.parquet", predict(0.5, 9))
     write_predictions(folders[3] / "predictions.parquet", predict(0.3, labels=("neutral", "happy", "angry")))
     scores, differences = tables_of(*folders)
     assert len(scores.rows) == 4 and differences.rows == []
-    text = " ".join(differences.sentences)
+    text = " ".join(sentences_of(differences))
     for says in (
         "b is not tested: its predictions.parquet is missing.",
-        "c is not tested: its predictions are not those that its results.json describes.",
-        "d is not tested: its predictions.parquet has other classes than its results.json.",
+        "c is not tested: its predictions do not match its results.json.",
+        "d is not tested: the classes in its predictions.parquet differ from those in its results.json.",
     ):
         assert says in text
     assert "| model" not in render_markdown([differences]) and "% Differences" in render_latex([differences])
 
 
-# --- what the protocol is worth -----------------------------------------------------------------------------------
+# --- gaps between protocols ---------------------------------------------------------------------------------------
 
 
 def test_one_model_under_two_protocols(make):
@@ -351,16 +428,16 @@ def test_one_model_under_two_protocols(make):
     )
     other = make("other_emobox", predict(0.5), parameters=7)
     *_, table = tables_of(random_, emobox, other)
-    assert table.title == "What the protocol is worth: ravdess (all)" and "rank nothing" in table.sentences[0]
+    assert table.title == "Gaps between protocols: ravdess (all)" and "not a ranking" in table.explanations[0]
     assert table.header == ["model", "UAR, emobox", "UAR, random", "random − emobox"]
     high, low = (results_of(folder)["splits"]["test"]["scores"]["uar"] for folder in (random_, emobox))
-    (row,) = table.rows
-    assert row[0] == "small" and row[1].startswith(f"{low:.3f} [") and row[3] == f"+{high - low:.3f}"
+    assert cells_of(table) == [["small", f"{low:.3f}", f"{high:.3f}", f"+{high - low:.3f}"]]
 
 
 def test_two_runs_of_a_model_in_one_group_have_no_single_gap(make):
     folders = [make(f"small{number}", predict(0.5), protocol="emobox") for number in (1, 2)]
-    runs = load_runs([*folders, make("small", predict(0.8), protocol="random")], names=["small"] * 3)
+    names = {f"small{number}": "small" for number in (1, 2)}
+    runs = load_runs([*folders, make("small", predict(0.8), protocol="random")], names)
     *_, table = make_tables(group(runs))
     assert " / " in table.rows[0][1] and table.rows[0][3] == "-"
 
@@ -372,7 +449,7 @@ def test_other_models_or_classes_have_no_gap(make):
         make("b_emobox", predict(0.5)),
         make("a_all", predict(0.5, labels=("neutral", "happy", "sad", "angry")), protocol="all"),
     ]
-    assert not any("worth" in table.title for table in tables_of(*folders))
+    assert not any("Gaps" in table.title for table in tables_of(*folders))
 
 
 # --- formats ------------------------------------------------------------------------------------------------------
@@ -382,20 +459,57 @@ AWKWARD = r"[50] % of A&B_c #1 {x} ~ \y $z^2 | *bold* <b>"
 
 def test_latex_is_escaped(make):
     folders = [make("a", [predict(0.8), predict(0.9, 1)]), make("b", [predict(0.1), predict(0.2, 1)])]
-    text = render_latex(tables_of(*folders, names=[AWKWARD, "b"]))
+    text = render_latex(tables_of(*folders, names={"a": AWKWARD}))
     escaped = r"50] \% of A\&B\_c \#1 \{x\} \textasciitilde{} \textbackslash{}y \$z\^{}2 | *bold* \ensuremath{<}b"
     assert text.count(escaped) >= 2  # in a row and in a caption
-    assert f"\n {{[}}{escaped}" in text  # a bracket there would be an argument of \midrule
+    assert f"\n{{[}}{escaped}" in text  # a bracket there would be an argument of \midrule
     assert r"$\pm$" in text and not re.search("[±−≤]", text)
-    for name in ("table", "tabular", "adjustbox"):
+    for name in ("table", "tabular", "adjustbox", "minipage"):
         assert text.count(f"\\begin{{{name}}}") == text.count(f"\\end{{{name}}}") == 2
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
 
 
+def test_latex_aligns_decimals_and_prints_the_best_scores_in_bold(make):
+    folders = [make(name, [predict(skill), predict(skill, 1)]) for name, skill in (("a", 0.8), ("b", 0.8), ("c", 0.1))]
+    text = render_latex(tables_of(*folders, names={"a": "AudioCNN (ours)"}))
+    scores, differences = text.split("\\begin{table}")[1:]
+    assert r"\caption[{Scores: emobox on ravdess (all)}]{Scores: emobox on ravdess (all). 120 clips of" in scores
+    assert r"\label{tab:scores-emobox-on-ravdess-all}" in scores
+    score = "S[table-format=1.3(3), separate-uncertainty]"
+    with_interval = score + r"@{\ }l"
+    assert rf"\begin{{tabular}}{{l{with_interval * 4}{score}r}}" in scores
+    rows = dict(line.removesuffix(r" \\").split(" & ", 1) for line in scores.splitlines() if " & " in line)
+    found, worst = (results_of(folder)["splits"]["test"] for folder in (folders[0], folders[2]))
+    value, std, (low, high) = found["scores"]["uar"], found["std"]["uar"], found["intervals"][0]["uar"]
+    cell = f"{value:.3f}({round(std * 1000)}) & {{\\footnotesize [{low:.3f}, {high:.3f}]}}"
+    assert rf"\bfseries {cell}" in rows["AudioCNN (ours)"] and rf"\bfseries {cell}" in rows["b"]  # a tie
+    assert rows["c"].count(r"\bfseries") == (found["scores"]["ece"] > worst["scores"]["ece"])
+    assert {line.count("&") + line.count(r"\multicolumn{2}") for line in rows.values()} == {9}
+    assert r"\bfseries" not in differences and r"$\leq$ 0.001\rlap{*}" in differences
+    assert r"\begin{tabular}{lrlr}" in differences
+
+
+def test_latex_compares_within_a_column_and_numbers_equal_labels():
+    table = Table(
+        "Gaps",
+        "One.",
+        ["model", "UAR, a", "UAR, b", "ECE"],
+        [
+            ["x", Score(0.5), Score(0.9), Score(0.2)],
+            ["y", Score(0.6), "-", Score(0.1)],
+            ["z", Score(None), "0.1 / 0.2", "-"],
+        ],
+    )
+    text = render_latex([table, table])
+    assert r"x & 0.500 & 0.900 & 0.200 \\" in text  # one score is not the best of several
+    assert r"y & \bfseries 0.600 & {-} & \bfseries 0.100 \\" in text and r"z & {-} & {0.1 / 0.2} & {-} \\" in text
+    assert re.findall(r"\\label\{(.+?)\}", text) == ["tab:gaps", "tab:gaps-2"]
+
+
 def test_markdown_is_escaped(make):
-    text = render_markdown(tables_of(make("a", predict(0.5)), names=[AWKWARD]))
-    row = text.splitlines()[-1]
-    assert r"\| \*bold\* \<b>" in row and len(re.findall(r"(?<!\\)\|", row)) == 9
+    text = render_markdown(tables_of(make("a", predict(0.5)), names={"a": AWKWARD}))
+    *_, row = (line for line in text.splitlines() if line.startswith("|"))
+    assert r"\| \*bold\* \<b>" in row and len(re.findall(r"(?<!\\)\|", row)) == 8
 
 
 def test_csv_holds_plain_numbers(make):
@@ -425,18 +539,18 @@ def test_tables_and_figures_are_written_and_replaced_on_demand(make, tmp_path, m
     folders = [
         make(f"a{number}", predict(0.2 * number), history=HISTORY if number == 1 else None) for number in range(3)
     ]
-    folders.append(make("r", predict(0.5), protocol="random"))
+    folders.append(make("a2_random", predict(0.5), protocol="random"))
     output = tmp_path / "comparison"
     arguments = {"runs": [str(folder) for folder in folders], "output_dir": str(output)}
     text, written = compare_runs(CompareArguments(**arguments))
     names = ["scores_emobox", "macro_roc_emobox", "confusions_emobox_part_1", "confusions_emobox_part_2"]
-    names += ["scores_random", "macro_roc_random", "confusions_random", "curves"]
+    names += ["scores_random", "macro_roc_random", "confusions_random", "protocols", "curves"]
     assert {path.stem for path in (output / "figures").iterdir()} == set(names)
     assert all(image.imread(output / "figures" / f"{name}.png").std() > 0 for name in names)
     report = (output / "comparison.md").read_text()
     assert text in report and re.findall(r"\]\(figures/(.+?)\.png\)", report) == names
     assert written == [output / name for name in ("comparison.csv", "comparison.tex", "comparison.md", "figures")]
-    with pytest.raises(ConfigError, match="holds a comparison; pass --overwrite"):
+    with pytest.raises(ConfigError, match="contains a comparison; pass --overwrite"):
         CompareArguments(**arguments)
     (output / "figures" / "mine.png").write_bytes(b"")
     compare_runs(CompareArguments(arguments["runs"][-1:], str(output), overwrite=True))
@@ -444,14 +558,16 @@ def test_tables_and_figures_are_written_and_replaced_on_demand(make, tmp_path, m
     assert left == {"scores_random", "macro_roc_random", "confusions_random", "mine"}
 
 
-def test_arguments_that_do_not_fit_are_refused(make, tmp_path):
+def test_invalid_arguments_are_rejected(make, tmp_path):
     folder = str(make("a", predict(0.5)))
     for words, says in (
         ({"runs": []}, "runs is empty"),
-        ({"names": ["a", "b"]}, "--names has 2 names for 1 runs"),
+        ({"names": ["b"]}, "--names: got 'b'; expected RUN=NAME"),
+        ({"names": ["a="]}, "--names: got 'a='; expected RUN=NAME"),
+        ({"names": ["a=x", "a=y"]}, "--names: a has two names"),
         ({"readme": str(tmp_path / "none.md")}, "--readme .*none.md: no such file"),
         ({"output_dir": f"{folder}/results.json"}, "--output_dir .* is a file"),
-        ({"output_dir": folder}, "--output_dir .* holds a run"),
+        ({"output_dir": folder}, "--output_dir .* contains a run"),
     ):
         with pytest.raises(ConfigError, match=says):
             CompareArguments(**{"runs": [folder]} | words)
@@ -477,7 +593,7 @@ def test_a_readme_without_its_markers_is_left_alone(make, tmp_path, text):
     readme, output = tmp_path / "README.md", tmp_path / "output"
     readme.write_text(text)
     args = CompareArguments([str(make("a", predict(0.5)))], readme=str(readme), output_dir=str(output))
-    with pytest.raises(ComparisonError, match="expected each once, on a line of its own"):
+    with pytest.raises(ComparisonError, match="expected each once, on a separate line"):
         compare_runs(args)
     assert readme.read_text() == text and not output.exists()
     with pytest.raises(ComparisonError):

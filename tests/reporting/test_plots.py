@@ -52,6 +52,15 @@ CASES = {
         path,
         f"Scores {ODD}",
     ),
+    "protocols": lambda path: plots.plot_protocols(
+        [
+            plots.ScoreRow(ODD * 4, {"a": (0.5, 0.4, 0.6), ODD: (0.7, None, None)}),
+            plots.ScoreRow("b", {"a": (0, 0, 0)}),
+        ],
+        path,
+        f"Scores {ODD}",
+        "UAR",
+    ),
     "reliability": lambda path: plots.plot_reliability(
         {"before": CURVE, f"after, T = 1.31, {ODD}": CURVE}, path, TITLE
     ),
@@ -305,6 +314,20 @@ def test_scores_show_values_whiskers_and_gaps(texts, drawn, tmp_path):
     assert {"Test", "0.500", "0.300", "0.000", "–", "UAR", "F1", "a", "b", "score"} <= set(words)
     axes = drawn[0].axes[0]
     assert axes.yaxis_inverted() and [bar.get_width() for bar in axes.patches] == [0.5, 0.3, 0]
+
+
+def test_protocols_have_a_point_and_an_interval_each(texts, drawn, tmp_path):
+    rows = [
+        plots.ScoreRow("x", {"emobox": (0.5, 0.4, 0.7), "random": (0.8, None, None)}),
+        plots.ScoreRow("y", {"emobox": (0.3, 0.2, 0.4)}),
+    ]
+    words = texts(plots.plot_protocols, rows, tmp_path / "figure", "Test", "UAR")
+    assert {"Test", "x", "y", "emobox", "random", "UAR"} <= set(words)
+    axes = drawn[0].axes[0]
+    lines = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines if len(line.get_xdata())]
+    intervals = [([0.4, 0.7], [0, 0]), ([0.2, 0.4], [1, 1])]
+    assert lines == [intervals[0], ([0.5], [0]), intervals[1], ([0.3], [1]), ([0.8], [0])]
+    assert axes.yaxis_inverted()
 
 
 def test_calibration_shows_curve_diagonal_and_clips(texts, drawn, tmp_path):

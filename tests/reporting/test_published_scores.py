@@ -3,43 +3,47 @@ import re
 import pytest
 
 from hf_ser.arguments import ConfigError
-from hf_ser.reporting.comparison_tables import Table, _add_published
+from hf_ser.reporting.comparison_tables import Table, _add_published, _protocols
 from hf_ser.reporting.published_scores import Published, published_for, read_published
 
 
 class Run:
     def __init__(self, name, *corpora):
-        self.name = name
+        self.results = {"name": name, "protocol": {"name": "random"}}
         self.scored = {"groups": {"corpus": {"groups": dict.fromkeys(corpora)}}}
 
 
-def test_a_run_belongs_to_the_longest_model_that_its_name_begins_with():
-    reported = {name: Published(0.5, "tess", "x") for name in ("cnn", "cnn_lstm", "mel_cnn")}
-    found = {name: published_for(name, ["tess"], reported) for name in ("cnn_lstm_plus_random", "cnn_random", "cnn")}
-    assert found == {"cnn_lstm_plus_random": "cnn_lstm", "cnn_random": "cnn", "cnn": "cnn"}
-    assert published_for("cnnx_random", ["tess"], reported) is published_for("audio_cnn", ["tess"], reported) is None
+REPORTED = {
+    "a": Published(0.5602, "tess", "random, test", ("a", "a_plus")),
+    "b": Published(0.1, "tess", "folds", ("b_random",)),
+    "c": Published(0.2, "tess", "random, test", ()),
+}
+
+
+def test_a_run_belongs_to_the_system_that_lists_it():
+    assert published_for({"a_plus", "a_plus_random"}, ["tess"], REPORTED) == "a"
+    assert published_for({"b", "b_random"}, ["tess"], REPORTED) == "b"
+    for names in ({"a_plus_pool"}, {"b", "b_emobox"}, {"c"}):  # a common prefix is not enough
+        assert published_for(names, ["tess"], REPORTED) is None
 
 
 @pytest.mark.parametrize("corpora", [[], ["ravdess"], ["ravdess", "tess"]])
-def test_a_figure_stands_beside_runs_on_its_corpus_only(corpora):
-    assert published_for("cnn", corpora, {"cnn": Published(0.5, "tess", "x")}) is None
+def test_a_figure_is_shown_for_runs_on_its_corpus_only(corpora):
+    assert published_for({"a"}, corpora, REPORTED) is None
 
 
-def test_the_column_stands_beside_accuracy_and_the_protocols_are_named():
-    table = Table(
-        "Scores", ["First."], ["model", "accuracy", "UAR"], [["a_random", "0.6", "0.5"], ["b", "0.4", "0.3"]]
-    )
-    runs = [Run("a_random", "tess"), Run("b", "tess")]
-    _add_published(table, runs, {"a": Published(0.5602, "tess", "its own test"), "c": Published(0.1, "tess", "x")})
+def test_the_column_is_next_to_accuracy_and_the_protocols_are_named():
+    table = Table("Scores", "", ["model", "accuracy", "UAR"], [["a", "0.6", "0.5"], ["x", "0.4", "0.3"]])
+    assert _add_published(table, [Run("a_random", "tess"), Run("x", "tess")], REPORTED) == {"a"}
     assert table.header == ["model", "accuracy", "published accuracy", "UAR"]
-    assert table.rows == [["a_random", "0.6", "0.560", "0.5"], ["b", "0.4", "-", "0.3"]]
-    assert "(a: its own test)" in table.sentences[-1]
+    assert table.rows == [["a", "0.6", "0.560", "0.5"], ["x", "0.4", "-", "0.3"]]
+    assert _protocols(REPORTED) == "random, test (a, c); folds (b)"
 
 
 def test_there_is_no_empty_column():
-    table = Table("Scores", [], ["model", "accuracy"], [["b", "0.4"]])
-    _add_published(table, [Run("b", "tess")], {"a": Published(0.5, "tess", "x")})
-    assert table.header == ["model", "accuracy"] and table.rows == [["b", "0.4"]] and table.sentences == []
+    table = Table("Scores", "", ["model", "accuracy"], [["x", "0.4"]])
+    assert _add_published(table, [Run("x", "tess")], REPORTED) == set()
+    assert table.header == ["model", "accuracy"] and table.rows == [["x", "0.4"]]
 
 
 @pytest.mark.parametrize(
@@ -48,12 +52,17 @@ def test_there_is_no_empty_column():
         ("- a", "got list"),
         ("a: 0.5", "a is 0.5"),
         ("a: {accuracy: 0.5, protocol: x}", "a is {"),
-        ("a: {accuracy: 56.02, corpus: tess, protocol: x}", "accuracy of a is 56.02"),
-        ("a: {accuracy: high, corpus: tess, protocol: x}", "accuracy of a is 'high'"),
-        ("a: {accuracy: [", "expected models with"),
+        ("a: {accuracy: 0.5, corpus: tess, protocol: x, runs: a}", "a is {"),
+        ("a: {accuracy: 56.02, corpus: tess, protocol: x, runs: [a]}", "accuracy of a is 56.02"),
+        ("a: {accuracy: high, corpus: tess, protocol: x, runs: [a]}", "accuracy of a is 'high'"),
+        (
+            "a: &a {accuracy: 0.5, corpus: tess, protocol: x, runs: [y, x]}\nb: *a",
+            "x is in the runs of a and b",
+        ),
+        ("a: {accuracy: [", "is not valid YAML"),
     ],
 )
-def test_other_files_are_refused(tmp_path, text, message):
+def test_invalid_files_are_rejected(tmp_path, text, message):
     path = tmp_path / "published.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(message)):
@@ -62,5 +71,5 @@ def test_other_files_are_refused(tmp_path, text, message):
 
 def test_a_file_is_read(tmp_path):
     path = tmp_path / "published.yaml"
-    path.write_text("a: {accuracy: 0.56, corpus: tess, protocol: their test clips}\n")
-    assert read_published(path) == {"a": Published(0.56, "tess", "their test clips")}
+    path.write_text("a: {accuracy: 0.56, corpus: tess, protocol: their test clips, runs: [a, a_plus]}\n")
+    assert read_published(path) == {"a": Published(0.56, "tess", "their test clips", ("a", "a_plus"))}

@@ -1,4 +1,4 @@
-"""Hyperparameter search: spaces that are refused, what a trial changes, and a study that goes on."""
+"""Hyperparameter search: invalid spaces, what a trial changes, and a study that is resumed."""
 
 import csv
 import importlib.util
@@ -106,8 +106,8 @@ def test_a_space_is_typed_and_put_into_settings(tmp_path):
     [
         ({"learning_rte": [1, 2]}, "did you mean.*learning_rate"),
         ({"model_cofig.dropout": [1, 2]}, "did you mean model_config"),
-        ({"model_config.": [1, 2]}, "names no key"),
-        ({"output_dir": ["a", "b"]}, "the same in all trials"),
+        ({"model_config.": [1, 2]}, "has no key"),
+        ({"output_dir": ["a", "b"]}, "must be the same in all trials"),
         ({"metric_for_best_model": ["uar", "accuracy"]}, "the same in all trials"),
         ({"merge_calm": [True, False]}, "the same in all trials"),
         ({"learning_rate": {"low": 1e-3, "high": 1e-4}}, "low below high"),
@@ -122,17 +122,17 @@ def test_a_space_is_typed_and_put_into_settings(tmp_path):
         ({"label_smoothing": [0, "0.0"]}, "differ"),
         ({"lora_target_modules": [["q_proj"], ["v_proj"]]}, "expected numbers, words"),
         ("learning_rate: [1, 2]\nlearning_rate: [2, 3]", "twice"),
-        ("- a", "no mapping"),
-        ("", "no mapping"),
+        ("- a", "not a mapping"),
+        ("", "not a mapping"),
         ("a: [", "not valid YAML"),
     ],
 )
-def test_a_space_that_cannot_be_is_refused(tmp_path, content, message):
+def test_an_invalid_space_is_rejected(tmp_path, content, message):
     with pytest.raises(ConfigError, match=message):
         read_space(_space(tmp_path, content))
 
 
-def test_a_missing_space_is_refused(tmp_path):
+def test_a_missing_space_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         read_space(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="search_space is not given"):
@@ -151,7 +151,7 @@ def test_a_missing_space_is_refused(tmp_path):
         ({"learning_rate.head": [0.0, 0.1]}, "expected a mapping|holds a mapping"),
     ],
 )
-def test_values_that_no_training_takes_are_refused_before_any_trial(run, tmp_path, content, message):
+def test_invalid_values_are_rejected_before_any_trial(run, tmp_path, content, message):
     with pytest.raises(ConfigError, match=message):
         run(content)
     assert not (tmp_path / "search" / "study.db").exists()
@@ -170,8 +170,8 @@ def test_the_search_spaces_of_the_package_fit_their_configurations():
 
 @pytest.fixture
 def searched(run, tmp_path, monkeypatch):
-    """Three trials of two epochs that vary loss, optimizer and model, and what each was seen to train with."""
-    seen, heard = [], []
+    """Three trials of two epochs that vary loss, optimizer and model, with the trainers and the clips they loaded."""
+    seen, loaded = [], []
     make, load = search_module.make_trainer, hf_ser.data.splits.load_audio
 
     def watched(model, extractor, data, args):
@@ -181,12 +181,12 @@ def searched(run, tmp_path, monkeypatch):
         seen.append({"trainer": trainer, "args": args, "loss": loss, "splits": set(data.splits)})
         return trainer
 
-    def listened(audio, **options):
-        heard.append(json.dumps({key: str(value)[:2000] for key, value in audio.items()}))
+    def watched_load(audio, **options):
+        loaded.append(json.dumps({key: str(value)[:2000] for key, value in audio.items()}))
         return load(audio, **options)
 
     monkeypatch.setattr(search_module, "make_trainer", watched)
-    monkeypatch.setattr(hf_ser.data.splits, "load_audio", listened)
+    monkeypatch.setattr(hf_ser.data.splits, "load_audio", watched_load)
     space = {
         **RATES,
         "label_smoothing": {"low": 0.0, "high": 0.4},
@@ -194,11 +194,11 @@ def searched(run, tmp_path, monkeypatch):
         "model_config.hidden_dropout": {"low": 0.0, "high": 0.5},
     }
     study = run(space, 3, num_train_epochs=2, early_stopping_patience=1, model={"num_hidden_layers": 2})
-    return study, seen, heard
+    return study, seen, loaded
 
 
 def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finetune, tmp_path, dataset_dir):
-    study, seen, heard = searched
+    study, seen, loaded = searched
     folder = tmp_path / "search"
     assert _states(study) == ["COMPLETE"] * 3 and len(seen) == 3
     for trial, made in zip(study.trials, seen, strict=True):
@@ -217,7 +217,7 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finet
         assert made["loss"] == pytest.approx(float(-(1 - smooth) * logs[0] - smooth * logs.mean()), rel=1e-5)
     assert len({made["loss"] for made in seen}) == 3
 
-    # The test split is neither there nor heard.
+    # The test split is not available, and no test clip is loaded.
     assert all(made["splits"] == {"train", "validation"} for made in seen)
     data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess"))
     sounds = {
@@ -226,8 +226,8 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finet
             (name, clips.cast_column("audio", _undecoded(clips))) for name, clips in data.splits.items()
         )
     }
-    assert sounds["train"] <= set(heard) and sounds["validation"] <= set(heard) and sounds["test"]
-    assert not sounds["test"] & set(heard)
+    assert sounds["train"] <= set(loaded) and sounds["validation"] <= set(loaded) and sounds["test"]
+    assert not sounds["test"] & set(loaded)
 
     # What is written.
     names = {path.name for path in folder.iterdir()} - {".study.lock"}
@@ -241,6 +241,7 @@ def test_a_search_tries_values_on_validation_and_leaves_the_best(searched, finet
     shown = [line.split("|")[1].strip() for line in report.splitlines() if "| complete" in line]
     assert [study.trials[int(number)].value for number in shown] == [trial.value for trial in ranked]
     assert "test split was not read" in report and data.protocol in report and "Synthetic" in report
+    assert f"on validation, protocol {data.protocol}." in (folder / "best.yaml").read_text()
     assert f"{len(data.splits['validation'])} clips" in report and "f1_weighted" in report
 
     # The best trial's settings train again to the same score.
@@ -256,13 +257,13 @@ def _undecoded(clips):
     return type(feature)(sampling_rate=feature.sampling_rate, decode=False) if hasattr(feature, "decode") else feature
 
 
-def test_early_stopping_begins_anew_in_every_trial(searched):
+def test_early_stopping_is_reset_in_every_trial(searched):
     _, seen, _ = searched
     callbacks = [[type(callback).__name__ for callback in each["trainer"].callback_handler.callbacks] for each in seen]
     assert all(names.count("EarlyStoppingCallback") == 1 for names in callbacks)
 
 
-def test_a_killed_search_goes_on_with_the_trial_that_was_cut_short(run, scripted, tmp_path):
+def test_a_killed_search_resumes_with_the_interrupted_trial(run, scripted, tmp_path):
     scripted(0.5, KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(n_trials=3)
@@ -283,13 +284,13 @@ def test_a_killed_search_goes_on_with_the_trial_that_was_cut_short(run, scripted
     params = [trial.params["learning_rate"] for trial in study.trials]
     assert params[3:] == params[1:3] and len(set(params)) == 3
     scripted()
-    assert _states(run(n_trials=3)) == _states(study)  # nothing is left to do
+    assert _states(run(n_trials=3)) == _states(study)  # no trials remain
     scripted(0.9)
     study = run(n_trials=4)
     assert study.best_value == 0.9 and len({trial.params["learning_rate"] for trial in study.trials}) == 4
 
 
-def test_other_settings_or_another_space_in_the_same_folder_are_refused(run, scripted, tmp_path):
+def test_other_settings_or_another_space_in_the_same_folder_are_rejected(run, scripted, tmp_path):
     scripted(*[0.5] * 6)
     run(n_trials=1)
     with pytest.raises(ConfigError, match="weight_decay was None and is 0.1"):
@@ -301,17 +302,17 @@ def test_other_settings_or_another_space_in_the_same_folder_are_refused(run, scr
     assert len(run(n_trials=2, disable_tqdm=False).trials) == 2
     assert len(run(n_trials=1, weight_decay=0.1, overwrite=True).trials) == 1
     (tmp_path / "search" / "results.json").write_text("{}")
-    with pytest.raises(ConfigError, match="holds a training run"):
+    with pytest.raises(ConfigError, match="contains a training run"):
         run(n_trials=3)
 
 
-def test_a_second_search_and_a_file_that_is_no_study_are_refused(run, scripted, tmp_path):
+def test_a_second_search_and_an_invalid_study_are_rejected(run, scripted, tmp_path):
     from filelock import FileLock
 
     folder = tmp_path / "search"
     folder.mkdir()
     (folder / "study.db").write_text("no database at all, but long enough to have a header " * 40)
-    with pytest.raises(ConfigError, match="is no study"):
+    with pytest.raises(ConfigError, match="is not a study"):
         run()
     (folder / "study.db").unlink()
     with FileLock(folder / ".study.lock"), pytest.raises(ConfigError, match="another search is running"):
@@ -320,31 +321,31 @@ def test_a_second_search_and_a_file_that_is_no_study_are_refused(run, scripted, 
     assert _states(run(n_trials=1)) == ["COMPLETE"]
 
 
-def test_trials_that_fail_are_recorded_and_the_search_goes_on(run, scripted, tmp_path):
+def test_failed_trials_are_recorded_and_the_search_continues(run, scripted, tmp_path):
     scripted(TrialError("out of memory"), 0.4, 0.6)
     study = run(n_trials=3)
     assert _states(study) == ["FAIL", "COMPLETE", "COMPLETE"]
     assert "failed: out of memory" in (tmp_path / "search" / "trials.csv").read_text()
     report = (tmp_path / "search" / "report.md").read_text()
     assert "- Trial 0 failed: out of memory" in report and "1 of 3 trials are left" in report
-    scripted(0.5)  # a failed trial is no finished one; it is not tried again either
+    scripted(0.5)  # a failed trial does not count as finished, and is not repeated
     study = run(n_trials=3)
     assert _states(study)[3:] == ["COMPLETE"] and study.trials[3].params != study.trials[0].params
 
 
-def test_a_search_without_any_value_says_so(run, scripted, tmp_path):
+def test_a_search_without_any_value_raises_an_error(run, scripted, tmp_path):
     scripted(TrialError("out of memory"), TrialError("out of memory"))
     with pytest.raises(ConfigError, match="no trial of .* has a value"):
         run(n_trials=2)
     assert not (tmp_path / "search" / "best.yaml").exists()
-    scripted(0.5)  # nothing would be lost: other settings may take the folder over
+    scripted(0.5)  # no trial has a value, so other settings are allowed
     assert _states(run(n_trials=1, weight_decay=0.1)) == ["COMPLETE"]
 
 
 @pytest.mark.parametrize(
     "message", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate memory"]
 )
-def test_out_of_memory_is_told_from_other_errors(run, monkeypatch, message):
+def test_out_of_memory_is_distinguished_from_other_errors(run, monkeypatch, message):
     make = search_module.make_trainer
 
     def failing(*arguments):
@@ -360,7 +361,7 @@ def test_out_of_memory_is_told_from_other_errors(run, monkeypatch, message):
         run(n_trials=1)
 
 
-def test_a_training_that_diverges_fails_its_trial_only(run):
+def test_a_diverged_training_fails_only_its_trial(run):
     study = run({"learning_rate": [1e-3, 1e30], "weight_decay": [0.0, 0.1]}, 3, seed=2, max_grad_norm=0.0)
     failed = [trial for trial in study.trials if trial.state.name == "FAIL"]
     assert failed and all(trial.params["learning_rate"] == 1e30 for trial in failed)
@@ -368,12 +369,12 @@ def test_a_training_that_diverges_fails_its_trial_only(run):
     assert study.best_params["learning_rate"] == 1e-3
 
 
-def test_a_field_that_the_model_has_not_stops_the_search(run):
+def test_an_unknown_field_of_the_model_stops_the_search(run):
     with pytest.raises(ConfigError, match="trial 0 .*no field hidden_dropot.*did you mean hidden_dropout"):
         run({"model_config.hidden_dropot": [0.0, 0.1]})
 
 
-def test_an_unknown_score_is_refused_with_those_that_there_are(run):
+def test_an_unknown_score_is_rejected_with_the_known_ones(run):
     with pytest.raises(ConfigError, match="expected one of .*f1_weighted"):
         run(n_trials=1, metric_for_best_model="f2", greater_is_better=True)
 
@@ -394,7 +395,7 @@ def test_a_smaller_loss_is_the_better_one_and_bad_trials_are_pruned(run, monkeyp
     assert len(run(n_trials=8, prune=True, metric_for_best_model="log_loss").trials) == 8
 
 
-def test_trials_are_drawn_whatever_their_kind(tmp_path):
+def test_trials_of_all_kinds_are_drawn(tmp_path):
     kinds = {"rate": (), "words": ("a", None, True), "count": (), "none_$a_b$": ()}
     trials = [
         {
