@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
 from hf_ser import markdown
-from hf_ser.data.protocols import LEAK
+from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired
 from hf_ser.reporting.published_scores import Published, published_for
@@ -221,7 +221,7 @@ def _gap_table(keys: Sequence[Key], groups: Groups) -> Table | None:
     rows_of = {model: runs_of for model, runs_of in models.items() if len({key.protocol for key in runs_of}) > 1}
     if not rows_of:
         return None
-    leaks = {key: any(LEAK in run.results["protocol"]["notes"] for run in groups[key]) for key in keys}
+    leaks = {key: key.protocol in SHARES_SPEAKERS for key in keys}
     shown = sorted({key for runs_of in rows_of.values() for key in runs_of}, key=lambda key: (leaks[key], str(key)))
     base, *rest = shown
     rows = []

@@ -63,7 +63,7 @@ def test_calm_counts_as_neutral_when_merged(dataset_dir):
     [
         ({"configuration": "tess"}, "tess"),
         ({"dataset": "no/such/folder"}, "no such folder"),
-        ({"channel": "song"}, "no clip in train"),
+        ({"channel": "song"}, "no clips in train"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])
@@ -160,14 +160,14 @@ def test_across_corpora_only_shared_classes_are_scored(dataset_dir):
 
 
 def test_a_dataset_must_be_named():
-    with pytest.raises(ConfigError, match="dataset is not given"):
+    with pytest.raises(ConfigError, match="dataset is not set"):
         load_splits(DataArguments())
 
 
 def test_bad_arguments():
     for changes, message in (
         ({"protocol": "randon"}, "randon"),
-        ({"fold": 1}, "protocol is not given"),
+        ({"fold": 1}, "protocol is not set"),
         ({"channel": "sung"}, "speech or song"),
     ):
         with pytest.raises(ValueError, match=message):
