@@ -144,7 +144,7 @@ def _protocols(assignments: Mapping[str, Assignment]) -> str:
             f"- `{protocol}`: {_MEANINGS[protocol]}. Train/validation/test {shares} %, seed {made.seed}, assignment "
             f"hash `{made.hash[:16]}`."
         )
-        lines += [f"  Note: {note}." for note in made.notes]
+        lines += [f"    - {note}." for note in made.notes]
     return "\n".join(lines)
 
 

@@ -447,7 +447,7 @@ def test_wishes_that_no_source_meets(tmp_path):
         download_corpus("ravdess", tmp_path, source="kaggle", include_song=True)
     with pytest.raises(ConfigError, match="only RAVDESS has song"):
         download_corpus("tess", tmp_path, include_song=True)
-    with pytest.raises(ConfigError, match="not fetched from a local archive"):
+    with pytest.raises(ConfigError, match="archive is set for tess, which does not support it"):
         download_corpus("tess", tmp_path, archive=tmp_path / "x.zip")
 
 

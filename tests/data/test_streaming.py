@@ -83,7 +83,10 @@ def test_other_datasets_are_refused(tmp_path_factory, dataset_dir):
     cases = {
         "no train split": {"validation": every},
         "no audio column": {"train": [name for name in every if name != "audio"]},
-        "\\(train\\) lacks the columns speaker": {"train": [name for name in every if name != "speaker"], "validation": every},
+        r"\(train\) lacks the columns speaker": {
+            "train": [name for name in every if name != "speaker"],
+            "validation": every,
+        },
     }
     for message, files in cases.items():
         with pytest.raises(DatasetError, match=message):
@@ -94,5 +97,5 @@ def test_other_datasets_are_refused(tmp_path_factory, dataset_dir):
     folder = tmp_path_factory.mktemp("json")
     (folder / "train.jsonl").write_text('{"id": "a"}\n')
     (folder / "README.md").write_text("# other\n")
-    with pytest.raises(DatasetError, match="has json files; expected Parquet"):
+    with pytest.raises(DatasetError, match="has json files; streaming needs Parquet"):
         load_splits(DataArguments(str(folder), "default", streaming=True))
