@@ -114,7 +114,7 @@ def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: st
         return
     if samples.shape[1] > 1 and audio.peak(samples) >= least:
         raise audio.silence_error(name, audio.peak(samples))
-    got = f"largest sample {mono_peak:.6f} of full scale"
+    got = f"a peak of {mono_peak:.6f} of full scale"
     raise audio.AudioError("silent", name, got, f"at least {limits.silence_dbfs:g} dBFS", "Remove it.")
 
 

@@ -165,7 +165,7 @@ def test_details_say_what_was_got_and_expected(odd_result):
     assert details[f"Actor_01/{take(5)}.wav"] == "got 1 NaN or infinite samples of 8000; expected finite samples"
     assert details[f"Actor_01/{take(5, 2, 2)}.wav"] == "got 0.250 s; expected at least 0.3 s"
     assert details[f"Actor_01/{take(2, 2)}.wav"] == (
-        "got largest sample 0.000977 of full scale; expected at least -60 dBFS"
+        "got a peak of 0.000977 of full scale; expected at least -60 dBFS"
     )
     assert (
         details[f"Actor_02/{take(6, actor=2)}.wav"]
