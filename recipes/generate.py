@@ -1,9 +1,8 @@
-"""Generate small synthetic corpora in the layouts of RAVDESS, CREMA-D, TESS and SAVEE, to try the recipes.
+"""Generate small SYNTHETIC corpora in the layouts of RAVDESS, CREMA-D, TESS and SAVEE: no download, a few seconds.
 
     python recipes/generate.py --output_dir data/synthetic
 
-This takes a few seconds and needs no download. The recordings contain no human speech, and scores on them say nothing
-about real speech.
+They hold no human speech, and scores on them say nothing about real speech: they are for trying the recipes out.
 """
 
 import shlex
@@ -21,7 +20,7 @@ def main() -> None:
 
     for corpus, folder in folders.items():
         print(f"{corpus}: {sum(1 for _ in folder.rglob('*.wav'))} synthetic clips in {folder}")
-    print("These recordings contain no human speech. Scores on them say nothing about real speech.")
+    print("Nobody speaks in them: scores on synthetic recordings say nothing about real speech.")
     command = ["python", "recipes/prepare.py"]
     for corpus, folder in folders.items():
         command += [f"--{corpus}", str(folder)]

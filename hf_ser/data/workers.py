@@ -88,6 +88,6 @@ def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _ignore_interrupts() -> None:
-    # Ctrl-C reaches every process of the terminal. Only the parent handles it, so that workers finish writing.
+    # Ctrl-C reaches every process of the terminal; the parent alone decides, so that workers finish what they write.
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
