@@ -49,7 +49,7 @@ class Match(NamedTuple):
     trained: str
 
     def __str__(self) -> str:
-        return self.clip if self.clip == self.trained else f"{self.clip} = {self.trained}"
+        return self.clip if self.clip == self.trained else f"{self.clip} is {self.trained}"
 
 
 def marks_of_split(split: Any) -> Marks:

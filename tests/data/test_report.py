@@ -203,7 +203,7 @@ def table(text: str, first_column: str) -> dict[str, dict[str, str]]:
 
     rows = {}
     for line in lines[start + 2 :]:
-        if not line.strip() or line.startswith("To know"):
+        if not line.strip() or line.startswith("Notes on"):
             break
         rows[cells(line)[0]] = dict(zip(cells(lines[start])[1:], cells(line)[1:], strict=True))
     return rows

@@ -73,11 +73,11 @@ def test_hashes_are_computed_only_where_there_is_something_to_compare_them_with(
     ("record", "marks", "expected"),
     [
         (None, Marks(["x"], lambda: ["1"]), r"the training clips of the model are unknown \(no splits.csv\)"),
-        (Record({"a": "train"}), Marks(["x"], lambda: ["1"]), "by name only: its splits.csv holds no hashes"),
+        (Record({"a": "train"}), Marks(["x"], lambda: ["1"]), "by name only, because its splits.csv has no hashes"),
         (
             Record({"a": "train", "b": "train"}, {"a": "1"}),
             Marks(["x"], lambda: ["1"]),
-            "by name only: its splits.csv holds no hash of 1 of 2 training clips",
+            "by name only, because its splits.csv has no hash for 1 of 2 training clips",
         ),
         (RECORD, Marks(["x"]), "by name only, because the dataset does not have a sha256 for every clip"),
         (RECORD, Marks(["x", "y"], lambda: ["1", ""]), "the dataset does not have a sha256 for every clip"),

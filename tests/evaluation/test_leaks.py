@@ -215,7 +215,7 @@ def test_a_model_of_an_earlier_version_is_checked_by_name(scored, model, data, l
         scored(model=str(model), csv=file),
         scored(DataArguments(str(dataset_dir)), model=str(model), overwrite=True),
     ):
-        assert [note for note in notes(results) if "by name only: its splits.csv holds no hashes" in note]
+        assert [note for note in notes(results) if "by name only, because its splits.csv has no hashes" in note]
     with pytest.raises(PredictionsError, match="was trained on"):
         scored(DataArguments(str(dataset_dir)), model=str(model), split="train", overwrite=True)
 
