@@ -71,7 +71,7 @@ class DataArguments:
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise ConfigError(f"protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
         if self.fold is not None and self.protocol is None:
-            raise ConfigError(f"fold is {self.fold} but protocol is not set. Set a protocol that has folds.")
+            raise ConfigError(f"fold is {self.fold} but protocol is not given. Pass a protocol that has folds.")
         if self.channel not in (None, "speech", "song"):
             raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
         if self.streaming and self.protocol is not None:
@@ -85,7 +85,7 @@ class DataArguments:
     def refuse_streaming(self, what: str) -> None:
         """Raise `ConfigError` if streaming is set, which `what` (a singular noun) does not support."""
         if self.streaming:
-            raise ConfigError(f"streaming is true; {what} does not support streaming. Remove streaming.")
+            raise ConfigError(f"streaming is true, but {what} does not support it. Remove streaming.")
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def _load_whole(
 
 def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.IterableDataset | None]":
     if args.dataset is None:
-        raise ConfigError("dataset is not set; expected a folder written by recipes/prepare.py, or a Hub id.")
+        raise ConfigError("dataset is not given; expected a folder written by recipes/prepare.py, or a Hub id.")
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
         raise DatasetError(f"--dataset {path} has no dataset card; expected a folder written by recipes/prepare.py.")

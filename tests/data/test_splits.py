@@ -160,14 +160,14 @@ def test_across_corpora_only_shared_classes_are_scored(dataset_dir):
 
 
 def test_a_dataset_must_be_named():
-    with pytest.raises(ConfigError, match="dataset is not set"):
+    with pytest.raises(ConfigError, match="dataset is not given"):
         load_splits(DataArguments())
 
 
 def test_bad_arguments():
     for changes, message in (
         ({"protocol": "randon"}, "randon"),
-        ({"fold": 1}, "protocol is not set"),
+        ({"fold": 1}, "protocol is not given"),
         ({"channel": "sung"}, "speech or song"),
     ):
         with pytest.raises(ValueError, match=message):
