@@ -343,7 +343,7 @@ def _write_corpus(folder: Path, arguments: dict[str, Any]) -> None:
     if incomplete.exists():
         _remove(incomplete)
     incomplete.mkdir(parents=True)
-    # The marker file is written first, so that the next run recognizes the folder of an interrupted run.
+    # The marker file is written first, so that the next run recognises the folder of an interrupted run.
     content = {"notice": NOTICE, "arguments": arguments, "files": [clip.path for clip in clips]}
     (incomplete / MARKER).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8", newline="\n")
     speakers = {clip.speaker: _speaker(arguments, clip.speaker) for clip in clips}
