@@ -1,21 +1,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
-# Two tests at a time, one thread each: faster on two cores than one test with two threads. Who is done takes over from
-# who is not, since a few tests are much slower than the others.
+# Two processes with one thread each are faster on two cores than one process with two threads. Idle processes take over
+# tests from busy ones, since a few tests are much slower than the others.
 PYTEST_ARGS ?= -n 2 --dist worksteal
 
-# What installs packages. On Linux without a GPU, uv can choose the build of PyTorch without GPU libraries:
+# The command that installs packages. On Linux without a GPU, uv can select the CPU build of PyTorch:
 #   make quickstart INSTALLER="uv pip install --torch-backend=cpu"
 INSTALLER ?= $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help install setup quickstart test lint docs format clean
 
-help: ## Show what can be made
+help: ## Show the available targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
-install: .venv/.installed ## Create .venv and install what the recipes need, at the versions of constraints.txt
+install: .venv/.installed ## Create .venv and install the dependencies of the recipes, at the versions of constraints.txt
 
-setup: .venv/.developing ## Add what tests, linters and every extra need
+setup: .venv/.developing ## Add the dependencies of tests, linters and all extras
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -28,24 +28,24 @@ setup: .venv/.developing ## Add what tests, linters and every extra need
 	$(INSTALLER) --constraint constraints.txt --editable ".[dev]"
 	@touch $@ .venv/.installed
 
-quickstart: ## Install, generate small corpora, prepare them, train a tiny wav2vec2, classify one recording
+quickstart: ## Install, generate small corpora, prepare them, train a small model, classify a recording
 	@$(PYTHON) recipes/quickstart.py
 
-test: setup ## Run every test (real recordings too where HF_SER_CORPORA names them)
+test: setup ## Run all tests, also on real recordings if HF_SER_CORPORA is set to their folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: setup ## Check style, types and layers
+lint: setup ## Check style, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: setup ## Build the documentation as a site in build/site
+docs: setup ## Build the documentation site in build/site
 	PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-format: setup ## Format the code and fix what can be fixed automatically
+format: setup ## Format the code and fix lint errors automatically
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove generated data and runs of the quickstart
+clean: ## Remove the data and runs of the quickstart
 	rm -rf data/quickstart runs/quickstart

@@ -1,10 +1,10 @@
-"""Fetch the raw corpora.
+"""Download the corpora.
 
     python recipes/download.py --corpora ravdess
 
-Each corpus's licence is printed first. Run the same command again to continue a download that was cut; a finished
-corpus is not fetched twice. Add `--include_song true` for RAVDESS's song, and `--savee_archive FILE` for SAVEE, which
-is available after registration only.
+The licence of each corpus is printed first. After an interruption, run the same command again to continue. Complete
+corpora are not downloaded again. Add `--include_song true` for the song recordings of RAVDESS, and `--savee_archive
+FILE` for SAVEE, which requires registration.
 """
 
 import shlex

@@ -2,10 +2,11 @@
 
     python recipes/prepare.py --ravdess DIR --crema_d DIR --tess DIR --savee DIR --output_dir data/emotions
 
-Give any of the four; recordings are found at any depth below DIR. Every rejected file is listed with its reason in
-quarantine.csv beside the data.
+Any subset of the four corpora works. Recordings are found at any depth below DIR. Files that are not used are listed
+with a reason in quarantine.csv in the output folder.
 """
 
+import shlex
 import time
 
 from hf_ser.arguments import parse, run
@@ -18,10 +19,13 @@ def main() -> None:
     prepared = prepare(args)
     print(f"\n{prepared.report}\n")
     if prepared.already_there:
-        print(f"{args.output_dir} was made from these inputs before and is unchanged.")
+        print(f"{args.output_dir} is up to date: it was prepared from the same files and settings.")
     else:
         print(f"Wrote {args.output_dir} in {time.perf_counter() - start:.1f} s.")
-    print(f'Next: load_dataset("{args.output_dir}", "all"), or recipes/finetune.py --dataset {args.output_dir}')
+    folder = shlex.quote(args.output_dir)
+    print(f'Load it in Python: datasets.load_dataset("{args.output_dir}", "all")')
+    config = "recipes/configs/wav2vec2_base.yaml"
+    print(f"Next: python recipes/finetune.py --config {config} --dataset {folder} --configuration all")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Shared by all tests: nothing from the network or the person's caches, generated sound, and the real recordings."""
+"""Shared fixtures: no network and separate caches, generated audio, and real recordings."""
 
 import atexit
 import os
 import shutil
 import tempfile
 
-# Before anything imports Hugging Face's libraries, which read these once. A worker of pytest-xdist inherits the
-# controller's folder and makes its own below it.
+# Set before the Hugging Face libraries are imported, which read these once. A worker of pytest-xdist inherits the
+# folder of the controller and uses a subfolder.
 _worker = os.environ.get("PYTEST_XDIST_WORKER")
 if _worker:
     _home = os.path.join(os.environ["HF_HOME"], _worker)
@@ -17,7 +17,7 @@ for _name, _folder in (("HF_HOME", ""), ("HF_HUB_CACHE", "hub"), ("HF_DATASETS_C
     os.environ[_name] = os.path.join(_home, _folder)
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# `precision: auto` trains in float32 on every machine, so that tests compare to the last digits everywhere.
+# `precision: auto` trains in float32 on every machine, so that results are comparable to the last digit.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 
 import collections  # noqa: E402
@@ -39,7 +39,7 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def corpora_dir() -> Path:
-    """The folder of real recordings; tests that ask for it are marked `corpora`."""
+    """The folder of real recordings; tests that use it are marked `corpora`."""
     default = Path(__file__).parents[2] / "shared" / "corpora"
     folder = Path(os.environ.get("HF_SER_CORPORA") or default).resolve()
     if not folder.is_dir():
@@ -49,10 +49,10 @@ def corpora_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def tone():
-    """Make a tone in noise on a grid of 2**-(bits - 1), which integer formats of so many bits store exactly."""
+    """Make a tone in noise in steps of 2**-(bits - 1), which integer formats with so many bits store exactly."""
 
     def make(duration_s=0.3, sampling_rate=16_000, channels=1, *, frequency_hz=440.0, noise=0.05, bits=16):
-        """Return float32 of shape (samples,), or (samples, channels) for several: each channel an octave higher."""
+        """Return float32 of shape (samples,), or (samples, channels) with each channel an octave higher."""
         num_samples = round(duration_s * sampling_rate)
         time_s = np.arange(num_samples)[:, None] / sampling_rate
         samples = 0.5 * np.sin(2 * np.pi * frequency_hz * 2.0 ** np.arange(channels) * time_s)
@@ -65,7 +65,7 @@ def tone():
 
 @pytest.fixture(scope="session")
 def encode():
-    """Encode (samples,) or (samples, channels) as libsndfile writes it."""
+    """Encode (samples,) or (samples, channels) with libsndfile."""
 
     def make(samples, sampling_rate=16_000, format="WAV", subtype="PCM_16"):
         buffer = io.BytesIO()
@@ -77,7 +77,7 @@ def encode():
 
 @pytest.fixture(scope="session")
 def save_companion():
-    """Save a tiny AudioCNN with random weights and these classes into a folder -> the folder."""
+    """Save a tiny AudioCNN with random weights and these classes to a folder; return the folder."""
 
     def save(folder, labels, seed=0):
         import torch
@@ -161,7 +161,7 @@ def sounds_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def companions(sounds_dir, tmp_path_factory, load_recipe):
-    """Folders of two tiny companions, trained on `sounds_dir` for a few steps under protocol random with seed 0."""
+    """Folders of two tiny companion models, trained on `sounds_dir` for a few steps (protocol random, seed 0)."""
     root = tmp_path_factory.mktemp("companions")
     folders = []
     for name in ("audio_cnn", "mel_cnn"):
@@ -181,7 +181,7 @@ def companions(sounds_dir, tmp_path_factory, load_recipe):
 
 @pytest.fixture(scope="session")
 def finetune(load_recipe, tmp_path_factory):
-    """Run recipes/finetune.py with fields as those of its YAML file, without figures; returns its results.json."""
+    """Run recipes/finetune.py with these YAML fields, without figures; return its results.json."""
     recipe = load_recipe("finetune")
 
     def run(**fields):
@@ -197,7 +197,7 @@ def finetune(load_recipe, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def launch():
-    """Run a Python program on the CPU, in one process or in several that accelerate starts."""
+    """Run a Python program on CPU, in one process or in several started by accelerate."""
 
     def run(program, *words, processes=1, check=True):
         # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
@@ -219,7 +219,7 @@ def launch():
 
 @pytest.fixture(scope="session")
 def load_recipe():
-    """Load a recipe of this name as a module; recipes are programs and stand in no package."""
+    """Load a recipe as a module by name; recipes are not in a package."""
 
     def load(name):
         path = Path(__file__).parents[1] / "recipes" / f"{name}.py"
@@ -240,7 +240,7 @@ REQUIRED = {
 
 
 class Guard:
-    """With its variable set to 1, fails the session unless tests of a marker ran and none of them was skipped."""
+    """If its variable is 1, fails the session unless tests with the marker ran and none was skipped."""
 
     def __init__(self, marker):
         self.marker = marker
@@ -275,7 +275,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
-    # report.keywords cannot tell: it names the folder tests/corpora as it names the marker.
+    # report.keywords is ambiguous: it contains the folder tests/corpora as well as the marker.
     report = yield
     report.marked = [marker for marker in REQUIRED if item.get_closest_marker(marker) is not None]
     return report

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Run the fast tests under several Pythons and versions of the dependencies, and print what was seen as one table.
+# Run the fast tests with several versions of Python and the dependencies, and print the results as a table.
 #
-#   tests/environments.sh                    every Python from 3.11 to 3.14 on PATH, with each set of versions
+#   tests/environments.sh                    all Python versions from 3.11 to 3.14 on PATH, all sets
 #   tests/environments.sh newest             one set
 #   PYTHONS="python3.13 /opt/python3.14/bin/python3" tests/environments.sh pinned newest
 #
 # Sets of versions:
-#   pinned   those of constraints.txt
-#   newest   the newest that pyproject.toml allows
-#   lowest   the oldest that pyproject.toml allows; with the first Python only, since old packages have no wheels for
-#            newer Pythons
+#   pinned   the versions in constraints.txt
+#   newest   the newest versions that pyproject.toml allows
+#   lowest   the oldest versions that pyproject.toml allows; for the first Python only, since old packages have no
+#            wheels for newer Pythons
 #
-# Environments are built one after the other in ENVIRONMENTS (default: a new temporary folder), each about 6 GB, and
-# deleted after their tests; the logs PYTHON-SET.log stay there. TESTS names the files to run (default: tests), WORKERS
-# how many tests run at a time (default: 2). Tests marked slow, browser or gpu are left out; without them, an environment
-# takes about 15 minutes on two cores. The exit status is 0 if every environment was built and no test failed.
+# Environments (about 6 GB each) are built one after another in ENVIRONMENTS (default: a new temporary folder) and
+# deleted after the tests. The logs PYTHON-SET.log are kept. TESTS lists the files to run (default: tests). WORKERS is the
+# number of parallel tests (default: 2). Tests marked slow, browser or gpu are skipped. An environment takes about 15
+# minutes on two cores. The exit status is 0 if every environment was built and no test failed.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,16 +23,16 @@ read -r -a sets <<<"${*:-pinned newest lowest}"
 read -r -a pythons <<<"${PYTHONS:-$(for minor in 11 12 13 14; do command -v "python3.$minor"; done | xargs)}"
 tests="${TESTS:-tests}"
 if [ "${#pythons[@]}" -eq 0 ]; then
-    echo "No python3.11 to python3.14 on PATH; name interpreters in PYTHONS." >&2
+    echo "No python3.11 to python3.14 on PATH. Set PYTHONS to a list of interpreters." >&2
     exit 2
 fi
 
-# The constraints of a set, as a file for pip.
+# The pip constraints of a set.
 constraints() {
     case "$1" in
         pinned) cat constraints.txt ;;
         newest) ;;
-        lowest) # of the core and of what recipes need; plots is the last of these extras in the file
+        lowest) # of the core and the recipes; plots is the last of these extras in the file
             sed -n '/^dependencies = \[/,/^plots = /p' pyproject.toml | grep -oE '[a-z0-9-]+>=[0-9.]+' | sed 's/>=/==/' | sort -u
             ;;
         *)
@@ -42,12 +42,12 @@ constraints() {
     esac
 }
 
-# The version of a package in the environment, or a dash.
+# The version of a package in the environment, or a dash if it is missing.
 version() {
     "$environment/bin/python" -c "import importlib.metadata as m; print(m.version('$1'))" 2>/dev/null || echo -
 }
 
-# How many tests ended so, by pytest's last line.
+# The number of tests with an outcome, from the last line of pytest.
 count() {
     grep -E '^=*.* in [0-9.]+s' "$log" | tail -1 | grep -oE "[0-9]+ $1" | grep -oE '[0-9]+' || echo 0
 }

@@ -1,12 +1,12 @@
-"""What stands in a run's results.json, for tests that need such a run without training it."""
+"""Example contents of results.json, for tests that need a run without training."""
 
 
 def make_results(splits=None, **changes):
     """The content of a results.json that follows the schema.
 
     Args:
-        splits: split -> what `score_split` gave.
-        changes: other values of fields; of fields that are mappings, other values of some of their keys.
+        splits: split -> result of `score_split`.
+        changes: changed fields; for mappings, the changed keys.
     """
     from hf_ser.scoring import versions
     from hf_ser.scoring.results import SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""One recording as every kind of source that the package takes."""
+"""One recording as every kind of source that the package supports."""
 
 import io
 from types import SimpleNamespace
@@ -8,12 +8,12 @@ import torch
 
 
 def torchcodec(samples, sampling_rate):
-    """What `datasets` gives for decoded audio, as far as it is used: samples (channels, samples)."""
+    """Imitate the decoded audio of `datasets`: samples (channels, samples)."""
     found = SimpleNamespace(data=torch.from_numpy(samples)[None], sample_rate=sampling_rate)
     return SimpleNamespace(get_all_samples=lambda: found)
 
 
-# Of a file's path, its content and the samples (samples,) at 16 kHz in it; they carry their sampling rate.
+# From the path of a file, its content and its samples (samples,) at 16 kHz. These sources have a sampling rate.
 FILES = {
     "str": lambda path, content, samples: str(path),
     "path": lambda path, content, samples: path,
@@ -30,7 +30,7 @@ FILES = {
     "mapping of raw": lambda path, content, samples: {"raw": samples, "sampling_rate": np.int64(16_000)},
     "torchcodec": lambda path, content, samples: torchcodec(samples, 16_000),
 }
-# Of samples on a grid of 8 bits, which every type here holds exactly; channels are averaged.
+# From samples quantized to 8 bits, which every type here stores exactly; channels are averaged.
 ARRAYS = {
     "1-D": lambda samples: samples,
     "read-only": lambda samples: np.frombuffer(samples.tobytes(), np.float32),

@@ -74,7 +74,7 @@ def test_every_door_answers_without_the_hub(here, no_hub, name):
         with pytest.raises(StackError, match=f"base x: {name}: {EXPECTED}"):
             open_base_models(HybridArguments("out", bases=[base]), DataArguments())
     for streaming in (False, True):
-        with pytest.raises(DatasetError, match=f"--dataset {name}: no such folder; expected a folder made by"):
+        with pytest.raises(DatasetError, match=f"--dataset {name}: no such folder; expected a folder written by"):
             load_splits(DataArguments(name, streaming=streaming))
 
 

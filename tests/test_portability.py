@@ -162,7 +162,7 @@ def test_a_pipe_is_read_where_none_can_be_opened_without_waiting(monkeypatch, tm
 
 
 def test_a_worker_that_is_killed_is_told_in_one_line():
-    with pytest.raises(workers.WorkerError, match="one of 1 worker processes ended early.*__main__"):
+    with pytest.raises(workers.WorkerError, match="one of 1 worker processes ended unexpectedly.*__main__"):
         with workers.worker_pool(1) as pool:
             pool.submit(os._exit, 3).result()
 

@@ -1,4 +1,4 @@
-"""The four corpora: parser, published counts, licence and source of each."""
+"""The four corpora: parser, published counts, licence and source."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from hf_ser.corpora.utterance import FileNameError, Utterance
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus's parser and facts.
+    """A corpus: its parser and metadata.
 
     >>> tess = CORPORA["tess"]
     >>> tess.parse(Path("OAF_back_angry.wav")).emotion, tess.licence
@@ -114,13 +114,13 @@ CORPORA: dict[str, Corpus] = {
 
 @lru_cache(maxsize=2**16)
 def performances(name: str) -> frozenset[str]:
-    """The performances that a file name or an id stands for in any corpus: "ravdess/01-05-01-02-01-07".
+    """The performances that a file name or id refers to in any corpus, such as "ravdess/01-05-01-02-01-07".
 
     Args:
         name: a path with any suffix, or an id such as "ravdess/03-01-05-01-02-01-07".
 
     Returns:
-        Corpus and performance; empty where the name follows no corpus's convention.
+        Corpus and performance; empty if the name does not follow the convention of any corpus.
 
     >>> sorted(performances("Actor_07/03-01-05-01-02-01-07.wav"))
     ['ravdess/01-05-01-02-01-07']

@@ -32,15 +32,15 @@ _DEMOGRAPHICS = """
     56m 33f 35f 36f 57f 52f 25m 36f 21m 28f 51f 56m 33f 53m 38m 25m 66m 34m 27m 25m 41m 33f 24f 31f 40f
     25f 20m 21f 21f 21m 30m 20f 45m 46f 34m 33m 62m 23m 24f 50m 29f
 """.split()
-# Recordings that CREMA-D lacks: one sentence in every emotion for three actors, one neutral for two.
+# Recordings missing from CREMA-D: one sentence in every emotion for three actors, one neutral clip for two.
 _LACKS_ONE_SENTENCE = (1008, 1009, 1019)
 _LACKS_ONE_NEUTRAL = (1002, 1076)
 
 
 def parse(path: Path) -> Utterance:
-    """Read a CREMA-D file name, whatever folder it lies in.
+    """Parse a CREMA-D file name; the folder is ignored.
 
-    `1040_ITH_SAD_X` is the old name of `1040_ITH_SAD_XX`: both give the same stem.
+    `1040_ITH_SAD_X` is the old name of `1040_ITH_SAD_XX`. Both have the same stem.
 
     Raises:
         FileNameError: the name does not follow the convention, or names a recording that CREMA-D does not have.
@@ -62,7 +62,7 @@ def parse(path: Path) -> Utterance:
         raise FileNameError(
             path,
             f"{emotion} {sentence} with level {level_code}",
-            "LO, MD or HI for sentence IEO in any emotion but neutral, XX for all others",
+            "LO, MD or HI for sentence IEO in emotions other than neutral, and XX otherwise",
         )
     age, gender = demographics(actor)
     return Utterance(path, NAME, stem, emotion, f"{NAME}_{actor}", gender, age, level, "speech", text)

@@ -21,20 +21,20 @@ SUNG = ("neutral", "calm", "happy", "sad", "angry", "fearful")
 
 
 def parse(path: Path) -> Utterance:
-    """Read a RAVDESS file name, whatever folder it lies in.
+    """Parse a RAVDESS file name; the folder is ignored.
 
-    Soundtracks taken from the audio-video release (modality 01) are accepted beside the audio release (03), which is
-    preferred. Both are the same performance: all codes but the modality name it.
+    Soundtracks of the audio-video release (modality 01) are accepted as well as the audio release (03), which is
+    preferred. Both are the same performance, which all codes except the modality identify.
 
     Raises:
-        FileNameError: the name does not follow the convention, or names a recording that RAVDESS does not have.
+        FileNameError: if the name does not follow the convention, or refers to a recording that RAVDESS does not have.
     """
     check_name(path)
     if not re.fullmatch(r"\d\d(-\d\d){6}", path.stem):
         raise FileNameError(path, f"the stem {path.stem!r}", "seven two-digit codes such as 03-01-05-01-02-01-07")
     modality, channel_code, emotion_code, intensity_code, statement, repetition, actor_code = path.stem.split("-")
     if code(path, _MODALITIES, modality, "modality") == "video":
-        raise FileNameError(path, "modality 02, video without sound", "03 (audio) or 01 (audio-video)")
+        raise FileNameError(path, "modality 02 (video without sound)", "03 (audio) or 01 (audio-video)")
     vocal_channel: Literal["speech", "song"] = (
         "song" if code(path, _CHANNELS, channel_code, "channel") == "song" else "speech"
     )
@@ -45,10 +45,10 @@ def parse(path: Path) -> Utterance:
     if actor not in ACTORS:
         raise FileNameError(path, f"actor {actor_code}", "an actor from 01 to 24")
     if emotion == "neutral" and intensity == "strong":
-        raise FileNameError(path, "a strong neutral", "neutral with intensity 01: RAVDESS has no strong neutral")
+        raise FileNameError(path, "neutral with intensity 02 (strong)", "neutral with intensity 01 (normal)")
     if vocal_channel == "song" and (emotion not in SUNG or actor not in SONG_ACTORS):
         raise FileNameError(
-            path, f"{emotion} sung by actor {actor_code}", "sung: no disgust, no surprised, no actor 18"
+            path, f"{emotion} sung by actor {actor_code}", "song without disgust, surprised and actor 18"
         )
     return Utterance(
         path=path,

@@ -21,15 +21,15 @@ _NUMBER_OF_NEUTRAL, _NUMBER_OF_OTHERS = 30, 15
 
 
 def parse(path: Path) -> Utterance:
-    """Read a SAVEE file name: the speaker stands before the code, or else names the folder.
+    """Parse a SAVEE file name. The speaker is the prefix of the name or the name of the folder.
 
     Raises:
-        FileNameError: the name does not follow either layout.
+        FileNameError: if the name follows neither layout.
     """
     check_name(path)
     match = re.fullmatch(r"(?:([A-Z]{2})_)?(sa|su|[adfhn])(\d\d)", path.stem, flags=re.IGNORECASE)
     if match is None:
-        raise FileNameError(path, f"the stem {path.stem!r}", "a01 below a speaker's folder, or DC_a01")
+        raise FileNameError(path, f"the stem {path.stem!r}", "a01 in a speaker's folder, or DC_a01")
     speaker = (match[1] or path.parent.name).upper()
     if speaker not in SPEAKERS:
         raise FileNameError(path, f"speaker {speaker!r}", "one of " + ", ".join(SPEAKERS))

@@ -21,10 +21,10 @@ _MISNAMED = {"oa_bite_neutral": "OAF_bite_neutral"}
 
 
 def parse(path: Path) -> Utterance:
-    """Read a TESS file name; folder names vary in wording, so only the stem counts.
+    """Parse a TESS file name; the folder is ignored, since folder names vary.
 
     Raises:
-        FileNameError: the name does not follow the convention.
+        FileNameError: if the name does not follow the convention.
     """
     check_name(path)
     tokens = _MISNAMED.get(path.stem.lower(), path.stem).split("_")

@@ -1,4 +1,4 @@
-"""One recording's description, as read from its file name."""
+"""The description of a recording, parsed from its file name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from hf_ser.errors import SerError
 
 
 class FileNameError(SerError):
-    """A file whose name does not follow its corpus's convention; it is reported, and no label is inferred."""
+    """A file name that does not follow the convention of its corpus. No label is inferred from it."""
 
     def __init__(self, path: Path, got: str, expected: str) -> None:
         self.path, self.got, self.expected = path, got, expected
@@ -20,13 +20,13 @@ class FileNameError(SerError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What a corpus's file name says about a recording.
+    """The description of a recording, parsed from its file name.
 
-    `stem` is the canonical stem: letter case and known misnamings are normalised, so that the copies of one recording
-    share it. Fields that the corpus does not publish are None.
+    `stem` is the canonical stem: letter case and known misnamings are normalised, so that copies of one recording have
+    the same stem. Fields that the corpus does not publish are None.
 
-    Recordings of one performance, such as those of an audio and of an audio-video release, share `performance`; the
-    one of the lowest `rank` is preferred.
+    Recordings of one performance, such as those of the audio and audio-video releases, have the same `performance`.
+    The recording with the lowest `rank` is preferred.
 
     >>> Utterance(Path("oaf_back_sad.wav"), "tess", "OAF_back_sad", "sad", "tess_OAF", "female").id
     'tess/OAF_back_sad'
@@ -51,7 +51,7 @@ class Utterance:
 
     @property
     def id(self) -> str:
-        """The corpus and the canonical stem: "ravdess/03-01-05-01-02-01-07"."""
+        """Corpus and canonical stem, such as "ravdess/03-01-05-01-02-01-07"."""
         return f"{self.corpus}/{self.stem}"
 
 
@@ -59,27 +59,27 @@ AUDIO_SUFFIXES = (".wav", ".flac")
 
 
 def check_name(path: Path) -> None:
-    """Raise `FileNameError` unless the stem is ASCII and the suffix, in any letter case, one that the corpora use."""
-    if not path.stem.isascii():  # other scripts have digits and letters that pass for the codes'
+    """Raise `FileNameError` unless the stem is ASCII and the suffix (in any letter case) is .wav or .flac."""
+    if not path.stem.isascii():  # digits of other scripts match \d too
         raise FileNameError(path, f"the stem {path.stem!r}", "ASCII characters only")
     if path.suffix.lower() not in AUDIO_SUFFIXES:
         raise FileNameError(path, f"the suffix {path.suffix!r}", "one of " + ", ".join(AUDIO_SUFFIXES))
 
 
 def code(path: Path, table: dict[str, str], key: str, field: str) -> str:
-    """Look one code of a file name up.
+    """Look up one code of a file name.
 
     Args:
-        path: of the recording, for the error.
+        path: path of the recording, for the error.
         table: code -> meaning.
         key: the code.
-        field: what the code says, such as "emotion", for the error.
+        field: name of the coded field, such as "emotion", for the error.
 
     Returns:
         The meaning.
 
     Raises:
-        FileNameError: no such code; it names those that exist.
+        FileNameError: if the code is unknown; the message lists the known codes.
     """
     try:
         return table[key]

@@ -1,11 +1,12 @@
-"""A small voice: speech-like noise with an emotion, from numpy and scipy alone, for tests and the quickstart.
+"""A small synthesizer of speech-like sounds with emotions, based on numpy and scipy, for tests and the quickstart.
 
 A source-filter model after Klatt (1980, "Software for a cascade/parallel formant synthesizer"): glottal pulses and
-noise pass through formants that move from phone to phone. It is not intelligible, and a score on it says nothing
-about real speech; it only gives a model something to learn that has the structure of speech.
+noise pass through formants that move from phone to phone. The output is not intelligible, and scores on it say nothing
+about real speech. It only has enough of the structure of speech for a model to learn from.
 
-How an emotion moves the voice follows the directions in Juslin and Laukka (2003, "Communication of emotions in vocal
-expression and music performance", table 7) and Scherer (2003, "Vocal communication of emotion"); the sizes are chosen.
+The direction in which each emotion changes the voice follows Juslin and Laukka (2003, "Communication of emotions in
+vocal expression and music performance", table 7) and Scherer (2003, "Vocal communication of emotion"). The amounts are
+our choice.
 """
 
 import hashlib
@@ -26,10 +27,10 @@ PEAK = 0.95
 
 @dataclass(frozen=True)
 class Speaker:
-    """What stays the same from clip to clip of one voice."""
+    """Properties of a voice that are the same in all its clips."""
 
     f0_hz: float  # fundamental frequency in neutral speech
-    tract: float  # formant frequencies, relative to a grown man's: a shorter vocal tract has higher ones
+    tract: float  # formant frequencies, relative to an adult male: a shorter vocal tract has higher ones
     tempo: float  # factor on the syllable rate
     level_db: float  # RMS of neutral speech in dB of full scale
     tilt_db: float  # added to the fall of the source spectrum, dB per octave (negative: duller)
@@ -40,22 +41,22 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Expression:
-    """How a clip is spoken, relative to the speaker's own voice where a unit is a difference (st: semitones)."""
+    """How a clip is spoken. `f0_st` and `level_db` are relative to the neutral voice of the speaker."""
 
     f0_st: float  # mean pitch
     range_st: float  # height of the pitch accents
     slope_st: float  # rise (or fall, when negative) of pitch from the first to the last syllable
-    tremor_st: float  # depth of a wavering of pitch at about 6 Hz
+    tremor_st: float  # depth of a pitch modulation at about 6 Hz
     jitter: float  # cycle-to-cycle variation of the period, as a fraction of it
-    creak: float  # 0 modal voice, 1 every second glottal pulse weak and late
+    creak: float  # 0: modal voice; 1: every second glottal pulse is weak and late
     rate_hz: float  # syllables per second
     pause_s: float  # silence between words
     level_db: float  # loudness
     tilt_db: float  # spectral slope of the source, dB per octave: higher is brighter
     breath_db: float  # aspiration noise relative to the voiced source
     formants: float  # factor on all formants: lips spread (above 1) or drawn back into the throat (below 1)
-    clarity: float  # 1 vowels at their targets, 0 all vowels alike
-    attack_s: float  # how softly sounds begin and end
+    clarity: float  # 1: vowels reach their targets; 0: all vowels are the same
+    attack_s: float  # duration of the onset and offset of sounds
 
 
 EXPRESSIONS: dict[str, Expression] = {
@@ -70,12 +71,12 @@ EXPRESSIONS: dict[str, Expression] = {
     "disgust": Expression(-2.5, 1.8, -4.0, 0.10, 0.008, 0.60, 3.7, 0.13, -1.5, -10.5, -23.0, 0.93, 1.00, 0.015),
     "surprised": Expression(5.5, 4.0, 7.0, 0.10, 0.004, 0.00, 4.7, 0.05, 3.0, -9.5, -21.0, 1.01, 1.00, 0.009),
 }
-# One standard deviation from clip to clip of one speaker and emotion, and the least and greatest value of each field.
+# Standard deviation between clips of one speaker and emotion, minimum and maximum of each field.
 _SPREAD = (1.0, 0.5, 1.2, 0.06, 0.002, 0.08, 0.40, 0.03, 1.8, 0.8, 2.5, 0.015, 0.08, 0.003)
 _LEAST = (-8.0, 0.2, -10.0, 0.0, 0.0005, 0.0, 2.0, 0.0, -15.0, -18.0, -40.0, 0.85, 0.3, 0.004)
 _GREATEST = (12.0, 8.0, 12.0, 1.2, 0.03, 0.9, 8.0, 0.4, 14.0, -5.0, -8.0, 1.15, 1.3, 0.05)
 
-# Formants 1 to 3 of a grown man's vowels in Hz: Peterson and Barney (1952), table II.
+# Formants 1 to 3 of the vowels of adult males in Hz: Peterson and Barney (1952), table II.
 _VOWELS = np.array(
     [
         [270, 2290, 3010],  # beat
@@ -114,13 +115,13 @@ _SCALE_ST = np.array([0.0, 2.0, 4.0, 5.0, 7.0])
 
 
 def stable_seed(*parts: object) -> int:
-    """Return a 64-bit seed that depends on `parts` alone (`hash` differs from process to process)."""
+    """Return a 64-bit seed that depends only on `parts` (unlike `hash`, which differs between processes)."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")
 
 
 def make_speaker(rng: np.random.Generator, *, male: bool, age: int = 30) -> Speaker:
-    """Draw a voice; age in years lowers a voice a little, slows it and makes it rougher (Linville, 2001)."""
+    """Draw a voice. Age (in years) above 40 makes it lower, slower and rougher (Linville, 2001)."""
     height = rng.normal()
     aging = max(age - 40, 0) / 10
     f0_hz = (115.0 if male else 205.0) * 2 ** ((rng.normal() * 1.6 - 0.6 * aging) / 12)
@@ -137,15 +138,15 @@ def make_speaker(rng: np.random.Generator, *, male: bool, age: int = 30) -> Spea
 
 
 def express(emotion: str, rng: np.random.Generator, *, intensity: float = 1.0) -> Expression:
-    """Draw one clip's way of speaking.
+    """Draw the expression of one clip.
 
     Args:
         emotion: one of `hf_ser.labels.EMOTIONS`.
-        rng: the source of the variation from clip to clip.
-        intensity: how far to go from neutral towards the emotion; 1 is the table's value, 0 is neutral.
+        rng: source of the variation between clips.
+        intensity: factor on the distance from neutral; 0 is neutral, 1 is the value in `EXPRESSIONS`.
 
     Raises:
-        KeyError: if `emotion` is none of the eight.
+        KeyError: if `emotion` is unknown.
     """
     neutral, target = np.array(astuple(EXPRESSIONS["neutral"])), np.array(astuple(EXPRESSIONS[emotion]))
     values = neutral + intensity * (target - neutral) + rng.normal(size=len(_SPREAD)) * _SPREAD
@@ -163,23 +164,23 @@ def synthesize(
     intensity: float = 1.0,
     sung: bool = False,
 ) -> NDArray[np.float32]:
-    """Speak one clip.
+    """Synthesize one clip.
 
     Args:
         emotion: one of `hf_ser.labels.EMOTIONS`.
-        speaker: whose voice.
-        sampling_rate: in Hz.
-        duration_s: length of the clip, with a short silence at each end; as many syllables as fit are spoken.
-        seed: of all that varies between two clips with the same arguments.
-        text: the same text has the same syllables, whoever speaks it and however; it is not read as English.
+        speaker: the voice.
+        sampling_rate: sampling rate in Hz.
+        duration_s: duration of the clip, with a short silence at each end, filled with as many syllables as fit.
+        seed: random seed of the variation between clips with the same arguments.
+        text: determines the syllables, independent of speaker and emotion; it is not pronounced as English.
         intensity: factor on the distance from neutral (0.6 weak, 1.4 strong).
-        sung: sing a tune, which belongs to the text as its syllables do: half as fast, with vibrato.
+        sung: sing a melody that the text determines, at half the speaking rate and with vibrato.
 
     Returns:
         Waveform of shape (round(duration_s * sampling_rate),), float32, within -0.95 and 0.95.
 
     Raises:
-        KeyError: if `emotion` is none of `hf_ser.labels.EMOTIONS`.
+        KeyError: if `emotion` is unknown.
         ValueError: if the clip is shorter than 0.3 s or `sampling_rate` is below 8000.
     """
     if duration_s < 0.3 or sampling_rate < 8000:
@@ -210,7 +211,7 @@ def synthesize(
 def _phones(
     text: str, rate_hz: float, pause_s: float, duration_s: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array, Array]:
-    """Lay the text's syllables out in time: phones (phones, 8), their ends in s, pitch accents and sung notes."""
+    """Return the timing of the syllables: phones (phones, 8), their ends in s, pitch accents and sung notes."""
     of_text = np.random.default_rng(stable_seed("text", text))
     lead_s, tail_s = rng.uniform(0.04, 0.10, size=2)
     rows, ends, accents, notes = [_REST], [lead_s], [0.0], [0.0]
@@ -245,7 +246,7 @@ def _phones(
 
 
 def _smooth(targets: Array, attack_s: float) -> Array:
-    """Glide from phone to phone: formants slowly, as the tongue moves, loudness as fast as the attack allows."""
+    """Smooth the transitions between phones: formants slowly, loudness within the attack time."""
     tracks = targets.copy()
     tracks[:, 1:3] = gaussian_filter1d(targets[:, 1:3], attack_s / HOP_S, axis=0)
     tracks[:, 3] = gaussian_filter1d(targets[:, 3], 0.5)
@@ -262,7 +263,7 @@ def _pitch(
     sung: bool,
     rng: np.random.Generator,
 ) -> Array:
-    """Return f0 in Hz, (frames,): declination, accents and tremor about the mean, or a tune with vibrato."""
+    """Return f0 in Hz, (frames,): declination, accents and tremor around the mean, or a melody with vibrato."""
     position = times / times[-1] - 0.5
     rate_hz, phase = rng.uniform(5.0, 7.0), rng.uniform(0, 2 * np.pi)
     waver = np.sin(2 * np.pi * rate_hz * times + phase)
@@ -283,7 +284,7 @@ def _pulses(
     expression: Expression,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """Return glottal pulses as impulses of unit mean power, (num_samples,), each shared by its two nearest samples."""
+    """Return glottal pulses of unit mean power, (num_samples,), each distributed over its two nearest samples."""
     phase = np.concatenate([[0.0], np.cumsum(0.5 * (f0_hz[1:] + f0_hz[:-1]) * np.diff(times))])
     cycles = np.arange(1, int(phase[-1]))
     at_s = np.interp(cycles, phase, times)
@@ -309,8 +310,8 @@ def _filter(
     speaker: Speaker,
     expression: Expression,
 ) -> NDArray[np.float32]:
-    """Filter both sources frame by frame with the moving formants and add the frames up, (frames * hop_length,)."""
-    num_frames, fft_length = len(tracks), 4 * hop_length  # half of it is room for a frame to ring out
+    """Filter both sources frame by frame with the moving formants; overlap-add the frames, (frames * hop_length,)."""
+    num_frames, fft_length = len(tracks), 4 * hop_length  # half of it is for the decay of a frame
     window = np.sin(np.pi * np.arange(2 * hop_length) / (2 * hop_length)).astype(np.float32) ** 2
     frequencies = scipy.fft.rfftfreq(fft_length, 1 / sampling_rate).astype(np.float32)
     voiced, breathed = (_spectra(source, num_frames, window, fft_length) for source in (pulses, noise))
@@ -350,7 +351,7 @@ def _column(values: Array) -> NDArray[np.float32]:
 
 
 def _slope(frequencies: NDArray[np.float32], db_per_octave: float) -> NDArray[np.complex64]:
-    """Return a causal low-pass, (bins,): any slope above 300 Hz, one pole more above 6 kHz, no rumble below 60 Hz."""
+    """Return a causal low-pass, (bins,): the slope above 300 Hz, another pole at 6 kHz, a high-pass at 60 Hz."""
     edges = frequencies / (frequencies + 60.0) / (1 + 1j * frequencies / 6000.0)
     return (edges * (1 + 1j * frequencies / 300.0) ** (db_per_octave / 6.02)).astype(np.complex64)
 
@@ -358,10 +359,10 @@ def _slope(frequencies: NDArray[np.float32], db_per_octave: float) -> NDArray[np
 def _formants(
     targets: Array, frequencies: NDArray[np.float32], speaker: Speaker, expression: Expression
 ) -> NDArray[np.complex64]:
-    """Return the vocal tract's response, (frames, bins): parallel resonances of alternating sign.
+    """Return the response of the vocal tract, (frames, bins): parallel resonances of alternating sign.
 
-    The sign alternates because two neighbours are half a turn apart between their peaks, where they would cancel.
-    Resonances from the fourth on hardly move in speech and stay a tube's, 1000 Hz apart.
+    The sign alternates because neighbouring resonances have opposite phase between their peaks and would cancel.
+    Resonances from the fourth hardly move in speech and are fixed at those of a tube, 1000 Hz apart.
     """
     scale = speaker.tract * expression.formants
     moving = scale * (_SCHWA + expression.clarity * (targets - _SCHWA))

@@ -1,4 +1,4 @@
-"""From recordings on disk to one dataset with honest splits."""
+"""Dataset preparation, split protocols and loading of prepared datasets."""
 
 from hf_ser.extras import needs_extra
 

@@ -1,7 +1,7 @@
 """The `datasets` builder: checked clips -> Parquet, one file group per (corpus, split under each protocol).
 
-`datasets` no longer runs loading scripts, so this class together with the Parquet files and the dataset card's YAML is
-today's loading script: `load_dataset(folder, "all")` needs nothing of this package.
+`datasets` no longer runs loading scripts. The Parquet files and the YAML of the dataset card replace them:
+`load_dataset(folder, "all")` does not need this package.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ _ROWS_PER_WRITE = 64
 
 
 class EncodedFeatures(datasets.Features):
-    """Columns whose values are given in stored form already.
+    """Columns whose values are already encoded.
 
-    `datasets.Audio.encode_example` imports torchcodec, which needs FFmpeg's libraries, even to store given bytes.
+    `datasets.Audio.encode_example` imports torchcodec, which needs the FFmpeg libraries, even if it only stores bytes.
     """
 
     def encode_example(self, example: dict[str, Any]) -> dict[str, Any]:
-        """Return the example as it is."""
+        """Return the example unchanged."""
         return example
 
 
 def features() -> EncodedFeatures:
-    """The dataset's columns; audio stays undecoded, so that reading needs neither torchcodec nor FFmpeg."""
+    """The columns of the dataset. Audio is not decoded, so reading needs neither torchcodec nor FFmpeg."""
     text = datasets.Value("string")
     return EncodedFeatures(
         {
@@ -51,7 +51,7 @@ def features() -> EncodedFeatures:
 
 
 class EmotionCorpora(datasets.GeneratorBasedBuilder):
-    """Writes checked clips; every cell (a group of clips that no protocol separates) is one split of the builder."""
+    """Writes checked clips. Each cell (a group of clips that no protocol splits further) is a split of the builder."""
 
     VERSION = datasets.Version("1.0.0")
     DEFAULT_WRITER_BATCH_SIZE = _ROWS_PER_WRITE

@@ -1,4 +1,4 @@
-"""One recording of a corpus: decoded, checked, hashed and encoded as it is stored."""
+"""Decode, check, hash and encode one recording of a corpus."""
 
 import hashlib
 import os
@@ -20,26 +20,26 @@ class ScanError(SerError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a clip must satisfy."""
+    """The limits that a clip must meet."""
 
     min_duration_s: float = 0.3
-    silence_dbfs: float = -60.0  # a clip whose largest sample lies below this is silent
+    silence_dbfs: float = -60.0  # a clip whose peak level is below this is silent
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_duration_s < 3600:
-            raise ScanError(f"--min_duration_s {self.min_duration_s}; expected 0 s or more.")
+            raise ScanError(f"--min_duration_s is {self.min_duration_s}; expected at least 0 and less than 3600 s.")
         if not -120 <= self.silence_dbfs <= 0:
-            raise ScanError(f"--silence_dbfs {self.silence_dbfs}; expected a level from -120 to 0 dBFS.")
+            raise ScanError(f"--silence_dbfs is {self.silence_dbfs}; expected a level from -120 to 0 dBFS.")
 
 
 class Examined(NamedTuple):
-    """A recording that can be used.
+    """A recording that passed all checks.
 
     Args:
         flac: 16 kHz mono 16-bit FLAC bytes.
         sha256: see `content_sha256`.
         duration: seconds.
-        notes: what was unusual about the file, though it could be used.
+        notes: unusual properties of the file that do not prevent its use.
     """
 
     flac: bytes
@@ -52,12 +52,12 @@ def examine(path: Path, limits: Limits) -> Examined:
     """Check one recording and encode it.
 
     Raises:
-        AudioError: the recording cannot be decoded, is cut short, is silent, or is shorter than the limit.
+        AudioError: if the recording cannot be decoded, is truncated, is silent, or is shorter than the limit.
     """
     content = _read_file(path)
     decoded, pcm = read_checked(path, limits, content)
     duration = len(decoded.samples) / decoded.sampling_rate
-    if not decoded.notes and is_flac16_mono(content, audio.SAMPLING_RATE):  # what would be stored
+    if not decoded.notes and is_flac16_mono(content, audio.SAMPLING_RATE):  # already in the stored format
         return Examined(content, content_sha256(pcm), duration, ())
     mono = audio.to_mono(decoded.samples)
     notes = list(decoded.notes)
@@ -69,7 +69,7 @@ def examine(path: Path, limits: Limits) -> Examined:
 
 
 def _read_file(path: Path) -> bytes:
-    """A regular file's content; nothing of others, about which the decoder says why they cannot be used."""
+    """Content of a regular file; empty for anything else, for which the decoder then raises the error."""
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
@@ -78,25 +78,25 @@ def _read_file(path: Path) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # opening a pipe would block
 
 
 def read_checked(path: Path, limits: Limits, content: bytes = b"") -> tuple[audio.Decoded, np.ndarray]:
     """Decode one recording and check it.
 
     Args:
-        path: of the recording.
-        limits: what it must satisfy.
-        content: of the file, where it was read already.
+        path: path of the recording.
+        limits: limits that the recording must meet.
+        content: content of the file, if it was already read.
 
     Returns:
-        Its samples, and these as mono rounded to 16 bit, (frames,) or (frames, 1).
+        The decoded samples, and the same as 16-bit mono, (frames,) or (frames, 1).
 
     Raises:
         AudioError: see `examine`.
     """
     name = audio.describe(path)
-    if not content and path.exists() and not path.is_file():  # a pipe would be waited for
+    if not content and path.exists() and not path.is_file():  # opening a pipe would block
         raise audio.AudioError("not_found", name, "no regular file", "an audio file", "Remove it.")
     decoded = audio.decode({"bytes": content, "path": path} if content else path)
     duration = len(decoded.samples) / decoded.sampling_rate
@@ -114,21 +114,21 @@ def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: st
         return
     if samples.shape[1] > 1 and audio.peak(samples) >= least:
         raise audio.silence_error(name, audio.peak(samples))
-    got = f"largest sample {mono_peak:.6f} of full scale"
+    got = f"a peak of {mono_peak:.6f} of full scale"
     raise audio.AudioError("silent", name, got, f"at least {limits.silence_dbfs:g} dBFS", "Remove it.")
 
 
 def content_sha256(samples: np.ndarray) -> str:
-    """SHA-256 of the mono samples rounded to 16 bit, by which a recording is known under any name.
+    """SHA-256 of the mono samples rounded to 16 bits. It identifies a recording under any file name.
 
     Args:
-        samples: (frames, channels) int16 or float32 at the recording's own rate, as `audio.decode` gives them.
+        samples: (frames, channels) int16 or float32 at the original sampling rate, as `audio.decode` returns them.
     """
     return hashlib.sha256(np.ascontiguousarray(_mono_pcm16(samples)).data).hexdigest()
 
 
 def _mono_pcm16(samples: np.ndarray) -> np.ndarray:
-    """(frames, channels) int16 or float32 -> int16 (frames,), or (frames, 1) where nothing needs to be changed."""
+    """(frames, channels) int16 or float32 -> int16 (frames,), or (frames, 1) if already 16-bit mono."""
     if samples.dtype == np.int16 and (samples.ndim == 1 or samples.shape[1] == 1):
         return samples
     return to_pcm16(audio.to_mono(samples))

@@ -1,7 +1,7 @@
-"""Prepared datasets below folders with brackets, stars or question marks in their names.
+"""Load prepared datasets from folders with brackets, stars or question marks in their paths.
 
-`datasets` takes such a path for a pattern that matches something else. Here the files are found below the folder and
-handed to the builder of `datasets` by name.
+`datasets` treats such a path as a glob pattern. This module lists the files itself and passes them to the builder of
+`datasets` by name.
 """
 
 import glob
@@ -16,15 +16,15 @@ if TYPE_CHECKING:  # importing datasets takes about as long as the rest of this 
 
 
 def is_pattern(path: str | os.PathLike[str]) -> bool:
-    """Whether `datasets` would take the path of what exists here for a pattern."""
+    """Whether the path exists and `datasets` would treat it as a glob pattern."""
     return Path(path).exists() and glob.has_magic(str(Path(path).resolve()))
 
 
 def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
-    """The files of a configuration -> split -> paths, as the folder's card names them.
+    """The files of a configuration, as listed in the dataset card: split -> paths.
 
     Raises:
-        ValueError: no card with configurations, no such configuration, or no file of it.
+        ValueError: if the card has no such configuration, or files of the configuration are missing.
     """
     from datasets.data_files import sanitize_patterns
     from huggingface_hub import DatasetCard
@@ -33,8 +33,8 @@ def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
     named = {config["config_name"]: config.get("data_files") for config in configs}
     if configuration not in named:
         raise ValueError(
-            f"BuilderConfig {configuration!r} not found. Available: {list(named)}. `datasets` takes [, * and ? in the "
-            "folder's path for a pattern, so that only configurations of its card can be loaded."
+            f"BuilderConfig {configuration!r} not found. Available: {list(named)}. The folder's path contains [, * or "
+            "?, so only the configurations of its card can be loaded."
         )
     root = Path(folder).resolve()
     found = {
@@ -44,12 +44,13 @@ def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
     missing = [split for split, paths in found.items() if not paths]
     others = [path for paths in found.values() for path in paths if not path.endswith(".parquet")]
     if missing or others:
-        raise ValueError(f"has {others[0] if others else f'no file of {missing[0]}'}; expected Parquet files.")
+        problem = f"contains {others[0]}" if others else f"has no files for {missing[0]}"
+        raise ValueError(f"{problem}; expected Parquet files.")
     return found
 
 
 def open_files(files: Mapping[str, Sequence[str]], **options: Any) -> "Parquet":
-    """The builder of Parquet files by split, whose paths are taken as they are written."""
+    """Return a builder for Parquet files by split, whose paths are taken literally."""
     import datasets
     from datasets.data_files import DataFilesDict, DataFilesList
     from datasets.packaged_modules.parquet.parquet import Parquet
@@ -62,7 +63,7 @@ def open_files(files: Mapping[str, Sequence[str]], **options: Any) -> "Parquet":
 
 
 def load_literal(files: Mapping[str, Sequence[str]]) -> "datasets.DatasetDict":
-    """Load Parquet files by split, whose paths are taken as they are written."""
+    """Load Parquet files by split, whose paths are taken literally."""
     import datasets
 
     builder = open_files(files)

@@ -1,4 +1,4 @@
-"""From corpora on disk to one dataset folder: scan, protocols, Parquet, card; atomic, and resumable."""
+"""Prepare a dataset folder from corpora on disk: scan, splits, Parquet, dataset card. Atomic and resumable."""
 
 import gc
 import hashlib
@@ -31,61 +31,65 @@ SYNTHETIC_MARK = "SYNTHETIC.json"
 
 
 class PrepareError(SerError):
-    """A dataset that cannot be prepared as asked."""
+    """A dataset that cannot be prepared as requested."""
 
 
 @dataclass
 class PrepareArguments:
-    """What `recipes/prepare.py` takes.
+    """Corpora to merge, how to check the clips and how to split them.
 
     >>> PrepareArguments("data/emotions", ravdess="corpora/ravdess").ratios
     [0.7, 0.15, 0.15]
     """
 
-    output_dir: str = field(metadata={"help": "folder of the dataset; made whole or not at all"})
-    ravdess: str | None = field(default=None, metadata={"help": "folder below which RAVDESS recordings lie"})
-    crema_d: str | None = field(default=None, metadata={"help": "folder below which CREMA-D recordings lie"})
-    tess: str | None = field(default=None, metadata={"help": "folder below which TESS recordings lie"})
-    savee: str | None = field(default=None, metadata={"help": "folder below which SAVEE recordings lie"})
-    seed: int = field(default=0, metadata={"help": "seed of the splits"})
+    output_dir: str = field(metadata={"help": "folder of the prepared dataset; written completely or not at all"})
+    ravdess: str | None = field(default=None, metadata={"help": "folder of RAVDESS recordings, searched at any depth"})
+    crema_d: str | None = field(default=None, metadata={"help": "folder of CREMA-D recordings, searched at any depth"})
+    tess: str | None = field(default=None, metadata={"help": "folder of TESS recordings, searched at any depth"})
+    savee: str | None = field(default=None, metadata={"help": "folder of SAVEE recordings, searched at any depth"})
+    seed: int = field(default=0, metadata={"help": "random seed of the splits"})
     ratios: list[float] = field(
-        default_factory=lambda: [0.70, 0.15, 0.15], metadata={"help": "shares of train, validation and test"}
+        default_factory=lambda: [0.70, 0.15, 0.15], metadata={"help": "train, validation and test fractions"}
     )
-    min_duration_s: float = field(default=0.3, metadata={"help": "quarantine shorter clips (seconds)"})
-    silence_dbfs: float = field(default=-60.0, metadata={"help": "quarantine clips whose peak lies below this"})
-    num_proc: int | None = field(default=None, metadata={"help": "worker processes; default: all processors"})
-    max_shard_size: str = field(default="500MB", metadata={"help": "largest Parquet file"})
-    overwrite: bool = field(default=False, metadata={"help": "replace a dataset made from other inputs"})
+    min_duration_s: float = field(default=0.3, metadata={"help": "quarantine clips shorter than this (seconds)"})
+    silence_dbfs: float = field(
+        default=-60.0, metadata={"help": "quarantine clips whose peak level is below this (dBFS)"}
+    )
+    num_proc: int | None = field(default=None, metadata={"help": "worker processes; default: one per CPU core"})
+    max_shard_size: str = field(default="500MB", metadata={"help": "maximum size of a Parquet file"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace a dataset prepared from other files or settings"}
+    )
 
     def __post_init__(self) -> None:
         from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
 
         if not self.folders:
-            raise PrepareError("got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
+            raise PrepareError("no corpus given; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
         if self.num_proc is not None and self.num_proc < 1:
-            raise PrepareError(f"--num_proc {self.num_proc}; expected at least 1.")
+            raise PrepareError(f"--num_proc is {self.num_proc}; expected at least 1.")
         check_ratios(self.ratios)
         self.limits  # noqa: B018 - checks the two fields
         try:
             convert_file_size_to_int(self.max_shard_size)
         except ValueError:
-            raise PrepareError(f"--max_shard_size {self.max_shard_size}; expected a size such as 500MB.") from None
+            raise PrepareError(f"--max_shard_size is {self.max_shard_size}; expected a size such as 500MB.") from None
 
     @property
     def limits(self) -> Limits:
-        """What a clip must satisfy."""
+        """The limits that a clip must meet."""
         return Limits(self.min_duration_s, self.silence_dbfs)
 
     @property
     def folders(self) -> dict[str, Path]:
-        """Corpus name -> folder, for the corpora that were given."""
+        """Corpus name -> folder, for the corpora that are given."""
         given = {name: getattr(self, name) for name in CORPORA}
         return {name: Path(folder).resolve() for name, folder in given.items() if folder}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome: where the dataset lies, the tables to print, and whether it had been there already."""
+    """The result: the dataset's folder, the report to print, and whether the dataset was already up to date."""
 
     folder: Path
     report: str
@@ -93,20 +97,20 @@ class Prepared:
 
 
 def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
-    """Make the dataset folder, or find that it is there already.
+    """Write the dataset folder, or return it unchanged if it is up to date.
 
-    The work lies in `OUTPUT_DIR.incomplete` until all of it is done, and is then renamed; a run that was broken off
-    leaves its finished packs there, and the next run with the same inputs goes on from them.
+    The dataset is written to `OUTPUT_DIR.incomplete` and renamed when it is complete. An interrupted run leaves its
+    finished packs there, and the next run with the same inputs reuses them.
 
     Raises:
-        PrepareError: the output folder holds something else, another run is at work, or no clip can be kept.
-        ScanError: a corpus's folder does not exist or holds no recording.
-        ProtocolError: bad ratios.
+        PrepareError: if the output folder contains other files, another run is using it, or no clip can be kept.
+        ScanError: if a corpus folder does not exist or contains no recordings.
+        ProtocolError: if the ratios are invalid.
 
     >>> prepare(PrepareArguments("data/emotions", ravdess="corpora/ravdess"), progress=False).already_there
     True
     """
-    gc.freeze()  # nothing that is loaded already is garbage; looking through it takes a while, in workers too
+    gc.freeze()  # objects loaded so far stay alive; excluding them makes collection faster, in workers too
     try:
         return _prepare(args, progress)
     finally:
@@ -121,7 +125,9 @@ def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
     work = output.with_name(output.name + ".incomplete")
     if work.exists() and any(work.iterdir()) and not (work / "lock").exists():
-        raise PrepareError(f"{work} is where the work would go, but was not made by this program; move it away.")
+        raise PrepareError(
+            f"{work} is needed for temporary files but contains files of another program. Move or rename it."
+        )
     work.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(work / "lock", timeout=0):
@@ -130,11 +136,13 @@ def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
             _move_into_place(work / "dataset", output)
             for folder in ("packs", "cells"):
                 shutil.rmtree(work / folder, ignore_errors=True)
-        with suppress(OSError):  # not before the lock is released, since Windows removes no open file
+        with suppress(OSError):  # after the lock is released, since Windows cannot remove an open file
             (work / "lock").unlink(missing_ok=True)
             work.rmdir()
     except Timeout:
-        raise PrepareError(f"{work} is in use by another run; wait for it, or choose another --output_dir.") from None
+        raise PrepareError(
+            f"{work} is in use by another run. Wait until it has finished, or choose another --output_dir."
+        ) from None
     return Prepared(output, text, False)
 
 
@@ -145,23 +153,21 @@ def _inputs_key(found: Found, args: PrepareArguments) -> str:
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
-    """Whether the output already is what would be made; refuse to replace anything else without `overwrite`."""
+    """Whether the output is up to date; raise `PrepareError` if it contains anything else and `overwrite` is false."""
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return False
     summary = output / SUMMARY
     if not summary.is_file():
-        raise PrepareError(
-            f"--output_dir {output} holds something that is no prepared dataset; choose another folder."
-        )
+        raise PrepareError(f"--output_dir {output} exists and is not a prepared dataset. Choose another folder.")
     made = json.loads(summary.read_text(encoding="utf-8"))
     whole = made.get("files") == _file_sizes(output)
     if made["inputs"] == key and whole:
         return True
     if not overwrite:
-        state = "made from other inputs or settings" if whole else "that lacks files it was written with"
+        state = "prepared from other files or settings" if whole else "with missing or changed Parquet files"
         raise PrepareError(
-            f"--output_dir {output} holds a dataset {state}; choose another folder, or pass --overwrite true to "
-            "replace it."
+            f"--output_dir {output} contains a dataset {state}. Choose another folder, or pass --overwrite true to "
+            "replace the dataset."
         )
     return False
 
@@ -173,20 +179,20 @@ def _file_sizes(folder: Path) -> dict[str, int]:
 def _write_dataset(
     work: Path, found: Found, result: ScanResult, args: PrepareArguments, key: str, progress: bool
 ) -> str:
-    """Write everything that the finished folder holds into `work/dataset`; return the printed report."""
+    """Write the complete dataset folder to `work/dataset`; return the report to print."""
     if not result.clips:
         first = result.quarantined[0]
         raise PrepareError(
-            f"all {len(result.quarantined)} recordings were refused; the first, {first.path}, is {first.reason}: "
-            f"{first.detail}."
+            f"none of the {len(result.quarantined)} recordings can be used. The first is {first.path} "
+            f"({first.reason}): {first.detail}."
         )
     folder = work / "dataset"
-    for leftover in (folder, work / "cells"):  # of a killed run: datasets would take its cells for built
+    for leftover in (folder, work / "cells"):  # of a killed run: datasets would treat its cells as complete
         shutil.rmtree(leftover, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
     rows = [clip.row for clip in result.clips]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpeakerLeakWarning)  # the report and the card say it
+        warnings.simplefilter("ignore", SpeakerLeakWarning)  # the report and the card contain this note
         assignments = {name: assign(rows, name, seed=args.seed, ratios=args.ratios) for name in MATERIALISED}
     _write_parquet(result.clips, assignments, work, folder / "data", args, progress)
 
@@ -216,7 +222,7 @@ def _write_dataset(
 
 
 def is_synthetic(folder: Path) -> bool:
-    """Whether the generator's mark lies in the folder, above it (one speaker was given) or right below it."""
+    """Whether the generator's marker file is in the folder, in a parent (of a speaker's folder) or one level below."""
     above = any((parent / SYNTHETIC_MARK).is_file() for parent in (folder, *folder.parents))
     return above or any(folder.glob(f"*/{SYNTHETIC_MARK}"))
 
@@ -238,7 +244,7 @@ def _write_parquet(
     args: PrepareArguments,
     progress: bool,
 ) -> None:
-    """Cut the clips into cells that no configuration separates, and write each as Parquet in a worker process."""
+    """Group the clips into cells that no configuration splits further; write each cell as Parquet in a worker."""
     cells: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         splits = {name: assignment.splits[clip.utterance.id] for name, assignment in assignments.items()}
@@ -269,7 +275,7 @@ def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shar
             str(written), file_format="parquet", max_shard_size=max_shard_size, verification_mode="no_checks"
         )
     finally:
-        if shown:  # with one process, this is the caller's
+        if shown:  # with one process, this is the caller's setting
             datasets.enable_progress_bars()
     for path in sorted(written.glob("*.parquet")):
         shard = path.stem.partition("-cell")[2]  # "" or "-00000-of-00002"

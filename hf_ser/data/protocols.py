@@ -1,8 +1,9 @@
-"""Protocols: which clip trains, validates and tests. Each is a pure function of the metadata and a seed.
+"""Protocols assign clips to train, validation and test. Each is a pure function of the metadata and a seed.
 
-`speaker_disjoint` (the default) and `random` give one split; `leave_one_speaker_out`, `leave_one_corpus_out`,
-`cross_corpus` (one corpus trains, all test) and the published protocols give numbered folds. Where one fixes only
-the test side, validation is taken from the rest, speaker-disjoint from train wherever a corpus has two speakers left.
+`speaker_disjoint` (the default) and `random` have one split. `leave_one_speaker_out`, `leave_one_corpus_out`,
+`cross_corpus` (train on one corpus, test on all) and the published protocols have numbered folds. If a protocol
+specifies the test clips only, validation is drawn from the rest, with no speaker in both train and validation if the
+corpus has at least two speakers left.
 """
 
 import hashlib
@@ -21,21 +22,21 @@ from hf_ser.errors import SerError
 SPLITS = ("train", "validation", "test")
 Ratios = tuple[float, float, float]
 DEFAULT_RATIOS: Ratios = (0.70, 0.15, 0.15)
-SHARES_SPEAKERS = ("random",)  # protocols that put clips of one speaker on both sides
-LEAK = "clips of one speaker train and test, which adds 7 to 13 points on RAVDESS over new speakers"
+SHARES_SPEAKERS = ("random",)  # protocols whose train and test splits share speakers
+LEAK = "train and test share speakers; on RAVDESS, scores are 7 to 13 points higher than on held-out speakers"
 _CANDIDATES = 256
 
 
 class ProtocolError(SerError):
-    """A protocol that does not exist or that the clips at hand cannot fill."""
+    """A protocol that does not exist or cannot be applied to the clips."""
 
 
 class SpeakerLeakWarning(UserWarning):
-    """The protocol puts clips of one speaker on both sides."""
+    """The train and test splits of the protocol share speakers."""
 
 
 class Row(NamedTuple):
-    """The metadata of one clip that protocols look at.
+    """The metadata of one clip that protocols use.
 
     >>> Row("ravdess/03-01-05-01-01-01-07", "ravdess", "ravdess_07", "angry", "male").vocal_channel
     'speech'
@@ -53,7 +54,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Assignment:
-    """A protocol's outcome: the split of every clip that takes part.
+    """The result of a protocol: the split of each clip that it uses.
 
     >>> splits = {"tess/OAF_back_sad": "test", "tess/YAF_back_sad": "train"}
     >>> Assignment("speaker_disjoint", None, 0, DEFAULT_RATIOS, splits).ids("train")
@@ -69,12 +70,12 @@ class Assignment:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the sorted (id, split) pairs: equal hashes mean equal splits, whatever made them."""
+        """SHA-256 over the sorted (id, split) pairs. Equal hashes mean equal splits."""
         lines = "".join(f"{clip}\t{split}\n" for clip, split in sorted(self.splits.items()))
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def ids(self, split: str) -> list[str]:
-        """The sorted ids of a split's clips."""
+        """The sorted ids of the clips in a split."""
         return sorted(clip for clip, given in self.splits.items() if given == split)
 
 
@@ -91,15 +92,15 @@ def assign(
     Args:
         rows: the clips' metadata, in any order.
         protocol: a name from `PROTOCOLS`.
-        seed: decides every free choice; the order of `rows` decides none.
-        ratios: shares of train, validation and test (published work uses 70/15/15 and 70/20/10).
+        seed: random seed; the order of `rows` has no effect.
+        ratios: train, validation and test fractions (published work uses 70/15/15 and 70/20/10).
         fold: number of the fold, from 1, for protocols with folds.
 
     Returns:
-        The split of every clip that takes part.
+        The split of each clip that the protocol uses.
 
     Raises:
-        ProtocolError: unknown protocol, bad ratios or fold, or clips that the protocol cannot use.
+        ProtocolError: if the protocol is unknown or cannot be applied to the clips, or the ratios or fold are invalid.
 
     >>> speakers = ("DC", "JE", "JK", "KL")
     >>> rows = [Row(f"savee/{name}_a0{n}", "savee", f"savee_{name}", "angry") for name in speakers for n in (1, 2)]
@@ -110,37 +111,35 @@ def assign(
     rows = sorted(rows)
     parts = check_ratios(ratios)
     if not rows:
-        raise ProtocolError("got no clips; expected at least one. Prepare a dataset first.")
+        raise ProtocolError("got no clips; expected at least one. Prepare a dataset with recipes/prepare.py.")
     if protocol in _SINGLE:
         if fold is not None:
-            raise ProtocolError(f"fold={fold} with protocol {protocol}; expected no fold: it has one split only.")
+            raise ProtocolError(f"fold is {fold}; expected no fold, since protocol {protocol} has only one split.")
         splits, notes = _SINGLE[protocol](rows, seed, parts)
         return Assignment(protocol, None, seed, parts, splits, tuple(notes))
     choices = folds(rows, protocol)
     if fold is None or not 1 <= fold <= len(choices):
         names = "; ".join(f"{number}: {choice.name}" for number, choice in enumerate(choices, 1))
-        raise ProtocolError(
-            f"fold={fold} with protocol {protocol}; expected a fold from 1 to {len(choices)} ({names})."
-        )
+        raise ProtocolError(f"fold is {fold}; expected 1 to {len(choices)} for protocol {protocol} ({names}).")
     splits, notes = _assign_fold(rows, choices[fold - 1], seed, parts)
     return Assignment(protocol, fold, seed, parts, splits, tuple(notes))
 
 
 class Fold(NamedTuple):
-    """One fold: the clips that take part, those that test and, where a protocol fixes them, those that validate."""
+    """One fold: which clips it uses, which are test clips and, if the protocol specifies them, validation clips."""
 
     name: str
     takes_part: Callable[[Row], bool]
     tests: Callable[[Row], bool]
     validates: Callable[[Row], bool] | None = None
-    own_test: bool = False  # of the clips that do not test, some speakers do all the same
+    own_test: bool = False  # whether some speakers of the remaining clips are also held out for testing
 
 
 def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
-    """The folds of a protocol over these clips, in their published or sorted order.
+    """The folds of a protocol over these clips, in published or sorted order.
 
     Raises:
-        ProtocolError: unknown protocol, one without folds, or clips that it cannot use.
+        ProtocolError: if the protocol is unknown, has no folds, or cannot be applied to the clips.
 
     >>> rows = [Row(f"tess/{name}_back_sad", "tess", f"tess_{name}", "sad") for name in ("OAF", "YAF")]
     >>> [fold.name for fold in folds(rows, "leave_one_speaker_out")]
@@ -157,16 +156,16 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
         return _published_folds(rows, protocol)
     if protocol in _SINGLE:
         raise ProtocolError(f"protocol {protocol} has no folds; expected one of {', '.join(FOLDED)}.")
-    raise ProtocolError(f"got protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
+    raise ProtocolError(f"unknown protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
 
 
 def check_ratios(ratios: Sequence[float]) -> Ratios:
-    """Return the shares as a tuple, or raise `ProtocolError` unless they are three positive numbers that sum to 1."""
+    """Return the fractions as a tuple; raise `ProtocolError` unless they are three positive numbers that sum to 1."""
     values = tuple(float(ratio) for ratio in ratios)
     if len(values) != 3 or not min(values) > 0 or not abs(sum(values) - 1) <= 1e-6:
         raise ProtocolError(
-            f"got ratios {list(ratios)}; expected three positive shares of train, validation and test that sum to 1, "
-            "such as 0.7 0.15 0.15."
+            f"ratios are {list(ratios)}; expected three positive fractions for train, validation and test that sum "
+            "to 1, such as 0.7 0.15 0.15."
         )
     return values[0], values[1], values[2]
 
@@ -182,10 +181,11 @@ def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
 
 
 def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
-    """Per corpus: no speaker in two splits, classes and genders in proportion.
+    """Per corpus: no speaker in two splits, classes and genders balanced.
 
-    Rule for few speakers: with two (TESS), one tests and the other is divided by text into train and validation, so
-    that the tested voice is unseen in training and in every choice; with one, everything trains.
+    With two speakers (TESS), one is the test speaker, and the clips of the other are split by text into train and
+    validation, so that the test speaker is held out of training and model selection. With one speaker, all clips are
+    in train.
     """
     splits: dict[str, str] = {}
     notes = []
@@ -203,13 +203,13 @@ def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
             notes += more
         else:
             splits.update((row.id, "train") for row in clips)
-            notes.append(f"{corpus}: one speaker, {speakers[0]}, so that every clip trains and none tests")
+            notes.append(f"{corpus}: the only speaker is {speakers[0]}, so all clips are in train")
     return splits, notes + _missing_classes(rows, splits)
 
 
 def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     """Stratified by corpus and label; clips with identical audio stay together."""
-    warnings.warn(f"protocol random: {LEAK}; use speaker_disjoint", SpeakerLeakWarning, stacklevel=3)
+    warnings.warn(f"protocol random: {LEAK}. Use speaker_disjoint instead.", SpeakerLeakWarning, stacklevel=3)
     units = _by(rows, lambda row: row.sha256 or row.id)
     strata: dict[str, list[list[Row]]] = defaultdict(list)
     for unit in units.values():
@@ -225,7 +225,7 @@ def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
 
 
 def _quotas(total: int, ratios: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to `ratios`: all but the first are rounded, to 1 at least while there are enough."""
+    """Whole numbers in proportion to `ratios`: all but the first are rounded, to at least 1 if the total allows it."""
     others = [max(1, int(total * ratio + 0.5)) for ratio in ratios[1:]]
     while sum(others) > max(total - 1, 0):
         others[max(range(len(others)), key=lambda index: (others[index], index))] -= 1
@@ -235,9 +235,9 @@ def _quotas(total: int, ratios: Sequence[float]) -> list[int]:
 def _choose_groups(
     rows: list[Row], group_of: Callable[[Row], str], ratios: Sequence[float], seed_key: str
 ) -> dict[str, int]:
-    """Give whole groups (speakers, texts) to parts so that every class and gender comes near its share of each part.
+    """Assign whole groups (speakers, texts) to parts so that each part gets about its share of each class and gender.
 
-    The best of a fixed number of seeded shuffles; a class missing from a part outweighs any imbalance.
+    The best of a fixed number of seeded shuffles is used. A class missing from a part outweighs any imbalance.
     """
     groups = _by(rows, group_of)
     names = list(groups)
@@ -265,7 +265,7 @@ def _choose_groups(
 
 
 def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
-    """Divide what is not tested into train and validation, per corpus: by speaker, or by text where one is left."""
+    """Split the remaining clips of each corpus into train and validation: by speaker, or by text for one speaker."""
     share = ratios[1] / (ratios[0] + ratios[1])
     splits: dict[str, str] = {}
     notes = []
@@ -276,8 +276,8 @@ def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
         splits.update((row.id, SPLITS[chosen[group_of(row)]]) for row in clips)
         if not by_speaker:
             notes.append(
-                f"{corpus}: train and validation share the speaker {clips[0].speaker} (different texts); "
-                "the tested speaker is unseen"
+                f"{corpus}: train and validation share speaker {clips[0].speaker} (with different texts); the test "
+                "speaker is held out"
             )
     return splits, notes
 
@@ -289,7 +289,7 @@ def _missing_classes(rows: list[Row], splits: dict[str, str]) -> list[str]:
         for split in sorted({splits[row.id] for row in clips if row.id in splits}, key=SPLITS.index):
             missing = classes - {row.emotion for row in clips if splits.get(row.id) == split}
             if missing:
-                notes.append(f"{corpus}: {split} has no {', '.join(sorted(missing))}")
+                notes.append(f"{corpus}: {split} has no {', '.join(sorted(missing))} clips")
     return notes
 
 
@@ -298,7 +298,7 @@ def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Spli
     splits = {row.id: "test" for row in rows if fold.tests(row)}
     rest = [row for row in rows if row.id not in splits]
     if all(fold.validates is not None and fold.validates(row) for row in rest):
-        raise ProtocolError(f"fold {fold.name} leaves no clip to train on; prepare the other speakers too.")
+        raise ProtocolError(f"fold {fold.name} has no clips to train on. Prepare the other speakers too.")
     if fold.validates is not None:
         splits.update((row.id, "validation" if fold.validates(row) else "train") for row in rest)
         return splits, []
@@ -312,12 +312,12 @@ def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Spli
 def _leave_one_out(rows: list[Row], key: Callable[[Row], str], what: str) -> list[Fold]:
     names = sorted({key(row) for row in rows})
     if len(names) < 2:
-        raise ProtocolError(f"got one of the {what} ({', '.join(names)}); leaving one out needs at least two.")
+        raise ProtocolError(f"leaving one out needs at least 2 {what}; got 1 ({', '.join(names)}).")
     return [Fold(name, lambda row: True, lambda row, name=name: key(row) == name) for name in names]  # type: ignore[misc]
 
 
 def _one_corpus_trains(rows: list[Row]) -> list[Fold]:
-    """One fold per corpus: it trains, and every other corpus tests, as do some of its own speakers."""
+    """One fold per corpus: train on it, and test on held-out speakers of it and on every other corpus."""
     corpora = [fold.name for fold in _leave_one_out(rows, lambda row: row.corpus, "corpora")]
     with_two = [corpus for corpus in corpora if len({row.speaker for row in rows if row.corpus == corpus}) > 1]
     return [
@@ -331,8 +331,8 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
     corpora = sorted({row.corpus for row in rows} & set(tables))
     if len(corpora) != 1:
         raise ProtocolError(
-            f"protocol {protocol} is published for {' and '.join(sorted(tables))} and runs on one of them at a time; "
-            f"got clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose one corpus's configuration."
+            f"protocol {protocol} is published for {' and '.join(sorted(tables))} and uses one corpus at a time; got "
+            f"clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose the configuration of one corpus."
         )
     corpus = corpora[0]
     present = {row.speaker for row in rows if row.corpus == corpus and row.vocal_channel == "speech"}
@@ -341,8 +341,8 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
         missing = sorted((set(test) | set(validation)) - present)
         if missing:
             raise ProtocolError(
-                f"protocol {protocol} needs speakers of whom no clip is here: {', '.join(missing)}. "
-                f"Prepare the whole of {corpus}."
+                f"protocol {protocol} needs clips of all its speakers; got none of {', '.join(missing)}. Prepare the "
+                f"whole of {corpus}."
             )
         result.append(_published_fold(corpus, test, validation))
     return result

@@ -1,6 +1,6 @@
-"""Splits that others publish, by name: protocol -> corpus -> folds of (test speakers, validation speakers).
+"""Published splits: protocol -> corpus -> folds of (test speakers, validation speakers).
 
-An empty validation side means that the source fixes the test side only. All cover speech, not song.
+If the validation speakers are empty, the source specifies the test speakers only. All splits cover speech, not song.
 """
 
 from hf_ser.corpora.savee import SPEAKERS as SAVEE_SPEAKERS

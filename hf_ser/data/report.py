@@ -1,4 +1,4 @@
-"""What a scan found, compared with the published corpora: counts per speaker and class, tables and CSV files."""
+"""Report on a scan: counts per speaker and class compared with the published corpora, tables and CSV files."""
 
 import csv
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ _Key = tuple[str, str, str, str]  # corpus, channel, speaker, emotion
 
 
 class Count(NamedTuple):
-    """Recordings of one speaker in one class; `published` counts the whole corpus, the others what is here."""
+    """Recordings of one speaker in one class: in the published corpus, found, kept and missing."""
 
     corpus: str
     channel: str
@@ -29,9 +29,9 @@ class Count(NamedTuple):
 
 
 def count(result: ScanResult) -> list[Count]:
-    """Counts per (corpus, channel, speaker, emotion), those of speakers who are not here included.
+    """Count recordings per (corpus, channel, speaker, emotion), including published speakers that were not found.
 
-    Song is compared with the published song only where a song recording was found.
+    Song is compared with the published song recordings only if at least one song recording was found.
     """
     taken = _performances(clip.utterance for clip in result.clips)
     kept = Counter(taken.values())
@@ -69,7 +69,7 @@ def write_quarantine(result: ScanResult, path: Path) -> None:
 
 
 def write_notes(result: ScanResult, path: Path) -> None:
-    """Write one line per note on a kept recording (corpus, file, note), such as a header that was wrong."""
+    """Write one line per note on a kept recording (corpus, file, note), such as a wrong header."""
     noted = _noted(result)
     if noted:
         _write_csv(path, ("corpus", "file", "note"), noted)
@@ -88,7 +88,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object
 
 
 def reasons(result: ScanResult, corpus: str) -> dict[str, int]:
-    """Quarantined files of a corpus per reason."""
+    """Number of quarantined files of a corpus per reason."""
     return dict(sorted(Counter(item.reason for item in result.quarantined if item.corpus == corpus).items()))
 
 
@@ -99,17 +99,17 @@ def format_report(
     assignments: Mapping[str, Assignment],
     synthetic: Collection[str] = (),
 ) -> str:
-    """Render the tables that `recipes/prepare.py` prints.
+    """Render the report that `recipes/prepare.py` prints.
 
     Args:
-        result: of the scan.
-        counts: from `count`.
-        other_files: corpus -> files that are no recordings.
-        assignments: protocol -> its outcome.
-        synthetic: corpora whose recordings are generated; they are not expected to be complete.
+        result: result of the scan.
+        counts: counts from `count`.
+        other_files: corpus -> number of files that are not recordings.
+        assignments: protocol -> its assignment of clips to splits.
+        synthetic: corpora with generated recordings; their missing recordings are not listed.
 
     Returns:
-        Plain text: found and kept, per class, quarantined, noted, missing, splits.
+        Plain text: found and kept, per class, quarantined, notes, missing, splits.
     """
     blocks = [_overview(result, counts, other_files), _per_class(counts)]
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
@@ -117,15 +117,17 @@ def format_report(
         shown = quarantined[:20]
         blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
         if len(quarantined) > len(shown):
-            blocks.append(f"... and {len(quarantined) - len(shown)} more, all in quarantine.csv")
+            blocks.append(f"... and {len(quarantined) - len(shown)} more. The full list is in quarantine.csv.")
     noted = _noted(result)
     if noted:
-        blocks.append(_table(("kept, noted", "file", "note"), noted[:20]))
+        blocks.append(_table(("kept with note", "file", "note"), noted[:20]))
         if len(noted) > 20:
-            blocks.append(f"... and {len(noted) - 20} more, all in notes.csv")
+            blocks.append(f"... and {len(noted) - 20} more. The full list is in notes.csv.")
     missing = _missing([item for item in counts if item.corpus not in synthetic])
     if missing:
-        blocks.append("Missing beside the published corpora (each speaker and class in counts.csv):\n" + missing)
+        blocks.append(
+            "Missing compared with the published corpora (counts per speaker and class are in counts.csv):\n" + missing
+        )
     return "\n\n".join([*blocks, _splits(assignments)])
 
 
@@ -135,9 +137,7 @@ def _splits(assignments: Mapping[str, Assignment]) -> str:
         for name, made in assignments.items()
     ]
     notes = "".join(f"\n  {name}: {note}" for name, made in assignments.items() for note in made.notes)
-    return _table(("protocol", *SPLITS, "hash", "seed"), rows) + (
-        "\nTo know about the splits:" + notes if notes else ""
-    )
+    return _table(("protocol", *SPLITS, "hash", "seed"), rows) + ("\nNotes on the splits:" + notes if notes else "")
 
 
 def _overview(result: ScanResult, counts: Sequence[Count], other_files: Mapping[str, int]) -> str:
@@ -159,7 +159,7 @@ def _overview(result: ScanResult, counts: Sequence[Count], other_files: Mapping[
         )
     totals = [sum(int(str(row[column])) for row in rows) for column in (1, 2, 3)]
     rows.append(("all", *totals, "", "", sum(other_files.values())))
-    return _table(("corpus", "found", "kept", "quarantined", "why", "missing", "other files"), rows)
+    return _table(("corpus", "found", "kept", "quarantined", "reasons", "missing", "other files"), rows)
 
 
 def _per_class(counts: Sequence[Count]) -> str:
@@ -184,10 +184,10 @@ def _missing(counts: Sequence[Count]) -> str:
         if absent:
             names = [speaker.removeprefix(f"{corpus}_") for speaker in absent]
             span = ", ".join(names) if len(names) <= 6 else f"{names[0]} ... {names[-1]}"
-            lines.append(f"  {corpus}: no clip of {len(absent)} of {len(absent) + len(here)} speakers ({span})")
+            lines.append(f"  {corpus}: all clips of {len(absent)} of {len(absent) + len(here)} speakers ({span})")
         if partly:
             classes = ", ".join(f"{number} {emotion}" for emotion, number in sorted(partly.items()))
-            lines.append(f"  {corpus}: of the speakers here, {classes}")
+            lines.append(f"  {corpus}: of the speakers found, {classes}")
     return "\n".join(lines)
 
 

@@ -1,8 +1,8 @@
-"""The scan: find a corpus's clips, check and encode every one, and quarantine what must not be trained on.
+"""Scan corpora: find the clips, check and encode each one, and quarantine clips that are unfit for training.
 
 Worker processes decode each clip once, hash it, check it and encode it as 16 kHz mono FLAC into pack files, so that
-memory holds metadata only. A pack and its journal are renamed into place when complete; a later scan of the same files
-takes finished packs over, which is how a broken run goes on.
+memory holds metadata only. A pack and its journal are renamed into place when complete. A later scan of the same files
+reuses complete packs, which lets an interrupted run continue.
 """
 
 import hashlib
@@ -22,26 +22,26 @@ from hf_ser.data.protocols import Row
 from hf_ser.data.workers import run_jobs
 from hf_ser.remote_code.audio_sources import printable
 
-# Suffixes of recordings that no corpus uses: reported, so that a converted corpus is not passed over in silence.
+# Audio suffixes that no corpus uses. These files are quarantined, so that a converted corpus is reported.
 _OTHER_AUDIO = tuple(".mp3 .ogg .oga .opus .aif .aiff .aifc .m4a .mp4 .wma .au .raw .pcm".split())
 _CLIPS_PER_PACK = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A checked clip: its description and where its FLAC bytes lie."""
+    """A checked clip: its metadata and the location of its FLAC bytes."""
 
     utterance: Utterance
     duration: float  # seconds
-    sha256: str  # of the mono samples at the recording's own rate, rounded to 16 bit
+    sha256: str  # of the mono samples at the original sampling rate, rounded to 16 bits
     pack: str  # file name of the pack
     offset: int  # bytes
     size: int  # bytes
-    notes: tuple[str, ...] = ()  # what was unusual about the file, though it could be used
+    notes: tuple[str, ...] = ()  # unusual properties of the file that do not prevent its use
 
     @property
     def row(self) -> Row:
-        """The metadata that protocols look at."""
+        """The metadata that protocols use."""
         said = self.utterance
         text = said.text or ""
         return Row(
@@ -51,38 +51,41 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A file that is kept out of the dataset, and why."""
+    """A file that is excluded from the dataset, with the reason."""
 
     corpus: str
     path: str
     reason: str
     detail: str
-    utterance: Utterance | None = None  # None where the name could not be read
+    utterance: Utterance | None = None  # None if the file name could not be parsed
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies below the corpora's folders, before any recording is opened."""
+    """The files in the corpora's folders, before any recording is opened."""
 
     folders: dict[str, Path]
-    copies: list[list[Utterance]]  # one inner list per performance, the preferred first, then in path order
-    refused: list[Quarantined]  # names that do not parse
-    other_files: dict[str, int]  # corpus -> files that are no recordings (tables, archives, ...)
+    copies: list[list[Utterance]]  # one inner list per performance: the preferred file first, then in path order
+    refused: list[Quarantined]  # files whose names do not parse
+    other_files: dict[str, int]  # corpus -> number of files that are not recordings (tables, archives, ...)
 
 
 @dataclass(frozen=True)
 class ScanResult:
-    """Every recording that was found, in exactly one of the two lists."""
+    """The recordings that were found, each in exactly one of the two lists."""
 
     clips: list[Clip]
-    quarantined: list[Quarantined]  # paths relative to the corpus's folder
+    quarantined: list[Quarantined]  # paths relative to the corpus folder
 
 
 def find(folders: dict[str, Path]) -> Found:
-    """List the recordings of several corpora: corpus name -> folder below which its clips lie, however nested.
+    """List the recordings of several corpora.
+
+    Args:
+        folders: corpus name -> folder, which is searched at any depth.
 
     Raises:
-        ScanError: an unknown corpus, or a folder that does not exist or holds no recording.
+        ScanError: if a corpus is unknown, or its folder does not exist or contains no recordings.
     """
     copies: list[list[Utterance]] = []
     refused: list[Quarantined] = []
@@ -107,16 +110,16 @@ def scan(
 
     Args:
         found: the recordings, from `find`.
-        packs_dir: where pack files are written, and finished ones taken over from an earlier scan.
-        limits: what a clip must satisfy.
-        num_proc: worker processes; None takes the processors that this process may use.
-        progress: show a progress bar.
+        packs_dir: folder for pack files; complete packs of an earlier scan are reused.
+        limits: limits that a clip must meet.
+        num_proc: number of worker processes; None uses all CPU cores available to this process.
+        progress: whether to show a progress bar.
 
     Returns:
-        The clips kept, sorted by id, and the files kept out, sorted by corpus and path.
+        The clips that were kept, sorted by id, and the quarantined files, sorted by corpus and path.
 
     Raises:
-        WorkerError: a worker process was killed or could not start.
+        WorkerError: if a worker process was killed or could not start.
     """
     packs_dir.mkdir(parents=True, exist_ok=True)
     chunks = [found.copies[at : at + _CLIPS_PER_PACK] for at in range(0, len(found.copies), _CLIPS_PER_PACK)]
@@ -140,25 +143,23 @@ def scan(
 
 
 def _relative(item: Quarantined, folder: Path) -> Quarantined:
-    below = f"{folder.as_posix()}/"  # as in every path and detail, so that the tables are the same on every system
+    below = f"{folder.as_posix()}/"  # paths and details have forward slashes, so that tables match on every system
     path, detail = item.path.removeprefix(below), item.detail.replace(below, "")
     return replace(item, path=printable(path), detail=printable(detail))
 
 
 def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
-    """List the recordings below a folder, those of one performance together.
+    """List the recordings in a folder at any depth, grouped by performance.
 
     Returns:
-        The utterances grouped by performance (the preferred first, then in path order), the files whose names do not
-        parse, and the number of files that are no recordings.
+        The utterances grouped by performance (the preferred file first, then in path order), the files whose names do
+        not parse, and the number of files that are not recordings.
 
     Raises:
-        ScanError: the folder does not exist or holds no recording.
+        ScanError: if the folder does not exist or contains no recordings.
     """
     if not folder.is_dir():
-        raise ScanError(
-            f"--{corpus.name} {folder}: no such folder; expected one that holds {corpus.title} recordings."
-        )
+        raise ScanError(f"--{corpus.name} {folder}: no such folder; expected a folder of {corpus.title} recordings.")
     by_performance: dict[str, list[Utterance]] = defaultdict(list)
     refused: list[Quarantined] = []
     others = 0
@@ -175,16 +176,16 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             by_performance[utterance.performance].append(utterance)
     if not by_performance and not refused:
         raise ScanError(
-            f"--{corpus.name} {folder}: found no recording among {others} files; expected "
-            f"{' or '.join(AUDIO_SUFFIXES)} files of {corpus.title}. Unpack archives first."
+            f"--{corpus.name} {folder}: found no recordings among {others} files; expected {corpus.title} files with "
+            f"the suffix {' or '.join(AUDIO_SUFFIXES)}. Unpack archives first."
         )
     return [sorted(copies, key=lambda copy: copy.rank) for copies in by_performance.values()], refused, others
 
 
 def _files_below(folder: Path) -> list[str]:
-    """Every file below a folder in path order, through linked folders too (each once).
+    """List all files in a folder at any depth, in path order. Linked folders are followed, each once.
 
-    Hidden folders (half-finished downloads, .git) are passed over.
+    Hidden folders (incomplete downloads, .git) are skipped.
     """
     paths = []
     seen = set()
@@ -198,7 +199,7 @@ def _files_below(folder: Path) -> list[str]:
 
 def _corpus(name: str) -> Corpus:
     if name not in CORPORA:
-        raise ScanError(f"got corpus {name!r}; expected one of {', '.join(CORPORA)}.")
+        raise ScanError(f"unknown corpus {name!r}; expected one of {', '.join(CORPORA)}.")
     return CORPORA[name]
 
 
@@ -214,7 +215,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
     clips: list[Clip] = []
     refused: list[Quarantined] = []
     offset = 0
-    partial = pack.with_suffix(f".{os.getpid()}.part")  # a killed parent's workers may still be at theirs
+    partial = pack.with_suffix(f".{os.getpid()}.part")  # workers of a killed run may still be writing their own
     with open(partial, "wb") as file:
         for copies in chunk:
             usable, bad = _first_usable(copies, limits)
@@ -232,7 +233,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 def _first_usable(
     copies: list[Utterance], limits: Limits
 ) -> tuple[tuple[Utterance, Examined] | None, list[Quarantined]]:
-    """Take the first recording of a performance that can be used; the others are quarantined with their reasons."""
+    """Take the first usable recording of a performance; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
     for index, utterance in enumerate(copies):
         try:
@@ -247,7 +248,7 @@ def _first_usable(
 
 
 def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
-    """A recording of a performance that is there already: a copy of the file, or another release of it."""
+    """Quarantine a second recording of a performance: a copy of the file, or another release."""
     if copy.stem == kept.stem:
         return _quarantine(copy, "duplicate_stem", f"same name as {kept.path.as_posix()}")
     return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path.as_posix()}")
@@ -258,7 +259,7 @@ def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
-    """Quarantine identical audio: every member where the labels differ, all but the first where they agree."""
+    """Quarantine identical audio: all copies if their labels differ, all but the first if they agree."""
     by_hash: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         by_hash[clip.sha256].append(clip)
@@ -274,19 +275,19 @@ def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]
 
 
 def _chunk_key(chunk: Iterable[list[Utterance]], limits: Limits) -> str:
-    """Name a pack by what it is made from, so that a changed file or limit makes a new one."""
+    """Name a pack after its inputs, so that a changed file or limit results in a new pack."""
     return fingerprint(chunk, limits)[:32]
 
 
 def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
-    """SHA-256 over this package's version, the limits and every file's path, size and time of change."""
+    """SHA-256 over the version of this package, the limits, and the path, size and modification time of each file."""
     digest = hashlib.sha256(json.dumps([hf_ser.__version__, asdict(limits)], sort_keys=True).encode())
     for copies in utterances:
         for utterance in copies:
             try:
                 stat = utterance.path.stat()
                 version = f"{stat.st_size}\0{stat.st_mtime_ns}"
-            except OSError:  # a dangling link: reading it will say so
+            except OSError:  # a dangling link: reported when it is read
                 version = "unreadable"
             digest.update(f"{utterance.path}\0{utterance.stem}\0{version}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -303,7 +304,7 @@ def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined])
 
 
 def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Checked | None:
-    """What an earlier run finished, or None where journal or pack is missing or damaged."""
+    """Read the result of an earlier run, or None if the journal or pack is missing or damaged."""
     by_path = {str(utterance.path): utterance for copies in chunk for utterance in copies}
     try:
         content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Which clips a model was trained on, found again under any name: by id, by samples and by performance."""
+"""Find the clips that a model was trained on, under any name: by id, samples and performance."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,11 +11,11 @@ from hf_ser.data.splits import read_assignment, read_hashes
 
 @dataclass(frozen=True)
 class Record:
-    """What a model's splits.csv records of its training.
+    """The training record of a model, from its splits.csv.
 
     Args:
         splits: clip id -> split.
-        hashes: clip id -> SHA-256 of its samples; clips without one are absent.
+        hashes: clip id -> SHA-256 of its samples; clips without a hash are absent.
     """
 
     splits: Mapping[str, str]
@@ -29,12 +29,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Marks:
-    """What identifies clips under any name.
+    """Identifiers of clips.
 
     Args:
-        ids: of the clips.
-        hashes: returns the SHA-256 of their samples ("" where it is unknown); None where no hash is known.
-        names: paths of the clips' files; None where only the ids are known.
+        ids: ids of the clips.
+        hashes: returns the SHA-256 of the samples of each clip ("" if unknown); None if no hashes are available.
+        names: file paths of the clips; None if only the ids are known.
     """
 
     ids: Sequence[str]
@@ -43,7 +43,7 @@ class Marks:
 
 
 class Match(NamedTuple):
-    """A clip, and the training clip that it is."""
+    """A clip and the training clip that it matches."""
 
     clip: str
     trained: str
@@ -53,22 +53,22 @@ class Match(NamedTuple):
 
 
 def marks_of_split(split: Any) -> Marks:
-    """The marks of the clips of a prepared dataset's split."""
+    """The identifiers of the clips in a split of a prepared dataset."""
     if "sha256" not in split.column_names:
         return Marks(split["id"][:])
     return Marks(split["id"][:], lambda: [value or "" for value in split["sha256"]])
 
 
 def find_seen(record: Record, marks: Marks, part: str = "train") -> list[Match]:
-    """The clips that are in a part of a model's training: same id, same samples, or same performance.
+    """Find the clips that are in a split of a model's training data: same id, samples or performance.
 
     Args:
-        record: of the training.
-        marks: of the clips.
+        record: training record of the model.
+        marks: identifiers of the clips.
         part: train, validation or test.
 
     Returns:
-        Each such clip with the training clip that it is, in the order of `marks`.
+        Each such clip with the clip that it matches, in the order of `marks`.
     """
     known = [clip for clip, split in record.splits.items() if split == part]
     if not known:
@@ -89,31 +89,31 @@ def find_seen(record: Record, marks: Marks, part: str = "train") -> list[Match]:
 
 
 def unchecked(record: Record | None, marks: Marks, model: str = "the model") -> list[str]:
-    """The note on what `find_seen` could not compare; empty where it compared everything.
+    """A note if `find_seen` could not check everything.
 
     Args:
-        record: of the training; None where it is unknown.
-        marks: of the clips.
-        model: what was trained, for the note.
+        record: training record of the model; None if it is unknown.
+        marks: identifiers of the clips.
+        model: description of the model, for the note.
 
     Returns:
-        One note, or none.
+        A list of one note, or an empty list.
     """
     if record is None:
-        return [f"which clips {model} was trained on is not known (no splits.csv): some of these may be among them"]
+        return [f"the training clips of {model} are unknown (no splits.csv); some of these clips may be among them"]
     trained = [clip for clip, split in record.splits.items() if split == "train"]
     without = sum(clip not in record.hashes for clip in trained)
     if without:
-        holds = "no hashes" if without == len(trained) else f"no hash of {without} of {len(trained)} training clips"
-        why = f"its splits.csv holds {holds}"
+        lacks = "no hashes" if without == len(trained) else f"no hash for {without} of {len(trained)} training clips"
+        why = f"its splits.csv has {lacks}"
     elif trained and (marks.hashes is None or "" in marks.hashes()):
-        why = "the dataset does not tell the sha256 of every clip"
+        why = "the dataset does not have a sha256 for every clip"
     else:
         return []
-    return [f"whether {model} was trained on these clips was checked by name only: {why}"]
+    return [f"whether {model} was trained on these clips was checked by name only, because {why}"]
 
 
 def some(matches: Iterable[Match]) -> str:
-    """The first of them, for messages."""
+    """The first three matches, for messages."""
     shown = [str(match) for match in matches]
     return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")

@@ -1,4 +1,4 @@
-"""A prepared dataset's clips under a protocol, decoded on access."""
+"""The clips of a prepared dataset under a protocol, decoded on access."""
 
 import json
 import logging
@@ -28,91 +28,94 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 SPLITS_FILE = "splits.csv"
-_WHOLE = Preprocessing()  # which does nothing
+_WHOLE = Preprocessing()  # no preprocessing
 
 
 class DatasetError(SerError):
-    """A dataset that cannot be loaded or lacks what training needs."""
+    """A dataset that cannot be loaded or is incomplete."""
 
 
 @dataclass
 class DataArguments:
-    """Which clips to train and test on, and how they are preprocessed.
+    """Clips to use, how they are split and how they are preprocessed.
 
     >>> DataArguments("data/emotions", "ravdess", protocol="random", duration_s=3.0).steps
     Preprocessing(trim_db=None, normalize=False, duration_s=3.0)
     """
 
     dataset: str | None = field(default=None, metadata={"help": "prepared dataset: folder or Hub id"})
-    configuration: str = field(default="all", metadata={"help": "configuration: all, ravdess, all-random, ..."})
+    configuration: str = field(
+        default="all", metadata={"help": "dataset configuration: all, ravdess, all-random, ..."}
+    )
     protocol: str | None = field(
-        default=None, metadata={"help": "assign splits anew by this protocol; default: those of the configuration"}
+        default=None, metadata={"help": "split protocol; default: the stored splits of the configuration"}
     )
     fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
-    protocol_seed: int = field(default=0, metadata={"help": "seed of the protocol"})
-    channel: str | None = field(default=None, metadata={"help": "speech or song; default: both"})
-    merge_calm: bool = field(default=False, metadata={"help": "seven classes, calm counted as neutral"})
+    protocol_seed: int = field(default=0, metadata={"help": "random seed of the protocol"})
+    channel: str | None = field(default=None, metadata={"help": "vocal channel: speech or song; default: both"})
+    merge_calm: bool = field(default=False, metadata={"help": "merge calm into neutral, which gives seven classes"})
     duration_s: float | None = field(
-        default=None, metadata={"help": "pad or crop every clip to this many seconds; default: whole clips"}
+        default=None, metadata={"help": "pad or crop each clip to this duration in seconds; default: no change"}
     )
     trim_db: float | None = field(
-        default=None, metadata={"help": "cut silence this many dB below the peak, such as 20"}
+        default=None,
+        metadata={"help": "trim leading and trailing audio this many dB below the loudest frame, such as 20"},
     )
-    normalize: bool = field(default=False, metadata={"help": "scale every clip so that its peak is 1"})
+    normalize: bool = field(default=False, metadata={"help": "scale each clip to a peak of 1"})
     streaming: bool = field(default=False, metadata={"help": "stream the training clips instead of downloading them"})
     stream_buffer: int = field(
-        default=256, metadata={"help": "clips held, undecoded, from which streamed ones are drawn at random"}
+        default=256, metadata={"help": "size of the shuffle buffer for streaming, in encoded clips"}
     )
 
     def __post_init__(self) -> None:
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise ConfigError(f"protocol is {self.protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
         if self.fold is not None and self.protocol is None:
-            raise ConfigError(f"fold is {self.fold} but protocol is not given; name the protocol that has folds.")
+            raise ConfigError(f"fold is {self.fold} but protocol is not given. Pass a protocol that has folds.")
         if self.channel not in (None, "speech", "song"):
             raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
         if self.streaming and self.protocol is not None:
             raise ConfigError(
-                f"protocol is {self.protocol!r} and streaming is true; a stream takes the splits of the "
-                "configuration, such as all, all-random or ravdess. Leave protocol out, or streaming."
+                f"protocol is {self.protocol!r} and streaming is true; streaming uses the stored splits of the "
+                "configuration, such as all, all-random or ravdess. Remove protocol or streaming."
             )
         if self.stream_buffer < 1:
             raise ConfigError(f"stream_buffer is {self.stream_buffer}; expected at least 1 clip, such as 256.")
 
     def refuse_streaming(self, what: str) -> None:
-        """Refuse a stream of training clips, which `what` (a subject in the singular) has no use for."""
+        """Raise `ConfigError` if streaming is set, which `what` (a singular noun) does not support."""
         if self.streaming:
-            raise ConfigError(f"streaming is true, and {what} does not train from a stream; leave streaming out.")
+            raise ConfigError(f"streaming is true, but {what} does not support it. Remove streaming.")
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """What is done to clips and classes before a model sees them, for results.json."""
+        """Preprocessing of clips and classes, for results.json."""
         return asdict(self.steps) | {"merge_calm": self.merge_calm, "channel": self.channel}
 
     @property
     def steps(self) -> Preprocessing:
-        """What is done to a clip before a model gets it."""
+        """Preprocessing of a clip before it is passed to a model."""
         return Preprocessing(self.trim_db, self.normalize, self.duration_s)
 
     def with_steps(self, steps: Preprocessing) -> "DataArguments":
-        """The same clips under other steps, such as those of a model's folder."""
+        """The same clips with other preprocessing, such as that of a model folder."""
         return replace(self, **asdict(steps))
 
 
 @dataclass(frozen=True)
 class SplitData:
-    """The splits that a run trains, validates and tests on, and what identifies them.
+    """The train, validation and test splits of a run.
 
-    With a stream, train holds metadata only (no audio), and the stream holds id and audio, as stored, of these clips;
-    others may stand between them, such as those of another channel.
+    With streaming, train contains metadata only (no audio), and the stream contains the id and encoded audio of these
+    clips. The stream may also contain other clips, such as those of another channel.
 
     Args:
         splits: train, validation and test.
         labels: names of the classes, by id.
-        assignment: clip id -> split, and the protocol that made it.
-        synthetic: corpora whose recordings are generated.
-        stream: of the training clips; None where they are at hand.
-        args: what was loaded, and how its clips are preprocessed.
+        assignment: clip id -> split, and the protocol that assigned it.
+        synthetic: corpora with generated recordings.
+        stream: stream of the training clips; None without streaming.
+        args: the dataset arguments, including preprocessing.
 
     >>> data = load_splits(DataArguments("data/emotions", "ravdess", duration_s=0.5))
     >>> data.protocol, data.lengths("test")[:2]
@@ -130,19 +133,19 @@ class SplitData:
     args: DataArguments = field(default_factory=DataArguments)
 
     def with_steps(self, steps: Preprocessing) -> "SplitData":
-        """The same clips under other preprocessing, such as that of a checkpoint's folder."""
+        """The same clips with other preprocessing, such as that of a checkpoint."""
         return replace(self, args=self.args.with_steps(steps))
 
     def with_steps_of(self, extractor: Any) -> "SplitData":
-        """The same clips, preprocessed as a checkpoint's feature extractor says unless the arguments say otherwise."""
+        """The same clips with the preprocessing of a checkpoint's feature extractor; the arguments take precedence."""
         stored = Preprocessing.of(extractor)
         steps = replace(stored, **self.args.steps.steps)
         if stored.steps:
-            logger.info("Recordings are preprocessed as the checkpoint says: %s", steps.steps)
+            logger.info("Recordings are preprocessed as configured in the checkpoint: %s", steps.steps)
         return self.with_steps(steps)
 
     def decoded(self, split: str) -> "datasets.Dataset":
-        """The clips of a split, decoded and preprocessed when they are read.
+        """The clips of a split, decoded and preprocessed on access.
 
         Returns:
             Items {"waveform": (samples,) float32 at 16 kHz, "label": class id}.
@@ -150,7 +153,7 @@ class SplitData:
         return decoded(self.splits[split], self.args.steps)
 
     def lengths(self, split: str) -> list[int]:
-        """Samples of every clip of a split as a model gets it; where silence is cut, clips are decoded to know."""
+        """Number of samples of each clip of a split after preprocessing. With `trim_db`, the clips are decoded."""
         clips, steps = self.splits[split], self.args.steps
         if steps.duration_s is not None:
             return [round(steps.duration_s * SAMPLING_RATE)] * len(clips)
@@ -162,33 +165,34 @@ class SplitData:
 
     @property
     def protocol(self) -> str:
-        """Name of the protocol that made the splits."""
+        """Name of the protocol that assigned the splits."""
         return self.assignment.protocol
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Clip id -> SHA-256 of its samples, for clips that have one."""
+        """Clip id -> SHA-256 of its samples; clips without a hash are absent."""
         with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
         pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
         return {clip: sha256 for clip, sha256 in pairs if sha256}
 
     def scored_classes(self, split: str) -> tuple[str, ...]:
-        """The classes that a split is scored over: those that occur; across corpora, those that both sides share."""
+        """The classes to score a split on: those in train or the split; across corpora, those in both."""
         trained_on, present = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
         scored = trained_on & present if self.protocol in CROSS_CORPUS else trained_on | present
         return tuple(label for index, label in enumerate(self.labels) if index in scored)
 
 
 def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validation")) -> SplitData:
-    """Load a prepared dataset's configuration and assign its clips to splits.
+    """Load a configuration of a prepared dataset and assign its clips to splits.
 
     Args:
-        args: which dataset, and how it is split.
+        args: the dataset and its split.
         needed: splits that must not be empty.
 
     Raises:
-        DatasetError: no such dataset or configuration, missing columns, other labels, or an empty split.
-        ProtocolError: the protocol cannot be applied to these clips.
+        DatasetError: if the dataset or configuration does not exist, columns are missing, the labels differ, or a
+            needed split is empty.
+        ProtocolError: if the protocol cannot be applied to the clips.
 
     >>> data = load_splits(DataArguments("data/emotions", "ravdess", protocol="random"))
     >>> {split: len(clips) for split, clips in data.splits.items()}
@@ -213,8 +217,8 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     for split in needed:
         if len(parts[split]) == 0:
             raise DatasetError(
-                f"{args.dataset} ({args.configuration}, {assignment.protocol}) has no clip in {split}; expected at "
-                "least one. Choose another configuration or protocol."
+                f"{args.dataset} ({args.configuration}, {assignment.protocol}) has no clips in {split}; expected at "
+                "least 1. Choose another configuration or protocol."
             )
     labels: tuple[str, ...] = EMOTIONS
     if args.merge_calm:
@@ -224,40 +228,40 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
 
 
 def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
-    """Write which clip trained, validated and tested as CSV, so that nobody scores a model on its training clips.
+    """Write the split of each clip as CSV, so that evaluation can detect training clips.
 
     Args:
-        path: of the file.
+        path: path of the file.
         assignment: clip id -> split.
-        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; by it a clip is known under other names.
+        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; it identifies a clip under other names.
     """
     lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
     path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8", newline="\n")
 
 
 def read_assignment(path: Path) -> dict[str, str]:
-    """What `write_assignment` wrote, or an earlier version without hashes: clip id -> split."""
+    """Read a file of `write_assignment`, also of a version without hashes: clip id -> split."""
     return {clip: split for clip, split, _ in _assigned(path)}
 
 
 def read_hashes(path: Path) -> dict[str, str]:
-    """What `write_assignment` wrote: clip id -> SHA-256 of its samples; clips without one are absent."""
+    """Read a file of `write_assignment`: clip id -> SHA-256 of its samples; clips without a hash are absent."""
     return {clip: sha256 for clip, _, sha256 in _assigned(path) if sha256}
 
 
 def _assigned(path: Path) -> list[tuple[str, str, str]]:
-    """Id, split and hash of every line; ids may hold commas."""
+    """Id, split and hash of each line; ids may contain commas."""
     header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
     columns = 3 if header.endswith(",sha256") else 2
     rows = [line.rsplit(",", columns - 1) for line in lines]
     broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]
     if broken:
-        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header} in every line.")
+        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header}.")
     return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
 def rows(dataset: "datasets.Dataset") -> list[Row]:
-    """The metadata of a prepared dataset's clips, for protocols."""
+    """The metadata of the clips of a prepared dataset, for protocols."""
     names = dataset.features["label"].names
     columns = [dataset[name] for name in ("id", "corpus", "speaker", "label", "gender", "text", "channel", "sha256")]
     return [
@@ -267,10 +271,10 @@ def rows(dataset: "datasets.Dataset") -> list[Row]:
 
 
 def load_rows(args: DataArguments) -> list[Row]:
-    """The metadata of the clips of a prepared dataset's configuration and channel.
+    """The metadata of the clips of a configuration of a prepared dataset, limited to a channel if one is set.
 
     Raises:
-        DatasetError: no such dataset or configuration, missing columns, or other labels.
+        DatasetError: if the dataset or configuration does not exist, columns are missing, or the labels differ.
 
     >>> clips = load_rows(DataArguments("data/emotions", "ravdess"))
     >>> len(clips), sorted({clip.speaker for clip in clips})[:2]
@@ -282,7 +286,7 @@ def load_rows(args: DataArguments) -> list[Row]:
 def _load_whole(
     args: DataArguments,
 ) -> "tuple[datasets.DatasetDict, datasets.Dataset, datasets.IterableDataset | None]":
-    """The configuration's splits as stored, all their clips of the channel asked for together, and the stream."""
+    """The stored splits of the configuration, all their clips of the requested channel together, and the stream."""
     import datasets
 
     loaded, stream = _load(args)
@@ -298,11 +302,11 @@ def _load_whole(
 
 def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.IterableDataset | None]":
     if args.dataset is None:
-        raise ConfigError("dataset is not given; expected a folder made by recipes/prepare.py, or a Hub id.")
+        raise ConfigError("dataset is not given; expected a folder written by recipes/prepare.py, or a Hub id.")
     path = Path(args.dataset)
     if path.exists() and not (path / "README.md").is_file():
-        raise DatasetError(f"--dataset {path} holds no dataset card; expected a folder made by recipes/prepare.py.")
-    refuse_missing(args.dataset, "--dataset", DatasetError, "a folder made by recipes/prepare.py")
+        raise DatasetError(f"--dataset {path} has no dataset card; expected a folder written by recipes/prepare.py.")
+    refuse_missing(args.dataset, "--dataset", DatasetError, "a folder written by recipes/prepare.py")
     try:
         if args.streaming:
             columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
@@ -314,10 +318,10 @@ def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.Iterable
         return load_dataset(args.dataset, args.configuration), None
     except (FileNotFoundError, ConnectionError) as error:
         raise DatasetError(
-            f"--dataset {args.dataset}: no such folder, and the Hub does not give it ({error}); make it with "
-            "recipes/prepare.py."
+            f"--dataset {args.dataset}: no such folder, and it cannot be loaded from the Hub ({error}). Prepare it "
+            "with recipes/prepare.py."
         ) from error
-    except ValueError as error:  # datasets names the configurations that there are
+    except ValueError as error:  # the message of datasets lists the available configurations
         raise DatasetError(f"--configuration {args.configuration} of {args.dataset}: {error}") from error
 
 
@@ -325,7 +329,10 @@ def _check_columns(dataset: "datasets.Dataset", split: str, args: DataArguments)
     elsewhere = {"audio"} if args.streaming and split == "train" else set()  # in the stream
     missing = [name for name in _COLUMNS if name not in dataset.column_names and name not in elsewhere]
     if missing:
-        raise DatasetError(f"{args.dataset}, {split}: no column {', '.join(missing)}; expected a prepared dataset.")
+        raise DatasetError(
+            f"{args.dataset} ({split}) lacks the columns {', '.join(missing)}; expected a dataset prepared by "
+            "recipes/prepare.py."
+        )
     feature = dataset.features["label"]
     names = getattr(feature, "names", None)
     if names != list(EMOTIONS):
@@ -341,14 +348,14 @@ def _merge_calm(dataset: "datasets.Dataset") -> "datasets.Dataset":
 
 
 def _summary(dataset: str) -> dict[str, Any]:
-    """What preparation wrote beside the data; empty for datasets of other origin."""
+    """The summary that preparation wrote; empty for other datasets."""
     summary = Path(dataset) / SUMMARY
     return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
 
 
 @dataclass(frozen=True)
 class _Decode:
-    """Stored audio -> waveforms, when a batch of clips is read; a class, so that any worker process can take it."""
+    """Decode and preprocess the encoded audio of a batch; a class, so that it can be pickled for workers."""
 
     steps: Preprocessing
 
@@ -358,7 +365,7 @@ class _Decode:
 
 
 def decoded(dataset: "datasets.Dataset", steps: Preprocessing = _WHOLE) -> "datasets.Dataset":
-    """Decode clips when they are read: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`.
+    """Decode clips on access: items become `{"waveform": (samples,) float32 at 16 kHz, "label": id}`.
 
     >>> clips = load_splits(DataArguments("data/emotions", "ravdess")).splits["test"]
     >>> decoded(clips)[0]["waveform"].dtype

@@ -1,4 +1,4 @@
-"""Worker processes with a progress bar, started in whichever way the system and the Python version start them."""
+"""Worker processes with a progress bar, under any multiprocessing start method."""
 
 import multiprocessing
 import signal
@@ -14,11 +14,11 @@ from hf_ser.errors import SerError
 from hf_ser.remote_code.reading_ahead import available_processors
 
 _T = TypeVar("_T")
-_MOST_ON_WINDOWS = 61  # processes that a pool can wait for there
+_MOST_ON_WINDOWS = 61  # the maximum number of processes in a pool
 
 
 class WorkerError(SerError):
-    """A worker process that ended before its work was done."""
+    """A worker process that ended unexpectedly."""
 
 
 def run_jobs(
@@ -34,19 +34,19 @@ def run_jobs(
     """Call a function once per job, in worker processes, under one progress bar.
 
     Args:
-        function: of a module, so that it can be pickled.
-        jobs: the arguments of each call; they must be picklable too.
+        function: a module-level function, so that it can be pickled.
+        jobs: the arguments of each call; they must be picklable.
         sizes: units of work of each job, for the progress bar.
-        desc: what is done, such as "Checking clips".
-        unit: what is counted, in the plural.
-        num_proc: worker processes, at most one per job; 1 runs in this process; None takes all available processors.
+        desc: description of the work, such as "Checking clips".
+        unit: name of the units, in the plural.
+        num_proc: worker processes, at most one per job; 1 runs in this process; None uses all available CPU cores.
         show: whether to show progress.
 
     Returns:
-        What the function returned, in the order of the jobs.
+        The results, in the order of the jobs.
 
     Raises:
-        WorkerError: a worker was killed or could not start.
+        WorkerError: if a worker was killed or could not start.
     """
     num_proc = min(num_proc or available_processors(), len(jobs))
     with progress_bar(total=sum(sizes), desc=desc, unit=unit, show=show) as bar:
@@ -59,19 +59,19 @@ def run_jobs(
         with worker_pool(num_proc) as pool:
             futures = {pool.submit(function, *job): size for job, size in zip(jobs, sizes, strict=True)}
             for future in as_completed(futures):
-                future.result()  # an error ends the work at once
+                future.result()  # raises at the first error
                 bar.update(futures[future])
             return [future.result() for future in futures]
 
 
 @contextmanager
 def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
-    """Make a pool of processes; on an error or Ctrl-C it waits for the work at hand and drops the rest.
+    """Make a pool of processes. On an error or Ctrl-C, running jobs finish and the remaining ones are cancelled.
 
-    What is submitted must be a function of a module with arguments that can be pickled.
+    Submitted functions must be module-level functions, and their arguments must be picklable.
 
     Raises:
-        WorkerError: a worker was killed or could not start.
+        WorkerError: if a worker was killed or could not start.
     """
     num_proc = min(num_proc, _MOST_ON_WINDOWS) if sys.platform == "win32" else num_proc
     with ProcessPoolExecutor(num_proc, initializer=_ignore_interrupts) as pool:
@@ -79,11 +79,11 @@ def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BrokenProcessPool as error:
             raise WorkerError(
-                f"one of {num_proc} worker processes ended early; pass a smaller --num_proc if memory "
-                'is short. A script of your own needs `if __name__ == "__main__":` around its calls.'
+                f"one of {num_proc} worker processes ended unexpectedly. If memory is low, pass a smaller --num_proc. "
+                'In your own script, put the call under `if __name__ == "__main__":`.'
             ) from error
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # waits, so that nobody writes after this
+            pool.shutdown(cancel_futures=True)  # waits, so that no worker writes after this
             raise
 
 

@@ -97,7 +97,7 @@ def test_explicit_folders_dot_names_and_leftovers(tmp_path):
 def test_an_existing_folder_is_not_touched(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.wav").write_bytes(b"mine")
-    with pytest.raises(ArchiveError, match="exists already"):
+    with pytest.raises(ArchiveError, match="already exists"):
         unpack(make_zip(tmp_path / "z.zip", CONTENT), tmp_path / "out")
     assert tree(tmp_path / "out") == {"mine.wav": b"mine"}
 
@@ -174,7 +174,7 @@ def test_a_zip_whose_header_lies_about_the_size_is_refused(tmp_path, declared):
     true_size = struct.pack("<L", 1_000_000)
     assert data.count(true_size) == 2  # in the local header and in the central directory
     archive.write_bytes(data.replace(true_size, struct.pack("<L", declared)))
-    refuse(tmp_path, archive, "another size|CRC", max_bytes=3_000_000)
+    refuse(tmp_path, archive, "its header declares|CRC", max_bytes=3_000_000)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_no_more_is_written_than_a_zip_header_declares(tmp_path, monkeypatch, co
             written.append(target.tell())
 
     monkeypatch.setattr(archives.shutil, "copyfileobj", counting)
-    refuse(tmp_path, archive, "another size|CRC", max_bytes=100)
+    refuse(tmp_path, archive, "its header declares|CRC", max_bytes=100)
     assert written[0] <= 10
 
 
@@ -204,7 +204,7 @@ def test_a_tar_header_that_asks_for_gigabytes_of_memory_is_refused(tmp_path):
     header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
     path = tmp_path / "t.tar"
     path.write_bytes(bytes(header) + bytes(4096))
-    refuse(tmp_path, path, "bytes of memory|empty header")  # Python 3.14 reads what there is
+    refuse(tmp_path, path, "bytes, which is too many|empty header")  # Python 3.14 reads what there is
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):
@@ -229,7 +229,7 @@ def test_truncated_archives_are_refused(tmp_path, kind, keep):
     if kind == "tar":
         data = data[: 4 * (512 + 3072)]  # without the padding, so that every cut is a real one
     path.write_bytes(data[: int(len(data) * keep)])
-    refuse(tmp_path, path, "cannot be unpacked|not a zip or tar|damaged or cut")
+    refuse(tmp_path, path, "cannot be unpacked|not a readable zip or tar|damaged or truncated")
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
@@ -250,9 +250,9 @@ def test_a_tar_cut_between_two_members_or_with_a_damaged_header_is_refused(tmp_p
     path = make_tar(tmp_path / "t.tar", {f"{number}.wav": bytes(512) for number in range(4)})
     data = path.read_bytes()
     path.write_bytes(data[:2048])  # two whole members: tarfile alone would see nothing wrong
-    refuse(tmp_path, path, "damaged or cut short")
+    refuse(tmp_path, path, "damaged or truncated")
     path.write_bytes(data[:2048] + b"garbage!" + data[2056:])
-    refuse(tmp_path, path, "damaged or cut short")
+    refuse(tmp_path, path, "damaged or truncated")
 
 
 def test_damaged_bytes_are_found(tmp_path):
@@ -274,7 +274,7 @@ def test_damaged_bytes_are_found(tmp_path):
 def test_something_else_is_refused(tmp_path, data):
     path = tmp_path / "page.zip"
     path.write_bytes(data)
-    refuse(tmp_path, path, "not a zip or tar")
+    refuse(tmp_path, path, "not a readable zip or tar")
 
 
 def test_an_archive_without_files_is_refused(tmp_path):

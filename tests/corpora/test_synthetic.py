@@ -143,7 +143,7 @@ def test_bytes_depend_on_seed_corpus_and_name_alone(small, tmp_path):
 
 def test_marker_says_synthetic_and_holds_the_arguments(small):
     content = json.loads((small["savee"] / MARKER).read_text())
-    assert "synthetic" in content["notice"] and "no real person" in content["notice"]
+    assert "synthetic" in content["notice"] and "no human speech" in content["notice"]
     assert content["arguments"]["clips_per_class"] == 2 and content["arguments"]["seed"] == 0
     assert sorted(content["files"]) == names(small["savee"])
 
@@ -170,7 +170,7 @@ def test_folders_of_others_are_refused_before_anything_is_written(tmp_path, name
     real = tmp_path / name / "AudioData" / "DC" / "a01.wav"
     real.parent.mkdir(parents=True)
     real.write_bytes(b"real")
-    with pytest.raises(SyntheticError, match="may hold real recordings"):
+    with pytest.raises(SyntheticError, match="may contain real recordings"):
         generate(tmp_path, **SMALL)
     assert real.read_bytes() == b"real"
     assert [path.name for path in tmp_path.iterdir()] == [name]
@@ -216,7 +216,7 @@ def test_a_run_cut_short_while_it_wrote_the_marker_does_not_block_the_next(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"corpora": ["ravdess", "emodb"]}, "corpora holds 'emodb'.*ravdess, crema_d, tess, savee"),
+        ({"corpora": ["ravdess", "emodb"]}, "unknown corpus 'emodb' in corpora.*ravdess, crema_d, tess, savee"),
         ({"corpora": []}, "corpora"),
         ({"corpora": "tess"}, "corpora is 'tess'.*list"),
         ({"clips_per_class": 0}, "clips_per_class is 0"),

@@ -1,4 +1,4 @@
-"""Small SYNTHETIC corpora, made and prepared once for each test process, and helpers to write odd recordings."""
+"""Small synthetic corpora, generated and prepared once per test process, and helpers to write odd recordings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from hf_ser.corpora.synthetic import generate
 from hf_ser.data import PrepareArguments, prepare
 
-# What `corpora` holds: RAVDESS 8 classes x 2 clips x 3 speakers, CREMA-D 6 x 2 x 3, TESS 7 x 2 x 2 speakers, SAVEE
+# Clips in `corpora`: RAVDESS 8 classes x 2 clips x 3 speakers, CREMA-D 6 x 2 x 3, TESS 7 x 2 x 2 speakers, SAVEE
 # (6 x 2 + 4 neutral) x 3.
 SIZES = {"ravdess": 48, "crema_d": 36, "tess": 28, "savee": 48}
 
@@ -42,7 +42,7 @@ def arguments() -> Callable[..., PrepareArguments]:
 
 @pytest.fixture(scope="session")
 def prepared(corpora, arguments, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset folder made from `corpora` in one unbroken run. Read only."""
+    """The dataset prepared from `corpora` in one uninterrupted run. Read only."""
     output = tmp_path_factory.mktemp("prepared") / "emotions"
     return prepare(arguments(corpora, output), progress=False).folder
 
@@ -60,7 +60,7 @@ def read_rows() -> Callable[[Path], list[dict[str, Any]]]:
 
 @pytest.fixture(scope="session")
 def noise() -> Callable[..., np.ndarray]:
-    """Make int16 noise of shape (samples,), or (samples, channels) where channels are given."""
+    """Make int16 noise of shape (samples,), or (samples, channels) if `channels` is set."""
 
     def make(seed: int, num_samples: int = 8000, channels: int | None = None, amplitude: int = 8000) -> np.ndarray:
         shape = num_samples if channels is None else (num_samples, channels)
@@ -71,7 +71,7 @@ def noise() -> Callable[..., np.ndarray]:
 
 @pytest.fixture(scope="session")
 def put() -> Callable[[Path, bytes], Path]:
-    """Write a file, its folders included."""
+    """Write a file and create its folders."""
 
     def write(path: Path, content: bytes) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def test_what_is_not_there_is_refused(odd, streaming):
         path.unlink()
     for path in Path(folder).glob("data/*speaker_disjoint=validation*"):
         path.unlink()
-    with pytest.raises(DatasetError, match="has no file of validation|has no file of test"):
+    with pytest.raises(DatasetError, match="has no files for validation|has no files for test"):
         load_splits(DataArguments(folder, streaming=streaming))
 
 

@@ -81,7 +81,7 @@ def splits(loaded) -> dict[str, dict[str, str]]:
         for row in loaded["rows"]
     ]
     assert len(rows) == 160
-    with pytest.warns(UserWarning, match="clips of one speaker"):
+    with pytest.warns(UserWarning, match="train and test share speakers"):
         return {protocol: assign(rows, protocol).splits for protocol in ("speaker_disjoint", "random")}
 
 

@@ -58,7 +58,7 @@ def rows_of(rows: list[dict]) -> list[Row]:
 
 def expected_splits(rows: list[dict], **options) -> dict[str, dict[str, str]]:
     """Protocol -> clip id -> split, computed from the dataset's own columns."""
-    with pytest.warns(UserWarning, match="clips of one speaker"):
+    with pytest.warns(UserWarning, match="train and test share speakers"):
         return {protocol: assign(rows_of(rows), protocol, **options).splits for protocol in PROTOCOLS}
 
 
@@ -189,12 +189,12 @@ def test_the_seed_and_the_ratios_reach_the_splits(corpora, arguments, read_rows,
     check_patterns(folder, read_rows(folder), seed=5, ratios=(0.4, 0.4, 0.2))
     summary = json.loads((folder / "preparation.json").read_text())["protocols"]["random"]
     assert (summary["seed"], summary["ratios"]) == (5, [0.4, 0.4, 0.2])
-    assert "- `random`: 40/40/20, seed 5" in (folder / "README.md").read_text()
+    assert "Train/validation/test 40/40/20 %, seed 5" in (folder / "README.md").read_text()
 
 
 def test_preparation_json_stamps_the_splits(prepared, read_rows, sizes):
     summary = json.loads((prepared / "preparation.json").read_text(encoding="utf-8"))
-    with pytest.warns(UserWarning, match="clips of one speaker"):
+    with pytest.warns(UserWarning, match="train and test share speakers"):
         assignments = {protocol: assign(rows_of(read_rows(prepared)), protocol) for protocol in PROTOCOLS}
     assert summary["protocols"] == {
         name: {"seed": 0, "ratios": [0.7, 0.15, 0.15], "hash": made.hash, "notes": list(made.notes)}
@@ -203,8 +203,8 @@ def test_preparation_json_stamps_the_splits(prepared, read_rows, sizes):
     assert summary["clips"] == 160 and summary["corpora"] == sorted(sizes)
     assert summary["limits"] == {"min_duration_s": 0.3, "silence_dbfs": -60.0}
     assert summary["quarantined"] == {corpus: {} for corpus in sizes}
-    for name, assignment in assignments.items():
-        assert f"- `{name}`: 70/15/15, seed 0, assignment hash `{assignment.hash[:16]}`." in (
+    for assignment in assignments.values():
+        assert f"Train/validation/test 70/15/15 %, seed 0, assignment hash `{assignment.hash[:16]}`." in (
             (prepared / "README.md").read_text(encoding="utf-8")
         )
 
@@ -240,7 +240,7 @@ def test_what_is_kept_out_stands_in_the_tables(arguments, noise, encode, put, tm
 
 def test_synthetic_recordings_are_called_synthetic(prepared, sizes):
     readme = (prepared / "README.md").read_text(encoding="utf-8")
-    assert "**The recordings of crema_d, ravdess, savee, tess here are synthetic**" in readme
+    assert "**The recordings of crema_d, ravdess, savee, tess in this dataset are synthetic.**" in readme
     front = front_matter(prepared)
     assert "synthetic" in front["tags"] and front["pretty_name"].endswith("(synthetic)")
     assert sorted(json.loads((prepared / "preparation.json").read_text())["synthetic"]) == sorted(sizes)
@@ -250,7 +250,7 @@ def test_only_synthetic_recordings_are_called_synthetic(corpora, arguments, tmp_
     real = shutil.copytree(corpora["savee"], tmp_path / "in")
     (real / "SYNTHETIC.json").unlink()
     folder = make(arguments({"savee": real, "tess": corpora["tess"]}, tmp_path / "mixed"))
-    assert "**The recordings of tess here are synthetic**" in (folder / "README.md").read_text()
+    assert "**The recordings of tess in this dataset are synthetic.**" in (folder / "README.md").read_text()
     assert json.loads((folder / "preparation.json").read_text())["synthetic"] == ["tess"]
     folder = make(arguments({"savee": real}, tmp_path / "real"))
     assert "synthetic" not in (folder / "README.md").read_text()
@@ -402,7 +402,7 @@ def leave_a_cell_behind(folders: dict[str, Path], work: Path, *, moved: bool, cl
     """Leave what a run leaves that is killed when a cell has been built, or built and moved, and not yet removed."""
     result = scans.scan(scans.find(folders), work / "packs", num_proc=1, progress=False)
     rows = [clip.row for clip in result.clips]
-    with pytest.warns(UserWarning, match="clips of one speaker"):
+    with pytest.warns(UserWarning, match="train and test share speakers"):
         splits = {protocol: assign(rows, protocol).splits for protocol in PROTOCOLS}
     chosen = {"speaker_disjoint": "train", "random": "train"}
     members = [
@@ -435,7 +435,7 @@ def test_a_cell_that_a_killed_run_built_from_other_inputs_is_not_taken_over(corp
 
 def test_a_foreign_folder_where_the_work_would_go_is_refused(corpora, arguments, put, tmp_path):
     put(tmp_path / "out.incomplete" / "thesis.txt", b"mine")
-    with pytest.raises(PrepareError, match="not made by this program"):
+    with pytest.raises(PrepareError, match="contains files of another program"):
         make(arguments({"savee": corpora["savee"]}, tmp_path / "out"))
     assert (tmp_path / "out.incomplete" / "thesis.txt").read_bytes() == b"mine"
 
@@ -444,7 +444,7 @@ def test_a_finished_dataset_that_lost_a_file_is_not_taken_for_whole(corpora, arg
     folders = {"savee": corpora["savee"]}
     make(arguments(folders, tmp_path / "out"))
     next((tmp_path / "out" / "data").glob("*.parquet")).unlink()
-    with pytest.raises(PrepareError, match="lacks files"):
+    with pytest.raises(PrepareError, match="with missing or changed Parquet files"):
         make(arguments(folders, tmp_path / "out"))
     assert len(read_rows(make(arguments(folders, tmp_path / "out", overwrite=True)))) > 0
 
@@ -457,22 +457,22 @@ def test_one_speakers_folder_of_a_synthetic_corpus_is_synthetic(corpora, argumen
 def test_all_recordings_refused_is_an_error(arguments, put, tmp_path):
     for number in (1, 2, 3):
         put(tmp_path / "in" / f"DC_a{number:02d}.wav", b"")
-    with pytest.raises(PrepareError, match="(?s)all 3 recordings were refused.*DC_a01.wav.*empty") as error:
+    with pytest.raises(PrepareError, match="(?s)none of the 3 recordings can be used.*DC_a01.wav.*empty") as error:
         make(arguments({"savee": tmp_path / "in"}, tmp_path / "out"))
     assert isinstance(error.value, SerError)
     assert not (tmp_path / "out").exists()
 
 
 def test_bad_ratios_are_an_error(corpora, arguments, tmp_path):
-    with pytest.raises(ProtocolError, match="expected three positive shares"):
+    with pytest.raises(ProtocolError, match="expected three positive fractions"):
         make(arguments({"savee": corpora["savee"]}, tmp_path / "out", ratios=[0.7, 0.3]))
     assert not (tmp_path / "out").exists()
 
 
 def test_arguments_are_checked_before_anything_is_read(arguments, tmp_path):
-    with pytest.raises(PrepareError, match="got no corpus; expected at least one of --ravdess"):
+    with pytest.raises(PrepareError, match="no corpus given; expected at least one of --ravdess"):
         arguments({}, tmp_path / "out")
-    with pytest.raises(PrepareError, match="--num_proc 0; expected at least 1"):
+    with pytest.raises(PrepareError, match="--num_proc is 0; expected at least 1"):
         arguments({"tess": tmp_path}, tmp_path / "out", num_proc=0)
 
 
@@ -506,7 +506,9 @@ def test_other_settings_are_refused_without_overwrite(corpora, arguments, tmp_pa
     folders = {"savee": corpora["savee"]}
     make(arguments(folders, tmp_path / "out"))
     before = stamps(tmp_path)
-    with pytest.raises(PrepareError, match="holds a dataset made from other inputs or settings.*--overwrite true"):
+    with pytest.raises(
+        PrepareError, match="contains a dataset prepared from other files or settings.*--overwrite true"
+    ):
         make(arguments(folders, tmp_path / "out", **changes))
     assert stamps(tmp_path) == before
 
@@ -526,7 +528,7 @@ def test_other_inputs_are_refused_without_overwrite(corpora, arguments, encode, 
         put(clip.with_name("a15.wav"), encode(noise(1)))
     else:
         folders["tess"] = corpora["tess"]
-    with pytest.raises(PrepareError, match="other inputs or settings"):
+    with pytest.raises(PrepareError, match="other files or settings"):
         make(arguments(folders, tmp_path / "out"))
     assert everything(tmp_path / "out") == before
 
@@ -563,7 +565,7 @@ def test_overwrite_removes_no_folder_of_somebody_else(corpora, arguments, put, t
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_no_dataset_is_refused(corpora, arguments, put, tmp_path, overwrite):
     notes = put(tmp_path / "out" / "notes.txt", b"my own")
-    with pytest.raises(PrepareError, match="holds something that is no prepared dataset; choose another folder"):
+    with pytest.raises(PrepareError, match="exists and is not a prepared dataset. Choose another folder"):
         make(arguments({"savee": corpora["savee"]}, tmp_path / "out", overwrite=overwrite))
     assert notes.read_bytes() == b"my own"
     assert beside(tmp_path / "out") == set()
@@ -572,14 +574,14 @@ def test_a_folder_that_is_no_dataset_is_refused(corpora, arguments, put, tmp_pat
 def test_a_corpus_folder_is_refused_as_output(corpora, arguments, tmp_path):
     folder = shutil.copytree(corpora["savee"], tmp_path / "savee")
     before = stamps(folder)
-    with pytest.raises(PrepareError, match="no prepared dataset"):
+    with pytest.raises(PrepareError, match="is not a prepared dataset"):
         make(arguments({"savee": folder}, folder, overwrite=True))
     assert stamps(folder) == before
 
 
 def test_a_file_in_place_of_the_output_is_refused(corpora, arguments, put, tmp_path):
     path = put(tmp_path / "out", b"my own")
-    with pytest.raises(PrepareError, match="no prepared dataset"):
+    with pytest.raises(PrepareError, match="is not a prepared dataset"):
         make(arguments({"savee": corpora["savee"]}, path, overwrite=True))
     assert path.read_bytes() == b"my own"
 
@@ -698,7 +700,9 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes(larger, arguments,
 def test_two_runs_at_once_are_refused(larger, arguments, tmp_path):
     output = tmp_path / "out"
     with running(larger, output) as process:
-        with pytest.raises(PrepareError, match=r"out\.incomplete is in use by another run; wait for it, or choose"):
+        with pytest.raises(
+            PrepareError, match=r"out\.incomplete is in use by another run. Wait until it has finished, or choose"
+        ):
             make(arguments(larger, output))
         assert process.poll() is None
         _, errors = process.communicate(timeout=60)

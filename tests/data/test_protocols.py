@@ -192,7 +192,7 @@ def test_a_class_that_a_split_lacks_is_noted():
     rows.append(Row("savee/DC_calm", "savee", "savee_DC", "calm", "male"))
     assignment = split(rows)
     lacking = [name for name in SPLITS if assignment.splits["savee/DC_calm"] != name]
-    assert assignment.notes == tuple(f"savee: {name} has no calm" for name in lacking)
+    assert assignment.notes == tuple(f"savee: {name} has no calm clips" for name in lacking)
 
 
 @quick
@@ -207,7 +207,7 @@ def test_the_tested_tess_speaker_is_unseen_and_validation_shares_no_text_with_tr
     assert sizes(assignment) == (1155, 245, 1400)
     (other,) = members["train"]
     assert assignment.notes == (
-        f"tess: train and validation share the speaker {other} (different texts); the tested speaker is unseen",
+        f"tess: train and validation share speaker {other} (with different texts); the test speaker is held out",
     )
 
 
@@ -230,7 +230,7 @@ def test_one_speaker_trains_only(corpus):
     rows = small(corpus, 1, 3)
     assignment = split(rows)
     assert set(assignment.splits.values()) == {"train"} and len(assignment.splits) == len(rows)
-    assert assignment.notes == (f"{corpus}: one speaker, {rows[0].speaker}, so that every clip trains and none tests",)
+    assert assignment.notes == (f"{corpus}: the only speaker is {rows[0].speaker}, so all clips are in train",)
 
 
 def test_song_of_a_speaker_lies_in_the_split_of_their_speech():
@@ -288,10 +288,10 @@ def test_random_takes_clips_without_a_hash_one_by_one():
 
 
 def test_random_warns_that_speakers_leak():
-    with pytest.warns(SpeakerLeakWarning, match="clips of one speaker train and test.*use speaker_disjoint") as caught:
+    with pytest.warns(SpeakerLeakWarning, match="train and test share speakers.*Use speaker_disjoint") as caught:
         assignment = assign(WHOLE["savee"], "random")
     assert len(caught) == 1 and caught[0].filename == __file__
-    assert any("clips of one speaker train and test" in note for note in assignment.notes)
+    assert any("train and test share speakers" in note for note in assignment.notes)
     members = of(WHOLE["savee"], assignment, "speaker")
     assert members["train"] & members["test"]
 
@@ -524,13 +524,13 @@ def refused(message: str, rows: Iterable[Row], protocol: str = "speaker_disjoint
 
 
 def test_an_unknown_protocol_is_refused():
-    refused(f"got protocol 'loso'; expected one of {', '.join(PROTOCOLS)}.", WHOLE["savee"], "loso")
-    refused("got protocol 'loso'", WHOLE["savee"], "loso", fold=1)
+    refused(f"unknown protocol 'loso'; expected one of {', '.join(PROTOCOLS)}.", WHOLE["savee"], "loso")
+    refused("unknown protocol 'loso'", WHOLE["savee"], "loso", fold=1)
 
 
 def test_a_protocol_with_folds_wants_one():
     refused(
-        "fold=None with protocol emobox; expected a fold from 1 to 4 (1: JE; 2: KL; 3: DC; 4: JK).",
+        "fold is None; expected 1 to 4 for protocol emobox (1: JE; 2: KL; 3: DC; 4: JK).",
         WHOLE["savee"],
         "emobox",
     )
@@ -538,12 +538,14 @@ def test_a_protocol_with_folds_wants_one():
 
 @pytest.mark.parametrize("fold", [0, -1, 5])
 def test_a_fold_out_of_range_is_refused(fold):
-    refused(f"fold={fold} with protocol emobox; expected a fold from 1 to 4", WHOLE["savee"], "emobox", fold=fold)
+    refused(f"fold is {fold}; expected 1 to 4 for protocol emobox", WHOLE["savee"], "emobox", fold=fold)
 
 
 @pytest.mark.parametrize("protocol", ["speaker_disjoint", "random"])
 def test_a_fold_of_a_single_split_is_refused(protocol):
-    refused(f"fold=1 with protocol {protocol}; expected no fold", WHOLE["savee"], protocol, fold=1)
+    refused(
+        f"fold is 1; expected no fold, since protocol {protocol} has only one split.", WHOLE["savee"], protocol, fold=1
+    )
     with pytest.raises(ProtocolError, match=f"protocol {protocol} has no folds"):
         folds(WHOLE["savee"], protocol)
 
@@ -555,7 +557,7 @@ def test_a_fold_of_a_single_split_is_refused(protocol):
 @pytest.mark.parametrize("protocol", ["speaker_disjoint", "emobox"])
 def test_bad_ratios_are_refused(ratios, protocol):
     fold = None if protocol == "speaker_disjoint" else 1
-    refused(f"got ratios {list(ratios)}; expected three", WHOLE["savee"], protocol, ratios=ratios, fold=fold)
+    refused(f"ratios are {list(ratios)}; expected three", WHOLE["savee"], protocol, ratios=ratios, fold=fold)
 
 
 def test_ratios_that_are_no_numbers_are_refused():
@@ -581,7 +583,7 @@ def test_thirds_are_good_ratios():
 def test_missing_speakers_are_named(protocol, corpus, missing):
     rows = [row for row in WHOLE[corpus] if row.speaker != missing]
     refused(
-        f"protocol {protocol} needs speakers of whom no clip is here: {missing}. Prepare the whole of {corpus}.",
+        f"protocol {protocol} needs clips of all its speakers; got none of {missing}. Prepare the whole of {corpus}.",
         rows,
         protocol,
         fold=1,
@@ -590,12 +592,12 @@ def test_missing_speakers_are_named(protocol, corpus, missing):
 
 def test_a_speaker_of_whom_only_song_is_here_is_missing():
     rows = [row for row in WHOLE["ravdess"] if row.speaker != "ravdess_24"] + published("ravdess", "song")
-    refused("no clip is here: ravdess_24.", rows, "emobox", fold=1)
+    refused("got none of ravdess_24.", rows, "emobox", fold=1)
 
 
 def test_two_corpora_under_a_protocol_published_for_both_are_refused():
     refused(
-        "protocol emobox is published for ravdess and savee and runs on one of them at a time; "
+        "protocol emobox is published for ravdess and savee and uses one corpus at a time; "
         "got clips of ravdess, savee.",
         WHOLE["ravdess"] + WHOLE["savee"],
         "emobox",
@@ -613,5 +615,7 @@ def test_no_clips_are_refused(protocol):
 
 
 def test_leaving_one_out_needs_two():
-    refused("got one of the speakers (savee_DC); leaving one out needs", small("savee", 1, 3), "leave_one_speaker_out")
-    refused("got one of the corpora (savee); leaving one out needs", WHOLE["savee"], "leave_one_corpus_out", fold=1)
+    refused(
+        "leaving one out needs at least 2 speakers; got 1 (savee_DC).", small("savee", 1, 3), "leave_one_speaker_out"
+    )
+    refused("leaving one out needs at least 2 corpora; got 1 (savee).", WHOLE["savee"], "leave_one_corpus_out", fold=1)

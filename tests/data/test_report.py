@@ -203,7 +203,7 @@ def table(text: str, first_column: str) -> dict[str, dict[str, str]]:
 
     rows = {}
     for line in lines[start + 2 :]:
-        if not line.strip() or line.startswith("To know"):
+        if not line.strip() or line.startswith("Notes on"):
             break
         rows[cells(line)[0]] = dict(zip(cells(lines[start])[1:], cells(line)[1:], strict=True))
     return rows
@@ -227,13 +227,13 @@ def test_the_overview_counts_every_file():
     assert rows == {
         "ravdess": {
             **{"found": "10", "kept": "4", "quarantined": "6", "missing": "1432 of 1440", "other files": "3"},
-            "why": "2 conflicting_labels, 1 duplicate_audio, 1 duplicate_stem, 1 name, 1 silent",
+            "reasons": "2 conflicting_labels, 1 duplicate_audio, 1 duplicate_stem, 1 name, 1 silent",
         },
         "tess": {
-            **{"found": "1", "kept": "1", "quarantined": "0", "why": "-"},
+            **{"found": "1", "kept": "1", "quarantined": "0", "reasons": "-"},
             **{"missing": "2799 of 2800", "other files": "0"},
         },
-        "all": {"found": "11", "kept": "5", "quarantined": "6", "why": "", "missing": "", "other files": "3"},
+        "all": {"found": "11", "kept": "5", "quarantined": "6", "reasons": "", "missing": "", "other files": "3"},
     }
 
 
@@ -260,7 +260,7 @@ def test_a_long_list_of_quarantined_files_is_cut():
     many = [refused("tess", f"OAF_{'abcdefghijklmnopqrstuvwxyz'[number]}_sad.wav", "empty") for number in range(23)]
     text = formatted(ScanResult(RESULT.clips, many), {"ravdess": 0, "tess": 0})
     assert len([line for line in text.splitlines() if "got this; expected that" in line]) == 20
-    assert "... and 3 more, all in quarantine.csv" in text
+    assert "... and 3 more. The full list is in quarantine.csv." in text
 
 
 def test_nothing_quarantined_makes_no_table():
@@ -270,13 +270,13 @@ def test_nothing_quarantined_makes_no_table():
 
 def test_missing_speakers_and_classes_are_named():
     text = formatted()
-    assert "  ravdess: no clip of 21 of 24 speakers (04 ... 24)" in text
+    assert "  ravdess: all clips of 21 of 24 speakers (04 ... 24)" in text
     assert (
-        "  ravdess: of the speakers here, 23 angry, 24 calm, 24 disgust, 23 fearful, 20 happy, 11 neutral, 23 sad, "
+        "  ravdess: of the speakers found, 23 angry, 24 calm, 24 disgust, 23 fearful, 20 happy, 11 neutral, 23 sad, "
         "24 surprised"
     ) in text
     few = formatted(ScanResult([clip("savee", "AudioData/JK/n30.wav")], []), {"savee": 0})
-    assert "  savee: no clip of 3 of 4 speakers (DC, JE, KL)" in few
+    assert "  savee: all clips of 3 of 4 speakers (DC, JE, KL)" in few
 
 
 def test_a_whole_corpus_misses_nothing():
@@ -303,4 +303,4 @@ def test_splits_are_shown_with_their_hash_and_notes():
         }
         for name, train, validation in (("speaker_disjoint", "2", "0"), ("random", "1", "1"))
     }
-    assert text.endswith("To know about the splits:\n  speaker_disjoint: a first note")
+    assert text.endswith("Notes on the splits:\n  speaker_disjoint: a first note")

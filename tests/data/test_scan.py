@@ -165,7 +165,7 @@ def test_details_say_what_was_got_and_expected(odd_result):
     assert details[f"Actor_01/{take(5)}.wav"] == "got 1 NaN or infinite samples of 8000; expected finite samples"
     assert details[f"Actor_01/{take(5, 2, 2)}.wav"] == "got 0.250 s; expected at least 0.3 s"
     assert details[f"Actor_01/{take(2, 2)}.wav"] == (
-        "got largest sample 0.000977 of full scale; expected at least -60 dBFS"
+        "got a peak of 0.000977 of full scale; expected at least -60 dBFS"
     )
     assert (
         details[f"Actor_02/{take(6, actor=2)}.wav"]
@@ -630,9 +630,7 @@ def test_journals_hold_paths_and_numbers_only(tmp_path, noise, encode, put):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(ScanError) as error:
         find({"savee": tmp_path / "none"})
-    assert str(error.value) == (
-        f"--savee {tmp_path / 'none'}: no such folder; expected one that holds SAVEE recordings."
-    )
+    assert str(error.value) == (f"--savee {tmp_path / 'none'}: no such folder; expected a folder of SAVEE recordings.")
     assert isinstance(error.value, SerError)
 
 
@@ -649,8 +647,8 @@ def test_a_folder_without_recordings_is_an_error(tmp_path, put):
     with pytest.raises(ScanError) as error:
         find({"ravdess": tmp_path})
     assert str(error.value) == (
-        f"--ravdess {tmp_path}: found no recording among 2 files; expected .wav or .flac files of RAVDESS. "
-        "Unpack archives first."
+        f"--ravdess {tmp_path}: found no recordings among 2 files; expected RAVDESS files with the suffix .wav "
+        "or .flac. Unpack archives first."
     )
 
 
@@ -663,4 +661,4 @@ def test_a_folder_with_unparsable_names_only_is_no_error_but_a_report(tmp_path, 
 def test_an_unknown_corpus_is_an_error(tmp_path):
     with pytest.raises(ScanError) as error:
         find({"iemocap": tmp_path})
-    assert str(error.value) == "got corpus 'iemocap'; expected one of ravdess, crema_d, tess, savee."
+    assert str(error.value) == "unknown corpus 'iemocap'; expected one of ravdess, crema_d, tess, savee."

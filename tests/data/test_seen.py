@@ -72,15 +72,15 @@ def test_hashes_are_computed_only_where_there_is_something_to_compare_them_with(
 @pytest.mark.parametrize(
     ("record", "marks", "expected"),
     [
-        (None, Marks(["x"], lambda: ["1"]), r"which clips the model was trained on is not known \(no splits.csv\)"),
-        (Record({"a": "train"}), Marks(["x"], lambda: ["1"]), "by name only: its splits.csv holds no hashes"),
+        (None, Marks(["x"], lambda: ["1"]), r"the training clips of the model are unknown \(no splits.csv\)"),
+        (Record({"a": "train"}), Marks(["x"], lambda: ["1"]), "by name only, because its splits.csv has no hashes"),
         (
             Record({"a": "train", "b": "train"}, {"a": "1"}),
             Marks(["x"], lambda: ["1"]),
-            "by name only: its splits.csv holds no hash of 1 of 2 training clips",
+            "by name only, because its splits.csv has no hash for 1 of 2 training clips",
         ),
-        (RECORD, Marks(["x"]), "by name only: the dataset does not tell the sha256 of every clip"),
-        (RECORD, Marks(["x", "y"], lambda: ["1", ""]), "the dataset does not tell the sha256 of every clip"),
+        (RECORD, Marks(["x"]), "by name only, because the dataset does not have a sha256 for every clip"),
+        (RECORD, Marks(["x", "y"], lambda: ["1", ""]), "the dataset does not have a sha256 for every clip"),
     ],
 )
 def test_what_could_not_be_checked_is_told(record, marks, expected):

@@ -63,7 +63,7 @@ def test_calm_counts_as_neutral_when_merged(dataset_dir):
     [
         ({"configuration": "tess"}, "tess"),
         ({"dataset": "no/such/folder"}, "no such folder"),
-        ({"channel": "song"}, "no clip in train"),
+        ({"channel": "song"}, "no clips in train"),
     ],
 )
 @pytest.mark.parametrize("streaming", [False, True])

@@ -61,7 +61,7 @@ def test_calm_is_merged_and_a_channel_chosen(with_songs):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"protocol": "random"}, "protocol is 'random' and streaming is true; .* Leave protocol out"),
+        ({"protocol": "random"}, "protocol is 'random' and streaming is true; .* Remove protocol or streaming"),
         ({"stream_buffer": 0}, "stream_buffer is 0; expected at least 1 clip"),
     ],
 )
@@ -81,9 +81,12 @@ def test_other_datasets_are_refused(tmp_path_factory, dataset_dir):
     part = datasets.load_dataset(str(dataset_dir), "ravdess", split="train")
     every = part.column_names
     cases = {
-        "no split train": {"validation": every},
-        "no column audio": {"train": [name for name in every if name != "audio"]},
-        "train: no column speaker": {"train": [name for name in every if name != "speaker"], "validation": every},
+        "no train split": {"validation": every},
+        "no audio column": {"train": [name for name in every if name != "audio"]},
+        r"\(train\) lacks the columns speaker": {
+            "train": [name for name in every if name != "speaker"],
+            "validation": every,
+        },
     }
     for message, files in cases.items():
         with pytest.raises(DatasetError, match=message):
@@ -94,5 +97,5 @@ def test_other_datasets_are_refused(tmp_path_factory, dataset_dir):
     folder = tmp_path_factory.mktemp("json")
     (folder / "train.jsonl").write_text('{"id": "a"}\n')
     (folder / "README.md").write_text("# other\n")
-    with pytest.raises(DatasetError, match="has json files; expected Parquet"):
+    with pytest.raises(DatasetError, match="has json files; streaming needs Parquet"):
         load_splits(DataArguments(str(folder), "default", streaming=True))

@@ -205,9 +205,7 @@ def test_calibration_clips_under_other_ids_are_refused(scored, model, data, data
 
 def test_a_model_that_tells_nothing(scored, random_model, listed):
     file, _ = listed("test", renamed)
-    assert [
-        note for note in notes(scored(model=str(random_model), csv=file)) if "is not known (no splits.csv)" in note
-    ]
+    assert [note for note in notes(scored(model=str(random_model), csv=file)) if "are unknown (no splits.csv)" in note]
 
 
 def test_a_model_of_an_earlier_version_is_checked_by_name(scored, model, data, listed, dataset_dir):
@@ -217,7 +215,7 @@ def test_a_model_of_an_earlier_version_is_checked_by_name(scored, model, data, l
         scored(model=str(model), csv=file),
         scored(DataArguments(str(dataset_dir)), model=str(model), overwrite=True),
     ):
-        assert [note for note in notes(results) if "by name only: its splits.csv holds no hashes" in note]
+        assert [note for note in notes(results) if "by name only, because its splits.csv has no hashes" in note]
     with pytest.raises(PredictionsError, match="was trained on"):
         scored(DataArguments(str(dataset_dir)), model=str(model), split="train", overwrite=True)
 
@@ -227,7 +225,7 @@ def test_a_dataset_without_hashes_is_checked_by_name(scored, model, dataset_dir,
         part.remove_columns("sha256").to_parquet(tmp_path / "plain" / f"{split}.parquet")
     (tmp_path / "plain" / "README.md").write_text("# other\n")
     results = scored(DataArguments(str(tmp_path / "plain"), "default"), model=str(model))
-    assert [note for note in notes(results) if "the dataset does not tell the sha256" in note]
+    assert [note for note in notes(results) if "the dataset does not have a sha256" in note]
 
 
 def test_a_calibrated_model_keeps_the_hashes(scored, model, data, dataset_dir, tmp_path):

@@ -160,7 +160,7 @@ def test_results_of_a_model_of_unknown_origin(scored, model_dir, dataset_dir):
         "train_speakers": None,
         "train_classes": None,
     }
-    assert [note for note in results["protocol"]["notes"] if "is not known" in note]
+    assert [note for note in results["protocol"]["notes"] if "are unknown (no splits.csv)" in note]
     split = results["splits"]["validation"]
     assert split["calibration"]["temperature"] is None and split["left_out"] == {}
     assert predictions.labels == EMOTIONS
@@ -261,7 +261,7 @@ def test_a_trained_folder_on_a_folder_of_recordings(scored, trained, recordings)
         "trim_db": None, "normalize": False, "duration_s": 0.4, "merge_calm": True, "channel": None
     }  # fmt: skip
     assert "calm" not in results["splits"]["all"]["labels"]
-    assert not any("is not known" in note for note in results["protocol"]["notes"])
+    assert not any("are unknown (no splits.csv)" in note for note in results["protocol"]["notes"])
 
 
 def test_other_steps_than_the_models_own_are_refused(scored, trained, dataset_dir, model_dir):
@@ -588,7 +588,7 @@ def test_a_folder_of_real_recordings_scores_like_its_prepared_dataset(scored, mo
         try:
             whole |= rows_of(scored(data_args, split, model=str(model_dir), split=split)[1])
         except SerError as error:  # so few speakers do not fill every split
-            assert "no clip in" in str(error)
+            assert "no clips in" in str(error)
     assert whole.keys() == expected
     for clip, row in rows_of(found).items():
         # The dataset holds 16 bits at 16 kHz; on quiet clips a model of random weights makes much of the difference.

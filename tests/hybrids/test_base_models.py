@@ -220,7 +220,9 @@ def test_bases_that_were_checked_by_name_are_noted(tmp_path, split, table):
         for name, part in (("with", hashed), ("without", split))
     }
     (note,) = training_notes([first, second], ours["with"], "stack")
-    assert note.startswith("whether base old was trained on these clips was checked by name only: its splits.csv")
+    assert note.startswith(
+        "whether base old was trained on these clips was checked by name only, because its splits.csv"
+    )
     assert [note.split()[2] for note in training_notes([first, second], ours["without"], "stack")] == ["old", "new"]
 
 

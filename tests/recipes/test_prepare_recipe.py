@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -11,7 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from hf_ser.arguments import parse
 from hf_ser.corpora.synthetic import generate
+from hf_ser.data import DataArguments
+from hf_ser.training import ModelArguments, SerTrainingArguments
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "prepare.py"
 
@@ -54,22 +58,31 @@ def test_it_prints_what_it_found_and_what_to_run_next(savee, tmp_path):
     first = run("--savee", savee, "--output_dir", output, "--num_proc", 2)
     assert first.returncode == 0, first.stderr
     lines = [line.rstrip() for line in first.stdout.splitlines()]
-    assert "corpus  found  kept  quarantined  why      missing     other files" in lines
+    assert "corpus  found  kept  quarantined  reasons  missing     other files" in lines
     assert "savee   49     48    1            1 empty  431 of 480  1" in lines
     assert "savee           12/120   -     6/60   6/60  6/60   6/60     6/60     6/60" in lines
     assert "savee        empty   AudioData/DC/a09.wav  got 0 bytes; expected an audio file" in lines
-    assert "Missing beside" not in first.stdout  # generated corpora are not meant to be complete
+    assert "Missing compared" not in first.stdout  # generated corpora are not meant to be complete
     assert any(line.startswith("speaker_disjoint  16     16          16    ") for line in lines)
     assert any(line.startswith("random            32     8           8     ") for line in lines)
     assert any(line.startswith(f"Wrote {output} in ") for line in lines)
-    assert lines[-1] == f'Next: load_dataset("{output}", "all"), or recipes/finetune.py --dataset {output}'
+    load, following = lines[-2:]
+    assert load == f'Load it in Python: datasets.load_dataset("{output}", "all")'
+    assert following.startswith("Next: python recipes/finetune.py --config recipes/configs/")
+    argv = shlex.split(following)[3:]
+    argv[1] = str(RECIPE.parents[1] / argv[1])
+    model, data, _ = parse(ModelArguments, DataArguments, SerTrainingArguments, argv=[*argv, "--use_cpu", "true"])
+    assert model.model_name_or_path and (data.dataset, data.configuration) == (str(output), "all")
     assert first.stderr.splitlines() == ["Checking clips: 49 clips", "Writing Parquet: 48 clips"]  # in a log no bars
     assert len(columns(output, "id")) == 48
 
     again = run("--savee", savee, "--output_dir", output)
     assert again.returncode == 0 and again.stderr == ""
     report = first.stdout.partition(f"Wrote {output}")[0]
-    assert again.stdout == (f"{report}{output} was made from these inputs before and is unchanged.\n{lines[-1]}\n")
+    assert (
+        again.stdout
+        == f"{report}{output} is up to date: it was prepared from the same files and settings.\n{load}\n{following}\n"
+    )
 
 
 def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
@@ -89,16 +102,19 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
         ("", "error: the following arguments are required: --output_dir"),
         (
             "--output_dir out",
-            "error: got no corpus; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.",
+            "error: no corpus given; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.",
         ),
-        ("--output_dir out --savee none", "none: no such folder; expected one that holds SAVEE recordings."),
-        ("--output_dir out --savee empty", "found no recording among 0 files; expected .wav or .flac files of SAVEE."),
+        ("--output_dir out --savee none", "none: no such folder; expected a folder of SAVEE recordings."),
+        (
+            "--output_dir out --savee empty",
+            "found no recordings among 0 files; expected SAVEE files with the suffix .wav or .flac.",
+        ),
         ("--output_dir out --savee IN --sede 3", "error: command line: unknown field sede (did you mean seed"),
         ("--csv list.csv", "error: command line: unknown field csv (no field has a similar name)"),
         ("--savees IN", "error: command line: unknown field savees (did you mean savee"),
         ("--output_dir out --savee IN --seed x", "error: argument --seed: invalid int value: 'x'"),
-        ("--output_dir out --savee IN --num_proc 0", "error: --num_proc 0; expected at least 1."),
-        ("--output_dir full --savee IN", "holds something that is no prepared dataset; choose another folder."),
+        ("--output_dir out --savee IN --num_proc 0", "error: --num_proc is 0; expected at least 1."),
+        ("--output_dir full --savee IN", "full exists and is not a prepared dataset. Choose another folder."),
         ("--config none.yaml", "error: --config none.yaml: no such file"),
     ],
 )
@@ -117,7 +133,9 @@ def test_bad_flags_end_in_one_line_and_exit_code_2(savee, tmp_path, flags, messa
 def test_ratios_that_do_not_sum_to_one_are_refused(savee, tmp_path):
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--ratios", 0.5, 0.2, 0.1)
     assert done.returncode == 2 and done.stdout == ""
-    assert done.stderr.splitlines()[-1].startswith("error: got ratios [0.5, 0.2, 0.1]; expected three positive shares")
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: ratios are [0.5, 0.2, 0.1]; expected three positive fractions"
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -132,8 +150,8 @@ def test_other_settings_want_overwrite(savee, tmp_path):
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--seed", 1)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        f"error: --output_dir {tmp_path / 'out'} holds a dataset made from other inputs or settings; choose another "
-        "folder, or pass --overwrite true to replace it."
+        f"error: --output_dir {tmp_path / 'out'} contains a dataset prepared from other files or settings. Choose "
+        "another folder, or pass --overwrite true to replace the dataset."
     ]
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--seed", 1, "--overwrite", "true")
     assert done.returncode == 0, done.stderr
@@ -145,7 +163,7 @@ def test_nothing_that_can_be_kept_is_an_error(tmp_path):
     (tmp_path / "in/DC_a01.wav").write_bytes(b"")
     done = run("--savee", tmp_path / "in", "--output_dir", tmp_path / "out")
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "error: all 1 recordings were refused" in done.stderr
+    assert "error: none of the 1 recordings can be used. The first is DC_a01.wav (empty): got 0 bytes" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -219,7 +237,7 @@ def test_the_whole_of_the_real_recordings(corpora_dir, tmp_path):
         counts = [row for row in csv.DictReader(file) if row["corpus"] == "ravdess"]
     assert len(counts) == 192 and all(row["missing"] == "0" for row in counts)  # the duplicate was found, not missing
     again = run(*flags, "--output_dir", output)
-    assert "was made from these inputs before and is unchanged." in again.stdout
+    assert "is up to date: it was prepared from the same files and settings." in again.stdout
 
 
 SPEAKERS = {"ravdess": 24, "crema_d": 20, "tess": 2}

@@ -237,11 +237,11 @@ def test_what_needs_the_clips_at_hand_is_refused(trainer, changes, message):
 def test_what_does_not_train_with_a_trainer_refuses_a_stream(dataset_dir, data, tmp_path):
     data_args = DataArguments(str(dataset_dir), "ravdess", streaming=True)
     folder = str(tmp_path / "out")
-    with pytest.raises(ConfigError, match="streaming is true, and the baseline does not train"):
+    with pytest.raises(ConfigError, match="streaming is true, but the baseline does not support it"):
         fit_baseline(replace(data, args=data_args), BaselineArguments(folder), "baseline")
-    with pytest.raises(ConfigError, match="streaming is true, and the exploration"):
+    with pytest.raises(ConfigError, match="streaming is true, but the exploration"):
         explore(replace(data, args=data_args), Path(folder))
-    with pytest.raises(ConfigError, match="streaming is true, and the evaluation"):
+    with pytest.raises(ConfigError, match="streaming is true, but the evaluation"):
         evaluate(EvaluateArguments(folder, model="model"), data_args)
     assert not Path(folder).exists()
 

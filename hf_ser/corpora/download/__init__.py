@@ -1,4 +1,4 @@
-"""Fetching the four corpora: checked downloads, safe unpacking, and where each corpus comes from."""
+"""Download the four corpora: sources, verified downloads and safe unpacking."""
 
 from hf_ser.corpora.download.archives import ArchiveError
 from hf_ser.corpora.download.http import DownloadError

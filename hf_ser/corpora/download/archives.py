@@ -1,6 +1,6 @@
-"""Unpacking zip and tar archives that were made elsewhere: checked whole before anything is written.
+"""Unpack untrusted zip and tar archives: every member is checked before any file is written.
 
-`zipfile` and `tarfile` read the archives; neither limits sizes or memory, and both let links or renamed members pass.
+`zipfile` and `tarfile` read the archives. Neither limits sizes or memory, and both accept links and duplicate members.
 """
 
 import bz2
@@ -26,19 +26,20 @@ from hf_ser.errors import SerError
 MAX_BYTES = 8 * 1024**3  # the largest of the four corpora unpacks to less than 1 GiB
 MAX_MEMBERS = 100_000  # the largest holds about 7,500 clips
 CHUNK_BYTES = 1024 * 1024
-MAX_READ_BYTES = 16 * CHUNK_BYTES  # more in one read is a tar header that lies about its length
-BY_HAND = "Download it again; if it stays so, unpack it by hand and pass the folder to recipes/prepare.py."
+MAX_READ_BYTES = 16 * CHUNK_BYTES  # a larger single read means that a tar header declares a wrong length
+BY_HAND = "Download it again. If that fails, unpack it manually and pass the folder to recipes/prepare.py."
 
-# What zipfile, tarfile and the decompressors raise on damaged input, without a common base; gzip's is an OSError.
+# Errors of zipfile, tarfile and the decompressors on damaged input. They have no common base; gzip raises OSError.
 _BROKEN = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, RuntimeError, ValueError, OverflowError),
 )
+OFFICIAL = "Download the archive from the official page of the corpus."
 _TAR_OPENERS: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
 
 
 class ArchiveError(SerError):
-    """An archive is broken, hostile or too large; the message names the archive, the member and what to do."""
+    """An archive is damaged, unsafe or too large; the message names the archive, the member and the remedy."""
 
 
 class _Member(NamedTuple):
@@ -50,27 +51,27 @@ class _Member(NamedTuple):
 
 
 def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_members: int = MAX_MEMBERS) -> Path:
-    """Unpack a zip or tar (plain, gzip, bzip2 or xz) into `folder`, which appears only when everything is there.
+    """Unpack a zip or tar (plain, gzip, bzip2 or xz) into `folder`, which appears only when it is complete.
 
-    Every member is checked before the first byte is written. Only plain files and folders are accepted, under
-    relative names that stay inside `folder`. What macOS adds (`__MACOSX`, `.DS_Store`, `._name`) is left out. Members
-    go to `folder.incomplete` first, which is removed if anything fails; permissions and times are not restored.
+    Every member is checked before any file is written. Only regular files and folders are accepted, under relative
+    names that stay inside `folder`. Metadata files of macOS (`__MACOSX`, `.DS_Store`, `._name`) are skipped. Members
+    are written to `folder.incomplete` first, which is removed on failure. Permissions and times are not restored.
 
     Args:
-        archive: the file to unpack; it is recognised by its content, not by its name.
-        folder: the folder to make; it must not exist, or be empty.
-        max_bytes: bound on the unpacked size.
-        max_members: bound on the number of members.
+        archive: the file to unpack; its format is detected from its content, not its name.
+        folder: the folder to create; it must be missing or empty.
+        max_bytes: maximum unpacked size.
+        max_members: maximum number of members.
 
     Returns:
         `folder`.
 
     Raises:
-        ArchiveError: when the archive cannot be read, holds something unsafe, or exceeds a bound; nothing is left.
+        ArchiveError: if the archive cannot be read, contains an unsafe member, or exceeds a limit. No files remain.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArchiveError(f"{folder} exists already; remove it, or unpack {archive.name} into another folder")
+        raise ArchiveError(f"{folder} already exists. Remove it, or unpack {archive.name} into another folder.")
     incomplete = folder.with_name(folder.name + ".incomplete")
     try:
         with contextlib.ExitStack() as stack:
@@ -88,12 +89,12 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_membe
     except OSError as error:
         raise _system_error(archive, folder, error) from error
     finally:
-        remove(incomplete)  # a no-op after success, and Ctrl-C leaves nothing either
+        remove(incomplete)  # does nothing after success; also cleans up after Ctrl-C
     return folder
 
 
 def remove(path: Path) -> None:
-    """Remove a file, link or folder with all it holds, if it is there (a link's target stays)."""
+    """Remove a file, link or folder with its contents, if it exists. The target of a link is not removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -101,7 +102,7 @@ def remove(path: Path) -> None:
 
 
 def _members(archive: Path, stack: contextlib.ExitStack) -> Iterator[_Member]:
-    """Return the archive's members, opened for as long as `stack` lives."""
+    """Return the members of the archive, which stays open until `stack` is closed."""
     with open(archive, "rb") as file:
         start = file.read(8)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
@@ -112,26 +113,26 @@ def _members(archive: Path, stack: contextlib.ExitStack) -> Iterator[_Member]:
         tar = stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
     except tarfile.ReadError as error:
         raise ArchiveError(
-            f"{archive} is not a zip or tar archive that can be read ({error}); expected .zip, .tar, .tar.gz, "
-            f".tar.bz2 or .tar.xz. {BY_HAND}"
+            f"{archive} is not a readable zip or tar archive ({error}); expected .zip, .tar, .tar.gz, .tar.bz2 or "
+            f".tar.xz. {BY_HAND}"
         ) from error
     return _tar_members(archive, tar, stream)
 
 
 def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[_Member]:
     for info in zipped.infolist():
-        name = info.orig_filename  # `filename` is already cut at a NUL and has its separators changed
+        name = info.orig_filename  # `filename` is already truncated at a NUL, with its separators replaced
         if info.flag_bits & 0x41:
             raise ArchiveError(
-                f"{archive}: member {name!r} is encrypted. Unpack it by hand with its password and pass the folder to "
-                "recipes/prepare.py."
+                f"{archive}: member {name!r} is encrypted. Unpack the archive manually with its password and pass the "
+                "folder to recipes/prepare.py."
             )
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refused(archive, name, "is a link or device, not a plain file")
+            raise _refused(archive, name, "is a link or device, not a regular file")
         is_dir = name.endswith("/")
         if is_dir and info.file_size or not is_dir and kind == stat.S_IFDIR:
-            raise _refused(archive, name, "is a folder and a file at once")
+            raise _refused(archive, name, "is both a folder and a file")
         parts = _safe_parts(archive, name)
         yield _Member(name, parts, is_dir, info.file_size, partial(zipped.open, info))
 
@@ -139,27 +140,27 @@ def _zip_members(archive: Path, zipped: zipfile.ZipFile) -> Iterator[_Member]:
 def _tar_members(archive: Path, tar: tarfile.TarFile, stream: "_BoundedReader") -> Iterator[_Member]:
     for info in tar:
         if info.size < 0 or info.issparse() or not (info.isreg() or info.isdir()):
-            raise _refused(archive, info.name, "is a link, device or sparse file, not a plain file")
+            raise _refused(archive, info.name, "is a link, device or sparse file, not a regular file")
         parts = _safe_parts(archive, info.name)
-        tarfile.data_filter(info, "unpacked")  # a second opinion; it raises a TarError
+        tarfile.data_filter(info, "unpacked")  # an additional check, which raises a TarError
         yield _Member(info.name, parts, info.isdir(), info.size, partial(tar.extractfile, info))  # type: ignore[arg-type]
-    # tarfile takes a damaged or missing header for the end; the true end is a block of zeros.
+    # tarfile treats a damaged or missing header as the end; the true end is a block of zeros.
     if stream.last != bytes(tarfile.BLOCKSIZE):
-        raise ArchiveError(f"{archive} is damaged or cut short: it lacks the mark that ends a tar. {BY_HAND}")
-    # Read on to the end of the stream, where gzip, bzip2 and xz keep the checksums of what was read.
+        raise ArchiveError(f"{archive} is damaged or truncated: its end-of-archive block is missing. {BY_HAND}")
+    # Read to the end of the stream, where gzip, bzip2 and xz store their checksums.
     padding = 0
     while chunk := stream.read(CHUNK_BYTES):
         padding += len(chunk)
         if padding > MAX_READ_BYTES:
-            raise ArchiveError(f"{archive} goes on for more than {MAX_READ_BYTES:,} bytes after its end; refused")
+            raise ArchiveError(f"{archive} has more than {MAX_READ_BYTES:,} bytes after its end. {BY_HAND}")
 
 
 def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
-    """Return the name's parts; refuse a name that could lead outside the folder on any operating system."""
+    """Return the parts of a name; raise an error if it could lead outside the folder on any operating system."""
     if not name or "\0" in name or "\\" in name:
-        raise _refused(archive, name, "has an empty name, a backslash or a NUL in it")
+        raise _refused(archive, name, "has an empty name, or a backslash or NUL in its name")
     if name.startswith("/"):
-        raise _refused(archive, name, "has an absolute name")
+        raise _refused(archive, name, "has an absolute path")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise _refused(archive, name, "has '..' in its name")
@@ -169,20 +170,20 @@ def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
 
 
 def _checked(archive: Path, members: Iterator[_Member], max_bytes: int, max_members: int) -> list[_Member]:
-    """Return the members to write, after looking at every one of them and at their sum."""
+    """Return the members to write, after checking each of them and the totals."""
     kept: dict[tuple[str, ...], _Member] = {}
     total = 0
     for number, member in enumerate(members, start=1):
         total += member.size
         if number > max_members:
             raise ArchiveError(
-                f"{archive} holds more than {max_members:,} members, more than any corpus here; refused"
+                f"{archive} contains more than {max_members:,} members, more than any supported corpus. {OFFICIAL}"
             )
         if total > max_bytes:
             raise ArchiveError(
-                f"{archive} unpacks to more than {max_bytes:,} bytes, more than any corpus here; refused"
+                f"{archive} unpacks to more than {max_bytes:,} bytes, more than any supported corpus. {OFFICIAL}"
             )
-        # AppleDouble: ._clip.wav would pass for a recording
+        # AppleDouble files such as ._clip.wav look like recordings
         if not member.parts or "__MACOSX" in member.parts or member.parts[-1].startswith(("._", ".DS_Store")):
             continue
         before = kept.get(member.parts)
@@ -190,12 +191,12 @@ def _checked(archive: Path, members: Iterator[_Member], max_bytes: int, max_memb
             raise _refused(archive, member.name, "occurs twice")
         kept[member.parts] = member
     if all(member.is_dir for member in kept.values()):
-        raise ArchiveError(f"{archive} holds no files. {BY_HAND}")
+        raise ArchiveError(f"{archive} contains no files. {BY_HAND}")
     return list(kept.values())
 
 
 def _write(archive: Path, members: list[_Member], folder: Path) -> None:
-    """Write the members below `folder`; neither library hands out more bytes than a member's header declares."""
+    """Write the members to `folder`; neither library returns more bytes than the header of a member declares."""
     for member in members:
         path = folder.joinpath(*member.parts)
         if member.is_dir:
@@ -206,13 +207,13 @@ def _write(archive: Path, members: list[_Member], folder: Path) -> None:
             shutil.copyfileobj(source, target, CHUNK_BYTES)
         if path.stat().st_size != member.size:
             raise ArchiveError(
-                f"{archive}: member {member.name!r} unpacks to another size than the {member.size:,} bytes that its "
-                f"header declares. {BY_HAND}"
+                f"{archive}: member {member.name!r} unpacks to {path.stat().st_size:,} bytes; its header declares "
+                f"{member.size:,}. {BY_HAND}"
             )
 
 
 class _BoundedReader(io.RawIOBase):
-    """A stream that refuses huge single reads, as tarfile reads a header's whole declared length into memory."""
+    """A stream that rejects very large reads, since tarfile reads the declared length of a header into memory."""
 
     def __init__(self, stream: IO[bytes], archive: Path) -> None:
         super().__init__()
@@ -222,21 +223,22 @@ class _BoundedReader(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         if not 0 <= size <= MAX_READ_BYTES:
-            raise ArchiveError(f"{self._archive}: a tar header asks for {size:,} bytes of memory; refused")
+            raise ArchiveError(f"{self._archive}: a tar header declares {size:,} bytes, which is too many. {OFFICIAL}")
         self.last = self._stream.read(size)
         return self.last
 
 
 def _refused(archive: Path, name: str, why: str) -> ArchiveError:
     return ArchiveError(
-        f"{archive}: member {name!r} {why}; nothing was unpacked. A corpus archive has no such member: get it from "
-        "its official page."
+        f"{archive}: member {name!r} {why}, which is not expected in a corpus. No files were unpacked. {OFFICIAL}"
     )
 
 
 def _system_error(archive: Path, folder: Path, error: OSError) -> ArchiveError:
-    if error.errno is None:  # gzip and bz2 report damaged data as an OSError without a number
+    if error.errno is None:  # gzip and bz2 report damaged data as an OSError without errno
         return ArchiveError(f"{archive} cannot be unpacked: {error}. {BY_HAND}")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ArchiveError(f"the disk is full: {archive} does not fit into {folder.parent}; nothing was unpacked")
-    return ArchiveError(f"{archive} cannot be unpacked into {folder}: {error.strerror} ({error.filename})")
+        return ArchiveError(
+            f"the disk is full: {archive} does not fit in {folder.parent}. No files were unpacked. Free some space."
+        )
+    return ArchiveError(f"{archive} cannot be unpacked to {folder}: {error.strerror} ({error.filename}).")

@@ -1,4 +1,4 @@
-"""Where each corpus comes from, under which licence, and how it gets into a folder that is whole or not there."""
+"""Sources and licences of the corpora, and their download into a folder that is either complete or absent."""
 
 import datetime
 import json
@@ -21,12 +21,12 @@ ARCHIVES = ".archives"
 ZENODO_URL = "https://zenodo.org/records/1188976/files"
 SAVEE_PAGE = "http://kahlan.eps.surrey.ac.uk/savee/"
 
-# A corpus is fetched in parts, each its own folder below the corpus's: RAVDESS's speech and song both have an
-# Actor_01. `sources` stand in the order in which `--source auto` prefers them; sizes are in bytes.
+# A corpus is downloaded in parts, each into a subfolder of the corpus folder, since both speech and song of RAVDESS
+# have an Actor_01. `sources` are in the order of preference of `--source auto`. Sizes are in bytes.
 SOURCES: dict[str, dict[str, Any]] = {
     "ravdess": {
         "title": "RAVDESS (Livingstone and Russo, 2018), https://zenodo.org/records/1188976",
-        "licence": "CC BY-NC-SA 4.0: name the authors; no commercial use; share what you make of it alike.",
+        "licence": "CC BY-NC-SA 4.0: attribution; no commercial use; share derived works under the same licence.",
         "sources": ("zenodo", "kaggle"),
         "kaggle": "uwrfkaggler/ravdess-emotional-speech-audio",
         "zenodo": {
@@ -46,19 +46,19 @@ SOURCES: dict[str, dict[str, Any]] = {
     },
     "crema_d": {
         "title": "CREMA-D (Cao et al., 2014), https://github.com/CheyneyComputerScience/CREMA-D",
-        "licence": "ODbL 1.0: name the source; share an adapted database alike and keep it open.",
+        "licence": "ODbL 1.0: attribution; share derived databases under the same licence and keep them open.",
         "sources": ("kaggle",),
         "kaggle": "ejlok1/cremad",
     },
     "tess": {
         "title": "TESS (Pichora-Fuller and Dupuis, 2020), https://doi.org/10.5683/SP2/E8H2MF",
-        "licence": "CC BY-NC-ND 4.0: name the authors; no commercial use; do not pass on changed audio.",
+        "licence": "CC BY-NC-ND 4.0: attribution; no commercial use; do not distribute modified audio.",
         "sources": ("kaggle",),
         "kaggle": "ejlok1/toronto-emotional-speech-set-tess",
     },
     "savee": {
         "title": f"SAVEE (Haq and Jackson, 2009), {SAVEE_PAGE}",
-        "licence": f"Free for research after registration at {SAVEE_PAGE}; its audio may never be passed on.",
+        "licence": f"Free for research after registration at {SAVEE_PAGE}; do not redistribute the audio.",
         "sources": ("archive", "kaggle"),
         "kaggle": "ejlok1/surrey-audiovisual-expressed-emotion-savee",
     },
@@ -67,47 +67,55 @@ SOURCES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class DownloadArguments:
-    """Which corpora to fetch, from where, and where to put them.
+    """Corpora to download, their sources and the output folder.
 
     >>> DownloadArguments(["ravdess", "tess"]).source
     'auto'
     """
 
-    corpora: list[str] = field(metadata={"help": "Corpora to fetch: ravdess, crema_d, tess, savee."})
-    output_dir: str = field(default="data/raw", metadata={"help": "Each corpus gets a folder of its name in here."})
+    corpora: list[str] = field(metadata={"help": "corpora to download: ravdess, crema_d, tess, savee"})
+    output_dir: str = field(default="data/raw", metadata={"help": "output folder, with one subfolder per corpus"})
     source: Literal["auto", "zenodo", "kaggle"] = field(
         default="auto",
-        metadata={"help": "auto: Zenodo for RAVDESS, --savee_archive for SAVEE, Kaggle for CREMA-D and TESS."},
+        metadata={"help": "auto: Zenodo for RAVDESS, --savee_archive for SAVEE, Kaggle for CREMA-D and TESS"},
     )
-    include_song: bool = field(default=False, metadata={"help": "Fetch RAVDESS's song recordings too (Zenodo)."})
+    include_song: bool = field(
+        default=False, metadata={"help": "also download the song recordings of RAVDESS (from Zenodo)"}
+    )
     savee_archive: str | None = field(
-        default=None, metadata={"help": f"The zip or tar of SAVEE that you got by registering at {SAVEE_PAGE}"}
+        default=None, metadata={"help": f"zip or tar file of SAVEE, available after registration at {SAVEE_PAGE}"}
     )
-    keep_archives: bool = field(default=False, metadata={"help": "Keep fetched archives in output_dir/.archives."})
-    zenodo_url: str = field(default=ZENODO_URL, metadata={"help": "Folder address of RAVDESS's files, or a mirror."})
+    keep_archives: bool = field(
+        default=False, metadata={"help": "keep downloaded archives in the subfolder .archives of output_dir"}
+    )
+    zenodo_url: str = field(
+        default=ZENODO_URL, metadata={"help": "URL of the folder of RAVDESS files, or of a mirror"}
+    )
 
     def __post_init__(self) -> None:
         self.corpora = list(dict.fromkeys(self.corpora))
         for corpus in self.corpora:
             check_corpus(corpus)
         if self.include_song and "ravdess" not in self.corpora:
-            raise ConfigError("--include_song is given without ravdess in --corpora; only RAVDESS has song")
+            raise ConfigError("--include_song is set, but --corpora does not include ravdess; only RAVDESS has song.")
         if self.savee_archive is not None and "savee" not in self.corpora:
-            raise ConfigError("--savee_archive is given without savee in --corpora; add savee or drop the archive")
+            raise ConfigError(
+                "--savee_archive is set, but --corpora does not include savee. Add savee or remove --savee_archive."
+            )
 
 
 def check_corpus(corpus: str) -> None:
-    """Raise ConfigError, naming the corpora there are, unless `corpus` is one of them."""
+    """Raise `ConfigError` for an unknown corpus."""
     if corpus not in SOURCES:
-        raise ConfigError(f"unknown corpus {corpus!r}; expected one of {', '.join(SOURCES)}")
+        raise ConfigError(f"unknown corpus {corpus!r}; expected one of {', '.join(SOURCES)}.")
 
 
 def licence_text(corpus: str) -> str:
-    """Return the corpus's title and the terms of its licence, in two lines.
+    """Return the title of a corpus and the terms of its licence, in two lines.
 
     >>> print(licence_text("crema_d"))
     CREMA-D (Cao et al., 2014), https://github.com/CheyneyComputerScience/CREMA-D
-      licence: ODbL 1.0: name the source; share an adapted database alike and keep it open.
+      licence: ODbL 1.0: attribution; share derived databases under the same licence and keep them open.
     """
     check_corpus(corpus)
     return f"{SOURCES[corpus]['title']}\n  licence: {SOURCES[corpus]['licence']}"
@@ -124,28 +132,28 @@ def download_corpus(
     zenodo_url: str = ZENODO_URL,
     progress: bool = True,
 ) -> Path:
-    """Fetch and unpack what is still missing of a corpus, and return its folder `output_dir/corpus`.
+    """Download and unpack the missing parts of a corpus; return its folder `output_dir/corpus`.
 
-    Each part (RAVDESS: `speech` and `song`; the others: `audio`) is put together in `output_dir/.archives` and moved
-    into the folder whole; then `.complete.json` names it. What that file names is never fetched again.
+    Each part (RAVDESS: `speech` and `song`; the others: `audio`) is unpacked in `output_dir/.archives`, moved to the
+    corpus folder when it is complete, and recorded in `.complete.json`. Recorded parts are not downloaded again.
 
     Args:
         corpus: a key of `SOURCES`.
         output_dir: the folder of all raw corpora.
         source: "auto", "zenodo" or "kaggle".
         include_song: RAVDESS only: song as well as speech. Song can be added later.
-        archive: SAVEE only: the archive that registration gives access to; it is left as it is.
-        keep_archives: keep archives fetched from Zenodo in `output_dir/.archives`.
-        zenodo_url: address of the folder that holds RAVDESS's files.
-        progress: show a progress bar on a terminal.
+        archive: SAVEE only: the archive that is available after registration; it is not changed.
+        keep_archives: whether to keep archives from Zenodo in `output_dir/.archives`.
+        zenodo_url: URL of the folder of RAVDESS files.
+        progress: whether to show a progress bar on a terminal.
 
     Returns:
-        The corpus's folder, for `recipes/prepare.py`.
+        The corpus folder, for `recipes/prepare.py`.
 
     Raises:
-        ConfigError: for an unknown corpus, or one that the source does not have.
-        DownloadError: when it cannot be fetched, with the remedy.
-        ArchiveError: when what was fetched cannot be unpacked.
+        ConfigError: if the corpus is unknown or not available from the source.
+        DownloadError: if the corpus cannot be downloaded; the message contains the remedy.
+        ArchiveError: if the archive cannot be unpacked.
 
     >>> import zipfile
     >>> with zipfile.ZipFile("savee.zip", "w") as archive:
@@ -156,13 +164,13 @@ def download_corpus(
     """
     check_corpus(corpus)
     if include_song and corpus != "ravdess":
-        raise ConfigError(f"include_song is set for {corpus}; only RAVDESS has song")
+        raise ConfigError(f"include_song is set for {corpus}; only RAVDESS has song.")
     output_dir = Path(output_dir)
     folder, work = output_dir / corpus, output_dir / ARCHIVES
     parts = ["speech", *(["song"] if include_song else [])] if corpus == "ravdess" else ["audio"]
     missing = [part for part in parts if part not in completed_parts(folder)]
     if not missing:
-        logger.info("%s is complete; remove it to fetch it again", folder)
+        logger.info("%s is already complete. Remove it to download it again.", folder)
         return folder
     chosen = _choose_source(corpus, source, include_song, archive)
     try:
@@ -180,16 +188,18 @@ def download_corpus(
                 remove(work / SOURCES[corpus]["zenodo"][part]["name"])
     except OSError as error:
         where = error.filename or folder
-        raise DownloadError(f"{where}: {error.strerror or error}. Choose another output_dir, or repair it.") from error
+        raise DownloadError(
+            f"{where}: {error.strerror or error}. Choose another output_dir, or fix its permissions."
+        ) from error
     if work.is_dir() and not any(work.iterdir()):
         work.rmdir()
     return folder
 
 
 def completed_parts(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Return what `.complete.json` says of each part that is whole: its source, files with checksums, and date.
+    """Return the record of each complete part from `.complete.json`: source, files with checksums, and date.
 
-    A folder without the file, or with one that cannot be read, has no whole parts.
+    If the file is missing or cannot be read, no part counts as complete.
     """
     folder = Path(folder)
     try:
@@ -200,25 +210,29 @@ def completed_parts(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def _choose_source(corpus: str, source: str, include_song: bool, archive: str | Path | None) -> str:
-    """Return "zenodo", "kaggle" or "archive"; raise with the way out when the wish cannot be met."""
+    """Return "zenodo", "kaggle" or "archive"; raise an error with the remedy if the request cannot be met."""
     offered = SOURCES[corpus]["sources"]
     if archive is not None:
         if "archive" not in offered:
-            raise ConfigError(f"{corpus} is not fetched from a local archive; unpack it and use recipes/prepare.py")
+            raise ConfigError(
+                f"archive is set for {corpus}, which does not support it. Unpack the archive and pass the folder to "
+                "recipes/prepare.py."
+            )
         if not Path(archive).is_file():
-            raise DownloadError(f"--savee_archive {archive}: no such file; expected the zip or tar of SAVEE")
+            raise DownloadError(f"--savee_archive {archive}: no such file; expected the zip or tar file of SAVEE.")
         return "archive"
     if include_song and corpus == "ravdess" and source == "kaggle":
-        raise ConfigError("--include_song: Kaggle's copy of RAVDESS has no song; use --source zenodo")
+        raise ConfigError("--include_song: the Kaggle copy of RAVDESS has no song. Use --source zenodo.")
     chosen = offered[0] if source == "auto" else source
     if corpus == "savee" and chosen != "kaggle":
         raise DownloadError(
-            f"SAVEE has no public download: it is free for research after registration at {SAVEE_PAGE} and may not "
-            "be passed on. Register, download the audio, and pass it: --savee_archive FILE (zip or tar). If you have "
-            f"accepted its terms, --source kaggle fetches the copy kaggle.com/datasets/{SOURCES[corpus]['kaggle']}."
+            f"SAVEE has no public download. It is free for research after registration at {SAVEE_PAGE} and must not "
+            "be redistributed. Register, download the audio, and pass the zip or tar file with --savee_archive FILE. "
+            "If you have accepted its terms, --source kaggle downloads the copy at "
+            f"kaggle.com/datasets/{SOURCES[corpus]['kaggle']}."
         )
     if chosen not in offered:
-        raise ConfigError(f"--source {source}: {corpus} is not there; expected auto or {' or '.join(offered)}")
+        raise ConfigError(f"--source {source} is not available for {corpus}; expected auto or {' or '.join(offered)}.")
     return chosen
 
 
@@ -236,9 +250,9 @@ def _from_archive(archive: Path, staged: Path) -> dict[str, Any]:
 
 
 def _from_kaggle(corpus: str, staged: Path) -> dict[str, Any]:
-    """Fetch Kaggle's copy into `staged`; kagglehub checks what it downloads against the server's MD5."""
+    """Download the Kaggle copy to `staged`; kagglehub verifies it against the MD5 of the server."""
     handle = SOURCES[corpus]["kaggle"]
-    # kagglehub refuses an output_dir with files in it but without its own mark, so each try starts with a fresh one.
+    # kagglehub rejects an output_dir with files but without its marker, so each attempt starts with a new folder.
     incomplete = staged.with_name(staged.name + ".incomplete")
     remove(incomplete)
     try:
@@ -248,9 +262,9 @@ def _from_kaggle(corpus: str, staged: Path) -> dict[str, Any]:
         got = Path(kagglehub.dataset_download(handle, output_dir=str(incomplete)))
         if got.resolve() != incomplete.resolve():  # Kaggle's and Colab's notebooks ignore output_dir
             shutil.copytree(got, incomplete, dirs_exist_ok=True)
-        remove(incomplete / ".complete")  # kagglehub's own mark
+        remove(incomplete / ".complete")  # marker of kagglehub
         incomplete.rename(staged)
-    except Exception as error:  # kagglehub's errors have no common base, and its dependencies add theirs
+    except Exception as error:  # errors of kagglehub and its dependencies have no common base class
         raise DownloadError(_kaggle_message(corpus, handle, error)) from error
     finally:
         remove(incomplete)
@@ -264,7 +278,7 @@ def _kaggle_message(corpus: str, handle: str, error: Exception) -> str:
     if status in (401, 403) or "Unauthenticated" in name or "redential" in f"{name} {error}":
         hint = f"Log in at {page}, accept its terms, and set KAGGLE_API_TOKEN or put kaggle.json into ~/.kaggle"
     elif status == 404:
-        hint = f"Look whether {page} is still there"
+        hint = f"Check that {page} still exists"
     elif isinstance(error, ImportError):
         hint = 'Install it with pip install "hf-ser[download]"'
     else:
@@ -275,27 +289,27 @@ def _kaggle_message(corpus: str, handle: str, error: Exception) -> str:
             reason = reason.replace(secret, "***")
     other = ", use --source zenodo" if "zenodo" in SOURCES[corpus]["sources"] else ""
     return (
-        f"Kaggle's {handle} was not fetched: {name}: {reason[:400]}. {hint}{other}, or download it from {page} in a "
-        f"browser, unpack it, and pass the folder: python recipes/prepare.py --{corpus} FOLDER"
+        f"{handle} cannot be downloaded from Kaggle: {name}: {reason[:400]}. {hint}{other}, or download it from "
+        f"{page} in a browser, unpack it, and pass the folder: python recipes/prepare.py --{corpus} FOLDER"
     )
 
 
 def _install(corpus: str, staged: Path, folder: Path, part: str, entry: dict[str, Any]) -> None:
-    """Move the whole part from `staged` to `folder/part`, then name it in the folder's marker."""
+    """Move the complete part from `staged` to `folder/part`, then record it in the marker file of the folder."""
     files = [path for path in staged.rglob("*") if path.is_file()]
     clips = sum(path.suffix.lower() in (".wav", ".flac") for path in files)
     if not clips:
         remove(staged)
         raise DownloadError(
-            f"what came for {corpus} holds {len(files)} files but no .wav or .flac; expected recordings. Check that "
-            "it is the audio of this corpus."
+            f"the download of {corpus} contains {len(files)} files but no .wav or .flac; expected recordings. Check "
+            "that it is the audio of this corpus."
         )
     target = folder / part
     if target.exists():
         _check_replaceable(target, {path.relative_to(staged) for path in files})
         remove(target)
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.move(staged, target)  # a rename, or a copy where the corpus's folder is a link to another disk
+    shutil.move(staged, target)  # a rename, or a copy if the corpus folder is a link to another disk
     entry |= {"num_clips": clips, "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}
     parts = {**completed_parts(folder), part: entry}
     draft = folder / f"{MARKER}.part"
@@ -304,11 +318,11 @@ def _install(corpus: str, staged: Path, folder: Path, part: str, entry: dict[str
 
 
 def _check_replaceable(target: Path, arriving: Iterable[Path]) -> None:
-    """Refuse to replace an unmarked folder that holds anything but leftovers of the same download."""
+    """Raise `DownloadError` if an unmarked folder contains anything but leftovers of the same download."""
     present = {path.relative_to(target) for path in target.rglob("*") if not path.is_dir()}
     foreign = sorted(present - set(arriving))
     if foreign:
         raise DownloadError(
-            f"{target} is not marked as complete and holds {len(foreign)} files that are not of this download, such "
-            f"as {foreign[0]}; move the folder away or choose another output_dir."
+            f"{target} contains files that are not part of this download, such as {foreign[0]}. Move the folder or "
+            "choose another output_dir."
         )
