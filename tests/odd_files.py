@@ -257,9 +257,9 @@ def table() -> str:
     lines = [
         "# Odd files",
         "",
-        "`tests/odd_files.py` generates these files. Tests pass each of them to `load_audio`, the pipeline, the scan of",
-        "`recipes/prepare.py` and `hf-ser predict`, and assert that all four give the outcome shown here and that the",
-        "decoded samples equal the original ones.",
+        "`tests/odd_files.py` generates these files. Tests pass each of them to `load_audio`, the pipeline, the scan",
+        "of `recipes/prepare.py` and `hf-ser predict`, and assert that all four give the outcome shown here and that",
+        "the decoded samples equal the original ones.",
         "",
         "Two limits differ by purpose. `load_audio` accepts silence and clips below 0.1 s, which a model cannot",
         "classify. Preparation rejects clips below 0.3 s (`--min_duration_s`). M4A, WebM, AAC and AMR require PyAV",

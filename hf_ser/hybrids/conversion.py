@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def _assemble(
     trees: list[dict[str, np.ndarray]],
     values: list[np.ndarray],
     tree_classes: np.ndarray,
-    aggregation: str,
+    aggregation: Literal["softmax", "mean"],
     labels: Sequence[str],
     feature_names: list[str],
 ) -> TreeEnsemble:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import nn
@@ -103,15 +103,16 @@ def assemble(
         head = from_lightgbm(fitted.booster, names, features)
     else:
         head = LogLinear.from_weights(*fitted.linear) if fitted.linear is not None else None
-    kind, trees = "linear" if head is not None else "mean", None
+    kind: Literal["trees", "linear", "mean"] = "linear" if head is not None else "mean"
+    trees = None
     if isinstance(head, TreeEnsemble):
         kind = "trees"
         trees = {name: getattr(head.config, name) for name in ("num_trees", "num_nodes", "aggregation")}
     config = HybridConfig(
-        [source.settings.to_dict() for source in sources],
-        kind,
-        list(classes),
-        trees,
+        sources=[source.settings.to_dict() for source in sources],
+        head=kind,
+        classes=list(classes),
+        trees=trees,
         id2label={index: str(label) for index, label in enumerate(labels)},
         label2id={str(label): index for index, label in enumerate(labels)},
     )

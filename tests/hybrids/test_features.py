@@ -386,7 +386,9 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
             opened(hybrid, what, **fields)
     inner = {key: value for key, value in json.loads((hybrid / "config.json").read_text()).items() if key != "dtype"}
     with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion's or one of transformers"):
-        HybridForAudioClassification(HybridConfig([SourceSettings("a", model=inner).to_dict()], "mean", **LABELS))
+        HybridForAudioClassification(
+            HybridConfig(sources=[SourceSettings("a", model=inner).to_dict()], head="mean", **LABELS)
+        )
     Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(bases["wav2vec2"])
     with pytest.raises(SourceError, match="takes no waveforms at 16 kHz"):
         opened(bases["wav2vec2"])

@@ -63,7 +63,9 @@ def stumps(num_features, classes=4, seed=0):
         tree_classes=np.arange(trees) // num_features,
         values=rng.normal(size=(2 * trees, 1)),
     )
-    return TreeEnsemble.from_tables(TreeEnsembleConfig(num_features, trees, trees, num_labels=classes), tables)
+    return TreeEnsemble.from_tables(
+        TreeEnsembleConfig(num_features=num_features, num_trees=trees, num_nodes=trees, num_labels=classes), tables
+    )
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +73,7 @@ def forest():
     """Trees over functionals alone, of no network."""
     head = stumps(len(Functionals().names))
     trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
-    config = HybridConfig([{"name": "clip", "columns": "functionals"}], trees=trees, id2label=EMOTION_LABELS)
+    config = HybridConfig(sources=[{"name": "clip", "columns": "functionals"}], trees=trees, id2label=EMOTION_LABELS)
     return HybridForAudioClassification.from_parts(config, [None], head)
 
 
@@ -142,7 +144,7 @@ def hybrid(companion):
         ]
         head = stumps(8 + len(Functionals().names))
         trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
-        config = HybridConfig(sources, trees=trees, id2label=EMOTION_LABELS, **fields)
+        config = HybridConfig(sources=sources, trees=trees, id2label=EMOTION_LABELS, **fields)
         return HybridForAudioClassification.from_parts(config, models, head)
 
     return make
