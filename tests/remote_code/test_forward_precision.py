@@ -145,7 +145,7 @@ def test_an_explicit_dtype_is_left_as_it_is(make, clips, tmp_path, monkeypatch):
         return pipeline("speech-emotion-recognition", model=str(tmp_path), device="cpu", **options)
 
     half = load(dtype=torch.bfloat16)
-    assert half.model.dtype == torch.bfloat16 and str(half.precision) == "precision bf16 (as the model was loaded)"
+    assert half.model.dtype == torch.bfloat16 and str(half.precision) == "precision bf16 (dtype of the loaded model)"
     exact, auto = load(dtype=torch.float32), load()
     assert exact.precision.precision == "fp32" and auto.precision.precision == "bf16"
     answers = [table(classify(clips)) for classify in (half, exact, auto)]

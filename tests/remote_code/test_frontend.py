@@ -161,7 +161,7 @@ def test_it_stays_in_float32_when_the_model_is_cast(build, tiny, waveforms):
 @pytest.mark.parametrize(
     ("inputs", "mask", "message"),
     [
-        (torch.zeros(8000), None, r"input_values: got shape \(8000,\); expected \(batch, samples\)"),
+        (torch.zeros(8000), None, r"input_values: got shape \(8000,\); expected mono waveforms \(batch, samples\)"),
         (torch.zeros(1, 2, 8000), None, r"got shape \(1, 2, 8000\)"),
         (torch.zeros(2, 0), None, r"got shape \(2, 0\)"),
         (torch.zeros(1, 8000, dtype=torch.int16), None, "got torch.int16; expected floating point"),

@@ -142,7 +142,7 @@ def test_other_windows(tone, n_fft, hop_length):
 
 
 def test_bad_values_are_refused():
-    with pytest.raises(ValueError, match=r"statistics: got \['mode'\]; expected some of mean"):
+    with pytest.raises(ValueError, match=r"statistics: got \['mode'\]; expected one or more of mean"):
         Functionals(statistics=("mode",))
     with pytest.raises(ValueError, match="sampling_rate: got 8000"):
         Functionals(8_000)

@@ -284,13 +284,13 @@ def test_a_folder_that_lacks_tensors_or_holds_no_trees_is_refused(hybrid, tmp_pa
     ("changes", "message"),
     [
         ({"columns": "logits"}, "columns: got logits; expected one of probabilities, embeddings, functionals"),
-        ({"model": None}, "model: got None; expected one for probabilities and embeddings only"),
+        ({"model": None}, "model: got none; expected a configuration for probabilities"),
         ({"model": {"a": 1}}, "a configuration without model_type"),
         ({"model": {"model_type": "not-one"}}, "not-one"),
-        ({"layer": 1}, "layer: got 1; expected an integer from 0, and columns embeddings"),
+        ({"layer": 1}, "layer: got 1; expected an integer of at least 0, and only with columns embeddings"),
         ({"columns": "embeddings", "layer": 4}, "layer: got 4; expected 0 to 3"),
         ({"duration_s": 0}, "duration_s: got 0; expected a number above 0"),
-        ({"repository": "a/b", "revision": "main"}, "revision: got main; expected the commit"),
+        ({"repository": "a/b", "revision": "main"}, "revision: got main; expected a commit"),
         ({"surprise": 1}, "surprise"),
     ],
 )
@@ -332,7 +332,7 @@ def test_parts_that_do_not_fit_and_inputs_that_are_no_waveforms_are_refused(hybr
     whole = hybrid()
     for inputs, message in (
         (torch.zeros(1, 100, dtype=torch.int16), "expected floating point"),
-        (torch.zeros(100), "expected \\(batch, samples\\)"),
+        (torch.zeros(100), "expected mono waveforms \\(batch, samples\\)"),
         (torch.full((1, 9000), torch.nan), "NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -337,19 +337,20 @@ def test_models_without_a_mask_get_clips_of_one_length_together(build_pipeline, 
     ],
 )
 def test_options_that_cannot_be_are_refused_by_name(classify, clips, options):
-    with pytest.raises(ValueError, match=f"^({'|'.join(options)}): got .*; expected "):
+    with pytest.raises(ValueError, match=f"^({'|'.join(options)})(:| is).*; expected "):
         classify(clips[:1], **options)
 
 
 def test_options_are_checked_when_the_pipeline_is_made(build_pipeline):
-    with pytest.raises(ValueError, match="^topk: got an unknown parameter"):
+    with pytest.raises(ValueError, match="^topk is not a parameter"):
         build_pipeline(topk=1)
 
 
 def test_a_feature_extractor_of_another_rate_is_refused(parts):
     for extractor in (make_feature_extractor(8_000), None):
         with pytest.raises(
-            ValueError, match="^feature_extractor: got (none|one for 8000 Hz); expected one for 16000 Hz"
+            ValueError,
+            match="^feature_extractor: got (none|one for 8000 Hz); expected a feature extractor for 16000 Hz",
         ):
             SpeechEmotionPipeline(model=parts["companion"][0], feature_extractor=extractor, device="cpu")
 

@@ -53,7 +53,7 @@ def plot_shares(
         xticks=[tick / 5 for tick in range(6)],
     )
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    figure.suptitle("Which base decides when")
+    figure.suptitle("Contributions of the base models")
     if all(unknown) or not bases:
         note(axes, "no shares")
     if bases:
