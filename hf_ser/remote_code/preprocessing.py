@@ -135,6 +135,17 @@ def stored_preprocessing(name: str, revision: str | None = None) -> Preprocessin
     return _from_results(stored) if stored else None
 
 
+def trained_on_synthetic(name: str, revision: str | None = None) -> bool:
+    """Whether the results.json of a model names corpora with generated recordings.
+
+    Args:
+        name: folder or Hub id; "" for a model that was not loaded from either.
+        revision: revision on the Hub.
+    """
+    dataset = _json_beside(name, _RESULTS, revision).get("dataset") if name else None
+    return isinstance(dataset, Mapping) and bool(dataset.get("synthetic"))
+
+
 def _stored_in_results(name: str, revision: str | None) -> Mapping[str, Any]:
     stored = _json_beside(name, _RESULTS, revision).get("preprocessing")
     return stored if isinstance(stored, dict) else {}

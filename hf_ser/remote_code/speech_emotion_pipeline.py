@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from .encoder_inputs import (
 )
 from .forward_precision import ForwardPass, choose_precision
 from .hardware import PrecisionChoice, check_device
-from .preprocessing import Preprocessing, complete_preprocessing
+from .preprocessing import Preprocessing, complete_preprocessing, trained_on_synthetic
 from .reading_ahead import read_ahead
 from .windows import Window, WindowPlan, check_seconds, read_windows
 
@@ -38,6 +39,7 @@ CUSTOM_PIPELINES = {
     }
 }
 PARAMETERS = ("top_k", "window_s", "stride_s", "return_timeline", "return_embeddings", "on_error", "precision")
+SYNTHETIC = "trained on synthetic recordings: its scores say nothing about real speech"
 _NOTHING = np.zeros(0, np.float32)
 _FLOAT32 = (torch.float32, "float32")
 _AHEAD = 8  # number of batches that are decoded while the model processes the previous ones
@@ -96,8 +98,10 @@ class SpeechEmotionPipeline(Pipeline):
         if rate != SAMPLING_RATE:
             got = "none" if rate is None else f"one for {rate} Hz"
             raise ValueError(f"feature_extractor: got {got}; expected a feature extractor for {SAMPLING_RATE} Hz.")
-        commit = getattr(self.model.config, "_commit_hash", None)
-        complete_preprocessing(self.model, self.feature_extractor, str(self.model.name_or_path), commit)
+        name, commit = str(self.model.name_or_path), getattr(self.model.config, "_commit_hash", None)
+        complete_preprocessing(self.model, self.feature_extractor, name, commit)
+        if trained_on_synthetic(name, commit):
+            warnings.warn(f"{name} was {SYNTHETIC}.", stacklevel=2)
         self.preprocessing = Preprocessing.of(self.feature_extractor)
         self.precision.log(_LOGGER)
 

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import tracemalloc
+import warnings
 
 import datasets
 import numpy as np
@@ -121,6 +122,22 @@ def test_scores_are_those_of_the_stock_pipeline(alone, stock, clips, kind):
         assert_equal_scores(answer, theirs(clip))
     spread = np.ptp([[by_label(answer)[label] for label in sorted(LABELS)] for answer in alone(kind)], axis=0)
     assert spread.max() > 1e-3  # clips do get scores of their own
+
+
+@pytest.mark.parametrize(("synthetic", "warned"), [(["ravdess"], 1), ([], 0), (None, 0)])
+def test_a_model_trained_on_synthetic_voices_warns_once_when_it_is_loaded(tmp_path, companion, synthetic, warned):
+    companion().save_pretrained(tmp_path)
+    make_feature_extractor().save_pretrained(tmp_path)
+    if synthetic is not None:
+        (tmp_path / "results.json").write_text(json.dumps({"dataset": {"synthetic": synthetic}}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        classify = pipeline("speech-emotion-recognition", model=str(tmp_path))
+        classify(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32))
+    said = [str(each.message) for each in caught if "synthetic" in str(each.message)]
+    assert (
+        said == [f"{tmp_path} was trained on synthetic recordings: its scores say nothing about real speech."] * warned
+    )
 
 
 @pytest.mark.parametrize("kind", [*MODELS, "spectrogram"])
