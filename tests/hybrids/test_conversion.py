@@ -147,7 +147,7 @@ def test_names_travel():
     assert config.id2label == dict(enumerate(LABELS[:3])) and config.label2id["sad"] == 2
     assert config.feature_names == ["Column_0", "Column_1", "Column_2", "Column_3"]
     assert from_lightgbm(booster, LABELS[:3], list("wxyz")).config.feature_names == list("wxyz")
-    with pytest.raises(ConversionError, match="got 3 for a booster of 4 features"):
+    with pytest.raises(ConversionError, match="got 3 names for a booster with 4 features"):
         from_lightgbm(booster, LABELS[:3], list("xyz"))
     with pytest.raises(ConversionError, match="3 classes"):
         from_lightgbm(booster, LABELS)
@@ -206,7 +206,7 @@ def test_a_damaged_booster_is_refused(tmp_path):
 
 
 def test_what_is_no_booster_is_refused(tmp_path):
-    with pytest.raises(ConversionError, match="no readable text"):
+    with pytest.raises(ConversionError, match="cannot be read as text"):
         read_booster(tmp_path / "absent.txt")
     for content in (b"", b"\xff\xfe\x00", b"tree\n", b"{}", b"tree\ntree_sizes=3\n\nTree=0\n"):
         (tmp_path / "booster.txt").write_bytes(content)

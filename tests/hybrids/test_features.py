@@ -342,22 +342,22 @@ def test_columns_that_are_all_the_same_are_refused_and_some_are_told(caplog):
     rows[:, 1] = 2.0
     features.check_varying(rows, "abc")
     assert [record.message for record in caplog.records] == ["1 features are constant: b"]
-    with pytest.raises(StackError, match="all 3 features are the same for each of the 5 fitting clips"):
+    with pytest.raises(StackError, match="all 3 features are constant over the 5 fitting clips"):
         features.check_varying(np.ones((5, 3)), "abc")
 
 
 @pytest.mark.parametrize(
     ("place", "what", "fields", "message"),
     [
-        ("ast", "probabilities", {}, "takes no waveforms at 16 kHz"),
-        ("ast", "embeddings", {}, "takes no waveforms at 16 kHz"),
+        ("ast", "probabilities", {}, "does not process waveforms at 16 kHz"),
+        ("ast", "embeddings", {}, "does not process waveforms at 16 kHz"),
         ("wav2vec2", "embeddings", {"layer": 4}, "layer: got 4; expected 0 to 3"),
-        ("cnn", "embeddings", {"layer": 1}, "layer: got 1; expected none, since a companion has one embedding"),
+        ("cnn", "embeddings", {"layer": 1}, "layer: got 1; expected none, because a companion has one embedding"),
         (
             "cnn",
             "embeddings",
             {"embed_bases": False},
-            r"embed_bases is false and base cnn .* is a folder; expected one",
+            r"embed_bases is false and base cnn .* is a folder; expected a model on the Hub",
         ),
     ],
 )
@@ -370,7 +370,7 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
     (tmp_path / "table.parquet").touch()
     args = HybridArguments("out", predictions=[f"text={tmp_path}/table.parquet"], trust_bases=True)
     (table,) = open_base_models(args, DataArguments())
-    with pytest.raises(SourceError, match="base text .* holds predictions only; expected a model"):
+    with pytest.raises(SourceError, match="base text .* contains predictions only; expected a model"):
         open_source(table, "probabilities", dataset(), EVERY, args)
     (base,) = open_base_models(arguments(bases=[str(bases["cnn"])]), DataArguments())
     for labels in (EMOTIONS[::-1], EMOTIONS[:7]):
@@ -382,7 +382,7 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
     )
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(hybrid)
     for what, fields in (("probabilities", {}), ("embeddings", {}), ("embeddings", {"layer": 1})):
-        with pytest.raises(SourceError, match="base hybrid .* is a hybrid, which cannot be a part of another"):
+        with pytest.raises(SourceError, match="base hybrid .* is a hybrid; a hybrid cannot be the base model"):
             opened(hybrid, what, **fields)
     inner = {key: value for key, value in json.loads((hybrid / "config.json").read_text()).items() if key != "dtype"}
     with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion's or one of transformers"):
@@ -390,7 +390,7 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
             HybridConfig(sources=[SourceSettings("a", model=inner).to_dict()], head="mean", **LABELS)
         )
     Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(bases["wav2vec2"])
-    with pytest.raises(SourceError, match="takes no waveforms at 16 kHz"):
+    with pytest.raises(SourceError, match="does not process waveforms at 16 kHz"):
         opened(bases["wav2vec2"])
 
 
@@ -443,5 +443,5 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
 
 def test_what_the_hub_does_not_give_is_refused(on_the_hub):
     for place in ("someone/nothing", f"{on_the_hub}@{'f' * 40}"):
-        with pytest.raises(StackError, match="is no folder, and the Hub does not give it"):
+        with pytest.raises(StackError, match="is not a folder, and cannot be loaded from the Hub"):
             open_base_models(arguments(bases=[place]), DataArguments())

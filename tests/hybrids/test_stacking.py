@@ -172,7 +172,7 @@ def test_the_folder_is_a_whole_run(world):
     booster = lightgbm.Booster(model_file=folder / "booster.txt")
     assert booster.num_trees() == 4 * training["trees_per_class"]
     assert booster.feature_name()[:2] == ["a.neutral", "a.happy"]
-    assert "a stack that was not fitted on it" in (folder / "report.md").read_text()
+    assert "a model that was not fitted on it" in (folder / "report.md").read_text()
     # What it was fitted on counts as trained on, for whoever evaluates or stacks it.
     splits = read_assignment(folder / "splits.csv")
     assert set(splits.values()) == {"train", "test"}
@@ -299,7 +299,7 @@ def test_a_base_that_was_taught_fitting_or_test_clips_is_refused(world):
         world.fit(world.a(), world.b(splits=taught))
     taught = splits | {"c/test_009": "validation"}
     for meta in ("lightgbm", "mean"):
-        with pytest.raises(StackError, match=r"base a .* was chosen on 1 of the 240 test clips \(c/test_009\)"):
+        with pytest.raises(StackError, match=r"base a .* was selected on 1 of the 240 test clips \(c/test_009\)"):
             world.fit(world.a(splits=taught), meta=meta)
 
 
@@ -312,15 +312,15 @@ def test_a_leak_that_is_asked_for_is_marked(world):
     parrot, b = world.table("parrot", by_heart), world.b()
     folder, results = world.fit(parrot, b, allow_leak=True)
     assert results["training"]["fit_on"] == "train (leaky)" and results["training"]["fit_clips"] == CLIPS["train"]
-    assert any(note.startswith("LEAKY, not to be quoted") for note in results["protocol"]["notes"])
-    assert "LEAKY, not to be quoted" in (folder / "report.md").read_text()
+    assert any(note.startswith("LEAKY, do not report") for note in results["protocol"]["notes"])
+    assert "LEAKY, do not report" in (folder / "report.md").read_text()
     honest = world.uar(parrot, b)
     assert results["splits"]["test"]["scores"]["uar"] < honest - 0.1
 
 
 def test_a_class_that_the_fitting_split_lacks_is_named(world):
     world.data = make_data(lambda split, row: row % 4 if split != "validation" else row % 3)
-    with pytest.raises(StackError, match="validation split, which the hybrid is fitted on, has no clip of angry"):
+    with pytest.raises(StackError, match="validation split, which the hybrid is fitted on, has no clips of angry"):
         world.fit(world.a(), world.b())
     assert world.fit(world.a(), world.b(), meta="mean")[1]["splits"]["test"]["clips"] == CLIPS["test"]
 
@@ -346,7 +346,7 @@ def test_constant_columns_are_told_once(world, caplog):
         world.fit(world.a(), flat)
     (message,) = [record.message for record in caplog.records if "features are constant" in record.message]
     assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
-    with pytest.raises(StackError, match="all 4 features are the same for each of the 240 fitting clips"):
+    with pytest.raises(StackError, match="all 4 features are constant over the 240 fitting clips"):
         world.fit(flat)
 
 
@@ -361,7 +361,10 @@ def test_the_explanations_find_who_knows_what(world):
 
     assert part("b", "sad") > part("a", "sad") and part("a", "happy") > part("b", "happy")
     text = (folder / "report.md").read_text()
-    assert "Share of each base in the answer" in text and "The bases give different answers to" in text
+    assert (
+        "Share of each base model in the predicted class's score" in text
+        and "The base models predict different classes for" in text
+    )
 
 
 def test_contributions_add_up_to_the_score():
@@ -403,7 +406,7 @@ def test_few_speakers_make_fewer_folds_and_one_makes_none(caplog):
     data = make_data(protocol="speaker_disjoint", speakers=3)
     with caplog.at_level(logging.INFO):
         assert len(inner_folds(data, "validation", 5, 0)) == 3
-    assert "3 inner folds instead of 5: there are only 3 speakers" in caplog.text
+    assert "3 inner folds instead of 5, because there are only 3 speakers" in caplog.text
     data = make_data(protocol="speaker_disjoint", speakers=1)
     with pytest.raises(StackError, match="has 1 speakers under speaker_disjoint; expected at least 2"):
         inner_folds(data, "validation", 5, 0)
