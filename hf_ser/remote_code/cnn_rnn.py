@@ -23,7 +23,7 @@ class CNNRNNConfig(ConvStackConfig):
     """
 
     model_type = "ser-cnn-rnn"
-    kernel_sizes: Sizes = (5, 3, 3)
+    kernel_sizes: Sizes = (5, 3, 3)  # kernel size of each block; odd numbers
     cell: Literal["lstm", "gru"] = "lstm"  # type of the recurrent layers
     hidden_size: Positive = 128  # units per direction
     num_layers: Positive = 2  # number of bidirectional layers

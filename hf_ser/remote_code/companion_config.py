@@ -32,9 +32,7 @@ class CompanionConfig(PreTrainedConfig):
     n_fft: Positive = 400  # window length and size of the Fourier transform, in samples
     hop_length: Positive = 160  # samples between frames
     n_mfcc: Positive = 80  # number of coefficients, for features "mfcc"
-    deltas: Literal[0, 1, 2] = (
-        0  # time derivatives of the coefficients: 0 for none, 1 for delta, 2 for delta-delta too
-    )
+    deltas: Literal[0, 1, 2] = 0  # time derivatives of the coefficients: none, first, or first and second
     top_db: PositiveNumber | None = 80.0  # dynamic range of the spectrogram in dB below its maximum; None for no limit
     # none: decibels; ref_max: decibels below the clip's maximum; clip: mean 0 and variance 1 of each row over the
     # frames of the clip, 0 in padding; global: (decibels - global_mean) / global_std.

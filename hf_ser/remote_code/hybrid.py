@@ -32,7 +32,7 @@ class HybridConfig(PreTrainedConfig):
 
     model_type = "ser-hybrid"
 
-    # One mapping of `SourceSettings` fields per source of features.
+    # fields of `SourceSettings`, one mapping per source of features
     sources: list[dict[str, Any]] | tuple[dict[str, Any], ...] = ({"name": "clip", "columns": "functionals"},)
     # trees: a `TreeEnsemble`; linear: softmax of a linear function of log-probabilities; mean: mean of the sources'
     # probabilities.

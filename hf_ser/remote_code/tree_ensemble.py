@@ -33,7 +33,7 @@ class TreeEnsembleConfig(PreTrainedConfig):
     # softmax (boosters): a leaf is a number, and the score of a class is the sum over its trees; mean (forests): a
     # leaf is a distribution over the classes, and features are compared as float32, as in scikit-learn.
     aggregation: Literal["softmax", "mean"] = "softmax"
-    feature_names: list[str] | tuple[str, ...] = ()  # empty for Column_0, Column_1 and so on, as in LightGBM
+    feature_names: list[str] | tuple[str, ...] = ()  # names of the features; empty for Column_0, Column_1, ...
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

@@ -385,7 +385,7 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
         with pytest.raises(SourceError, match="base hybrid .* is a hybrid; a hybrid cannot be the base model"):
             opened(hybrid, what, **fields)
     inner = {key: value for key, value in json.loads((hybrid / "config.json").read_text()).items() if key != "dtype"}
-    with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion's or one of transformers"):
+    with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion or transformers model"):
         HybridForAudioClassification(
             HybridConfig(sources=[SourceSettings("a", model=inner).to_dict()], head="mean", **LABELS)
         )
