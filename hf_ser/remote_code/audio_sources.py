@@ -243,6 +243,6 @@ def _download(url: str) -> bytes:
         raise
     except (requests.RequestException, ValueError) as error:  # urllib3 raises ValueError for invalid host names
         got = f"no complete response ({type(error).__name__})"
-        expected = f"a recording, with at most {_TIMEOUT_S:.0f} s between packets"
+        expected = f"a complete recording, without pauses of more than {_TIMEOUT_S:.0f} s"
         raise AudioError("not_found", url, got, expected, "Check the URL, or download the file first.") from error
     return bytes(content)

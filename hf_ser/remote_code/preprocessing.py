@@ -82,7 +82,9 @@ class Preprocessing:
         fields = getattr(extractor, "preprocessing", None) or {}
         known = set(cls.__dataclass_fields__)
         if not isinstance(fields, Mapping) or not set(fields) <= known:
-            raise ValueError(f"preprocessing: got {fields!r}; expected some of {', '.join(sorted(known))}.")
+            raise ValueError(
+                f"preprocessing: got {fields!r}; expected a mapping with the fields {', '.join(sorted(known))}."
+            )
         return cls(**fields)
 
 

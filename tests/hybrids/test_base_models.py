@@ -84,7 +84,7 @@ def test_placeholders_follow_a_cross_validation(tmp_path):
     with pytest.raises(ConfigError, match=r"base \{protocol\} contains \{protocol\}; pass --protocol\."):
         name_and_location("{protocol}", DataArguments())
     with pytest.raises(
-        ConfigError, match=r"\{seed\} is unknown; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
+        ConfigError, match=r"\{seed\} is not a placeholder; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
     ):
         name_and_location("a/{seed}", args)
 

@@ -315,8 +315,8 @@ def test_leaks_and_tables_leave_no_model(fit, companions, tmp_path, caplog):
         _, results = fit(tmp_path / "tables", bases=companions[1:], meta="mean", predictions=tables)
     assert has_no_model(tmp_path / "tables") and "sources" not in results["training"]
     (said,) = [record.message for record in caplog.records if "but no model" in record.message]
-    assert "base cnn" in said and "holds predictions only" in said
-    with pytest.raises(SourceError, match="base cnn .* holds predictions only"):
+    assert "base cnn" in said and "contains predictions only" in said
+    with pytest.raises(SourceError, match="base cnn .* contains predictions only"):
         fit(tmp_path / "refused", predictions=tables, meta="mean", embed_bases=False)
     with pytest.raises(SourceError, match="embed_bases is false and base audio_cnn .* is a folder"):
         fit(tmp_path / "refused", **FITS["stack"], embed_bases=False)
