@@ -196,7 +196,8 @@ def recipe(args: argparse.Namespace) -> None:
                 print(f"- {line}")
         results = json.loads(Path(folder, "model", "results.json").read_text(encoding="utf-8"))
         print("JSON " + json.dumps({"training": results["training"], "splits": sorted(results["splits"])}))
-        print(f"- training: {results['training']['precision']}, {results['training']['seconds']} s")
+        trained = results["training"]
+        print(f"- protocol {results['protocol']['name']}; trained in {trained['precision']}, {trained['seconds']} s")
         words = ["--model", f"{folder}/model", "--dataset", args.dataset, "--configuration", "ravdess"]
         run([sys.executable, "recipes/evaluate.py", *words, "--output_dir", f"{folder}/evaluated"])
         said = run([sys.executable, "-m", "hf_ser.cli", "predict", "--model", f"{folder}/model", *files(args, 3)])

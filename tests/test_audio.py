@@ -1,4 +1,4 @@
-"""The one door for audio: every source gives the same waveform, and whatever cannot be used says why."""
+"""Audio loading: every source gives the same waveform; unusable sources raise an error with the reason."""
 
 import io
 import pickle
@@ -173,7 +173,7 @@ def test_float_files_of_unscaled_integers_are_divided(tone, encode, subtype):
     decoded = decode(encode(np.rint(samples * 32768).astype(np.float64), subtype=subtype))
     assert np.array_equal(decoded.samples[:, 0], samples) and "the range of 16-bit integers" in decoded.notes[0]
     with pytest.raises(AudioError, match="Divide integer samples by their range") as caught:
-        decode(encode(np.rint(samples * 2**23).astype(np.float64), subtype=subtype))  # 24 bits, maybe: who knows
+        decode(encode(np.rint(samples * 2**23).astype(np.float64), subtype=subtype))  # possibly 24-bit
     assert caught.value.reason == "level"
 
 
@@ -271,7 +271,7 @@ def test_to_mono(dtype):
 
 
 def utterance_like(seed):
-    """Noise under an envelope that rises and falls over 60 dB, of any length up to a second."""
+    """Noise of up to a second with an envelope that rises and falls by 60 dB."""
     generator = np.random.default_rng(seed)
     num_samples = int(generator.integers(1, 16_000))
     corners = np.sort(generator.uniform(0, num_samples, 6))
@@ -451,7 +451,7 @@ BAD_FILES = {
 
 
 def check(error, reason, path, got, remedy):
-    """The parts of the error, its message, and that all of it crosses a process border."""
+    """Check the parts of the error, its message, and that it can be pickled."""
     assert isinstance(error, ValueError)
     assert (error.reason, error.path) == (reason, path)
     assert got in error.got
@@ -581,7 +581,7 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
 def test_no_cut_passes_unnoticed(format):
     content = wav(format=format)
-    slack = 0 if format == "FLAC" else SLACK_BYTES  # so much a header may be off
+    slack = 0 if format == "FLAC" else SLACK_BYTES  # tolerance for wrong sizes
     for size in range(0, len(content) - slack, 7):
         with pytest.raises(AudioError) as caught:
             decode(content[:size])

@@ -1,4 +1,4 @@
-"""Base models of a stack: where they are found, what is read of them, and on which clips they were not trained."""
+"""Base models of a stack: their locations, stored probabilities and training clips."""
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ def split():
 
 @pytest.fixture
 def table(tmp_path):
-    """Write a table of probabilities, and the assignment of its model's training beside it."""
+    """Write a table of probabilities, and the split assignment of its model's training next to it."""
 
     def write(ids, values, labels=LABELS, name="text", splits=None, **more):
         folder = tmp_path / name
@@ -183,7 +183,7 @@ def test_training_clips_of_a_base_are_refused_by_id(tmp_path, split, table):
     with pytest.raises(StackError, match=r"base text .* was trained on 2 of the 4 fitting clips \(c/00, c/01\)"):
         check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), False)
     check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), True)
-    for allowed in (False, True):  # a leak on the test side is never allowed
+    for allowed in (False, True):  # leaks of test clips are never allowed
         with pytest.raises(StackError, match=r"was trained on 1 of the 11 test clips \(c/01\)"):
             check_leaks(base, Marks(ids[3:4]), Marks(ids[1:]), allowed)
         with pytest.raises(StackError, match=r"was selected on 1 of the 10 test clips \(c/02\)"):
@@ -191,7 +191,7 @@ def test_training_clips_of_a_base_are_refused_by_id(tmp_path, split, table):
 
 
 def test_training_clips_of_a_base_are_refused_under_other_ids(tmp_path, table):
-    """By the samples, and by the performance that a corpus's file name stands for."""
+    """Clips are compared by samples, and by the performance that a corpus's file name encodes."""
     place = table(["mine/a", "ravdess/03-01-05-01-02-01-07"], _rows(2), splits={})
     lines = ["id,split,sha256", "mine/a,train,11", "mine/b,validation,22", "ravdess/03-01-05-01-02-01-07,train,", ""]
     (tmp_path / "text" / "splits.csv").write_text("\n".join(lines))

@@ -25,7 +25,7 @@ def table(rng, samples, features, ties=False, absent=0.0):
 
 
 def probes(rng, data, thresholds, features, infinite=True):
-    """Rows to ask about: NaN, infinities, zeros, tiny numbers, and thresholds with their neighbours."""
+    """Rows to classify: NaN, infinities, zeros, tiny numbers, and thresholds with their neighbours."""
     thresholds = thresholds[np.isfinite(thresholds) | infinite]
     special = [np.nan, 0.0, -0.0, 1e-36, -1e-35, float(np.float32(1e-35)), 2e-35, 1e30, -1e30]
     special += [np.inf, -np.inf] if infinite else []
@@ -36,7 +36,7 @@ def probes(rng, data, thresholds, features, infinite=True):
 
 
 def assert_equal(model, expected, rows):
-    """In one batch, in small ones, and on no rows."""
+    """Compare in one batch, in small batches, and on no rows."""
     whole = model(torch.from_numpy(rows))
     assert whole.dtype == torch.float64
     np.testing.assert_allclose(whole.numpy(), expected, rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What hybrids tell of their decisions: numbers that are known beforehand, as tables, figures and in report.md."""
+"""Explanations of hybrids: known contributions appear in tables, figures and report.md."""
 
 import re
 
@@ -26,7 +26,7 @@ EXPLAINED = Explained("test", FEATURES, np.array([0, 1, 0, 0]), ("cnn", "forest"
 
 
 def fitted(gain=None, weights=(3.0, 1.0)):
-    """The mean, whose columns add `weights` of their base to every class's score, one third per column."""
+    """The mean; each base model's features add its entry of `weights` to every class's score."""
     parts = np.repeat(weights, 3) / 3
     return Fitted(
         fit_mean(FEATURES, 3).predict,
@@ -38,14 +38,14 @@ def fitted(gain=None, weights=(3.0, 1.0)):
 
 
 def cells(text, first):
-    """The row of a Markdown table that begins so."""
+    """Cells of the row of a Markdown table with this first cell."""
     (row,) = re.findall(rf"^\| {re.escape(first)} +\|(.*)\|$", text, re.MULTILINE)
     return [cell.strip() for cell in row.split("|")]
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the plots were called with."""
+    """Arguments of the calls of the plots."""
     calls = []
     for name in ("plot_shares", "plot_importances"):
         monkeypatch.setattr(plots, name, lambda *args, name=name: calls.append((name, *args)))

@@ -56,7 +56,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """How many clips were decoded, one number per reading."""
+    """Number of decoded clips, per read."""
     counts, decoded = [], features.decoded
 
     class Counted:
@@ -90,7 +90,7 @@ def spectrogram_model():
 
 @pytest.fixture
 def bases(tmp_path, tiny_config):
-    """Places of models by name, each written when it is asked for."""
+    """Locations of models by name, written on first use."""
 
     class Places(dict):
         def __missing__(self, name):
@@ -113,12 +113,12 @@ def arguments(**fields):
 
 
 def dataset(data_args=None, labels=EMOTIONS):
-    """No clips, under these arguments."""
+    """A dataset without clips, with these arguments."""
     return SplitData({}, labels, None, (), args=data_args or DataArguments())
 
 
 def opened(place, what="embeddings", classes=EVERY, data_args=None, **fields):
-    """A base as a source; functionals without one."""
+    """A base model as a source, or functionals without one."""
     data = dataset(data_args)
     if place is None:
         return open_source(None, "functionals", data, classes, arguments(**fields))
@@ -152,7 +152,7 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
     keys = [hashlib.sha256(clip.encode()).digest() for clip in split["sha256"]]
     assert len(stored) == 10
     np.testing.assert_array_equal([stored[key] for key in keys], rows)
-    # Nothing is heard again, in whatever order, by whatever was loaded anew.
+    # No clip is decoded again, in any order or after loading again.
     order = np.random.default_rng(0).permutation(10)
     np.testing.assert_array_equal(computed(opened(place and bases[place]), split.select(order)), rows[order])
     assert sum(heard) == 10
@@ -222,7 +222,7 @@ def test_a_file_that_is_cut_or_somebody_elses_is_computed_anew(split, heard, cac
     (file,) = kept_files(cache)
     whole = load_file(file)
     broken = [
-        lambda: file.write_bytes(file.read_bytes()[:-200]),  # broken off while it was copied
+        lambda: file.write_bytes(file.read_bytes()[:-200]),  # truncated copy
         lambda: file.write_bytes(b""),
         lambda: file.write_bytes(b"no tensors at all"),
         lambda: save_file({"weight": np.zeros(3)}, file),
@@ -265,7 +265,7 @@ def test_whatever_decides_the_columns_decides_the_file(split, cache, bases, tmp_
     assert len(kept_files(cache)) == len(sources)
     first, others = tables[0], tables[1:5]
     assert not any(np.allclose(table, first, rtol=0, atol=1e-6) for table in others)
-    # What it is called and where it lies does not.
+    # Name and location do not matter.
     moved = opened(f"a_name={shutil.copytree(place, tmp_path / 'moved')}", layer=1)
     assert moved.feature_names[0] == "a_name.embedding_0"
     np.testing.assert_array_equal(computed(moved, two), first)
@@ -412,7 +412,7 @@ def test_a_base_that_lacks_weights_is_refused(name, absent, shown, bases):
 
 @pytest.fixture
 def on_the_hub(bases):
-    """The companion as if it had been downloaded from the Hub."""
+    """The companion model as downloaded from the Hub."""
     cached = Path(os.environ["HF_HUB_CACHE"]) / "models--someone--small-cnn"
     shutil.copytree(bases["cnn"], cached / "snapshots" / COMMIT)
     (cached / "refs").mkdir()
@@ -429,7 +429,7 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
         source = opened(place, "probabilities")
         np.testing.assert_array_equal(computed(source, split), expected)
         assert source.settings.repository is None and source.settings.revision is None
-    assert sum(heard) == 10  # the same weights, wherever they lie
+    assert sum(heard) == 10  # the same weights in another location
     source = opened(on_the_hub, "probabilities", embed_bases=False)
     assert (source.settings.repository, source.settings.revision) == (on_the_hub, COMMIT)
     hybrid = assemble([source], fit_mean(expected, len(EMOTIONS)), EMOTIONS, EVERY)

@@ -1,4 +1,4 @@
-"""The folders that hybrids leave: a model that answers as it was fitted, or none, scored on nothing that it knows."""
+"""Folders of hybrids: the saved model predicts as fitted, and is scored on held-out clips only."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def data(data_args):
 
 @pytest.fixture(scope="module")
 def fit(data, companions, tiny_config, tmp_path_factory):
-    """Fit a hybrid of these bases into a folder; returns the folder and what stands in its results.json."""
+    """Fit a hybrid of these base models; return its folder and the contents of results.json."""
     encoder = tmp_path_factory.mktemp("encoders") / "wav2vec2"
     torch.manual_seed(1)
     config = {name: value for name, value in tiny_config.items() if name != "model_type"} | {"num_hidden_layers": 2}
@@ -77,7 +77,7 @@ def fit(data, companions, tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(fit, tmp_path_factory):
-    """A folder of each kind by name, fitted when it is first asked for."""
+    """A folder of each kind by name, fitted on first use."""
     root = tmp_path_factory.mktemp("fitted")
 
     class Folders(dict):
@@ -105,7 +105,7 @@ def is_unfinished(folder):
 
 
 def altered(base, folder, splits=None):
-    """A base's folder with other clips in its training."""
+    """Folder of a base model with other training clips."""
     shutil.copytree(base, folder)
     assignment = read_assignment(base / "splits.csv") | (splits or {})
     (folder / "splits.csv").write_text(

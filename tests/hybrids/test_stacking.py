@@ -1,4 +1,4 @@
-"""Stacks of generated probabilities whose structure is known, through scoring and report to their folder."""
+"""Stacks of generated probabilities with known structure, from fitting to the folder."""
 
 import csv
 import logging
@@ -27,7 +27,7 @@ TEXT = ("id", "corpus", "speaker", "gender", "intensity", "sha256")
 
 
 def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
-    """Splits without sound: four classes in turn, speakers of their own in every split."""
+    """Splits without audio: alternating classes, and different speakers in every split."""
     splits, given = {}, {}
     for split, count in clips.items():
         truth = [labels_of(split, row) if labels_of else row % 4 for row in range(count)]
@@ -49,7 +49,7 @@ def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
 
 
 def half_right(truth, knows, rng):
-    """Mostly right on the classes that it knows; of the other two it takes one at random, and is surer of that."""
+    """Probabilities mostly correct for known classes, and random but confident between the other two."""
     others = [label for label in range(4) if label not in knows]
     rows = rng.dirichlet(np.full(4, 0.5), len(truth)) * 0.2
     for row, label in enumerate(truth):
@@ -63,7 +63,7 @@ def half_right(truth, knows, rng):
 
 @pytest.fixture
 def world(tmp_path):
-    """Data, and tables of three bases: a knows neutral and happy, b sad and angry, noise nothing."""
+    """Data, and tables of three base models: a for neutral and happy, b for sad and angry, and noise."""
 
     class World:
         data = make_data()
@@ -124,7 +124,7 @@ def test_a_mean_is_the_mean(world):
     np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
     training = results["training"]
     assert training["inner_folds"] is None and training["fitted_parameters"] == 0
-    assert results["parameters"] is None  # tables do not tell those of their models
+    assert results["parameters"] is None  # unknown for tables
     assert not (folder / "booster.txt").exists()
 
 
@@ -173,7 +173,7 @@ def test_the_folder_is_a_whole_run(world):
     assert booster.num_trees() == 4 * training["trees_per_class"]
     assert booster.feature_name()[:2] == ["a.neutral", "a.happy"]
     assert "a model that was not fitted on it" in (folder / "report.md").read_text()
-    # What it was fitted on counts as trained on, for whoever evaluates or stacks it.
+    # Fitting clips count as training clips in later evaluations and stacks.
     splits = read_assignment(folder / "splits.csv")
     assert set(splits.values()) == {"train", "test"}
     assert {clip for clip, split in splits.items() if split == "test"} == set(world.data.splits["test"]["id"])
@@ -208,7 +208,7 @@ def test_the_stored_booster_gives_the_test_predictions(world):
 
 @pytest.mark.parametrize("meta", ["lightgbm", "logistic", "pool"])
 def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch, meta):
-    """By the rows themselves, which differ from clip to clip: those fitted on beside those asked about."""
+    """Fitted and predicted rows are compared by value, as rows differ between clips."""
     seen, asked = {}, []
 
     def keys(rows):

@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` runs its sections apart, writes what they found, and names what it skipped."""
+"""`benchmarks/gpu.py` runs sections separately, writes their results, and lists skipped sections."""
 
 import json
 import os

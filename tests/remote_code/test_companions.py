@@ -299,7 +299,7 @@ def test_invalid_configs_are_rejected(config, fields, message):
 
 
 def test_configs_of_earlier_versions_load():
-    """Fields that are missing get their defaults, fields of other versions are kept."""
+    """Missing fields get their defaults; fields of other versions are kept."""
     config = CNNRNNConfig.from_dict({"model_type": "ser-cnn-rnn", "cell": "gru", "channels": [4, 8, 8], "other": 3})
     assert (config.cell, config.channels, config.kernel_sizes, config.n_mels, config.other) == (
         "gru",

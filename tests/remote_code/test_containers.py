@@ -1,4 +1,4 @@
-"""Lengths are counted: whatever a header declares, sound in the file is read, and missing sound is reported."""
+"""Lengths are counted: all audio in a file is read whatever its header declares, and missing audio is reported."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ def write(container: str, sound=SOUND) -> bytes:
 
 
 def place_of_sound(content: bytes) -> int:
-    """Where the samples begin, in whatever byte order."""
+    """Offset of the samples, in either byte order."""
     little = content.find(SOUND[:8].astype("<i2").tobytes())
     return little if little >= 0 else content.find(SOUND[:8].astype(">i2").tobytes())
 

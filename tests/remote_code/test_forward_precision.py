@@ -1,4 +1,4 @@
-"""What models compute in at inference: chosen by the hardware, near float32, and never a change of the weights."""
+"""Precision at inference: chosen by hardware, close to float32, without changing the weights."""
 
 import json
 import os
@@ -31,7 +31,7 @@ KINDS = ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru", "group", "
 
 @pytest.fixture
 def make(companion, wav2vec2, hybrid):
-    """A model of a kind, with answers that tell clips apart, and its feature extractor."""
+    """A model whose scores differ between clips, and its feature extractor."""
 
     def build(kind):
         if kind == "hybrid":

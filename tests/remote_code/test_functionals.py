@@ -20,7 +20,7 @@ TOLERANCES = {
 
 
 def _librosa(waveform):
-    """What Functionals computes per frame, by librosa, and the magnitudes (bins, frames)."""
+    """Features per frame of `Functionals`, computed by librosa, and the magnitudes (bins, frames)."""
     magnitude = np.abs(librosa.stft(waveform, **SETTINGS))
     mel = librosa.feature.melspectrogram(y=waveform, sr=16_000, n_mels=80, **SETTINGS)
     frames = {"frame_length": 1024, "hop_length": 256}

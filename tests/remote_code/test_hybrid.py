@@ -1,4 +1,4 @@
-"""Hybrids as models: their columns are those of the bases alone, and a folder gives back what was put together."""
+"""Hybrids as models: their features are those of the base models alone, and saved folders load as assembled."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ LABELS = {0: "neutral", 1: "happy", 2: "sad", 3: "angry"}
 
 
 def source_of(model, columns="probabilities", classes=(0, 1, 2, 3), **settings):
-    """A source around a model, as a hybrid holds it."""
+    """A source with a model, as in a hybrid."""
     fields = {"name": "base", "columns": columns, "model": model and describe_base(model.config), **settings}
     source = Source(SourceSettings(**fields), list(classes), LABELS)
     if model is not None:
@@ -44,7 +44,7 @@ def padded(clips):
 
 @pytest.fixture
 def clips(waveforms):
-    """Four clips of different lengths, quiet at their ends."""
+    """Four clips of different lengths with silent ends."""
     rows = waveforms(4)[0].numpy()
     parts = [rows[0], rows[1][:5000], np.concatenate([rows[2], rows[3]]), rows[3][:7000]]
     return [np.pad(part, (2000 * k, 600)).astype(np.float32) for k, part in enumerate(parts)]
@@ -229,7 +229,7 @@ def test_casting_leaves_trees_and_functionals_as_they_are(hybrid, clips, tmp_pat
 
 @pytest.fixture
 def cached(monkeypatch, tmp_path):
-    """A folder as if it had been downloaded from the Hub at a commit."""
+    """A folder as downloaded from the Hub at a commit."""
 
     def put(model, commit="a" * 40, repository="someone/base"):
         place = tmp_path / "cache" / f"models--{repository.replace('/', '--')}"
@@ -250,7 +250,7 @@ def test_a_base_may_stay_on_the_hub_at_a_pinned_revision(hybrid, companion, cach
     loaded = AutoModelForAudioClassification.from_pretrained(tmp_path / "hybrid", cache_dir=cached.cache)
     batch = padded(clips)[0]
     torch.testing.assert_close(loaded(batch).logits, model(batch).logits, rtol=0, atol=0)
-    # Its weights are gone from there, or another class of model is: no answer is better than one at random.
+    # Weights are missing or of another model class; an error is better than random predictions.
     weights = load_file(folder / "model.safetensors")
     weights.pop("classifier.weight")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

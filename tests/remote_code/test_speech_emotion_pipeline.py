@@ -1,4 +1,4 @@
-"""The pipeline: any recording in, the scores of the stock pipeline out, whatever else is in the batch."""
+"""The pipeline gives the scores of the stock pipeline for any recording, in any batch."""
 
 import functools
 import io
@@ -34,7 +34,7 @@ HEARS_S = {"companion": 0.8, "hybrid": 0.8}  # at least half of the longest clip
 
 
 def sharpened(model):
-    """Scores further apart than those of weights drawn at random, so that equal ones are no accident."""
+    """Scale random weights, so that the scores of clips differ clearly."""
     with torch.no_grad():
         model.classifier.weight.mul_(10)
     return model
@@ -74,7 +74,7 @@ def build_pipeline(parts):
 
 @pytest.fixture(scope="session")
 def alone(build_pipeline, clips):
-    """Kind -> the answers to every clip alone."""
+    """Kind -> results of every clip alone."""
     return functools.cache(lambda kind: [build_pipeline(kind)(clip) for clip in clips])
 
 
@@ -206,7 +206,7 @@ def test_bfloat16_gives_about_the_same_scores(tmp_path, parts, clips, kind):
 
 @pytest.fixture
 def files(tmp_path, clips, encode):
-    """Paths of the first four clips, of 16 bits."""
+    """Paths of the first four clips, 16-bit."""
     paths = []
     for number, clip in enumerate(clips[:4]):
         paths.append(tmp_path / f"clip_{number}.wav")
@@ -311,7 +311,7 @@ def test_top_k_keeps_the_best(classify, build_pipeline, clips):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """Lengths of the clips of every batch that a model gets."""
+    """Lengths of the clips in every batch of a model."""
     seen, preprocess = [], SpeechEmotionPipeline.preprocess
 
     def watched(self, waveforms):
@@ -377,7 +377,7 @@ def test_a_feature_extractor_of_another_rate_is_refused(parts):
 
 @pytest.fixture(scope="session")
 def parted():
-    """3.5 s of which the second from 1 to 2 is silent, and tones change."""
+    """3.5 s of changing tones, silent from 1 to 2 s."""
     time_s = np.arange(56_000) / 16_000
     waveform = 0.3 * np.sin(2 * np.pi * (200 + 150 * np.floor(time_s * 2)) * time_s)
     return np.where((time_s >= 1) & (time_s < 2), 0.0, waveform).astype(np.float32)
@@ -404,7 +404,7 @@ def test_a_timeline_has_the_scores_of_every_window_and_their_mean(build_pipeline
 
 def test_silent_windows_have_no_scores_and_no_part_in_the_mean(classify, parted, batches):
     answer = classify(parted, window_s=1.0, stride_s=1.0, return_timeline=True)
-    assert sum(batches, []) == [16_000, 16_000, 8000]  # the model does not see them either
+    assert sum(batches, []) == [16_000, 16_000, 8000]  # the model does not process them
     assert [window["silent"] for window in answer["timeline"]] == [False, True, False, False]
     assert [window["scores"] is None for window in answer["timeline"]] == [False, True, False, False]
     parts = [parted[:16_000], parted[32_000:48_000], parted[48_000:]]

@@ -12,7 +12,7 @@ from hf_ser.remote_code.tree_inference import MISSING, Tables
 
 
 def make(aggregation="softmax", seed=0, trees=7, leaves=6, classes=3, features=5):
-    """Random trees: a leaf of each is split until there are so many."""
+    """Random trees: leaves are split until there are enough."""
     rng = np.random.default_rng(seed)
     branches, roots = [], []
     for tree in range(trees):
@@ -53,7 +53,7 @@ def make(aggregation="softmax", seed=0, trees=7, leaves=6, classes=3, features=5
 
 
 def one_by_one(model, rows):
-    """What the definition says: each sample through each tree in plain Python."""
+    """Reference in plain Python: each sample through each tree."""
     tables, config = model.tables(), model.config
     totals = np.zeros((len(rows), config.num_labels))
     for row, total in zip(rows, totals, strict=True):
@@ -146,7 +146,7 @@ def set_entry(name, place, value):
 
 
 def swap_in_a_loop(tensors):
-    """Cut off a node that has two children which decide, and let it lead to itself."""
+    """Replace the children of a node with two inner children by the node itself."""
     branches = tensors["branches"]
     node = next(node for node in branches[:, 0] if node >= 0)
     where = np.argwhere(branches == node)[0]
