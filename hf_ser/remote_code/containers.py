@@ -215,7 +215,7 @@ def _as_wav(format_: bytes, order: Literal["little", "big"], start: int, extent:
 def _aiff(view: _View) -> Sound | None:
     names = {b"AIFF": (b"SSND", 8), b"AIFC": (b"SSND", 8), b"8SVX": (b"BODY", 0), b"16SV": (b"BODY", 0)}
     kind = view.read(8, 4)
-    sound, before = names[kind]  # SSND opens with an offset and a block size
+    sound, before = names[kind]  # SSND starts with an offset and a block size
     common, block = None, 0
     for name, place, size in _chunks(view, 12, "big"):
         if name == b"COMM" and size >= 18:
@@ -256,7 +256,7 @@ def _caf(view: _View) -> Sound | None:
     while len(head := view.read(place, 12)) == 12:
         size = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data":
-            start = place + 16  # after a count of edits
+            start = place + 16  # after the edit count
             declared = size - 4 if size >= 0 else _UNKNOWN_64
 
             def at_end(end: int) -> bool:

@@ -15,7 +15,7 @@ try:  # without it, libsndfile decodes FLAC
 except ImportError:
     miniaudio = None
 
-# A frame of silence holds at most 65535 samples in about 11 bytes; a header that declares more is damaged.
+# A frame of silence has at most 65535 samples in about 11 bytes; a header that declares more is damaged.
 _MOST_FRAMES_PER_BYTE = 6000
 _INFO_BYTES = 42
 

@@ -73,7 +73,7 @@ class Frontend(KeepsPrecision):
         """Number of frames up to the last nonzero sample, at least 1 (batch,)."""
         hop_length, frames = self.config.hop_length, self.config.num_frames
         # A clip of n samples has 1 + n // hop_length frames. Shifted by one, its last
-        # sample is in the stretch of number n // hop_length.
+        # sample is in block n // hop_length.
         shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.config.num_samples - 1))
         peaks = shifted.unflatten(1, (frames, hop_length)).abs().amax(dim=-1)
         check_finite(peaks)

@@ -137,7 +137,7 @@ class SpeechEmotionPipeline(Pipeline):
         return {}, {}, given
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Classify one recording or many.
+        """Classify one or more recordings.
 
         Args:
             inputs: a path, URL, bytes, file object, array or tensor (samples,) at 16 kHz, dict with `raw` or `array`
