@@ -1,11 +1,11 @@
-"""What scoring and reporting cost beyond the model's forward passes, on real recordings, in one run.
+"""Overhead of evaluation relative to the model's forward passes, on real recordings.
 
 python benchmarks/evaluation.py [--dataset data/ravdess] [--rounds 3] [--clips 217] [--precision auto]
 
-The model has wav2vec2-base's size and random weights. The peer is the bare forward pass over the very batches that
-the stage makes, already decoded and padded in memory; the stage reads Parquet, decodes, sorts, batches, predicts and
-writes predictions.parquet. Both run in turn, and the overhead is taken pair by pair. Scoring, the bootstrap and the
-figures, which do not depend on the model, are timed apart.
+The model has wav2vec2-base's size and random weights. The peer runs only the forward passes, over the same batches,
+decoded and padded in memory. The evaluation stage reads Parquet, decodes, sorts, batches, predicts and writes
+predictions.parquet. Both run alternately, and the overhead is computed for each pair. Scoring, the bootstrap and the
+figures do not depend on the model and are timed separately.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="data/ravdess")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=217)
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of both sides")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of both sides")
     args = parser.parse_args()
     precision = resolve(args.precision, detect("cpu")).precision
     print(describe_machine(precision))

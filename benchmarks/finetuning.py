@@ -1,18 +1,17 @@
-"""Fine-tuning a full-size wav2vec2-base on processors with each option, beside a plain `Trainer`, in one run.
+"""Fine-tuning a full-size wav2vec2-base on a CPU with each option, relative to a plain `Trainer`.
 
 python benchmarks/finetuning.py [--dataset data/emotions] [--rounds 3] [--steps 4] [--variants recommended ...]
 
-The weights are random, which changes no cost. The peer is what a tutorial does: the stock `Trainer` in float32, on
-clips decoded, normalised and padded to the dataset's longest clip beforehand, all in memory. Ours is the package's
-Trainer: read from Parquet, decoded, collated and padded to the longest clip of the batch; first without options, then
-with each alone, then as recommended (--precision and a frozen feature encoder), with and without length grouping. The
-batch is the same, and in one round all of them train on the same clips, drawn at random from the training split;
-another round draws others. Each runs in a process of its own, in turn: a step to warm up, then an epoch over these
-clips, with what it takes to load them.
+The weights are random, which does not change the cost. The peer is the stock `Trainer` in float32, as in tutorials, on
+clips decoded, normalised and padded to the longest clip of the dataset in advance, in memory. Ours is the package's
+Trainer, which reads Parquet, decodes, collates and pads to the longest clip of the batch: without options, with each
+option alone, and with the recommended options (--precision and a frozen feature encoder), with and without length
+grouping. In a round, all variants train on the same random clips of the training split, with the same batch size. Each
+variant runs in a separate process: a warm-up step, then an epoch over these clips, including loading.
 
-The rate counts convolutions and matrix products alone, as torch's FlopCounterMode does, those on padding and those
-that checkpointing repeats included; beside it stands a float32 product of two 4096 x 4096 matrices. Memory is the
-process's peak. In an epoch this short, length grouping leaves more padding than in a real one, where it sorts the
+The rate counts convolutions and matrix products only, as torch's FlopCounterMode does, including those on padding and
+those repeated by checkpointing. It is compared with a float32 product of two 4096 x 4096 matrices. Memory is the peak
+of the process. In such a short epoch, length grouping leaves more padding than in a full epoch, in which it sorts the
 clips of 50 batches together.
 """
 
@@ -59,7 +58,7 @@ TINY: dict[str, Any] = {
     **{"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 2, "classifier_proj_size": 16},
 }
 GROUPED = {"train_sampling_strategy": "group_by_length"}
-# Of recipes/configs/wav2vec2_base_recommended.yaml.
+# As in recipes/configs/wav2vec2_base_recommended.yaml.
 RECOMMENDED = {"precision": "auto", "freeze_feature_encoder": True}
 PEER = "plain Trainer"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -77,7 +76,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """What one process trains."""
+    """Training of one process."""
 
     dataset: str
     config: dict[str, Any]
@@ -91,7 +90,7 @@ class Job:
 
 
 class Stopwatch(TrainerCallback):
-    """Cut the first of two epochs short after the steps to warm up, and time the whole second one."""
+    """Stop the first of two epochs after the warm-up steps, and time the second one."""
 
     def __init__(self, warm_up: int, trainer: Trainer) -> None:
         self.warm_up, self.start, self.end, self.padded_samples = warm_up, 0.0, 0.0, 0
@@ -104,11 +103,11 @@ class Stopwatch(TrainerCallback):
         trainer.training_step = counted  # type: ignore[method-assign]
 
     def on_epoch_begin(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Start anew, so that the second epoch counts."""
+        """Reset, so that only the second epoch counts."""
         self.padded_samples, self.start = 0, now(args.device)
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **_: Any) -> None:
-        """Stop where the epoch may end."""
+        """Stop the first epoch after the warm-up; end the measurement after the second."""
         control.should_epoch_stop = state.global_step == self.warm_up
         if state.epoch == 2:
             self.end = now(args.device)
@@ -121,7 +120,7 @@ def now(device: torch.device) -> float:
 
 
 def measure(job: Job) -> dict[str, float]:
-    """Train, and return clips per second, GFLOP/s, the share of padding, and the peak of memory in GiB."""
+    """Train, and return clips per second, GFLOP/s, the share of padding, and peak memory in GiB."""
     set_seed(job.seed)
     data = load_splits(DataArguments(dataset=job.dataset))
     train = data.splits["train"]
@@ -132,7 +131,7 @@ def measure(job: Job) -> dict[str, float]:
             f"{job.warm_up} steps. Pass another --steps."
         )
     rows = np.random.default_rng(job.seed).permutation(len(train))[:needed]
-    validation = data.splits["validation"].select([0])  # not looked at
+    validation = data.splits["validation"].select([0])  # not used
     data = replace(data, splits={"train": train.select(rows), "validation": validation})
     with tempfile.TemporaryDirectory() as folder:
         trainer = make_peer(job, folder, data, longest) if job.peer else make_ours(job, folder, data)
@@ -152,7 +151,7 @@ def measure(job: Job) -> dict[str, float]:
 
 
 def settings(job: Job, folder: str) -> dict[str, Any]:
-    """What both sides' Trainers are told."""
+    """TrainingArguments of both sides."""
     return {
         "output_dir": folder,
         "num_train_epochs": 2,
@@ -169,7 +168,7 @@ def settings(job: Job, folder: str) -> dict[str, Any]:
 
 
 def make_peer(job: Job, folder: str, data: SplitData, longest: int) -> Trainer:
-    """The stock Trainer on clips padded to the dataset's longest, `longest` samples."""
+    """Make the stock Trainer on clips padded to `longest` samples."""
     clips = data.decoded("train")[:]
     extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
     padded = extractor(clips["waveform"], sampling_rate=SAMPLING_RATE, padding="max_length", max_length=longest)
@@ -182,11 +181,11 @@ def make_peer(job: Job, folder: str, data: SplitData, longest: int) -> Trainer:
 
 
 def make_ours(job: Job, folder: str, data: SplitData) -> Trainer:
-    """The package's Trainer with the job's options."""
+    """Make the package's Trainer with the job's options."""
     of_model = {field.name for field in fields(ModelArguments)}
     model_args = ModelArguments(model_config=job.config, **{k: v for k, v in job.options.items() if k in of_model})
     options = {name: value for name, value in job.options.items() if name not in of_model}
-    options.setdefault("precision", "bf16" if options.get("bf16") else "fp32")  # as the peer, unless told otherwise
+    options.setdefault("precision", "bf16" if options.get("bf16") else "fp32")  # by default as the peer
     args = SerTrainingArguments(**settings(job, folder), load_best_model_at_end=False, **options)
     return make_trainer(*build_model(model_args, data.labels), data, args)
 
@@ -199,7 +198,7 @@ def operations(trainer: Trainer) -> float:
         model.activation_checkpointing_enable()
     dataset: Any = trainer.train_dataset
     batch = {name: value.to(trainer.args.device) for name, value in trainer.data_collator([dataset[0]]).items()}
-    # The counter does not know the processors' own attention kernel.
+    # The counter does not support the CPU's attention kernel.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model(**batch).loss.backward()
     model.zero_grad()
@@ -209,7 +208,7 @@ def operations(trainer: Trainer) -> float:
 def peak_gib(device: str) -> float:
     if device != "cpu":
         return torch.cuda.max_memory_allocated() / 2**30
-    # Not `ru_maxrss`, which a process takes over from the one that started it.
+    # Not `ru_maxrss`, which a process inherits from its parent.
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**20
 
@@ -226,18 +225,18 @@ def matrix_product(size: int = 4096, device: str = "cpu", dtype: torch.dtype = t
 
 
 def in_its_own_process(job: Job) -> dict[str, float]:
-    """Measure in a process of its own, whose memory is the job's alone; nothing where it does not fit the GPU."""
+    """Measure in a separate process, so that memory is the job's only; empty if it does not fit on the GPU."""
     command = [sys.executable, __file__, "--job", json.dumps(asdict(job))]
-    one_gpu = {"CUDA_VISIBLE_DEVICES": "0", **os.environ}  # the Trainer would take all that there are
+    one_gpu = {"CUDA_VISIBLE_DEVICES": "0", **os.environ}  # the Trainer would use all GPUs
     done = subprocess.run(command, capture_output=True, text=True, env=one_gpu)
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2].removeprefix("error: ")
-        raise SerError(last or f"a training ended with status {done.returncode}.")
+        raise SerError(last or f"a training process failed with status {done.returncode}.")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def answer(job: Job) -> None:
-    """Print, as the last line of the job's process, what it measured."""
+    """Print the measurements as the last line of the job's process."""
     try:
         print(json.dumps(measure(job)))
     except torch.OutOfMemoryError:
@@ -248,12 +247,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default=str(Path("data") / "emotions"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=4, help="measured steps; their clips are the same for all")
+    parser.add_argument("--steps", type=int, default=4, help="measured steps, on the same clips for all variants")
     parser.add_argument("--batch", type=int, default=8)
     chosen = [name for name in VARIANTS if name != PEER]
-    parser.add_argument("--variants", nargs="+", choices=chosen, default=chosen, help="beside the plain Trainer")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the recommended options")
-    parser.add_argument("--tiny", action="store_true", help="a tiny model and product, to try the script")
+    parser.add_argument(
+        "--variants", nargs="+", choices=chosen, default=chosen, help="variants to compare with the plain Trainer"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="precision of the recommended variants"
+    )
+    parser.add_argument("--tiny", action="store_true", help="use a tiny model and product, to test the script")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
@@ -273,14 +276,14 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, {args.rounds} rounds of {args.steps} steps of {args.batch} clips")
     middle = statistics.median(products)
     print(f"float32 matrix product: {middle:.0f} GFLOP/s ({min(products):.0f} to {max(products):.0f})\n")
-    print("| variant | clips/s | beside plain Trainer | padding | GFLOP/s | share of product | peak memory GiB |")
+    print("| variant | clips/s | ratio to plain Trainer | padding | GFLOP/s | share of product | peak memory, GiB |")
     print("|---|---|---|---|---|---|---|")
     for name, rounds in measured.items():
         print(f"| {name} | {row(rounds, measured[PEER], products)} |")
 
 
 def row(rounds: list[dict[str, float]], peer: list[dict[str, float]], products: list[float]) -> str:
-    """The columns of one variant: medians over the rounds, with the range of the ratio to the peer's rounds."""
+    """Columns of one variant: medians over the rounds, and the range of the ratio to the peer."""
     speed, padding, rate, peak = (
         statistics.median(each[name] for each in rounds) for name in ("clips_per_s", "padding", "gflops", "peak_gib")
     )

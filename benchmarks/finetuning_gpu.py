@@ -1,13 +1,12 @@
-"""Fine-tuning on a GPU: models of the sizes of wav2vec2-base and XLSR at several batch sizes, in one run.
+"""Fine-tuning on a GPU: models of the sizes of wav2vec2-base and XLSR at several batch sizes.
 
 python benchmarks/finetuning_gpu.py [--dataset data/emotions] [--models xlsr] [--batches 8 32] [--options plain both]
 
-The weights are random and the training is that of `benchmarks/finetuning.py`, in bfloat16: the package's Trainer with
-neither, either or both of torch.compile and length grouping, each in a process of its own: some steps to warm up (and
-to compile), then an epoch over as many clips as it has steps for, the same for all options, decoded by worker
-processes. Beside the rate stands a bfloat16 product of two 8192 x 8192 matrices, measured just before. Memory is the
-most that torch had allocated on the GPU. What does not fit is said to. The first GPU is used, or the one that
-CUDA_VISIBLE_DEVICES names.
+The weights are random, and training is as in `benchmarks/finetuning.py`, in bfloat16: the package's Trainer with
+torch.compile, length grouping, both or neither, each in a separate process. After warm-up steps (and compilation), an
+epoch over the same clips is timed, with decoding in worker processes. The rate is compared with a bfloat16 product of
+two 8192 x 8192 matrices, measured just before. Memory is the peak allocation of torch on the GPU. Jobs that do not fit
+are reported. The script uses the first GPU, or the one in CUDA_VISIBLE_DEVICES.
 """
 
 import argparse
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-# First, since hf_ser takes this folder off the path.
+# Before hf_ser, which removes this folder from the path.
 from finetuning import BASE, GROUPED, TINY, Job, in_its_own_process, matrix_product
 from machine import describe_machine
 
@@ -40,12 +39,12 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[8, 16, 32, 64])
     parser.add_argument("--options", nargs="+", choices=OPTIONS, default=list(OPTIONS))
     parser.add_argument("--steps", type=int, default=20, help="measured steps")
-    parser.add_argument("--warm_up", type=int, default=5, help="steps before them")
+    parser.add_argument("--warm_up", type=int, default=5, help="steps before the measured steps")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--tiny", action="store_true", help="tiny models and product, to try the script")
+    parser.add_argument("--tiny", action="store_true", help="use tiny models and a tiny product, to test the script")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("error: no GPU is at hand; benchmarks/finetuning.py measures processors.")
+        sys.exit("error: no GPU was found. benchmarks/finetuning.py measures CPUs.")
     chip = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
     print(describe_machine("bf16"))
     print(f"{chip}; {args.steps} steps, bfloat16\n")
@@ -62,7 +61,7 @@ def main() -> None:
 
 
 def row(measured: dict[str, float], product: float) -> str:
-    """The columns of what was measured, beside a product of so many TFLOP/s."""
+    """Columns of a job; `product` is the rate of the matrix product in TFLOP/s."""
     if not measured:
         return f"does not fit | | | {product:.3g} | |"
     rate = measured["gflops"] / 1e3

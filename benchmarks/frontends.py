@@ -1,12 +1,12 @@
-"""Speed of the frontends on real recordings, beside librosa over the same waveforms, in one run.
+"""Speed of the frontends on real recordings, relative to librosa on the same waveforms.
 
 python benchmarks/frontends.py [--corpora ../shared/corpora] [--clips 768] [--rounds 5]
 
-The peer computes clip by clip in one process, as a notebook does, with the same windows. Its BLAS has one thread: with
-more it is no faster, and their idling afterwards would slow down ours. Our side computes batches of
-32 clips, cut or filled to 3 seconds, on all processors. Both work on the same decoded clips in memory and take turns,
-and the ratio is taken pair by pair. Limits: agreement, the largest difference over the first 16 clips, is printed
-beside the speed (statistics of functionals are compared column by column, as a share of what librosa gives).
+The peer is librosa, clip by clip in one process as in a notebook, with the same windows. Its BLAS uses one thread:
+more threads are not faster, and would slow down ours by spinning. Ours computes batches of 32 clips, cut or padded to
+3 seconds, on all CPUs. Both process the same decoded clips in memory alternately, and the ratio is computed for each
+pair. The last column is the largest difference over the first 16 clips (for functionals, relative to librosa and by
+column).
 """
 
 import argparse
@@ -49,7 +49,7 @@ def librosa_mfcc_deltas(waveform: Waveforms) -> np.ndarray:
 
 
 def librosa_functionals(waveform: Waveforms) -> np.ndarray:
-    """One spectrum, shared where librosa's functions take one."""
+    """Functionals by librosa, with one spectrum for all functions that accept it."""
     magnitude = np.abs(librosa.stft(waveform, **WIDE))
     power, common = magnitude**2, {"sr": SAMPLING_RATE}
     mel = librosa.feature.melspectrogram(S=power, n_mels=80, **common)
@@ -83,7 +83,7 @@ PAIRS: dict[str, tuple[Callable[[], torch.nn.Module], Callable[[Waveforms], np.n
 
 
 def clips(corpora: Path, number: int) -> np.ndarray:
-    """Waveforms (number, samples) spread over RAVDESS and CREMA-D, each cut or filled to 3 seconds."""
+    """Waveforms (number, samples) from RAVDESS and CREMA-D, each cut or padded to 3 seconds."""
     files = [path for corpus in ("ravdess", "crema_d") for path in sorted((corpora / corpus).rglob("*.flac"))]
     batch = np.zeros((number, NUM_SAMPLES), dtype=np.float32)
     for row, path in enumerate(files[:: max(1, len(files) // number)][:number]):
@@ -139,7 +139,7 @@ def main() -> None:
     args = parser.parse_args()
     print(describe_machine("fp32"))
     waveforms = clips(args.corpora, args.clips)
-    print(f"{len(waveforms)} clips of 3 s, {args.rounds} rounds, medians, {os.cpu_count()} processors, float32")
+    print(f"{len(waveforms)} clips of 3 s, {args.rounds} rounds, medians, {os.cpu_count()} CPUs, float32")
     print("| frontend | librosa clips/s | ours clips/s | ratio (range) | largest difference |\n|---|---|---|---|---|")
     for name in PAIRS:
         compare(name, waveforms, args.rounds)

@@ -1,11 +1,11 @@
-"""Everything that wants a GPU once: speed of training and inference, agreement with the CPU, resuming, tests.
+"""All measurements and checks on a GPU: speed of training and inference, agreement with the CPU, resuming, tests.
 
 python benchmarks/gpu.py --dataset data/ravdess --recordings FOLDER [--sections chip base] [--seconds 400] [--tiny]
 
-`benchmarks/gpu.sh` prepares a bare machine and starts this. Each section is a process of its own with a time limit, so
-that what fails or hangs costs nothing else; when the time is up, the sections left are named and skipped. Sections
-that are not timed run side by side. Whatever they print goes to $OUT/gpu.log; the tables go to $OUT/gpu.md and their
-numbers to $OUT/gpu.json as they come. `--tiny` tries all of it on the CPU with tiny models.
+`benchmarks/gpu.sh` prepares a machine and starts this script. Each section is a separate process with a time limit, so
+that failures do not affect other sections. When the time is up, the remaining sections are skipped and listed.
+Sections that are not timed run in parallel. Their output is written to $OUT/gpu.log, tables to $OUT/gpu.md and numbers
+to $OUT/gpu.json. `--tiny` runs all sections on the CPU with tiny models, to test the script.
 """
 
 import argparse
@@ -19,8 +19,8 @@ import threading
 import time
 from pathlib import Path
 
-# Section -> title, its limit in seconds, and the least time that is worth starting it with. Those in one group run
-# side by side; groups run in this order, the most important first.
+# Section -> title, time limit in seconds, and minimum time to start it. Sections of a group run in parallel. Groups
+# run in this order, the most important first.
 SECTIONS: dict[str, tuple[str, int, int]] = {
     "chip": ("The chip", 60, 15),
     "base": ("Training wav2vec2-base (random weights) through the package's Trainer", 130, 25),
@@ -43,7 +43,7 @@ PLACES = {
 
 
 class Report:
-    """Appends lines to gpu.log, tables to gpu.md and numbers to gpu.json; safe from several threads."""
+    """Append lines to gpu.log, tables to gpu.md and numbers to gpu.json; thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ class Report:
         self.numbers: dict[str, list[object]] = {}
 
     def line(self, section: str, text: str) -> None:
-        """Take one line of a section: a number (JSON), a line of its table, or only for the log."""
+        """Process a line of a section: numbers (JSON), a line of its table, or text for the log."""
         with self.lock:
             if text.startswith("JSON "):
                 self.numbers.setdefault(section, []).append(json.loads(text.removeprefix("JSON ")))
@@ -67,7 +67,7 @@ class Report:
                 (self.folder / "gpu.md").write_text(self.markdown(), encoding="utf-8")
 
     def markdown(self) -> str:
-        """All tables so far, in the order of the sections."""
+        """Return all tables so far, in the order of the sections."""
         parts = []
         for section, lines in sorted(self.tables.items(), key=lambda item: list(SECTIONS).index(item[0])):
             title = SECTIONS[section][0]
@@ -78,7 +78,7 @@ class Report:
 
 
 def run_section(name: str, limit: float, args: argparse.Namespace, report: Report) -> None:
-    """Run one section in a process group of its own; end the whole group at the limit."""
+    """Run one section in a separate process group, which is killed at the time limit."""
     began = time.monotonic()
     words = ["--section", name, "--dataset", args.dataset, "--recordings", args.recordings, "--out", args.out]
     command = [sys.executable, __file__, *words]
@@ -103,10 +103,10 @@ def run_section(name: str, limit: float, args: argparse.Namespace, report: Repor
         report.line(name, text.rstrip())
     status = child.wait()
     timer.cancel()
-    end(child)  # what it may have left behind, such as loaders
+    end(child)  # remaining processes, such as data loaders
     seconds = time.monotonic() - began
     if stopped.is_set():
-        report.line(name, f"- STOPPED at its limit of {limit:.0f} s; what stands above was finished.")
+        report.line(name, f"- STOPPED at the time limit of {limit:.0f} s; the rows above are complete.")
     elif status:
         report.line(name, f"- FAILED with status {status}; see gpu.log.")
     report.line(name, f"took {seconds:.1f} s")
@@ -114,7 +114,7 @@ def run_section(name: str, limit: float, args: argparse.Namespace, report: Repor
 
 
 def end(child: subprocess.Popen[str]) -> None:
-    """End a section's process and those that it started."""
+    """Kill a section's process and its child processes."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -126,9 +126,9 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="a folder made by recipes/prepare.py")
     parser.add_argument("--recordings", required=True, help="a folder of audio files")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--seconds", type=float, default=400, help="for all sections together")
+    parser.add_argument("--seconds", type=float, default=400, help="time for all sections together")
     parser.add_argument("--out", default=os.environ.get("OUT", "build/gpu/out"))
-    parser.add_argument("--tiny", action="store_true", help="tiny models on the CPU, to try the script")
+    parser.add_argument("--tiny", action="store_true", help="use tiny models on the CPU, to test the script")
     parser.add_argument("--section", choices=SECTIONS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.section:
@@ -149,14 +149,14 @@ def main() -> None:
         ]
         for thread in threads:
             thread.start()
-            if args.tiny:  # there, two cores are all that there may be
+            if args.tiny:  # one at a time, because there may be only two cores
                 thread.join()
         for thread in threads:
             thread.join()
     print("\n" + report.markdown(), flush=True)
     print(f"took {time.monotonic() - report.start:.0f} of {args.seconds:.0f} s")
     if skipped:
-        text = f"skipped, since the time was up: {', '.join(skipped)}"
+        text = f"skipped, because the time was up: {', '.join(skipped)}"
         print(text)
         print(text, file=report.log)
 

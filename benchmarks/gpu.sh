@@ -3,9 +3,9 @@
 #
 #   bash benchmarks/gpu.sh [--tiny] [--sections chip base ...] [--seconds 420]
 #
-# First, where there is a network: bash benchmarks/gpu_collect.sh, which fills build/gpu with wheels and recordings. The
-# results go to $OUT (default build/gpu/out). --tiny tries everything on the CPU with tiny models. PYTHON names the
-# interpreter that has PyTorch (default python3); the wheels are for Python 3.12, others use what they have installed.
+# First, on a machine with network: bash benchmarks/gpu_collect.sh, which fills build/gpu with wheels and recordings. The
+# results go to $OUT (default build/gpu/out). --tiny runs all on the CPU with tiny models. PYTHON is the
+# interpreter with PyTorch (default python3); the wheels are for Python 3.12, others use installed packages.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 began=$SECONDS
@@ -37,14 +37,14 @@ if [ "$version" = 3.12 ] && compgen -G "build/gpu/wheels/*.whl" >/dev/null; then
     export PYTHONPATH="$PYTHONPATH:$work/site"
     if ! "$python" -c 'import hf_ser.training, peft' 2>"$work/import.log"; then
         tail -3 "$work/import.log"
-        echo "the carried transformers does not fit what is here, whose own is used" | tee -a "$OUT/gpu.log"
+        echo "The transformers wheel does not work with the installed packages; using the installed version." | tee -a "$OUT/gpu.log"
         rm -rf "$work"/site/{transformers,huggingface_hub,peft}*
     fi
 fi
 recordings=build/gpu/ravdess
 dataset="$work/dataset"
 if ! [ -d "$recordings" ]; then
-    echo "no recordings in $recordings (see benchmarks/gpu_collect.sh): generated speech is used" | tee -a "$OUT/gpu.log"
+    echo "No recordings in $recordings (see benchmarks/gpu_collect.sh); using generated speech." | tee -a "$OUT/gpu.log"
     "$python" recipes/generate.py --output_dir "$work/corpora" || exit 1
     recordings="$work/corpora/ravdess"
 fi

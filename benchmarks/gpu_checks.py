@@ -1,4 +1,4 @@
-"""Checking sections of `benchmarks/gpu.py`: agreement with the CPU, learning, resuming, tests, recipes, pipelines."""
+"""Checks of `benchmarks/gpu.py`: agreement with the CPU, learning, resuming, tests, recipes, pipelines."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-# This first, since hf_ser takes this folder off the path.
+# Before hf_ser, which removes this folder from the path.
 from gpu_training import TINY_COMPANION, Job, make
 from finetuning import BASE, TINY
 
@@ -31,18 +31,18 @@ from hf_ser.training import ModelArguments, build_model
 from hf_ser.training.batches import AudioCollator
 
 CONFIGS = ("mel_cnn", "audio_cnn", "audio_cnn_plus", "audio_lstm", "cnn_lstm", "cnn_gru")
-# Largest ||GPU - CPU|| / ||CPU|| of the logits.
+# Maximum of ||GPU - CPU|| / ||CPU|| of the logits.
 LIMITS = {"float32": 1e-3, "float32, torch's defaults": 1e-2, "float16": 5e-2, "bfloat16": 5e-2}
 
 
 def files(args: argparse.Namespace, number: int) -> list[str]:
-    """So many recordings, of all speakers."""
+    """Return `number` recordings, spread over all speakers."""
     found = sorted(path for path in Path(args.recordings).rglob("*") if path.suffix in (".wav", ".flac"))
     return [str(path) for path in found[:: max(1, len(found) // number)]][:number]
 
 
 def configs(tiny: bool) -> dict[str, dict[str, Any]]:
-    """Name -> model configuration, of companions and of wav2vec2."""
+    """Name -> model configuration, for companion models and wav2vec2."""
     all_of_them: dict[str, dict[str, Any]] = {}
     for name in CONFIGS:
         recipe = yaml.safe_load(Path(f"recipes/configs/{name}.yaml").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def configs(tiny: bool) -> dict[str, dict[str, Any]]:
 
 
 def attempt(name: str, check: Callable[[], Any]) -> None:
-    """Run one check; a failure must not cost the others."""
+    """Run one check; a failure does not stop the others."""
     try:
         check()
     except Exception as error:
@@ -65,14 +65,14 @@ def attempt(name: str, check: Callable[[], Any]) -> None:
 
 
 def result(name: str, value: float, limit: float, ok: bool | None = None) -> None:
-    """A row of the table of checks."""
+    """Print a row of the table of checks."""
     passed = value <= limit if ok is None else ok
     print(f"| {name} | {value:.2e} | {limit:g} | {'yes' if passed else 'NO'} |")
     print("JSON " + json.dumps({"check": name, "value": value, "limit": limit, "ok": bool(passed)}))
 
 
 def checks(args: argparse.Namespace) -> None:
-    """Logits beside the CPU's, falling loss, exact resuming."""
+    """Check agreement of logits with the CPU, decreasing loss, and exact resuming."""
     print("| check | value | limit | passed |\n|---|---|---|---|")
     waveforms = [load_audio(file)[: (None, 24_000)[number % 2]] for number, file in enumerate(files(args, 8))]
     for name, config in configs(args.tiny).items():
@@ -87,7 +87,7 @@ def checks(args: argparse.Namespace) -> None:
 
 
 def ieee(strict: bool) -> None:
-    """Compute float32 as float32, or as torch does by default: convolutions and recurrent layers as TF32."""
+    """Use exact float32, or torch's defaults: TF32 for convolutions and recurrent layers."""
     mode = "ieee" if strict else "tf32"
     torch.backends.cudnn.conv.fp32_precision = mode
     torch.backends.cudnn.rnn.fp32_precision = mode
@@ -95,7 +95,7 @@ def ieee(strict: bool) -> None:
 
 
 def agreement(name: str, config: dict[str, Any], waveforms: list[np.ndarray], tiny: bool) -> None:
-    """Compare the logits of clips of two lengths with the CPU's."""
+    """Compare the logits of clips of two lengths with those of the CPU."""
     set_seed(0)
     model, extractor = build_model(ModelArguments(model_config=config), EMOTIONS)
     collate = AudioCollator(extractor, min_samples(model.config))
@@ -123,7 +123,7 @@ def learning(name: str, config: dict[str, Any], args: argparse.Namespace, rate: 
     with tempfile.TemporaryDirectory() as folder:
         job = Job(name, config, batch=4 if args.tiny else 16, duration_s=1.0)
         trainer, _ = make(job, args, folder, steps, learning_rate=rate, lr_scheduler_type="constant", **logs)
-        one = trainer.train_dataset[: job.batch]  # the same clips again and again
+        one = trainer.train_dataset[: job.batch]  # the same clips in every step
         items = [dict(zip(one, values, strict=True)) for values in zip(*one.values(), strict=True)]
         trainer.train_dataset = items * steps
         trainer.train()
@@ -131,11 +131,13 @@ def learning(name: str, config: dict[str, Any], args: argparse.Namespace, rate: 
         first, last = float(np.mean(losses[:3])), float(np.mean(losses[-3:]))
         print(f"{name}: {' '.join(f'{loss:.3f}' for loss in losses[:: max(1, steps // 20)])}")
         precision = trainer.args.precision_choice.precision
-    result(f"{name}, {precision}, loss of one batch after {steps} steps, beside that before", last / first, 0.8)
+    result(
+        f"{name}, {precision}, loss of one batch after {steps} steps, relative to the loss before", last / first, 0.8
+    )
 
 
 def resuming(name: str, config: dict[str, Any], args: argparse.Namespace, precision: str) -> None:
-    """Train four steps, and two and two: how far the weights differ, beside how far the last two steps moved them."""
+    """Train four steps, and two plus two; compare the weights' difference with their change in the last two steps."""
     saving = {"save_strategy": "steps", "save_steps": 2, "precision": precision, "dataloader_num_workers": 2}
     job = Job(name, config, batch=8)
     with tempfile.TemporaryDirectory() as folder:
@@ -171,7 +173,7 @@ def tests(args: argparse.Namespace) -> None:
 
 
 def run(command: list[str]) -> list[str]:
-    """Run a command and pass on what it prints; its lines."""
+    """Run a command, print its output, and return its lines."""
     began = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     print("\n".join("  " + line for line in done.stdout.splitlines()[-150:]))
@@ -182,7 +184,7 @@ def run(command: list[str]) -> list[str]:
 
 
 def recipe(args: argparse.Namespace) -> None:
-    """Train AudioCNN by its recipe, with new speakers in the test split; evaluate it and classify a recording."""
+    """Train AudioCNN with its recipe, speaker-disjoint; evaluate it and classify recordings."""
     cpu = ["--use_cpu", "true"] if args.tiny else []
     with tempfile.TemporaryDirectory() as folder:
         words = ["--config", "recipes/configs/audio_cnn_plus.yaml", "--dataset", args.dataset, "--output_dir"]
@@ -194,7 +196,8 @@ def recipe(args: argparse.Namespace) -> None:
                 print(f"- {line}")
         results = json.loads(Path(folder, "model", "results.json").read_text(encoding="utf-8"))
         print("JSON " + json.dumps({"training": results["training"], "splits": sorted(results["splits"])}))
-        print(f"- training: {results['training']['precision']}, {results['training']['seconds']} s")
+        trained = results["training"]
+        print(f"- protocol {results['protocol']['name']}; trained in {trained['precision']}, {trained['seconds']} s")
         words = ["--model", f"{folder}/model", "--dataset", args.dataset, "--configuration", "ravdess"]
         run([sys.executable, "recipes/evaluate.py", *words, "--output_dir", f"{folder}/evaluated"])
         said = run([sys.executable, "-m", "hf_ser.cli", "predict", "--model", f"{folder}/model", *files(args, 3)])
@@ -203,20 +206,20 @@ def recipe(args: argparse.Namespace) -> None:
 
 
 def pipelines(args: argparse.Namespace) -> None:
-    """Clips per second of `SpeechEmotionPipeline` beside the stock pipeline."""
+    """Clips per second of `SpeechEmotionPipeline` and the stock pipeline."""
     device = "cpu" if args.tiny else "cuda"
     names = files(args, 8 if args.tiny else 128)
     arrays = [{"raw": load_audio(file), "sampling_rate": SAMPLING_RATE} for file in names]
     seconds = sum(len(array["raw"]) for array in arrays) / len(arrays) / SAMPLING_RATE
     print(f"- {len(arrays)} clips of {seconds:.1f} s on average; the difference is the largest of any probability")
-    print("| model | pipeline | batch | clips/s | beside stock, one by one | difference from CPU |")
+    print("| model | pipeline | batch | clips/s | ratio to stock, one by one | difference from CPU |")
     print("|---|---|---|---|---|---|")
     everything = configs(args.tiny)
     for name in ("audio_cnn_plus", "wav2vec2-base"):
         set_seed(0)
         model, extractor = build_model(ModelArguments(model_config=everything[name]), EMOTIONS)
         if name == "wav2vec2-base":
-            model.base_model._forward_pre_hooks.clear()  # as a saved model loads
+            model.base_model._forward_pre_hooks.clear()  # as in a model loaded from a folder
             model.base_model._forward_pre_hooks_with_kwargs.clear()
         model.eval()
         options = {"feature_extractor": extractor, "task": "audio-classification"}
@@ -264,7 +267,7 @@ def pipelines(args: argparse.Namespace) -> None:
 
 
 def again(item: Any) -> Any:
-    """A copy of an input: the stock pipeline takes entries out of mappings."""
+    """Copy an input, because the stock pipeline removes entries from dicts."""
     return dict(item) if isinstance(item, dict) else item
 
 

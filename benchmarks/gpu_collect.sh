@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Collect what benchmarks/gpu.sh needs on a machine without network, into build/gpu (ignored by git): wheels for Python
-# 3.12 on x86-64 Linux beside a PyTorch that is there already, and real recordings of five actors of RAVDESS.
+# Collect the files for benchmarks/gpu.sh on a machine without network in build/gpu (ignored by git): wheels for Python
+# 3.12 on x86-64 Linux with PyTorch already installed, and real recordings of five actors of RAVDESS.
 #
 #   bash benchmarks/gpu_collect.sh [folder of RAVDESS]
 set -euo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 python="${PYTHON:-python3}"
 ravdess="${1:-${HF_SER_CORPORA:-../shared/corpora}/ravdess}"
 folder=build/gpu
-# What the image that gpu.sh was written for lacks, and transformers, huggingface_hub and peft in the project's versions.
+# Packages missing from the image of gpu.sh, and transformers, huggingface_hub and peft in the project's versions.
 names=(audiomentations audioread cffi click datasets decorator dill evaluate httpcore2 httpx2 huggingface-hub
     jsonschema jsonschema-specifications kagglehub kagglesdk lazy-loader librosa lightgbm miniaudio multiprocess numpy-minmax
     numpy-rms peft platformdirs pooch pycparser python-stretch referencing rpds-py soundfile soxr transformers truststore)

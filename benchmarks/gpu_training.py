@@ -1,10 +1,10 @@
-"""Training sections of `benchmarks/gpu.py`: the chip's rates, wav2vec2 and companions through the package's Trainer.
+"""Sections of `benchmarks/gpu.py` that train: rates of the chip, wav2vec2 and companions with the package's Trainer.
 
-A job trains for some steps to warm up and then for timed ones, read from Parquet, decoded by worker processes,
-collated and padded. Then the same steps run again on batches that lie on the GPU: what that is faster by, the GPU
-waits for data and for the Trainer's own bookkeeping. The rate counts convolutions and matrix products alone, on padded
-samples, without what checkpointing repeats and without recurrent layers, which torch's counter does not know. Shares
-are of a bfloat16 product of two 8192 x 8192 matrices, measured in the same process.
+A job trains for warm-up steps, then for timed steps, on clips that are read from Parquet, decoded by worker processes,
+collated and padded. Then the same steps run on batches in GPU memory; the difference is the time that the GPU waits
+for data and the Trainer. The rate counts convolutions and matrix products only, on padded samples, without those
+repeated by checkpointing, and without recurrent layers, which torch's counter does not support. Shares are relative to
+a bfloat16 product of two 8192 x 8192 matrices, measured in the same process.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 # isort: off
-# This first, since hf_ser takes this folder off the path.
+# Before hf_ser, which removes this folder from the path.
 from finetuning_gpu import XLSR
 from finetuning import BASE, TINY, now, operations
 from machine import describe_machine
@@ -37,9 +37,8 @@ from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, m
 WORKERS = min(12, max(1, (os.cpu_count() or 2) - 2))
 TINY_COMPANION = {"n_mels": 16, "n_fft": 400, "hop_length": 320, "duration_s": 1.0}
 HEADER = (
-    "| model | options | precision | batch | clips/s | batches on the GPU: clips/s | and no look at the loss "
-    "| share of time waiting for data | TFLOP/s | share of bf16 product | batches on the GPU: share | padding "
-    "| peak GiB |\n"
+    "| model | options | precision | batch | clips/s | in GPU memory | without loss check | waiting | TFLOP/s | share "
+    "| share in GPU memory | padding | peak GiB |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
@@ -48,7 +47,7 @@ _COUNTED: dict[str, float] = {}
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained and timed."""
+    """A timed training."""
 
     model: str
     config: dict[str, Any]
@@ -61,7 +60,7 @@ class Job:
 
 
 class Clock(TrainerCallback):
-    """Times the steps after those to warm up, counts their samples, and how long the loop waits for a batch."""
+    """Time the steps after the warm-up; count their samples, and the time that the loop waits for batches."""
 
     def __init__(self, trainer: Any, job: Job) -> None:
         self.job, self.start, self.end, self.samples, self.blocked = job, 0.0, 0.0, 0, 0.0
@@ -81,7 +80,7 @@ class Clock(TrainerCallback):
         trainer.add_callback(self)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Start after the warm-up; the end is that of the last step."""
+        """Start after the warm-up, and stop after the last step."""
         if state.global_step == self.job.warm_up:
             self.start, self.samples, self.blocked = now(args.device), 0, 0.0
         elif state.global_step == self.job.warm_up + self.job.steps:
@@ -89,7 +88,7 @@ class Clock(TrainerCallback):
 
 
 def chip(args: argparse.Namespace) -> None:
-    """Name the chip and the software, and measure products of matrices and copies."""
+    """Print the chip and software versions, and measure matrix products and copies."""
     device = "cpu" if args.tiny else "cuda"
     if not args.tiny:
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.sm,clocks.max.sm,power.limit"]
@@ -127,7 +126,7 @@ def chip(args: argparse.Namespace) -> None:
 
 
 def product(size: int, device: str, dtype: torch.dtype) -> float:
-    """TFLOP/s of a product of two square matrices of random numbers: the median of several."""
+    """TFLOP/s of a product of two random square matrices, median of several."""
     left, right = torch.randn(2, size, size, device=device).to(dtype)
     times = []
     for number in range(13):
@@ -140,7 +139,7 @@ def product(size: int, device: str, dtype: torch.dtype) -> float:
 
 
 def base(args: argparse.Namespace) -> None:
-    """wav2vec2-base in each precision, at several batch sizes, with what the recommendations use; then a profile."""
+    """Train wav2vec2-base in each precision, at several batch sizes, with recommended options; profile one job."""
     config = TINY if args.tiny else BASE
     jobs = [
         Job("wav2vec2-base", config),
@@ -150,14 +149,14 @@ def base(args: argparse.Namespace) -> None:
         Job("wav2vec2-base", config, settings={"precision": "fp16"}),
         Job("wav2vec2-base", config, settings={"precision": "fp32"}, steps=30),
         Job("wav2vec2-base", config, "eager attention", {"attn_implementation": "eager"}),
-        # Last: it stays set in this process.
+        # Last, because TF32 remains enabled in this process.
         Job("wav2vec2-base", config, "TF32", {"precision": "fp32", "tf32": True}, steps=30),
     ]
     run_all(jobs, args, profiled=0)
 
 
 def companions(args: argparse.Namespace) -> None:
-    """Each companion as its improved configuration sets it, AudioCNN in each precision."""
+    """Train each companion model with its improved configuration, AudioCNN in each precision."""
     jobs = []
     for name in ("audio_cnn_plus", "mel_cnn_plus", "audio_lstm_plus", "cnn_lstm_plus", "cnn_gru_plus"):
         recipe = yaml.safe_load(Path(f"recipes/configs/{name}.yaml").read_text(encoding="utf-8"))
@@ -173,7 +172,7 @@ def companions(args: argparse.Namespace) -> None:
 
 
 def compiled(args: argparse.Namespace) -> None:
-    """torch.compile and checkpointing beside neither, on clips of one length."""
+    """Train with torch.compile, with checkpointing and with neither, on clips of one length."""
     config = TINY if args.tiny else BASE
     known = {field.name for field in fields(SerTrainingArguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
@@ -194,7 +193,7 @@ def compiled(args: argparse.Namespace) -> None:
 
 
 def xlsr(args: argparse.Namespace) -> None:
-    """A model of XLSR's size, all of it and as the recommendation has it (LoRA where peft is there)."""
+    """Train a model of XLSR's size: fully, with a frozen feature encoder, and with LoRA."""
     config = {**XLSR, **(TINY if args.tiny else {})}
     jobs = [
         Job("xlsr", config, batch=16, steps=20, warm_up=5),
@@ -205,7 +204,7 @@ def xlsr(args: argparse.Namespace) -> None:
 
 
 def run_all(jobs: list[Job], args: argparse.Namespace, profiled: int | None = None) -> None:
-    """Measure the jobs in turn, a row each; what fails or does not fit is said to."""
+    """Measure the jobs, one row each; failures and jobs that do not fit are reported."""
     device = "cpu" if args.tiny else "cuda"
     rate = product(256 if args.tiny else 8192, device, torch.bfloat16)
     print(f"- bfloat16 product: {rate:.4g} TFLOP/s")
@@ -221,7 +220,7 @@ def run_all(jobs: list[Job], args: argparse.Namespace, profiled: int | None = No
             print("JSON " + json.dumps({"model": job.model, "options": job.options, "batch": job.batch, **found}))
         except torch.OutOfMemoryError:
             print(f"| {job.model} | {job.options} | | {job.batch} | does not fit | | | | | | | | |")
-        except Exception as error:  # a job that fails must not cost the others
+        except Exception as error:  # a failed job does not stop the others
             import traceback
 
             traceback.print_exc()
@@ -247,7 +246,7 @@ def row(job: Job, found: dict[str, Any], product_rate: float) -> str:
 
 
 def make(job: Job, args: argparse.Namespace, folder: str, steps: int, **changes: Any) -> tuple[Any, Any]:
-    """The package's Trainer for a job, over as many clips as the steps take, and these clips' metadata."""
+    """Make the package's Trainer for a job, with enough clips for its steps; also return the clips' lengths."""
     names = {field.name for field in fields(ModelArguments)}
     of_model = {name: value for name, value in job.settings.items() if name in names}
     settings: dict[str, Any] = {
@@ -287,10 +286,10 @@ def measure(job: Job, args: argparse.Namespace, profile: bool = False) -> dict[s
         padding = 1 - float(np.mean(samples)) * job.batch * job.steps / used
         losses = trainer.state.log_history[-1].get("train_loss")
         still, still_samples = in_memory(trainer, job, profile)
-        # The package's step ends with a look at its loss, for which the CPU waits.
+        # The package's training step checks the loss, which synchronizes with the GPU.
         apart, apart_samples = in_memory(trainer, job, False, Trainer.training_step)
     clips = job.batch * job.steps
-    # Per padded sample, since the batches in memory are other ones.
+    # Per padded sample, because the batches in memory are different.
     waiting = 1 - (still / still_samples) / (seconds / used)
     return {
         "precision": trainer.args.precision_choice.precision,
@@ -309,7 +308,7 @@ def measure(job: Job, args: argparse.Namespace, profile: bool = False) -> dict[s
 
 
 def operations_of(job: Job, args: argparse.Namespace, folder: str) -> float:
-    """Floating-point operations of a training step per padded sample, without what checkpointing repeats."""
+    """Floating-point operations of a training step per padded sample, without those repeated by checkpointing."""
     left_out = ("torch_compile", "activation_checkpointing", "gradient_checkpointing", "precision", "tf32", "optim")
     left = {name: value for name, value in job.settings.items() if name not in left_out}
     key = json.dumps([job.config, left, job.duration_s])
@@ -320,7 +319,7 @@ def operations_of(job: Job, args: argparse.Namespace, folder: str) -> float:
 
 
 def in_memory(trainer: Any, job: Job, profile: bool, step: Any = None) -> tuple[float, int]:
-    """Train on, on four batches that lie on the device: seconds, and padded samples; a profile of it if asked for."""
+    """Continue training on four batches in device memory; return seconds and padded samples, and print a profile."""
     model, device, clips = trainer.model_wrapped, trainer.args.device, trainer.train_dataset
     batches = []
     for number in range(4):
@@ -353,7 +352,7 @@ def in_memory(trainer: Any, job: Job, profile: bool, step: Any = None) -> tuple[
 
 
 def print_profile(work: Any, device: str) -> None:
-    """Log where the time goes, by kernel and by operator."""
+    """Print a profile by kernel and by operator."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
 

@@ -1,13 +1,12 @@
-"""How long the whole hybrid stage takes on a dataset: columns of all clips, four fits, models, scores and reports.
+"""Duration of complete fits of hybrids on a dataset: features of all clips, four fits, models, scores and reports.
 
 python benchmarks/hybrids.py [--dataset data/ravdess] [--bases runs/audio_cnn_plus_random/seed_0 ...] [--layer 12]
     [--precision auto]
 
-Every fit is `recipes/fit_hybrid.py` in a process of its own, as a person runs it, with an empty cache: a stack of the
-bases' probabilities (their stored predictions), LightGBM on the last base's embeddings, a random forest on
-functionals, and one on the states of an encoder of wav2vec2-base's size with random weights, down to a layer, all in
---precision. A plain float32 loop over some of the clips, one by one, with the same encoder says how much of the
-last is the encoder itself.
+Every fit is `recipes/fit_hybrid.py` in a separate process with an empty cache: a stack on the base models' stored
+predictions, LightGBM on the embeddings of the last base model, a random forest on functionals, and a random forest on
+a layer of an encoder of wav2vec2-base's size with random weights, all in --precision. A plain float32 loop with the
+same encoder over some clips, one by one, shows the encoder's share of the last fit.
 """
 
 import argparse
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def fit(name: str, words: list[str], root: Path, args: argparse.Namespace) -> float:
-    """Seconds of one fit."""
+    """Run one fit and return its duration in seconds."""
     command = [sys.executable, str(ROOT / "recipes" / "fit_hybrid.py"), "--config"]
     command += [str(ROOT / "recipes" / "configs" / f"{name}.yaml"), "--dataset", args.dataset, "--protocol", "random"]
     environment = os.environ | {"HF_DATASETS_CACHE": str(root / "cache")}
@@ -53,7 +52,7 @@ def make_encoder(folder: Path, layer: int) -> Wav2Vec2Model:
 
 
 def plain_loop(encoder: Wav2Vec2Model, args: argparse.Namespace) -> float:
-    """Clips per second of a loop over some clips, decoded in memory."""
+    """Run the encoder over some clips, decoded in memory, and return clips per second."""
     clips = load_splits(DataArguments(dataset=args.dataset, protocol="random")).splits["test"]
     some = clips.select(range(min(args.loop_clips, len(clips))))
     waveforms = [torch.from_numpy(waveform) for waveform in decoded(some)[:]["waveform"]]
@@ -71,8 +70,8 @@ def main() -> None:
     parser.add_argument(
         "--bases", nargs="+", default=["runs/audio_cnn_plus_random/seed_0", "runs/cnn_gru_plus_random/seed_0"]
     )
-    parser.add_argument("--layer", type=int, default=12, help="of the encoder; 0 leaves it out")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the bases")
+    parser.add_argument("--layer", type=int, default=12, help="layer of the encoder; 0 to skip its fit")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the base models")
     parser.add_argument("--loop_clips", type=int, default=64)
     args = parser.parse_args()
     print(describe_machine(resolve(args.precision, detect("cpu")).precision), flush=True)

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, in one line: every benchmark prints it first, so that no figure stands without its machine.
+"""Describe the machine in one line. Every benchmark prints this line first.
 
 python benchmarks/machine.py
 """
@@ -11,7 +11,7 @@ import torch
 
 from hf_ser.remote_code.hardware import Hardware, choose, detect
 
-# By name, the flags of /proc/cpuinfo that stand for it; the best comes last.
+# Name -> flags of /proc/cpuinfo, in ascending order of speed.
 EXTENSIONS = {
     "AVX2": ("avx2",),
     "AVX-512": ("avx512f", "avx512bw"),
@@ -25,10 +25,10 @@ LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "OMP_
 
 
 def describe_machine(precision: str | None = None) -> str:
-    """Name the processor, its vector extensions and what limits them, cores, threads, GPU and torch.
+    """Describe processor, vector extensions and their limits, cores, threads, GPU and versions.
 
     Args:
-        precision: what the benchmark computes in; None where it says so itself, or where none matters.
+        precision: precision of the benchmark; None if the benchmark prints it itself, or has none.
     """
     cpu = detect("cpu")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -47,12 +47,12 @@ def describe_machine(precision: str | None = None) -> str:
 
 
 def vector_extensions(cpu: Hardware) -> list[str]:
-    """Names of the extensions that the processor has, whatever limits their use."""
+    """Names of the processor's extensions, including those disabled by environment variables."""
     return [name for name, flags in EXTENSIONS.items() if set(flags) <= cpu.cpu_flags]
 
 
 def _processor() -> str:
-    """The processor's model, or what the system calls it."""
+    """Model name of the processor, or the system's name for it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux

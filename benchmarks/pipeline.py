@@ -1,14 +1,14 @@
-"""`SpeechEmotionPipeline` beside the stock audio pipeline: one model, real clips, in one run and shuffled turns.
+"""Speed of `SpeechEmotionPipeline` relative to the stock audio pipeline, with the same model and real clips.
 
 python benchmarks/pipeline.py [--recordings ../shared/corpora/ravdess] [--model runs/audio_cnn_plus_random/seed_0]
     [--precision auto]
 
-Models: one of wav2vec2-base's size with random weights, which takes no attention mask, and an AudioCNN. The stock
-pipeline needs the ffmpeg program for files: it gets the clips decoded in memory, one by one and in batches of 8.
-Ours gets the same arrays and the files themselves, in float32 as the stock pipeline and, where --precision comes to
-another, in that. Above 1 in the ratio, ours is faster than the stock pipeline one by one; "difference" is the largest
-of any probability. A recording of ten minutes made of real clips is then classified in windows of 3 s every 1.5 s in
-float32, with the peak memory above that of the start, and by the stock pipeline called once per window.
+The models are an AudioCNN, and a model of wav2vec2-base's size with random weights, without attention mask. The stock
+pipeline needs the ffmpeg program for files, so it gets clips decoded in memory, one by one and in batches of 8. Ours
+gets the same arrays and the files, in float32 and, if --precision is another precision, in that. Ratios above 1 mean
+that a row is faster than the stock pipeline one by one; "difference" is the largest difference of any probability.
+Calls are in random order in each round. Then a recording of ten minutes, made of real clips, is classified in windows
+of 3 s every 1.5 s in float32, with the increase in peak memory, and by the stock pipeline called once per window.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def clips(name: str, model: Any, extractor: Any, precision: str, files: list[str
     seconds: dict[str, list[float]] = {label: [] for label in calls}
     rows = {}
     for number in range(rounds):
-        # In another order every time: a machine that slows down for a while must not always slow the same ones.
+        # In random order, so that a temporary slowdown of the machine does not always affect the same calls.
         for label in random.Random(number).sample(list(calls), len(calls)):
             try:
                 taken, rows[label] = timed(calls[label])
@@ -126,7 +126,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--without_wav2vec2", action="store_true")
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="measured beside float32")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="auto", help="precision measured in addition to float32"
+    )
     args = parser.parse_args()
     found = sorted(path for path in Path(args.recordings).rglob("*") if path.suffix in (".wav", ".flac"))
     files = [str(path) for path in found[:: max(1, len(found) // args.clips)]][: args.clips]

@@ -1,13 +1,12 @@
-"""Preparation speed and memory on real recordings, beside a plain librosa loop over the same files, in one run.
+"""Speed and memory of preparation on real recordings, relative to a plain librosa loop over the same files.
 
 python benchmarks/prepare.py [--corpora ../shared/corpora] [--rounds 5]
 
-The peer decodes, downmixes and resamples (librosa does so with soxr, too) in one process and keeps nothing.
-Preparation also hashes, checks for silence and damage, encodes FLAC, assigns splits and writes Parquet and the card,
-in as many processes as there are processors. Both run in turn, and the ratio is taken pair by pair. The second table
-repeats this on the same recordings as WAV files, the form in which the corpora are published: decoding is nearly free
-there, so that the peer has less to do while every clip must be encoded. The third shows peak memory at 1, 2 and 4
-times the clips.
+The peer decodes, downmixes and resamples (also with soxr) in one process, and discards the result. Preparation also
+hashes, checks for silence and damage, encodes FLAC, assigns splits and writes Parquet and the card, with one process
+per CPU. Both run alternately, and the ratio is computed for each pair. The second table repeats this with WAV files,
+the published format of the corpora: decoding is nearly free, but every clip must be encoded. The third table shows
+peak memory for 1, 2 and 4 times the clips.
 """
 
 import argparse
@@ -57,14 +56,14 @@ def preparation(folders: dict[str, str], work: Path) -> float:
 def compare(title: str, folders: dict[str, str], work: Path, rounds: int) -> None:
     files = [path for folder in folders.values() for path in recordings(Path(folder))]
     librosa_loop(files[:50])
-    preparation(folders, work)  # warm: files cached, libraries imported
+    preparation(folders, work)  # warm-up: caches files, imports libraries
     pairs = [(librosa_loop(files), preparation(folders, work)) for _ in range(rounds)]
     ratios = [peer / own for peer, own in pairs]
     peer, own = (len(files) / statistics.median(pair[side] for pair in pairs) for side in (0, 1))
-    print(f"\n{title}: {len(files)} clips, {rounds} rounds, medians, {os.cpu_count()} processors")
+    print(f"\n{title}: {len(files)} clips, {rounds} rounds, medians, {os.cpu_count()} CPUs")
     print("| what | processes | clips/s |\n|---|---|---|")
     print(f"| librosa.load(sr=16000) loop | 1 | {peer:.0f} |")
-    print(f"| preparation, whole | {os.cpu_count()} | {own:.0f} |")
+    print(f"| preparation | {os.cpu_count()} | {own:.0f} |")
     print(f"ratio per round: median {statistics.median(ratios):.2f}, {min(ratios):.2f} to {max(ratios):.2f}")
 
 
@@ -77,7 +76,7 @@ def as_wav(source: Path, target: Path) -> None:
 
 
 def memory(corpora: Path, work: Path) -> None:
-    print("\nPeak memory (MiB; the largest worker beside the main process)")
+    print("\nPeak memory in MiB")
     print("| clips | main process | largest worker |\n|---|---|---|")
     for step in (4, 2, 1):
         subset = work / f"every_{step}"

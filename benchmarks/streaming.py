@@ -1,12 +1,12 @@
-"""Training from a stream: the same clips as in memory, at which speed, and in how much memory.
+"""Streaming a training split: completeness, speed and memory, compared with loading it.
 
 python benchmarks/streaming.py [--dataset data/emotions] [--smaller data/ravdess] [--epochs 1 3]
 
-Each row is a process of its own that goes through the train dataloader of `recipes/finetune.py` (batches of 32,
-decoded and padded; nothing is trained) for so many epochs, with the default `stream_buffer`. The peak is sampled at
-every batch: resident memory, and what of it is the process's own, without pages of mapped files, which the system
-takes back when it needs them. A stream's must not grow with clips or epochs. The ids of each of its epochs are
-compared with those that loading without a stream gives.
+Each row is a separate process that iterates over the train dataloader of `recipes/finetune.py` (batches of 32, decoded
+and padded, without training) for one or more epochs, with the default `stream_buffer`. Peak memory is sampled at every
+batch: resident memory, and private memory without pages of memory-mapped files, which the system can reclaim. With
+streaming, it must not grow with the number of clips or epochs. The ids of each epoch are compared with those of the
+loaded split.
 """
 
 import argparse
@@ -28,13 +28,13 @@ BATCH, MIB = 32, 2**20
 
 
 def memory_mib(process: psutil.Process) -> tuple[float, float]:
-    """Resident memory, and what of it is the process's own."""
+    """Resident memory, and private memory without shared pages."""
     memory = process.memory_info()
     return memory.rss / MIB, (memory.rss - memory.shared) / MIB
 
 
 def measure(dataset: str, epochs: int, streaming: bool) -> dict[str, Any]:
-    """Go through the train dataloader: clips per epoch, clips per second, memory before and at its peak."""
+    """Iterate over the train dataloader; return clips per epoch, clips per second, and memory before and at peak."""
     process = psutil.Process()
     data = load_splits(DataArguments(dataset, streaming=streaming))
     model, extractor = build_model(ModelArguments(model_config={"model_type": "ser-audio-cnn"}), data.labels)
@@ -62,7 +62,7 @@ def measure(dataset: str, epochs: int, streaming: bool) -> dict[str, Any]:
         loaded = load_splits(DataArguments(dataset)).splits["train"]["id"][:]
         ids = data.splits["train"]["id"][:]
         same = all(sorted(ids[number] for number in numbers) == sorted(loaded) for numbers in seen)
-        same = same and len({tuple(numbers) for numbers in seen}) == epochs  # each in an order of its own
+        same = same and len({tuple(numbers) for numbers in seen}) == epochs  # each epoch in another order
     else:
         same = all(len(numbers) == clips for numbers in seen)
     resident, own = (max(column) for column in zip(*samples, strict=True))
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="data/emotions", help="prepared dataset")
     parser.add_argument("--smaller", default="data/ravdess", help="prepared dataset with fewer clips")
     parser.add_argument("--epochs", type=int, nargs="+", default=[1, 3])
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # dataset, epochs, stream or memory: a row's process
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # one row: dataset, epochs, stream or memory
     args = parser.parse_args()
     if args.one is not None:
         dataset, epochs, way = args.one
@@ -90,7 +90,8 @@ def main() -> None:
         return
     print(describe_machine())
     print(
-        "| dataset | clips | epochs | read from | same clips | clips/s | own MiB before | own, peak | resident, peak |"
+        "| dataset | clips | epochs | read from | same clips | clips/s | private MiB, before | private, peak "
+        "| resident, peak |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for way in ("stream", "memory"):

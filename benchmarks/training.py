@@ -1,14 +1,14 @@
-"""Speed of training AudioCNN on real recordings without an accelerator, beside a plain loop, in one run.
+"""Speed of training AudioCNN on a CPU with real recordings, relative to a plain PyTorch loop.
 
 python benchmarks/training.py [--dataset data/ravdess] [--rounds 3] [--steps 40] [--precision auto]
 
-The peer is what a notebook does: the same model of torch's own layers (its logits are compared with ours first), in
-float32 and NCHW, AdamW, on waveforms that lie decoded in memory. Ours is the package's Trainer as
-`recipes/train_companion.py` runs it on a CPU: read from Parquet, decoded, collated, in --precision, channels last,
-memory kept between steps. Batches of 32 clips of 3 s. Both run in processes of their own, in turn, and the ratio is
-taken pair by pair. The rate counts the model's convolutions and matrix products alone, as torch's FlopCounterMode
-does, while the time holds the whole step; beside it stands a float32 product of two 4096 x 4096 matrices. Waiting is
-the time per step in which the Trainer has no batch.
+The peer is a loop as in a notebook: the same model made of torch's layers (its logits are compared with ours first),
+in float32 and NCHW, with AdamW, on waveforms decoded in memory. Ours is the package's Trainer as in
+`recipes/train_companion.py`: clips are read from Parquet, decoded and collated; it computes in --precision with
+channels last, and reuses memory between steps. Batches have 32 clips of 3 s. Both run alternately in separate
+processes, and the ratio is computed for each pair. The rate counts the model's convolutions and matrix products only,
+as torch's FlopCounterMode does, over the time of the whole step. It is compared with a float32 product of two 4096 x
+4096 matrices. Waiting is the time per step in which the Trainer has no batch.
 """
 
 import argparse
@@ -39,7 +39,7 @@ BATCH, NUM_SAMPLES, WARM_UP = 32, 48_000, 3
 
 
 class PlainAudioCNN(nn.Module):
-    """The published AudioCNN as a notebook writes it: waveforms (batch, samples) -> logits (batch, 8)."""
+    """The published AudioCNN as in a notebook: waveforms (batch, samples) -> logits (batch, 8)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ def waveforms_in_memory(dataset: str, number: int) -> tuple[torch.Tensor, torch.
 
 
 def plain(dataset: str, steps: int) -> dict[str, float]:
-    """The peer: clips per second."""
+    """Run the peer and return clips per second."""
     clips, labels = waveforms_in_memory(dataset, BATCH * 16)
     model = PlainAudioCNN().train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -95,7 +95,7 @@ def plain(dataset: str, steps: int) -> dict[str, float]:
 
 
 def ours(dataset: str, steps: int, precision: str = "auto") -> dict[str, float]:
-    """The package's Trainer: clips per second, and seconds per step in which it waits for a batch."""
+    """Run the package's Trainer; return clips per second, and seconds per step of waiting for a batch."""
     model_args = ModelArguments(model_config={"model_type": "ser-audio-cnn"})
     data_args = DataArguments(dataset=dataset, protocol="random")
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def ours(dataset: str, steps: int, precision: str = "auto") -> dict[str, float]:
             disable_tqdm=True,
             report_to="none",
         )
-        keep_freed_memory()  # as `train` does
+        keep_freed_memory()  # as in `train`
         data = load_splits(data_args)
         trainer = make_trainer(*build_model(model_args, data.labels), data, args)
         ends, waits = [], []
@@ -132,13 +132,13 @@ def ours(dataset: str, steps: int, precision: str = "auto") -> dict[str, float]:
 
         trainer.get_batch_samples, trainer.training_step = timed_fetch, timed_step  # type: ignore[method-assign]
         trainer.train()
-    # From the start of one step to that of another, so that the last, unfinished one is left out.
+    # From start to start of steps, which excludes the last step.
     seconds = ends[-1] - ends[WARM_UP]
     return {"clips_per_s": BATCH * (len(ends) - 1 - WARM_UP) / seconds, "wait_s": statistics.mean(waits[WARM_UP:])}
 
 
 def same_model(dataset: str) -> float:
-    """Largest difference of the two sides' logits with the same weights, on 8 real clips."""
+    """Largest difference between the logits of both sides with the same weights, on 8 real clips."""
     theirs, own = PlainAudioCNN().eval(), AudioCNNForAudioClassification(AudioCNNConfig(num_labels=8)).eval()
     values = [value for name, value in own.state_dict().items() if not name.startswith("frontend")]
     names = theirs.layers.state_dict()
@@ -167,7 +167,7 @@ def matrix_product() -> float:
 
 
 def side(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """Run one side in a process of its own, since memory settings hold for a whole process."""
+    """Run one side in a separate process, because memory settings apply to the whole process."""
     command = [sys.executable, __file__, "--side", name, "--dataset", args.dataset, "--steps", str(args.steps)]
     command += ["--precision", args.precision]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--dataset", default=str(Path("data") / "ravdess"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="of our side")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of our side")
     parser.add_argument("--side", choices=("plain", "ours"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -203,7 +203,7 @@ def main() -> None:
         waiting = f"{own['wait_s'] * 1e3:.1f} of {1e3 * BATCH / own['clips_per_s']:.0f} ms per step"
         print(f"| {number + 1} | {speeds} | {gigaflops} | {waiting} |", flush=True)
     print()
-    for name, values in (("clips per second beside plain", ratios), ("rate beside the matrix product", rates)):
+    for name, values in (("ratio of clips per second", ratios), ("rate relative to the matrix product", rates)):
         print(f"{name}: {statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
 
 

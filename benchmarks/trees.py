@@ -1,16 +1,15 @@
-"""Probabilities of tree ensembles: the library that fitted them beside their `TreeEnsemble`, in one run and in turn.
+"""Speed of `TreeEnsemble` relative to the library that fitted the trees.
 
 python benchmarks/trees.py [--rounds 9] [--iterations 500]
 
-Three kinds on generated features of eight classes: a stacking booster on two models' probabilities (learning rate
-0.02, early stopping), a booster on 512 deep features, and a random forest of 500 trees on 300 features. Either side is
-called as a program would call it: LightGBM and torch with their default threads, scikit-learn with its default of one
-job; rows are clips, and one call has a whole batch. The ratio is taken round by round; above 1, `TreeEnsemble` is
-faster. The last column is the largest difference of a probability.
+Three ensembles on generated features of eight classes: a stacking booster on two models' probabilities (learning rate
+0.02, early stopping), a booster on 512 deep features, and a random forest of 500 trees on 300 features. Both sides use
+their defaults: LightGBM and torch their default threads, scikit-learn one job. Rows are clips, and a call has a whole
+batch. The ratio is computed for each round; above 1, `TreeEnsemble` is faster. The last column is the largest
+difference of any probability.
 
-The figures need an idle machine: both sides' OpenMP threads spin while they wait, and where other programs want the
-processors, every wait costs a slice of the scheduler's time. OMP_WAIT_POLICY=PASSIVE or OMP_NUM_THREADS=1 (for both
-sides) measures on a busy one.
+Run it on an idle machine: OpenMP threads of both sides spin while they wait, and lose time slices if other programs
+need the CPUs. On a busy machine, set OMP_WAIT_POLICY=PASSIVE or OMP_NUM_THREADS=1.
 """
 
 import argparse
@@ -81,7 +80,7 @@ def measure(kind: Kind, rounds: int) -> None:
     for batch in BATCHES:
         rows = features[:batch]
         tensor = torch.from_numpy(rows)
-        difference = np.abs(predict(rows) - model(tensor).numpy()).max()  # warm, too
+        difference = np.abs(predict(rows) - model(tensor).numpy()).max()  # also the warm-up
         repeats = max(1, 64 // batch)
         pairs = [(seconds(predict, rows, repeats), seconds(model, tensor, repeats)) for _ in range(rounds)]
         ratios = [library / own for library, own in pairs]
@@ -96,7 +95,7 @@ def measure(kind: Kind, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--iterations", type=int, default=500, help="of the booster on deep features")
+    parser.add_argument("--iterations", type=int, default=500, help="iterations of the booster on deep features")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
     kinds = [stacking(rng), deep_features(rng, args.iterations), random_forest(rng)]

@@ -28,13 +28,15 @@ ARGUMENTS = {
     "Search": ("hf_ser.search", "SearchArguments"),
     "Push": ("hf_ser.hub.push_plan", "PushArguments"),
 }
-# The configurations of companion models, each with the fields that it declares itself.
+# Model configurations, each with the fields that it declares itself.
 MODELS = {
     "All companion models": ("hf_ser.remote_code.companion_config", "CompanionConfig"),
     "MelCNN, AudioCNN, CNN-LSTM, CNN-GRU": ("hf_ser.remote_code.companion_config", "ConvStackConfig"),
     "MelCNN (ser-mel-cnn), AudioCNN (ser-audio-cnn)": ("hf_ser.remote_code.cnn", "CNNConfig"),
     "CNN-LSTM, CNN-GRU (ser-cnn-rnn)": ("hf_ser.remote_code.cnn_rnn", "CNNRNNConfig"),
     "AudioLSTM (ser-audio-lstm)": ("hf_ser.remote_code.audio_lstm", "AudioLSTMConfig"),
+    "Hybrids (ser-hybrid)": ("hf_ser.remote_code.hybrid", "HybridConfig"),
+    "Tree ensembles (ser-tree-ensemble)": ("hf_ser.remote_code.tree_ensemble", "TreeEnsembleConfig"),
 }
 _INHERITED = "Every field of transformers.TrainingArguments works too."
 

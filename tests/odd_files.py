@@ -1,4 +1,4 @@
-"""Generated audio files of many unusual kinds, and the expected outcome of reading each.
+"""Generated recordings of unusual kinds, and the expected outcome for each.
 
 python tests/odd_files.py > docs/odd_files.md
 """
@@ -25,7 +25,7 @@ class Odd(NamedTuple):
         name: of the file.
         what: is odd about it, for a person.
         content: bytes.
-        seconds: of sound that must be read; None where it must be refused.
+        seconds: expected duration; None if the file must be rejected.
         reason: of the refusal.
         exact: whether the samples must be those of `tone`.
         needs_av: whether PyAV must be installed.
@@ -64,7 +64,7 @@ def wav(riff: int | None = None, data: int | None = None, tail: bytes = b"") -> 
 
 
 def mp3_without_header(content: bytes) -> bytes:
-    """An MP3 without its first frame, which tells how many follow."""
+    """An MP3 without its first frame, which declares the number of frames."""
     return content[content.index(content[:2], 4) :]
 
 
@@ -75,7 +75,7 @@ def id3(size: int = 3000) -> bytes:
 
 
 def flac_of(frames: int) -> bytes:
-    """A FLAC file whose header counts so many frames; 0 for unknown."""
+    """A FLAC file whose header declares `frames` frames; 0 for unknown."""
     content = encoded("FLAC")
     packed = int.from_bytes(content[18:26], "big") >> 36 << 36 | frames
     return content[:18] + packed.to_bytes(8, "big") + content[26:]
@@ -115,7 +115,7 @@ def has_av() -> bool:
 
 
 def make_odd_files() -> list[Odd]:
-    """All of them; those that PyAV must write only where it is installed."""
+    """All of them; those that need PyAV only if it is installed."""
     return [*_sound(), *_headers(), *_cut(), *_unusable(), *(_media() if has_av() else [])]
 
 
@@ -151,8 +151,8 @@ def _sound() -> list[Odd]:
         Odd("stereo.wav", "stereo, both channels equal", encoded("WAV", samples=stereo)),
         Odd("no_length.mp3", "MP3 without a length (no Xing header)", mp3_without_header(mp3), exact=False),
         Odd("tagged.mp3", "MP3 with cover art before and tags after", id3() + mp3 + b"TAG" + bytes(125), exact=False),
-        Odd("joined.mp3", "two MP3 files joined", mp3 + mp3, 2 * SECONDS, exact=False),
-        Odd("joined.ogg", "two OGG files joined", vorbis + vorbis, 2 * SECONDS, exact=False),
+        Odd("joined.mp3", "two MP3 files, concatenated", mp3 + mp3, 2 * SECONDS, exact=False),
+        Odd("joined.ogg", "two OGG files, concatenated", vorbis + vorbis, 2 * SECONDS, exact=False),
         Odd("loud.wav", "float WAV that reaches 2 (scaled)", encoded("WAV", "FLOAT", 5 * tone()), exact=False),
         Odd("integers.wav", "float WAV of 16-bit integers (divided)", encoded("WAV", "FLOAT", tone() * 32768)),
     ]
@@ -164,19 +164,19 @@ def _headers() -> list[Odd]:
     au = bytearray(encoded("AU"))
     au[8:12] = b"\xff" * 4
     return [
-        Odd("size_0.wav", "sizes never filled in (0 and 0)", wav(0, 0)),
-        Odd("size_36.wav", "sizes never filled in (36 and 0)", wav(36, 0)),
-        Odd("size_max.wav", "sizes never filled in (FFFFFFFF)", wav(0xFFFFFFFF, 0xFFFFFFFF)),
+        Odd("size_0.wav", "sizes not filled in (0 and 0)", wav(0, 0)),
+        Odd("size_36.wav", "sizes not filled in (36 and 0)", wav(36, 0)),
+        Odd("size_max.wav", "sizes not filled in (FFFFFFFF)", wav(0xFFFFFFFF, 0xFFFFFFFF)),
         Odd("size_44_more.wav", "data size 44 bytes too large", wav(None, size + 44)),
-        Odd("size_half.wav", "data size half of the actual one", wav(36 + size // 2, size // 2)),
-        Odd("trailer.wav", "chunks after the sound", wav(tail=b"LIST\x04\0\0\0INFO")),
-        Odd("junk.wav", "zeros after the sound", wav(36 + size, tail=bytes(64))),
+        Odd("size_half.wav", "data size half of the actual size", wav(36 + size // 2, size // 2)),
+        Odd("trailer.wav", "chunks after the audio data", wav(tail=b"LIST\x04\0\0\0INFO")),
+        Odd("junk.wav", "zeros after the audio data", wav(36 + size, tail=bytes(64))),
         Odd("tag.wav", "ID3 tag before RIFF", id3() + wav()),
         Odd("unknown.au", "AU of unknown length", bytes(au)),
         Odd("unknown.flac", "FLAC of unknown length", flac_of(0)),
-        Odd("short_count.flac", "FLAC whose header counts too few", flac_of(1000)),
+        Odd("short_count.flac", "FLAC that declares too few frames", flac_of(1000)),
         Odd("tags.flac", "FLAC with ID3 tags before and after", id3() + flac + b"TAG" + bytes(125)),
-        Odd("caf\udce9.wav", "a name that is not UTF-8", wav()),
+        Odd("caf\udce9.wav", "file name that is not UTF-8", wav()),
     ]
 
 
@@ -203,8 +203,8 @@ def _unusable() -> list[Odd]:
         Odd("silent.wav", "silence", encoded("WAV", samples=np.zeros(RATE)), None, "silent"),
         Odd("nan.wav", "NaN in a float WAV", encoded("WAV", "FLOAT", broken), None, "not_finite"),
         Odd("huge.wav", "float samples of 3e38", encoded("WAV", "FLOAT", np.full(RATE, 3e38)), None, "level"),
-        Odd("empty.wav", "no bytes", b"", None, "empty"),
-        Odd("header.wav", "a header and no sound", wav()[:40] + bytes(4), None, "empty"),
+        Odd("empty.wav", "empty file", b"", None, "empty"),
+        Odd("header.wav", "header without audio data", wav()[:40] + bytes(4), None, "empty"),
         Odd("pointer.wav", "Git LFS pointer", pointer, None, "lfs_pointer"),
         Odd("text.wav", "text", b"no audio at all\n" * 100, None, "undecodable"),
         Odd("headerless.raw", "samples without a header", wav()[44:], None, "undecodable"),
@@ -223,12 +223,12 @@ def _media() -> list[Odd]:
         Odd("voice.amr", "AMR", amr(), exact=False, needs_av=True),
         Odd("cut.m4a", "M4A cut after 60 %", m4a[: len(m4a) * 3 // 5], **cut),
         Odd("cut.webm", "WebM cut after 60 %", webm[: len(webm) * 3 // 5], **cut),
-        Odd("cut.amr", "AMR cut in a frame", amr()[:-7], **cut),
+        Odd("cut.amr", "AMR cut within a frame", amr()[:-7], **cut),
     ]
 
 
 def write(folder: Path, odd: Odd) -> str:
-    """Write a file, whatever its name -> its path."""
+    """Write a file and return its path; its name may not be UTF-8."""
     path = os.path.join(str(folder), odd.name)
     with open(path, "wb") as file:
         file.write(odd.content)
@@ -236,7 +236,7 @@ def write(folder: Path, odd: Odd) -> str:
 
 
 def outcome(path: str) -> str:
-    """What `load_audio` says of a file: seconds, and what is noted, or the reason of the refusal."""
+    """Outcome of `load_audio` for a file: seconds and notes, or the reason why it is rejected."""
     from hf_ser.audio import AudioError, decode, silence_error, to_mono
     from hf_ser.remote_code.windows import MIN_DURATION_S, is_silent
 
@@ -253,17 +253,17 @@ def outcome(path: str) -> str:
 
 
 def table() -> str:
-    """The page of the documentation."""
+    """The page docs/odd_files.md."""
     lines = [
         "# Odd files",
         "",
-        "`load_audio`, the pipeline, the scan of `recipes/prepare.py` and `hf-ser predict` give the same outcome for",
-        "each of these files. `tests/odd_files.py` generates the files and this page; tests compare the outcomes,",
-        "and the decoded samples with the written ones.",
+        "`tests/odd_files.py` generates these files. Tests pass each of them to `load_audio`, the pipeline, the scan",
+        "of `recipes/prepare.py` and `hf-ser predict`, and assert that all four give the outcome shown here and that",
+        "the decoded samples equal the original ones.",
         "",
-        "Two limits differ. `load_audio` accepts silence and clips below 0.1 s, which a model cannot classify.",
-        "Preparation rejects clips below 0.3 s (`--min_duration_s`). M4A, WebM, AAC and AMR need PyAV",
-        '(`pip install "hf-ser[media]"`); without it they are rejected, and the error message names the command.',
+        "Two limits differ by purpose. `load_audio` accepts silence and clips below 0.1 s, which a model cannot",
+        "classify. Preparation rejects clips below 0.3 s (`--min_duration_s`). M4A, WebM, AAC and AMR require PyAV",
+        '(`pip install "hf-ser[media]"`). Without it they are rejected with this command in the message.',
         "",
         "| file | what it is | outcome |",
         "|---|---|---|",

@@ -1,4 +1,4 @@
-"""The one door for audio: every source gives the same waveform, and whatever cannot be used says why."""
+"""Audio loading: every source gives the same waveform; unusable sources raise an error with the reason."""
 
 import io
 import pickle
@@ -164,16 +164,16 @@ def test_floats_beyond_full_scale_are_scaled_to_it_and_noted(encode, format, sub
     samples = np.array([1.5, -2.0, 0.0] * 20, np.float32)
     decoded = decode(encode(samples, 16_000, format, subtype))
     assert np.array_equal(decoded.samples[:, 0], samples / 2)
-    assert decoded.notes == ("float samples reach 2 times full scale: scaled to it",)
+    assert decoded.notes == ("float samples reach 2 times full scale; they were scaled to full scale",)
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
 def test_float_files_of_unscaled_integers_are_divided(tone, encode, subtype):
     samples = tone()
     decoded = decode(encode(np.rint(samples * 32768).astype(np.float64), subtype=subtype))
-    assert np.array_equal(decoded.samples[:, 0], samples) and "as 16-bit integers do" in decoded.notes[0]
+    assert np.array_equal(decoded.samples[:, 0], samples) and "the range of 16-bit integers" in decoded.notes[0]
     with pytest.raises(AudioError, match="Divide integer samples by their range") as caught:
-        decode(encode(np.rint(samples * 2**23).astype(np.float64), subtype=subtype))  # 24 bits, maybe: who knows
+        decode(encode(np.rint(samples * 2**23).astype(np.float64), subtype=subtype))  # possibly 24-bit
     assert caught.value.reason == "level"
 
 
@@ -271,7 +271,7 @@ def test_to_mono(dtype):
 
 
 def utterance_like(seed):
-    """Noise under an envelope that rises and falls over 60 dB, of any length up to a second."""
+    """Noise of up to a second with an envelope that rises and falls by 60 dB."""
     generator = np.random.default_rng(seed)
     num_samples = int(generator.integers(1, 16_000))
     corners = np.sort(generator.uniform(0, num_samples, 6))
@@ -373,7 +373,9 @@ def test_min_duration_s_is_measured_before_trimming(tone):
 
 
 def test_floats_in_the_thousands_are_taken_for_integers_or_refused(tone):
-    with pytest.warns(UserWarning, match=r"float samples reach \d{5}, as 16-bit integers do: divided by 32768"):
+    with pytest.warns(
+        UserWarning, match=r"float samples reach \d{5}, the range of 16-bit integers; they were divided by 32768"
+    ):
         assert np.array_equal(load_audio(tone() * 32768, 16_000), tone())
     with pytest.raises(AudioError, match="Divide integer samples by their range"):
         load_audio(tone() * 30_000.3, 16_000)
@@ -399,30 +401,35 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64
 BAD_FILES = {
     "0 bytes": (b"", "empty", "0 bytes", "Download or copy the file again."),
     "header only": (wav(np.zeros(0)), "empty", "0 samples", "Remove or replace the recording."),
-    "header that promises more": (wav()[:44], "truncated", "0 frames of 1600, cut short (3200 bytes are", "Download"),
-    "text": (b"actor,age\n1001,51\n", "undecodable", "a file starting b'actor,age\\n10'", "convert it to WAV"),
-    "html": (b"<!DOCTYPE html><html></html>", "undecodable", "a file starting b'<!DOCTYPE ht", "Replace the file"),
-    "zeros": (b"\0" * 1000, "undecodable", "a file starting b'\\x00", "Replace the file"),
-    "LFS pointer": (POINTER, "lfs_pointer", "a Git LFS pointer instead of the recording", "Run `git lfs pull`"),
-    "truncated WAV": (wav()[:2044], "truncated", "1000 frames of 1600, cut short (1200 bytes are", "Download"),
-    "WAV cut in its header": (wav()[:20], "undecodable", "a file starting b'RIFF", "Replace the file"),
+    "header that promises more": (wav()[:44], "truncated", "0 of 1600 frames (3200 bytes are", "Download"),
+    "text": (b"actor,age\n1001,51\n", "undecodable", "a file starting with b'actor,age\\n10'", "convert it to WAV"),
+    "html": (
+        b"<!DOCTYPE html><html></html>",
+        "undecodable",
+        "a file starting with b'<!DOCTYPE ht",
+        "Replace the file",
+    ),
+    "zeros": (b"\0" * 1000, "undecodable", "a file starting with b'\\x00", "Replace the file"),
+    "LFS pointer": (POINTER, "lfs_pointer", "a Git LFS pointer", "Run `git lfs pull`"),
+    "truncated WAV": (wav()[:2044], "truncated", "1000 of 1600 frames (1200 bytes are", "Download"),
+    "WAV cut in its header": (wav()[:20], "undecodable", "a file starting with b'RIFF", "Replace the file"),
     "truncated AIFF": (
         wav(format="AIFF")[:2054],
         "truncated",
-        "1000 frames of 1600, cut short (1200 bytes are",
+        "1000 of 1600 frames (1200 bytes are",
         "Download",
     ),
     "truncated FLAC": (
         wav(format="FLAC")[:-100],
         "truncated",
-        "FLAC that breaks off or is damaged after 0 frames",
+        "FLAC that ends or is damaged after 0 frames",
         "Download",
     ),
-    "truncated 24-bit FLAC": (wav(None, "PCM_24", "FLAC")[:-100], "truncated", "FLAC that breaks off", "Download"),
+    "truncated 24-bit FLAC": (wav(None, "PCM_24", "FLAC")[:-100], "truncated", "FLAC that ends", "Download"),
     "truncated MP3": (
         wav(None, "MPEG_LAYER_III", "MP3")[:-60],
         "truncated",
-        "whole frames, cut short of",
+        "of 5 frames",
         "Download",
     ),
     "NaN": (wav(np.array([0.0, np.nan, 0.5]), "FLOAT"), "not_finite", "1 NaN or infinite samples of 3", "Repair"),
@@ -431,20 +438,20 @@ BAD_FILES = {
         riff(pcm16_format(0), (b"data", b"\0" * 100)),
         "undecodable",
         "a header with 1 channels at 0 Hz",
-        "replace the file",
+        "Replace the file",
     ),
-    "rate 100": (riff(pcm16_format(100), (b"data", b"\0" * 100)), "undecodable", "1 channels at 100 Hz", "replace"),
+    "rate 100": (riff(pcm16_format(100), (b"data", b"\0" * 100)), "undecodable", "1 channels at 100 Hz", "Replace"),
     "100 channels": (
         riff(pcm16_format(16_000, 100), (b"data", b"\0" * 400)),
         "undecodable",
         "100 channels at 16000 Hz",
-        "replace the file",
+        "Replace the file",
     ),
 }
 
 
 def check(error, reason, path, got, remedy):
-    """The parts of the error, its message, and that all of it crosses a process border."""
+    """Check the parts of the error, its message, and that it can be pickled."""
     assert isinstance(error, ValueError)
     assert (error.reason, error.path) == (reason, path)
     assert got in error.got
@@ -477,12 +484,12 @@ def test_bad_content(tmp_path, kind):
 
 
 BAD_ARGUMENTS = {
-    "array without rate": (np.zeros(9), {}, "ndarray object", "an array without its sampling rate"),
+    "array without rate": (np.zeros(9), {}, "ndarray object", "an array without sampling rate"),
     "dict without rate": (
         {"array": np.zeros(9)},
         {},
         "audio dict with keys array",
-        "an array without its sampling rate",
+        "an array without sampling rate",
     ),
     **{
         f"rate {rate!r}": (np.zeros(9), {"sampling_rate": rate}, "ndarray object", f"sampling rate {rate!r}")
@@ -502,12 +509,12 @@ BAD_ARGUMENTS = {
     "text file": (io.StringIO("RIFF"), {}, "StringIO object", "a file object that reads str"),
     "None": (None, {}, "NoneType object", "a NoneType"),
     "int": (7, {}, "int object", "a int"),
-    "bytes with rate": (wav(), {"sampling_rate": 16_000}, "3244 bytes of audio", "encoded audio together with"),
+    "bytes with rate": (wav(), {"sampling_rate": 16_000}, "3244 bytes of audio", "encoded audio with"),
     "dict of bytes with rate": (
         {"bytes": wav(), "path": "a.wav"},
         {"sampling_rate": 16_000},
         "a.wav",
-        "encoded audio together with sampling_rate",
+        "encoded audio with sampling_rate",
     ),
     **{
         f"{name}={value}": (wav(), {name: value}, "3244 bytes of audio", f"{name}={value}")
@@ -531,7 +538,7 @@ def test_bad_arguments(kind):
 def test_a_path_with_a_rate_is_refused(clip):
     with pytest.raises(AudioError) as caught:
         load_audio(clip[0], 16_000)
-    check(caught.value, "argument", str(clip[0]), "encoded audio together with sampling_rate", "carries its own rate")
+    check(caught.value, "argument", str(clip[0]), "encoded audio with sampling_rate", "declares its rate")
 
 
 @pytest.mark.parametrize("samples", [np.array([0.0, np.nan]), np.array([np.inf, 0.0], np.float32)])
@@ -554,7 +561,12 @@ def test_files_that_cannot_be_read(tmp_path):
     for source, name, got, remedy in (
         (tmp_path / "none.wav", str(tmp_path / "none.wav"), "no such file", "Check the path."),
         ({"bytes": None, "path": "none.wav"}, "none.wav", "no such file", "Check the path."),
-        ("http://127.0.0.1:1/a.wav", "http://127.0.0.1:1/a.wav", "no whole answer", "or download it first."),
+        (
+            "http://127.0.0.1:1/a.wav",
+            "http://127.0.0.1:1/a.wav",
+            "no complete response",
+            "or download the file first.",
+        ),
         (tmp_path.as_uri() + "/none%20b.wav", tmp_path.as_uri() + "/none%20b.wav", "no such file", "Check the path."),
         ("file://elsewhere/a.wav", "file://elsewhere/a.wav", "the host elsewhere", "the path of the file"),
         (tmp_path, str(tmp_path), "a folder", "Check the path."),
@@ -569,13 +581,13 @@ def test_files_that_cannot_be_read(tmp_path):
 @pytest.mark.parametrize("format", ["WAV", "AIFF", "FLAC"])
 def test_no_cut_passes_unnoticed(format):
     content = wav(format=format)
-    slack = 0 if format == "FLAC" else SLACK_BYTES  # so much a header may be off
+    slack = 0 if format == "FLAC" else SLACK_BYTES  # tolerance for wrong sizes
     for size in range(0, len(content) - slack, 7):
         with pytest.raises(AudioError) as caught:
             decode(content[:size])
         assert caught.value.reason in ("empty", "undecodable", "truncated")
     for size in range(len(content) - slack, len(content)):
-        assert decode(content[:size]).notes == (f"the header promises {len(content) - size} bytes too many",)
+        assert decode(content[:size]).notes == (f"the header declares {len(content) - size} bytes too many",)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
@@ -624,7 +636,7 @@ def test_a_real_file_in_text_mode(clip):
 def test_a_tensor_is_named_by_its_kind():
     with pytest.raises(AudioError) as caught:
         load_audio(torch.zeros(9))
-    check(caught.value, "argument", "Tensor object", "an array without its sampling rate", "Pass sampling_rate")
+    check(caught.value, "argument", "Tensor object", "an array without sampling rate", "Pass sampling_rate")
 
 
 def test_flac_at_an_impossible_rate(tone, encode):

@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recording
         (("--batch_size", 0), "--batch_size 0; expected at least 1"),
         (("--window_s", 0), "window_s: got 0.0; expected at least 0.1 s"),
         (("--window_s", 1, "--stride_s", 2), "stride_s: got 2.0; expected at most window_s"),
-        (("--top_k", 0), "top_k: got 0; expected a whole number from 1"),
+        (("--top_k", 0), "top_k: got 0; expected an integer of at least 1"),
         (("--device", "abacus"), "device is 'abacus'; expected one that PyTorch finds on this machine: cpu"),
         (("--device", "cuda:77"), "device is 'cuda:77'; expected one that PyTorch finds on this machine: cpu"),
         (("--device", "mps:7"), "device is 'mps:7'; expected one"),

@@ -36,7 +36,7 @@ KINDS = [*MODELS, "wav2vec2", "wav2vec2 with mask"]
 
 @pytest.fixture(autouse=True)
 def float32_as_float32():
-    """By default cuDNN computes float32 as TF32."""
+    """Disable TF32, which cuDNN uses by default for float32."""
     places = (torch.backends.cudnn.conv, torch.backends.cudnn.rnn, torch.backends.cuda.matmul)
     before = [place.fp32_precision for place in places]
     for place in places:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -229,6 +230,7 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
 
     transformers.utils.logging.disable_progress_bar()  # of the weights, which load in a moment
     model, extractor = load_classifier(args.model, args.revision)
+    warnings.filterwarnings("ignore", ".* was trained on synthetic")  # `_warning` prints it
     try:
         classify: Any = SpeechEmotionPipeline(
             model=model,

@@ -1,5 +1,6 @@
 """One recording's waveform, scores and timeline: all that the page shows comes from here."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
         SerError: there is no such model, it is not whole, there is no such device, or it lacks the precision.
     """
     model, extractor = load_classifier(name, revision)
+    warnings.filterwarnings("ignore", ".* was trained on synthetic")  # the page shows it
     try:
         pipeline = SpeechEmotionPipeline(
             model=model,

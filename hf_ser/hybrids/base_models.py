@@ -1,4 +1,4 @@
-"""The models that a hybrid is built on: where they are, their probabilities by clip id, their training clips."""
+"""Base models of a hybrid: their locations, their probabilities by clip id, and their training clips."""
 
 import logging
 import re
@@ -35,24 +35,24 @@ _SEVERITY = ("test", "validation", "train")
 
 
 class StackError(SerError):
-    """A base that cannot be stacked, or clips that a stack must not be fitted or tested on."""
+    """A base model cannot be stacked, or clips must not be used to fit or test a hybrid."""
 
 
 @dataclass(frozen=True)
 class BaseModel:
-    """A model, or a table of stored probabilities.
+    """A model, or tables of stored probabilities.
 
     Args:
-        name: in the names of features and in reports.
+        name: name used for features and in reports.
         location: folder, Hub id or files, for messages.
-        tables: Parquet files of its stored predictions.
-        splits: clip id -> split of its training; None if unknown.
-        hashes: clip id -> SHA-256 of its samples, as far as its splits.csv has them.
-        model: folder or Hub id, which predicts what no table holds; None for tables alone.
-        commit: of the model on the Hub; None for folders.
-        parameters: of the model; None if unknown.
-        preprocessing: steps that its folder names; None if it names none.
-        precision: in which its stored predictions were computed; None if unknown.
+        tables: Parquet files with stored predictions.
+        splits: clip id -> split in the training of the model; None if unknown.
+        hashes: clip id -> SHA-256 of the samples, for clips with a hash in splits.csv.
+        model: folder or Hub id of the model, which predicts clips that are not in the tables; None for tables only.
+        commit: commit of the model on the Hub; None for folders.
+        parameters: number of parameters; None if unknown.
+        preprocessing: preprocessing stored in the model's folder; None if it stores none.
+        precision: precision of the stored predictions; None if unknown.
     """
 
     name: str
@@ -71,33 +71,33 @@ class BaseModel:
 
     @property
     def record(self) -> Record | None:
-        """Its training clips, by which others are compared; None if unknown."""
+        """Record of the training clips, to compare other clips with; None if unknown."""
         return None if self.splits is None else Record(self.splits, self.hashes)
 
     @property
     def splits_hash(self) -> str | None:
-        """Hash of the split assignment that it was trained under; None if unknown."""
+        """Hash of the split assignment in training; None if unknown."""
         return None if self.splits is None else Assignment("", None, 0, (0, 0, 0), self.splits).hash
 
     @property
     def revision(self) -> str:
-        """For from_pretrained."""
+        """Revision for from_pretrained."""
         return self.commit or "main"
 
     def steps(self, data: SplitData) -> Preprocessing:
-        """Preprocessing of its clips: that of its folder, or else that of the dataset's arguments."""
+        """Preprocessing of clips for this model: from its folder, or else from the dataset's arguments."""
         return data.args.steps if self.preprocessing is None else self.preprocessing
 
 
 def open_base_models(args: HybridArguments, data_args: DataArguments) -> list[BaseModel]:
-    """Find the base models and the record of their training, in the order given, models before tables.
+    """Find the base models and the records of their training clips, in the given order, models before tables.
 
     Raises:
-        ConfigError: no base, names that occur twice, or locations with unknown or empty placeholders.
-        StackError: no such folder or file, or a base model without a record of its training clips.
+        ConfigError: there is no base model, a name occurs twice, or a placeholder is unknown or has no value.
+        StackError: a folder or file does not exist, or a base model has no record of its training clips.
     """
     if not args.bases and not args.predictions:
-        raise ConfigError("got no base; expected at least one in bases (or predictions, for a stack).")
+        raise ConfigError("bases is empty; expected at least one base model (or predictions, for a stack).")
     base_models = [_open_model(*name_and_location(text, data_args)) for text in args.bases]
     files: dict[str, list[str]] = {}
     for text in args.predictions:
@@ -107,24 +107,25 @@ def open_base_models(args: HybridArguments, data_args: DataArguments) -> list[Ba
     names = [base_model.name for base_model in base_models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"got {', '.join(twice)} several times as the name of a base; give NAME=FOLDER to each.")
+        raise ConfigError(f"Several base models have the name {', '.join(twice)}. Name each of them with NAME=FOLDER.")
     unknown = [base_model for base_model in base_models if base_model.splits is None]
     if unknown and not args.trust_bases:
         raise StackError(
-            f"{unknown[0]} has no {SPLITS_FILE} and does not tell which clips it was "
-            "trained on; where you know that none of the fitted and tested ones was, pass --trust_bases true."
+            f"{unknown[0]} has no {SPLITS_FILE}, so its training clips are unknown. If you know that it was not "
+            "trained on any fitting or test clip, pass --trust_bases true."
         )
     return base_models
 
 
 def name_and_location(text: str, args: DataArguments) -> tuple[str, str]:
-    """NAME=LOCATION or LOCATION -> name and location, which follows a cross-validation's runs.
+    """Split NAME=LOCATION or LOCATION into name and location.
 
-    A location's `{protocol}`, `{protocol_seed}` and `{fold}` are filled in; of a folder of folds, it is that of the
-    arguments' fold. Without NAME, the name is the last part of the location that is no seed's or fold's.
+    The placeholders `{protocol}`, `{protocol_seed}` and `{fold}` of the location are replaced. If it is a folder of
+    folds, the fold of the arguments is used. Without NAME, the name is the last part of the location that is not a
+    seed or fold.
 
     Raises:
-        ConfigError: another placeholder, or one whose argument is not given.
+        ConfigError: a placeholder is unknown, or its argument is not given.
     """
     name, equals, location = text.partition("=")
     location = _fill_in(location if equals else text, args)
@@ -140,10 +141,10 @@ def _fill_in(location: str, args: DataArguments) -> str:
     for name in re.findall(r"{(.*?)}", location):
         if name not in values:
             known = ", ".join(f"{{{value}}}" for value in values)
-            raise ConfigError(f"base {location}: {{{name}}} is unknown; expected one of {known}.")
+            raise ConfigError(f"base {location}: {{{name}}} is not a placeholder; expected one of {known}.")
         if values[name] is None:
             more = " with a protocol that has folds" if name == "fold" else ""
-            raise ConfigError(f"base {location} asks for a {name}; pass --{name}{more}.")
+            raise ConfigError(f"base {location} contains {{{name}}}; pass --{name}{more}.")
     filled = re.sub(r"{(.*?)}", lambda match: str(values[match[1]]), location)
     fold = Path(filled) / f"fold_{args.fold}"
     return str(fold) if fold.is_dir() else filled
@@ -155,8 +156,8 @@ def _open_model(name: str, location: str) -> BaseModel:
     results = model_results(model, revision) or {"kind": None, "splits": {}, "parameters": None}
     if results["kind"] == "cross_validation":
         raise StackError(
-            f"base {name}: {location} is a cross-validation; expected one of its runs, such as seed_{{protocol_seed}} "
-            "below it (and fold_{fold} below that where there are folds)."
+            f"base {name}: {location} is a cross-validation; expected one of its runs, such as "
+            "seed_{protocol_seed} or seed_{protocol_seed}/fold_{fold} in this folder."
         )
     scored = results["splits"].values()
     stored = [file_beside(model, file, revision) for split in scored for file in split["predictions"]]
@@ -177,31 +178,31 @@ def _open_model(name: str, location: str) -> BaseModel:
 
 
 def only_one(precisions: set[str | None]) -> str | None:
-    """The precision if there is exactly one, else None."""
+    """Return the precision if there is exactly one, else None."""
     return next(iter(precisions)) if len(precisions) == 1 else None
 
 
 def _find_on_hub(name: str, location: str) -> tuple[str, str]:
-    """Repository and commit of owner/name or owner/name@revision."""
+    """Find the repository and commit of owner/name or owner/name@revision."""
     repository, _, revision = location.partition("@")
     refuse_missing(repository, f"base {name}:", StackError)
     try:
         commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
     except OSError as error:
         raise StackError(
-            f"base {name}: {location} is no folder, and the Hub does not give it ({' '.join(str(error).split())}); "
-            "expected the folder of a trained model, or owner/name@revision."
+            f"base {name}: {location} is not a folder, and cannot be loaded from the Hub "
+            f"({' '.join(str(error).split())}); expected the folder of a trained model, or owner/name@revision."
         ) from error
-    assert commit is not None  # what was downloaded lies below its commit
+    assert commit is not None  # the path of a downloaded file contains the commit
     return repository, commit
 
 
 def _open_tables(name: str, locations: Sequence[str]) -> BaseModel:
-    """Training clips are known if the assignment is beside the tables, as the recipes write it."""
+    """Open tables; their training clips are known if splits.csv is next to them, as the recipes write it."""
     files = tuple(map(Path, locations))
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
-        raise StackError(f"base {name}: {missing[0]} is no file; expected a Parquet file of predictions.")
+        raise StackError(f"base {name}: {missing[0]} is not a file; expected a Parquet file of predictions.")
     beside = sorted({file.parent / SPLITS_FILE for file in files})
     splits: dict[str, str] = {}
     hashes: dict[str, str] = {}
@@ -214,20 +215,20 @@ def _open_tables(name: str, locations: Sequence[str]) -> BaseModel:
 
 
 def describe_base_models(base_models: Sequence[BaseModel]) -> list[dict[str, Any]]:
-    """Their entries in results.json."""
+    """Entries of base models in results.json."""
     return [{"name": base_model.name, "splits_hash": base_model.splits_hash} for base_model in base_models]
 
 
 def training_notes(base_models: Sequence[BaseModel], data: SplitData, what: str) -> list[str]:
-    """Notes on base models whose training clips are unknown, or could be compared by name only.
+    """Notes on base models whose training clips are unknown, or can be compared by name only.
 
     Args:
-        base_models: of the hybrid.
-        data: its validation and test clips are compared.
-        what: is fitted on them, for the note.
+        base_models: base models of the hybrid.
+        data: dataset whose validation and test clips are compared.
+        what: kind of model that is fitted, for the note.
     """
     unknown = ", ".join(base_model.name for base_model in base_models if base_model.record is None)
-    notes = [f"nothing tells which clips were trained on by {unknown}; the person who fitted the {what} vouches"]
+    notes = [f"the training clips of {unknown} are unknown; the {what} was fitted with trust_bases"]
     parts = [marks_of_split(data.splits[split]) for split in ("validation", "test") if len(data.splits[split])]
     by_name = [
         note
@@ -240,50 +241,50 @@ def training_notes(base_models: Sequence[BaseModel], data: SplitData, what: str)
 
 
 def check_leaks(base_model: BaseModel, fitted: Marks, tested: Marks, allow_fitted: bool) -> None:
-    """Refuse clips that the base model was trained or chosen on, under whatever ids.
+    """Reject clips that the base model was trained or selected on, even under other ids.
 
     Args:
-        base_model: part of the hybrid.
-        fitted: the clips that the hybrid is fitted on.
-        tested: the clips that it is tested on. The base model's checkpoint and temperature were chosen on its
-            validation clips, so these are refused as well.
+        base_model: base model of the hybrid.
+        fitted: clips that the hybrid is fitted on.
+        tested: clips that the hybrid is tested on. The base model's checkpoint and temperature were selected on its
+            validation clips, so these are rejected as well.
         allow_fitted: whether the hybrid may be fitted on the base model's training clips.
 
     Raises:
-        StackError: with the number of such clips and the first of them.
+        StackError: there are such clips; the message has their number and the first of them.
     """
     if base_model.record is None:
         return
     cases = [] if allow_fitted else [("fitting", fitted, "train", "was trained on")]
-    cases += [("test", tested, "train", "was trained on"), ("test", tested, "validation", "was chosen on")]
+    cases += [("test", tested, "train", "was trained on"), ("test", tested, "validation", "was selected on")]
     for what, marks, split, did in cases:
         seen = find_seen(base_model.record, marks, split)
         if seen:
             raise StackError(
                 f"{base_model} {did} {len(seen)} of the {len(marks.ids)} {what} clips "
-                f"({some(seen)}); expected clips that were not in its training. Pass the protocol, fold and seed of "
-                "its training, which are in its results.json."
+                f"({some(seen)}); expected clips that were not used in its training. Pass the protocol, fold and seed "
+                "of its training, which are in its results.json."
             )
 
 
 def probabilities(
     base_model: BaseModel, data: SplitData, split: str, classes: Sequence[int], args: HybridArguments
 ) -> np.ndarray:
-    """Probabilities of a split's clips: those stored in the base model's tables, the others from its model.
+    """Probabilities of a split's clips, from the base model's tables if they are stored, else from its model.
 
     Args:
-        base_model: its class names must be the dataset's, in the same order.
-        data: the dataset, whose preprocessing applies if the base model's folder names none.
+        base_model: model or tables with the class names of the dataset, in the same order.
+        data: the dataset; its preprocessing applies if the base model's folder stores none.
         split: train, validation or test.
-        classes: ids of the classes to keep; the probabilities of others are left out.
+        classes: ids of the classes to keep.
         args: batch_size, device and precision.
 
     Returns:
-        (clips, classes), rows that sum to 1, in the order of the split.
+        (clips, classes), with rows that sum to 1, in the order of the split.
 
     Raises:
-        StackError: another label set or order, or clips without stored probabilities and no model to predict them.
-        PredictionsError: rows that are no probabilities, or clips with other labels than the dataset's.
+        StackError: the labels or their order differ, or clips have no stored probabilities and there is no model.
+        PredictionsError: rows are not probabilities, or the labels of clips differ from the dataset's.
     """
     part, labels = data.splits[split], data.labels
     clips = clip_columns(part)
@@ -296,14 +297,14 @@ def probabilities(
         if base_model.model is None or file_beside(base_model.model, "config.json", base_model.revision) is None:
             raise StackError(
                 f"{base_model} has no probabilities for {len(ids)} of {len(part)} "
-                f"clips ({_some(ids)}) and no model to predict them; expected a row for each in its tables."
+                f"clips ({_some(ids)}), and no model to predict them; expected a row for each clip in its tables."
             )
-        logger.info("%s predicts %d clips without stored probabilities", base_model.name, len(ids))
+        logger.info("Predicting %d clips without stored probabilities with %s", len(ids), base_model.name)
         whole[missing] = _predict(base_model, data, part.select(missing), args)
     values = Predictions(clips, whole, labels).probabilities[:, list(classes)]
     if len(classes) == len(labels):
         return values
-    # Logarithms, so that a row whose kept classes are all but impossible does not divide 0 by 0.
+    # In logarithms, because the probabilities of all kept classes may be close to 0.
     return softmax(np.log(np.maximum(values, 1e-300)))
 
 
@@ -317,7 +318,7 @@ def _take_stored(
 ) -> None:
     """Copy a table's rows of these clips into the array (clips, labels); rows of other clips are ignored.
 
-    Tables hold the classes that were scored. If a folder's table lacks some of `classes`, its model predicts instead.
+    Tables contain the scored classes. If a folder's table lacks some of `classes`, the model is used instead.
     """
     table, values, names = read_table(path)
     if tuple(label for label in labels if label in names) != names:
@@ -327,17 +328,23 @@ def _take_stored(
     lacking = ", ".join(labels[index] for index in classes if labels[index] not in names)
     if lacking:
         if base_model.model is None:
-            raise StackError(f"base {base_model.name}: {path} has no column for {lacking}; expected every class.")
+            raise StackError(
+                f"base {base_model.name}: {path} has no column for {lacking}; expected a column for every class."
+            )
         return
     row_of = {clip: row for row, clip in enumerate(table["id"])}
     if len(row_of) != len(table["id"]):
-        raise PredictionsError(f"{path} names {len(table['id']) - len(row_of)} clips twice; expected each clip once.")
+        raise PredictionsError(
+            f"{path} contains {len(table['id']) - len(row_of)} clips twice; expected each clip once."
+        )
     columns = [labels.index(name) for name in names]
     for row, clip in enumerate(clips["id"]):
         if clip in row_of:
             stored, label = row_of[clip], labels[clips["label"][row]]
             if "label" in table and table["label"][stored] != label:
-                raise PredictionsError(f"{path}: {clip} is {table['label'][stored]}, in the dataset it is {label}.")
+                raise PredictionsError(
+                    f"{path}: {clip} has the label {table['label'][stored]}; expected {label}, as in the dataset."
+                )
             into[row] = 0.0
             into[row, columns] = values[stored]
 

@@ -1,4 +1,4 @@
-"""The plain baseline that every model must beat: logistic regression on mean and standard deviation of log-mels."""
+"""Baseline: logistic regression on mean and standard deviation of log-mel spectrograms."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ _MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
 @dataclass
 class BaselineArguments(ReportArguments):
-    """How the baseline is fitted."""
+    """Arguments of the baseline."""
 
     output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
     penalties: list[float] = field(
@@ -37,9 +37,9 @@ class BaselineArguments(ReportArguments):
     def __post_init__(self) -> None:
         self.check_figures()
         if not self.penalties or min(self.penalties) <= 0:
-            raise ConfigError(f"penalties are {self.penalties}; expected positive numbers, at least one.")
+            raise ConfigError(f"penalties is {self.penalties}; expected at least one positive number.")
         if (Path(self.output_dir) / RESULTS).is_file() and not self.overwrite:
-            raise ConfigError(f"--output_dir {self.output_dir} holds a finished run; pass --overwrite true.")
+            raise ConfigError(f"--output_dir {self.output_dir} contains a finished run; pass --overwrite true.")
 
 
 def log_mel_statistics(waveforms: Sequence[np.ndarray], frontend: LogMel) -> np.ndarray:
@@ -52,9 +52,9 @@ def log_mel_statistics(waveforms: Sequence[np.ndarray], frontend: LogMel) -> np.
 
 
 def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[str, Any]:
-    """Fit on train, choose the penalty and the temperature on validation, score both other splits, write the folder.
+    """Fit on train, select penalty and temperature on validation, score validation and test, and write the folder.
 
-    The folder holds predictions, results and report; the fitted model is not kept.
+    The folder contains predictions, results and report, but not the fitted model.
 
     Returns:
         The contents of results.json.

@@ -1,10 +1,10 @@
-"""LightGBM boosters and scikit-learn forests -> `TreeEnsemble`, which needs neither library."""
+"""Convert LightGBM boosters and scikit-learn forests to `TreeEnsemble`, which needs neither library."""
 
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,19 +22,19 @@ _END = "end of parameters\n"
 
 
 class ConversionError(SerError):
-    """A booster, a forest or a file that cannot become a `TreeEnsemble`."""
+    """A booster, forest or file cannot be converted to a `TreeEnsemble`."""
 
 
 def read_booster(path: str | Path) -> "lightgbm.Booster":
-    """Read a booster that LightGBM saved as text, whole.
+    """Read a booster from LightGBM's text format, and check that the file is complete.
 
-    LightGBM itself ends the whole process (segmentation fault or abort) on nearly every file that was cut short.
+    LightGBM itself crashes the process (segmentation fault or abort) on nearly every truncated file.
 
     Args:
-        path: as `Booster.save_model` writes it.
+        path: file written by `Booster.save_model`.
 
     Raises:
-        ConversionError: no such file, no booster, or one that is cut short or altered in length.
+        ConversionError: the file does not exist, is not a booster, or is truncated or damaged.
 
     >>> import lightgbm, numpy as np
     >>> features = np.random.default_rng(0).normal(size=(60, 3))
@@ -48,21 +48,21 @@ def read_booster(path: str | Path) -> "lightgbm.Booster":
     try:
         text = Path(path).read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{path}: got no readable text ({error}); expected a LightGBM booster.") from error
+        raise ConversionError(f"{path} cannot be read as text ({error}); expected a LightGBM booster.") from error
     try:
         _parse(text)
         rest = text[text.rindex(_END) + len(_END) :].strip() if _END in text else None
         if rest is None:
-            raise ValueError("no end of parameters")
+            raise ValueError("no line 'end of parameters'")
         if rest:
             name, _, value = rest.partition(":")
             if name != "pandas_categorical":
-                raise ValueError("another end than pandas_categorical")
+                raise ValueError("unknown text at the end")
             json.loads(value)
         return lightgbm.Booster(model_str=text)
     except (ValueError, lightgbm.basic.LightGBMError) as error:
         raise ConversionError(
-            f"{path}: got {error}; expected a whole LightGBM booster as save_model writes it. Copy or fit it again."
+            f"{path}: got {error}; expected a complete LightGBM booster, written by save_model. Copy or fit it again."
         ) from error
 
 
@@ -71,15 +71,16 @@ def from_lightgbm(
 ) -> TreeEnsemble:
     """Convert a booster with a binary or multiclass objective; probabilities differ by less than 1e-6.
 
-    Only the iterations that `predict` uses are kept: those up to `best_iteration` where there is one.
+    Only the iterations that `predict` uses are kept: those up to `best_iteration` if it is set.
 
     Args:
-        booster: fitted.
-        labels: names of its classes, in their order.
-        feature_names: the booster's or forest's own by default.
+        booster: a fitted booster.
+        labels: class names, in the order of the classes.
+        feature_names: names of the features; None for the booster's names.
 
     Raises:
-        ConversionError: another objective, another number of classes or features, categorical splits or linear trees.
+        ConversionError: the objective is not supported, the number of classes or features differs, or the booster has
+            categorical splits or linear trees.
 
     >>> import lightgbm, torch
     >>> features = np.random.default_rng(0).normal(size=(60, 3))
@@ -92,7 +93,7 @@ def from_lightgbm(
     try:
         header, trees = _parse(booster.model_to_string())
     except ValueError as error:
-        raise ConversionError(f"booster: got {error}; expected what LightGBM 4 writes.") from error
+        raise ConversionError(f"booster: got {error}; expected the text format of LightGBM 4.") from error
     objective = header.get("objective", "none").split()
     per_iteration = int(header["num_tree_per_iteration"])
     if objective[0] not in ("binary", "multiclass"):
@@ -116,12 +117,13 @@ def from_forest(
     """Convert a forest; probabilities differ by less than 1e-6.
 
     Args:
-        forest: fitted to label ids.
-        labels: names of ids 0, 1, ...; one that the forest was not fitted to has probability 0.
-        feature_names: the booster's or forest's own by default.
+        forest: a forest fitted on label ids.
+        labels: names of the ids 0, 1, ...; classes that the forest was not fitted on have probability 0.
+        feature_names: names of the features; None for the forest's names.
 
     Raises:
-        ConversionError: no forest of classes, another number of features, or classes that are no label ids.
+        ConversionError: not a fitted forest classifier, the number of features differs, or its classes are not label
+            ids.
 
     >>> import torch
     >>> from sklearn.ensemble import RandomForestClassifier
@@ -153,11 +155,11 @@ def _assemble(
     trees: list[dict[str, np.ndarray]],
     values: list[np.ndarray],
     tree_classes: np.ndarray,
-    aggregation: str,
+    aggregation: Literal["softmax", "mean"],
     labels: Sequence[str],
     feature_names: list[str],
 ) -> TreeEnsemble:
-    """Put trees, each with its own numbers of nodes and leaves, one after the other."""
+    """Concatenate trees, whose nodes and leaves are numbered from 0 each, to one ensemble."""
     nodes = np.cumsum([0, *(len(tree["features"]) for tree in trees)])
     leaves = np.cumsum([0, *(len(value) for value in values)])
     starts = list(zip(nodes[:-1], leaves[:-1], strict=True))
@@ -188,7 +190,7 @@ def _assemble(
     try:
         return TreeEnsemble.from_tables(config, tables)
     except ValueError as error:
-        raise ConversionError(f"{error} The booster or forest is damaged: fit it again.") from error
+        raise ConversionError(f"{error} The booster or forest is damaged. Fit it again.") from error
 
 
 def _check_names(
@@ -196,18 +198,20 @@ def _check_names(
 ) -> list[str]:
     if len(set(labels)) != len(labels) or len(labels) != classes or classes < 2:
         raise ConversionError(
-            f"labels: got {list(labels)} for a {what} of {classes} classes; expected a name for each."
+            f"labels: got {list(labels)} for a {what} with {classes} classes; expected one name per class."
         )
     names = [str(name) for name in (own if feature_names is None else feature_names)]
     if len(names) != len(own):
-        raise ConversionError(f"feature_names: got {len(names)} for a {what} of {len(own)} features.")
+        raise ConversionError(
+            f"feature_names: got {len(names)} names for a {what} with {len(own)} features; expected one per feature."
+        )
     return names
 
 
 def _forest_tree(tree: Any, ids: np.ndarray, num_labels: int) -> dict[str, np.ndarray]:
     leaf = tree.children_left < 0
     inner = ~leaf
-    # Nodes and leaves are numbered apart.
+    # Nodes and leaves are numbered separately.
     entry = np.where(leaf, -np.cumsum(leaf), np.cumsum(inner) - 1)
     left = np.asarray(tree.missing_go_to_left, bool)[inner]
     counts = tree.value[leaf, 0]
@@ -250,19 +254,19 @@ def _parse(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
     """Split a booster's text into its header and its trees, each a dictionary of unparsed fields.
 
     Raises:
-        ValueError: what is missing.
+        ValueError: the text is not a complete booster; the message says what is missing.
     """
     head, start, _ = text.partition("Tree=0\n")
     header = dict((line + "=").split("=")[:2] for line in head.splitlines())
     if not text.startswith("tree\n") or not start or "tree_sizes" not in header:
-        raise ValueError("no header of a booster with trees")
+        raise ValueError("no booster header")
     sizes = [int(size) for size in header["tree_sizes"].split()]
     data, position, trees = text.encode(), len(head.encode()), []
     for number, size in enumerate(sizes):
         block = data[position : position + size].decode(errors="replace")
         tree = dict((line + "=").split("=")[:2] for line in block.splitlines() if line)
         leaves = int(tree.get("num_leaves", 0))
-        # A tree of one leaf has a shorter text; the others have so many entries in each of these.
+        # Number of entries in each field; a tree with one leaf has no splits.
         counts = {"leaf_value": leaves}
         if leaves > 1:
             counts |= dict.fromkeys(("split_feature", "threshold", "decision_type"), leaves - 1)
@@ -270,7 +274,7 @@ def _parse(text: str) -> tuple[dict[str, str], list[dict[str, str]]]:
         if not block.startswith(f"Tree={number}\n") or any(
             len(tree.get(name, "").split()) != count for name, count in counts.items()
         ):
-            raise ValueError(f"a broken tree {number} of {len(sizes)}")
+            raise ValueError(f"a damaged tree {number} of {len(sizes)}")
         trees.append(tree)
         position += size
     if not re.match(rb"\s*end of trees\n", data[position:]):

@@ -1,4 +1,4 @@
-"""LightGBM on deep features: inputs of a trained model's classifier, or states of an encoder's layer."""
+"""LightGBM on deep features: the input of a trained model's classifier, or hidden states of an encoder layer."""
 
 import logging
 from typing import Any
@@ -23,7 +23,7 @@ from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
 
 logger = logging.getLogger(__name__)
 _MODEL_TYPE = "LightGBM on deep features"
-_STOPPED = "validation decided how many trees were kept, so that validation scores flatter the model a little"
+_STOPPED = "the number of trees was selected on validation, so validation scores are slightly optimistic"
 
 
 def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
@@ -33,8 +33,7 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
         The contents of results.json.
 
     Raises:
-        StackError: a base model that was trained on clips that decide about the fit or are tested, or that has no
-            embeddings.
+        StackError: a base model was trained on validation or test clips, or has no embeddings.
     """
     base_models, sources, notes = open_embeddings(data, args, args.fit_on)
     classes = known_classes(data, args.fit_on)
@@ -80,7 +79,7 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
 def _fit(
     data: SplitData, features: dict[str, np.ndarray], classes: list[int], names: list[str], args: HybridArguments
 ) -> tuple[Fitted, int | None]:
-    """The booster, and the number of inner folds if there are some."""
+    """Fit the booster; return it, and the number of inner folds if there are any."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
     logger.info("Fitting %s on %d clips, %d features", _MODEL_TYPE, *features[args.fit_on].shape)
     if args.fit_on == "validation":

@@ -1,4 +1,4 @@
-"""Which base models or features decide: their part in the scores, and the stack's choice where base models differ."""
+"""Explanations: contributions of base models and features to the scores, and disagreements between base models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from hf_ser.results_file import number
 
 _LISTED, _LISTED_BY_CLASS = 10, 3  # features in the tables
 _MEANINGS = {
-    "gain": "how much the splits on a column lowered the loss on the fitting clips",
-    "importance": "how much the splits on a column lowered the impurity of the fitting clips, mean over the trees",
+    "gain": "reduction of the loss on the fitting clips by splits on the feature",
+    "importance": "reduction of the impurity of the fitting clips by splits on the feature, mean over the trees",
 }
 
 
@@ -24,12 +24,12 @@ class Explained:
     """Clips whose predictions are explained.
 
     Args:
-        split: of the clips.
-        features: (clips, base models * classes), base model after base model.
+        split: split of the clips.
+        features: (clips, base models * classes), grouped by base model.
         labels: class ids (clips,).
-        base_models: names.
-        classes: names.
-        names: of the features.
+        base_models: names of the base models.
+        classes: names of the classes.
+        names: names of the features.
     """
 
     split: str
@@ -44,11 +44,11 @@ def explain(explained: Explained, fitted: Fitted) -> tuple[Explanation, list[dic
     """Explain a stack.
 
     Returns:
-        The section of report.md, and the rows of importances.csv: per feature its gain and its mean absolute
-        contribution to every class's score; no rows and no figure if nothing was fitted.
+        The section of report.md, and the rows of importances.csv: for each feature its gain and its mean absolute
+        contribution to the score of every class. Without a fitted model there are no rows and no figure.
     """
     predicted = fitted.predict(explained.features).argmax(axis=1)
-    parts = ["## Which base decides when", f"On the {len(explained.labels)} clips of {explained.split}."]
+    parts = ["## Contributions of the base models", f"On the {len(explained.labels)} clips of {explained.split}."]
     rows: list[dict[str, Any]] = []
     shares: np.ndarray | None = None
     if fitted.contributions is not None:
@@ -63,7 +63,7 @@ def explain(explained: Explained, fitted: Fitted) -> tuple[Explanation, list[dic
         from hf_ser.reporting.plots import plot_shares  # here, since it imports matplotlib and scikit-learn
 
         plot_shares(shares, explained.base_models, explained.classes, folder / "shares_of_bases", title)
-        return {"shares_of_bases": f"Share of each base in the score of the answer, on {explained.split}"}
+        return {"shares_of_bases": f"Share of each base model in the score of the predicted class, {explained.split}"}
 
     return Explanation("\n\n".join(parts + _disagreements(explained, predicted)), draw), rows
 
@@ -71,17 +71,17 @@ def explain(explained: Explained, fitted: Fitted) -> tuple[Explanation, list[dic
 def explain_features(
     names: Sequence[str], importance: np.ndarray, kind: str, per_class: np.ndarray | None, labels: Sequence[str]
 ) -> tuple[Explanation, list[dict[str, Any]]]:
-    """Explain a model over features that belong to no base model and no class: functionals, embeddings.
+    """Explain a model by features, such as functionals or embeddings.
 
     Args:
-        names: of the features.
-        importance: (features,), none below 0.
-        kind: what the importance is, such as gain.
-        per_class: mean absolute SHAP values (classes, features), if they are known.
+        names: names of the features.
+        importance: nonnegative importance (features,).
+        kind: kind of importance, such as gain.
+        per_class: mean absolute SHAP values (classes, features), or None.
         labels: names of the classes.
 
     Returns:
-        The section of report.md, and the rows of importances.csv, the greatest importance first.
+        The section of report.md, and the rows of importances.csv, sorted by decreasing importance.
     """
     importance = np.asarray(importance, dtype=np.float64)
     rows = []
@@ -95,30 +95,31 @@ def explain_features(
     order = np.argsort(-importance, kind="stable")
     shares = _of_whole(importance)
     top = [(names[index], f"{100 * shares[index]:.1f} %") for index in order[:_LISTED] if importance[index] > 0]
-    parts = ["## Which columns decide"]
+    parts = ["## Feature importance"]
     if top:
         meaning = f": {_MEANINGS[kind]}" if kind in _MEANINGS else ""
         parts += [
-            f"The greatest of {len(names)} columns by {kind}{meaning}. {(importance > 0).sum()} have any.",
-            markdown.table(("column", f"share of all {kind}"), top),
+            f"The {len(top)} of {len(names)} features with the highest {kind}{meaning}. "
+            f"{(importance > 0).sum()} features have a nonzero {kind}.",
+            markdown.table(("feature", f"share of total {kind}"), top),
         ]
     else:
-        parts.append(f"No column has any {kind}: nothing was split on.")
+        parts.append(f"All features have zero {kind}, because the trees have no splits.")
     if per_class is not None:
         parts += _features_by_class(names, np.asarray(per_class, dtype=np.float64), labels)
 
     def draw(folder: Path, title: str) -> dict[str, str]:
         from hf_ser.reporting.plots import plot_importances
 
-        unit = f"{kind} (per cent of the whole)"
+        unit = f"{kind} (% of total)"
         plot_importances(100 * np.nan_to_num(shares), names, folder / "importances", title, unit)
-        return {"importances": f"Columns of the greatest {kind}"}
+        return {"importances": f"Features with the highest {kind}"}
 
     return Explanation("\n\n".join(parts), draw), [rows[index] for index in order]
 
 
 def _features_by_class(names: Sequence[str], per_class: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """The columns that move each class's score most."""
+    """Table of the features with the largest contributions to each class's score."""
     table = []
     for label, values in zip(labels, per_class, strict=True):
         shares = _of_whole(values)
@@ -128,8 +129,8 @@ def _features_by_class(names: Sequence[str], per_class: np.ndarray, labels: Sequ
     ranks = ("first", "second", "third")[: min(_LISTED_BY_CLASS, len(names))]
     return [
         "### By class",
-        "The columns that move each class's score most, up or down, by their mean absolute SHAP value, and its share "
-        "of the sum over all columns.",
+        "The features with the largest mean absolute SHAP value for each class, and their share of the sum over all "
+        "features.",
         markdown.table(("class", *ranks), table),
     ]
 
@@ -150,9 +151,9 @@ def _importances(explained: Explained, fitted: Fitted, values: np.ndarray) -> li
 
 
 def _shares(explained: Explained, values: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Each base model's share of the predicted class's score (classes + 1, base models).
+    """Share of each base model in the score of the predicted class (classes + 1, base models).
 
-    The last row is that of all predictions; a class that was never predicted has NaN.
+    The last row is over all predictions; classes that were never predicted have NaN.
     """
     by_base_model = values.reshape(*values.shape[:2], len(explained.base_models), -1).sum(axis=3)
     scores = np.abs(by_base_model[np.arange(len(predicted)), predicted])
@@ -161,22 +162,22 @@ def _shares(explained: Explained, values: np.ndarray, predicted: np.ndarray) -> 
 
 
 def _shares_section(explained: Explained, fitted: Fitted, shares: np.ndarray, predicted: np.ndarray) -> list[str]:
-    """The shares as a table, and the gain if there is one."""
+    """Table of the shares, and of the gain for boosters."""
     clips = (*np.bincount(predicted, minlength=len(explained.classes)), len(predicted))
     answers = (*explained.classes, "all")
     table = [(label, count, *_percent(row)) for label, count, row in zip(answers, clips, shares, strict=True)]
     kind = "SHAP values of its trees" if fitted.gain is not None else "weight times standardized log-probability"
     parts = [
-        "### Share of each base in the answer",
-        "How much of the answered class's score comes from which base: the contributions of its columns "
-        f"({kind}) summed per clip, absolute values averaged over the clips that were given this answer.",
-        markdown.table(("answer", "clips", *explained.base_models), table),
+        "### Share of each base model in the predicted class's score",
+        f"Contributions of a base model's features ({kind}), summed per clip; their absolute values are averaged over "
+        "the clips with this prediction.",
+        markdown.table(("prediction", "clips", *explained.base_models), table),
     ]
     if fitted.gain is not None:
         gain = _of_whole(np.asarray(fitted.gain)).reshape(len(explained.base_models), -1)
         by_class = [(label, *_percent(row)) for label, row in zip(explained.classes, gain.T, strict=True)]
         parts += [
-            "Of the gain of all splits while fitting, by the class whose probability the split asks the base for:",
+            "Share of each base model in the gain of all splits, by the class whose probability the split uses:",
             markdown.table(
                 ("probability of", *explained.base_models), [*by_class, ("all", *_percent(gain.sum(axis=1)))]
             ),
@@ -185,28 +186,28 @@ def _shares_section(explained: Explained, fitted: Fitted, shares: np.ndarray, pr
 
 
 def _disagreements(explained: Explained, predicted: np.ndarray) -> list[str]:
-    """How often each base model agrees with the stack and is right, on clips on which base models differ."""
+    """Agreement with the stack and accuracy of each base model, on clips for which the base models disagree."""
     shape = len(explained.features), len(explained.base_models), -1
     answers = explained.features.reshape(shape).argmax(axis=2)
     differ = (answers != answers[:, :1]).any(axis=1)
-    parts = ["### Where the bases differ"]
+    parts = ["### Disagreements between base models"]
     if not differ.any():
-        return [*parts, "They never do: all give the same answer to every clip."]
+        return [*parts, "All base models predict the same class for every clip."]
     labels, answers, predicted = explained.labels[differ], answers[differ], predicted[differ]
     table = [
         (name, number(float((answer == predicted).mean())), number(float((answer == labels).mean())))
         for name, answer in zip(explained.base_models, answers.T, strict=True)
     ]
-    table.append(("the stack", "-", number(float((predicted == labels).mean()))))
+    table.append(("stack", "-", number(float((predicted == labels).mean()))))
     return [
         *parts,
-        f"The bases give different answers to {int(differ.sum())} of {len(differ)} clips. Of these:",
-        markdown.table(("base", "share in which the stack answers as it does", "share in which it is right"), table),
+        f"The base models predict different classes for {int(differ.sum())} of {len(differ)} clips. On these clips:",
+        markdown.table(("model", "agreement with the stack", "accuracy"), table),
     ]
 
 
 def _of_whole(values: np.ndarray) -> np.ndarray:
-    """Shares of the sum; NaN if that is 0."""
+    """Shares of the sum; NaN if the sum is 0."""
     total = values.sum()
     return values / total if total > 0 else np.full(values.shape, np.nan)
 

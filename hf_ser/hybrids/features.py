@@ -1,4 +1,4 @@
-"""The features that a hybrid is fitted on, computed once per clip by the sources that the hybrid consists of."""
+"""Features that a hybrid is fitted on, computed once per clip by the hybrid's sources and cached."""
 
 import hashlib
 import json
@@ -42,37 +42,38 @@ from hf_ser.scoring import versions
 logger = logging.getLogger(__name__)
 _FOLDER = "hf_ser_columns"
 _SEEN = (
-    "the hybrid was fitted on embeddings of clips that their models were trained on, as published ones were; these "
-    "tell the classes apart better than embeddings of new clips do"
+    "the hybrid was fitted on embeddings of clips that the base models were trained on, as in the published systems; "
+    "these embeddings separate the classes better than those of new clips"
 )
 
 
 class SourceError(StackError):
-    """A base model whose stored probabilities can be stacked, but which cannot be part of a hybrid."""
+    """A base model cannot be part of a hybrid; its stored probabilities can be stacked."""
 
 
 def open_source(
     base_model: BaseModel | None, columns: str, data: SplitData, classes: Sequence[int], args: HybridArguments
 ) -> Source:
-    """Load a base model as the source of features that it is within a hybrid; without one, functionals of the clips.
+    """Load a base model as a source of features, or make a source of functionals.
 
     Args:
-        base_model: as `open_base_models` returns it.
+        base_model: from `open_base_models`; None for functionals.
         columns: probabilities, embeddings or functionals.
-        data: the dataset, whose preprocessing applies if the base model's folder names none.
+        data: the dataset; its preprocessing applies if the base model's folder stores none.
         classes: ids of the classes whose probabilities are features.
         args: layer, precision, device and embed_bases.
 
     Raises:
-        SourceError: a table, a model that takes no waveforms at 16 kHz, other labels, or a layer that does not exist.
-        CheckpointError: it cannot be loaded, or weights are missing.
+        SourceError: the base model is a table, does not process waveforms at 16 kHz, has other labels, or does not
+            have the layer.
+        CheckpointError: the model cannot be loaded, or weights are missing.
     """
     id2label = {index: str(label) for index, label in enumerate(data.labels)}
     if base_model is None:
         settings = SourceSettings("functionals", "functionals", **asdict(data.args.steps))
         return Source(settings, list(classes), id2label).eval()
     if base_model.model is None or file_beside(base_model.model, "config.json", base_model.revision) is None:
-        raise SourceError(f"{base_model} holds predictions only; expected a model.")
+        raise SourceError(f"{base_model} contains predictions only; expected a model.")
     try:
         model, normalizes = _load(base_model, columns, args.layer)
         settings = SourceSettings(
@@ -85,9 +86,9 @@ def open_source(
             fitted_precision=fitted_precision(base_model, columns, args),
             **_reference(base_model, args),
         )
-        with torch.device("meta"):  # the weights are loaded already
+        with torch.device("meta"):  # the weights are already loaded
             source = Source(settings, list(classes), id2label)
-    except SerError:  # which are ValueErrors
+    except SerError:  # a subclass of ValueError
         raise
     except ValueError as error:
         raise SourceError(f"{base_model}: {error}") from error
@@ -104,11 +105,11 @@ def open_embeddings(
         The base models, their sources, and notes for the report.
 
     Raises:
-        ConfigError: no base model.
-        StackError: a base model that was trained on validation clips, or on test clips.
+        ConfigError: there is no base model.
+        StackError: a base model was trained on validation or test clips.
     """
     if not args.bases:
-        raise ConfigError(f"got no base for kind {args.kind}; expected at least one in bases.")
+        raise ConfigError(f"bases is empty; kind {args.kind} needs at least one base model.")
     base_models = open_base_models(args, data.args)
     for base_model in base_models:
         check_leaks(base_model, marks_of_split(data.splits["validation"]), marks_of_split(data.splits["test"]), False)
@@ -120,7 +121,7 @@ def open_embeddings(
 
 
 def fitted_precision(base_model: BaseModel, columns: str, args: HybridArguments) -> str | None:
-    """Precision of the features that a hybrid is fitted on; None if it is unknown for stored ones."""
+    """Precision of the features that a hybrid is fitted on; None if they are stored and it is unknown."""
     return base_model.precision if columns == "probabilities" and base_model.tables else args.computed_in
 
 
@@ -129,26 +130,25 @@ def _reference(base_model: BaseModel, args: HybridArguments) -> dict[str, Any]:
         return {}
     if base_model.commit is None:
         raise SourceError(
-            f"embed_bases is false and {base_model} is a folder; expected one on the "
-            "Hub, such as owner/name, that the hybrid can refer to."
+            f"embed_bases is false and {base_model} is a folder; expected a model on the Hub, such as owner/name."
         )
     return {"repository": str(base_model.model), "revision": base_model.commit}
 
 
 def _load(base_model: BaseModel, columns: str, layer: int | None) -> tuple[PreTrainedModel, bool]:
-    """The model, or for embeddings of transformers' models the encoder, and whether its extractor normalizes clips."""
+    """Load the classifier, or for embeddings the encoder; also return whether its extractor normalizes clips."""
     config = AutoConfig.from_pretrained(str(base_model.model), revision=base_model.revision)
     if isinstance(config, HybridConfig):
         raise SourceError(
-            f"{base_model} is a hybrid, which cannot be a part of another; expected a "
-            "model without parts. A stack may take its stored predictions."
+            f"{base_model} is a hybrid; a hybrid cannot be the base model of another hybrid. A stack can use its "
+            "stored predictions."
         )
     if columns == "probabilities" or type(config) in COMPANIONS:
         model, extractor = load_classifier(str(base_model.model), base_model.revision)
     else:
         model, extractor = _load_encoder(base_model, config, layer)
     if not isinstance(extractor, Wav2Vec2FeatureExtractor) or extractor.sampling_rate != SAMPLING_RATE:
-        raise SourceError(f"{base_model} takes no waveforms at 16 kHz, which a hybrid's bases must.")
+        raise SourceError(f"{base_model} does not process waveforms at 16 kHz, as required for base models.")
     return model, bool(extractor.do_normalize)
 
 
@@ -167,26 +167,26 @@ def _load_encoder(base_model: BaseModel, config: PreTrainedConfig, layer: int | 
     if missing:
         raise CheckpointError(
             f"{base_model} lacks {len(missing)} weights ({', '.join(missing[:3])}), "
-            "which would be random; expected a whole encoder."
+            "which would be random; expected a complete encoder."
         )
     return model, extractor
 
 
 def check_varying(features: np.ndarray, names: Sequence[str]) -> None:
-    """Warn of features that are the same for every fitting clip.
+    """Warn about features that are constant over the fitting clips.
 
     Args:
         features: (clips, features).
-        names: of the features.
+        names: names of the features.
 
     Raises:
-        StackError: all are the same.
+        StackError: all features are constant.
     """
     constant = [name for name, varies in zip(names, np.ptp(features, axis=0) > 0, strict=True) if not varies]
     if len(constant) == len(names):
         raise StackError(
-            f"all {len(names)} features are the same for each of the {len(features)} fitting clips; expected bases "
-            "that answer different clips differently."
+            f"all {len(names)} features are constant over the {len(features)} fitting clips; expected base models "
+            "whose outputs depend on the clip."
         )
     if constant:
         more = f" and {len(constant) - 8} more" if len(constant) > 8 else ""
@@ -196,13 +196,16 @@ def check_varying(features: np.ndarray, names: Sequence[str]) -> None:
 def features_by_split(
     sources: Sequence[Source], data: SplitData, splits: Sequence[str], args: HybridArguments
 ) -> dict[str, np.ndarray]:
-    """Split -> features of its clips (clips, features), source after source; splits without clips are left out.
+    """Compute the features of splits.
 
     Args:
-        sources: as `open_source` returns them.
+        sources: from `open_source`.
         data: the dataset.
-        splits: of which features are needed.
+        splits: names of the splits.
         args: batch_size, device and precision.
+
+    Returns:
+        Split -> features of its clips (clips, features), grouped by source; without empty splits.
     """
     return {
         split: np.concatenate([compute(source, data.splits[split], args, split) for source in sources], axis=1)
@@ -212,20 +215,20 @@ def features_by_split(
 
 
 def count_parameters(sources: Sequence[Source]) -> int:
-    """Parameters of all models that the features come from."""
+    """Number of parameters of all sources."""
     return sum(parameter.numel() for source in sources for parameter in source.parameters())
 
 
 def compute(source: Source, part: datasets.Dataset, args: HybridArguments, name: str) -> np.ndarray:
-    """Compute a source's features of a split's clips, or read those that an earlier run computed.
+    """Compute a source's features of a split's clips, or read them from the cache.
 
-    They are stored below the datasets cache under the clips' hashes and everything else that decides them.
+    The cache is in the datasets cache folder; its key is the clips' hashes and all settings that affect the features.
 
     Args:
-        source: as `open_source` returns it.
-        part: a prepared dataset's split.
+        source: from `open_source`.
+        part: a split of a prepared dataset.
         args: batch_size, device and precision.
-        name: of the split, for the bar.
+        name: name of the split, for the progress bar.
 
     Returns:
         (clips, features), float64, in the order of the split.
@@ -245,7 +248,7 @@ def compute(source: Source, part: datasets.Dataset, args: HybridArguments, name:
 
 
 def _compute(source: Source, part: datasets.Dataset, args: HybridArguments, name: str) -> np.ndarray:
-    """Features of all clips of a split, in batches of similar length."""
+    """Compute features of all clips of a split, in batches of similar length."""
     device, precision = choose_device(args.device), _computed_in(source, args)
     source = source.to(device)
     low: Any = source if precision == "fp32" else lowered(source, precision)
@@ -270,7 +273,7 @@ def _computed_in(source: Source, args: HybridArguments) -> str:
 
 
 def _path(source: Source, precision: str) -> Path:
-    """A file whose name depends on everything that decides a clip's features, except the clip."""
+    """Path of the cache file; its name is a hash of everything that affects the features, except the clips."""
     digest = hashlib.sha256()
     for name, tensor in sorted(source.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -293,7 +296,7 @@ def _key(clip: str) -> bytes:
 
 
 def _read(path: Path | None, size: int) -> dict[bytes, np.ndarray]:
-    """What an earlier run stored; nothing if there is no file, or a damaged one."""
+    """Read cached features; empty if the file does not exist or is damaged."""
     try:
         tensors = load_file(path) if path is not None and path.is_file() else {}
     except (OSError, SafetensorError):

@@ -1,4 +1,4 @@
-"""Fitting a hybrid of any kind, from its arguments to its folder."""
+"""Fit a hybrid of any kind and write its folder."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ _FITS = {"stacking": fit_stack, "deep_features": fit_deep_features, "random_fore
 
 
 def fit_hybrid(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
-    """Fit the kind that `args` names, score validation and test, and write the folder.
+    """Fit a hybrid of kind `args.kind`, score validation and test, and write the folder.
 
     Returns:
         The contents of results.json.

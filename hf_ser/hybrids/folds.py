@@ -1,6 +1,6 @@
-"""Clips and classes that a hybrid is fitted on, and inner folds of these clips.
+"""Classes that a hybrid is fitted on, and inner folds of the fitting clips.
 
-The inner folds decide how much is fitted, and score it on clips that it was not fitted on.
+The inner folds select the number of trees or the penalty, and score the hybrid on held-out clips.
 """
 
 import logging
@@ -18,25 +18,25 @@ logger = logging.getLogger(__name__)
 
 
 class Fold(NamedTuple):
-    """Numbers of the rows that a model is fitted on, and of those that it predicts."""
+    """Indices of the rows that a model is fitted on, and of the held-out rows."""
 
     fitted: np.ndarray
     held_out: np.ndarray
 
 
 def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fold]:
-    """Divide the clips of a split as the protocol divides clips, classes in proportion.
+    """Divide the clips of a split into folds, stratified by class.
 
-    If the protocol keeps speakers apart, so do the folds; otherwise clips of identical audio stay together.
+    If the protocol is speaker-disjoint, so are the folds; otherwise clips with identical audio stay together.
 
     Args:
         data: the dataset.
-        split: that the hybrid is fitted on.
-        wanted: number of folds; there are fewer with fewer speakers, or with fewer clips of a class.
-        seed: of the shuffling.
+        split: split that the hybrid is fitted on.
+        wanted: number of folds; reduced if there are fewer speakers, or fewer clips of a class.
+        seed: seed for shuffling.
 
     Raises:
-        StackError: not enough clips or speakers for two folds.
+        StackError: there are too few clips or speakers for two folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -50,13 +50,13 @@ def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fol
     what, most = min(found.items(), key=lambda item: item[1])
     if most < 2:
         raise StackError(
-            f"the fitting split has {most} {what} under {data.protocol}; expected at least 2, one for each of two "
-            "inner folds. Choose a protocol with more of them in validation, or --meta mean."
+            f"the fitting split has {most} {what} under {data.protocol}; expected at least 2, for two inner folds. "
+            "Choose a protocol with a larger validation split, or --meta mean."
         )
     if most < wanted:
-        logger.info("%d inner folds instead of %d: there are only %d %s", most, wanted, most, what)
+        logger.info("Using %d inner folds instead of %d, because there are only %d %s", most, wanted, most, what)
     splitter = StratifiedGroupKFold(min(wanted, most), shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # a class with fewer clips than folds is dealt with above
+    with warnings.catch_warnings():  # classes with fewer clips than folds are handled above
         warnings.simplefilter("ignore", UserWarning)
         folds = [Fold(*pair) for pair in splitter.split(labels, labels, groups)]
     folds = [fold for fold in folds if len(fold.fitted) and len(fold.held_out)]
@@ -66,19 +66,19 @@ def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fol
 
 
 def known_classes(data: SplitData, fit_on: str, meta: str = "lightgbm") -> list[int]:
-    """Ids of the classes that a hybrid tells apart: those of train and of the split that it is fitted on.
+    """Ids of the classes of a hybrid: those in train and in the split that it is fitted on.
 
     Raises:
-        StackError: fewer than two, or one of them is absent from the split that it is fitted on.
+        StackError: there are fewer than two, or a class is missing from the split that the hybrid is fitted on.
     """
     trained_on, fitted_on = set(data.splits["train"]["label"]), set(data.splits[fit_on]["label"])
     missing = [data.labels[index] for index in sorted(trained_on - fitted_on)]
     if missing and meta != "mean":
         raise StackError(
-            f"the {fit_on} split, which the hybrid is fitted on, has no clip of {', '.join(missing)}; expected every "
-            "class that the bases were trained on. Choose another protocol or seed, or --meta mean."
+            f"the {fit_on} split, which the hybrid is fitted on, has no clips of {', '.join(missing)}; expected every "
+            "class that the base models were trained on. Choose another protocol or seed, or --meta mean."
         )
     classes = sorted(trained_on | fitted_on)
     if len(classes) < 2:
-        raise StackError(f"the clips are all {data.labels[classes[0]]}; expected at least two classes.")
+        raise StackError(f"all clips have the class {data.labels[classes[0]]}; expected at least two classes.")
     return classes

@@ -1,4 +1,4 @@
-"""Arguments of hybrids: base models, the kind of fit, its settings, and the clips that it is fitted on."""
+"""Arguments of hybrids: base models, kind of hybrid, settings of the fit."""
 
 import os
 from dataclasses import dataclass, field
@@ -17,26 +17,26 @@ FIT_ON = ("train", "validation")
 
 @dataclass
 class HybridArguments(ReportArguments):
-    """Base models, and how the hybrid is fitted on them. The defaults of LightGBM are the published ones."""
+    """Base models of a hybrid and settings of the fit. LightGBM defaults are the published settings."""
 
     output_dir: str = field(metadata={"help": "folder for the model, predictions, results and report"})
     kind: str = field(
         default="stacking",
         metadata={
-            "help": "stacking (of the bases' probabilities), deep_features (LightGBM on their embeddings) or "
-            "random_forest (on their embeddings; without bases on functionals of the clips)"
+            "help": "stacking (on the probabilities of base models), deep_features (LightGBM on their embeddings) or "
+            "random_forest (on their embeddings, or on functionals of the clips if there are no base models)"
         },
     )
     bases: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "base models: FOLDER, NAME=FOLDER or owner/name@revision of each; {protocol}, {protocol_seed} and "
-            "{fold} are filled in"
+            "help": "base models: FOLDER, NAME=FOLDER or owner/name@revision; {protocol}, {protocol_seed} and {fold} "
+            "are replaced by the values of these arguments"
         },
     )
     layer: int | None = field(
         default=None,
-        metadata={"help": "layer of a wav2vec2-family encoder whose mean states are the embeddings; default: last"},
+        metadata={"help": "layer of a wav2vec2-family encoder whose mean hidden states are used; default: last"},
     )
     fit_on: str = field(
         default="train",
@@ -44,61 +44,65 @@ class HybridArguments(ReportArguments):
     )
     predictions: list[str] = field(
         default_factory=list,
-        metadata={"help": "NAME=FILE.parquet: stored probabilities by clip id; one NAME may have several files"},
+        metadata={"help": "NAME=FILE.parquet: stored probabilities by clip id; a NAME may have several files"},
     )
     meta: str = field(
-        default="lightgbm", metadata={"help": "meta-learner: lightgbm, logistic, pool (one weight per base) or mean"}
+        default="lightgbm",
+        metadata={"help": "meta-learner: lightgbm, logistic, pool (one weight per base model) or mean"},
     )
     inner_folds: int = field(
-        default=5, metadata={"help": "folds of the fitting clips that choose trees or C; fewer with few speakers"}
+        default=5,
+        metadata={"help": "folds of the fitting clips that select the number of trees or C; reduced for few speakers"},
     )
     max_trees: int = field(default=5000, metadata={"help": "LightGBM: maximum number of trees per class"})
     learning_rate: float = field(default=0.02, metadata={"help": "LightGBM: learning rate"})
-    early_stopping_rounds: int = field(default=100, metadata={"help": "LightGBM: trees without improvement"})
+    early_stopping_rounds: int = field(default=100, metadata={"help": "LightGBM: stop after this many trees"})
     num_leaves: int = field(default=31, metadata={"help": "LightGBM: maximum number of leaves per tree"})
     min_child_samples: int = field(default=20, metadata={"help": "LightGBM: minimum number of clips per leaf"})
     subsample: float = field(default=1.0, metadata={"help": "LightGBM: fraction of the clips per tree"})
     colsample_bytree: float = field(default=1.0, metadata={"help": "LightGBM: fraction of the features per tree"})
     reg_alpha: float = field(default=0.0, metadata={"help": "LightGBM: L1 penalty of leaf values"})
     reg_lambda: float = field(default=0.0, metadata={"help": "LightGBM: L2 penalty of leaf values"})
-    class_weights: bool = field(default=True, metadata={"help": "weight clips so that every class counts the same"})
+    class_weights: bool = field(default=True, metadata={"help": "weight clips so that all classes count equally"})
     penalties: list[float] = field(
         default_factory=lambda: [0.001, 0.01, 0.1, 1.0, 10.0],
-        metadata={"help": "logistic: inverse penalties C, of which the inner folds choose one"},
+        metadata={"help": "logistic: inverse penalties C; the inner folds select one"},
     )
     n_estimators: int = field(default=500, metadata={"help": "random forest: number of trees"})
     max_features: list[float] = field(
         default_factory=lambda: [0.05, 0.1, 0.2],
-        metadata={"help": "random forest: fractions of the features per split, of which validation chooses one"},
+        metadata={"help": "random forest: fractions of the features per split; validation selects one"},
     )
     min_samples_leaf: list[int] = field(
         default_factory=lambda: [1, 2, 4],
-        metadata={"help": "random forest: minimum numbers of clips per leaf, of which validation chooses one"},
+        metadata={"help": "random forest: minimum numbers of clips per leaf; validation selects one"},
     )
     trust_bases: bool = field(
-        default=False, metadata={"help": "accept bases and tables whose training clips are unknown"}
+        default=False, metadata={"help": "accept base models and tables whose training clips are unknown"}
     )
     allow_leak: bool = field(
         default=False,
-        metadata={"help": "fit on the clips that the bases were trained on, to measure the leak; never quote it"},
+        metadata={"help": "fit on clips that the base models were trained on, to measure the leak; do not report it"},
     )
     calibrate: bool = field(
-        default=True, metadata={"help": "fit a temperature on validation and keep it in the model"}
+        default=True, metadata={"help": "fit a calibration temperature on validation and store it in the model"}
     )
     embed_bases: bool = field(
         default=True,
-        metadata={"help": "save the bases' weights in the folder; false: refer to bases on the Hub at their revision"},
+        metadata={
+            "help": "save the base models' weights in the folder; false: load them from the Hub at their commit"
+        },
     )
     batch_size: int = field(default=32, metadata={"help": "clips per forward pass"})
     precision: str = field(
         default="auto",
         metadata={
-            "help": "of the bases when fitting: bf16, fp16 or fp32; auto: bf16 where it is native, else fp16 on CUDA, "
-            "else fp32"
+            "help": "precision of the base models: bf16, fp16, fp32, or auto (bf16 if the hardware supports it "
+            "natively, else fp16 on CUDA, else fp32)"
         },
     )
-    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU where there is one"})
-    seed: int = field(default=0, metadata={"help": "of the inner folds, the booster and the forest"})
+    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU if available"})
+    seed: int = field(default=0, metadata={"help": "seed of the inner folds, the booster and the forest"})
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
 
     def __post_init__(self) -> None:
@@ -111,16 +115,16 @@ class HybridArguments(ReportArguments):
         self.check_figures()
         self._check_bases()
         self._check_numbers()
-        resolve_precision(self.precision, self.device)  # raises ConfigError for what this machine lacks
+        resolve_precision(self.precision, self.device)  # raises ConfigError if this machine does not support it
         folder = Path(self.output_dir)
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
+            raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new path.")
         if (folder / RESULTS).is_file() and not self.overwrite:
-            raise ConfigError(f"--output_dir {folder} holds a finished run; pass --overwrite true.")
+            raise ConfigError(f"--output_dir {folder} contains a finished run; pass --overwrite true.")
 
     @property
     def computed_in(self) -> str:
-        """The precision that `precision` stands for on `device`: bf16, fp16 or fp32."""
+        """Precision on `device` after resolving auto: bf16, fp16 or fp32."""
         return resolve_precision(self.precision, self.device).precision
 
     def _check_bases(self) -> None:
@@ -129,15 +133,15 @@ class HybridArguments(ReportArguments):
             if nameless:
                 raise ConfigError(f"predictions has {nameless[0]!r}; expected NAME=FILE.parquet.")
             if self.allow_leak and self.meta == "mean":
-                raise ConfigError("got allow_leak beside meta mean, which is fitted on nothing; leave one out.")
+                raise ConfigError("allow_leak has no effect with meta mean, which is not fitted. Remove one of them.")
             if self.layer is not None:
-                raise ConfigError("got layer beside kind stacking, which takes probabilities; leave it out.")
+                raise ConfigError("layer has no effect with kind stacking, which uses probabilities. Remove it.")
             return
         for name in ("predictions", "allow_leak"):
             if getattr(self, name):
-                raise ConfigError(f"got {name} beside kind {self.kind}, which stacks nothing; leave one out.")
+                raise ConfigError(f"{name} is for kind stacking only; kind is {self.kind}. Remove one of them.")
         if self.layer is not None and not self.bases:
-            raise ConfigError("got layer without bases; expected the encoder whose layer it is.")
+            raise ConfigError("layer needs an encoder, but bases is empty. Add the encoder to bases.")
         if self.layer is not None and self.layer < 0:
             raise ConfigError(f"layer is {self.layer}; expected 0 or more.")
 
@@ -162,13 +166,13 @@ class HybridArguments(ReportArguments):
         for name in ("penalties", "max_features", "min_samples_leaf"):
             values = getattr(self, name)
             if not values or not min(values) > 0:
-                raise ConfigError(f"{name} are {values}; expected positive numbers, at least one.")
+                raise ConfigError(f"{name} is {values}; expected at least one positive number.")
         if max(self.max_features) > 1:
-            raise ConfigError(f"max_features are {self.max_features}; expected fractions of the features, at most 1.")
+            raise ConfigError(f"max_features is {self.max_features}; expected fractions of the features, at most 1.")
 
 
 def threads() -> int:
-    """Threads for LightGBM and scikit-learn: OMP_NUM_THREADS if it is set, else the processors of this process."""
+    """Number of threads for LightGBM and scikit-learn: OMP_NUM_THREADS if set, else the CPUs of this process."""
     number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if number.isdigit() and int(number) > 0:
         return int(number)

@@ -1,7 +1,7 @@
-"""Meta-learners over features: a LightGBM booster, a logistic regression, a logarithmic pool or the mean.
+"""Meta-learners: a LightGBM booster, a logistic regression, a logarithmic pool or the mean.
 
-The number of trees, or C, is the one with the smallest mean loss on the held-out clips of the inner folds; the
-meta-learner is then fitted again on all fitting clips.
+The number of trees, or C, with the smallest mean loss on the held-out clips of the inner folds is selected. Then the
+meta-learner is fitted on all fitting clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 HELD_OUT = (
-    "validation scores are of the inner folds: every clip is scored by a stack that was not fitted on it; only how "
-    "much is fitted was chosen on these same clips"
+    "validation scores are from the inner folds: every clip is scored by a model that was not fitted on it; the "
+    "number of trees or the penalty was selected on these clips"
 )
 
 
@@ -32,13 +32,13 @@ class Fitted:
 
     Args:
         predict: features (clips, features) -> probabilities (clips, classes).
-        held_out: probabilities of the fitting clips, each by a model that was not fitted on it (clips, classes).
-        parameters: how many numbers were fitted.
-        training: chosen settings, for results.json.
-        contributions: features -> each feature's part in every class's score (clips, classes, features).
-        gain: of each feature, summed over the splits that use it.
-        booster: of LightGBM.
-        linear: weights (classes, features) and biases (classes,) of log-probabilities.
+        held_out: probabilities of the fitting clips (clips, classes), each by a model that was not fitted on the clip.
+        parameters: number of fitted parameters.
+        training: selected settings, for results.json.
+        contributions: features -> contribution of each feature to every class's score (clips, classes, features).
+        gain: gain of each feature, summed over the splits that use it.
+        booster: LightGBM booster.
+        linear: weights (classes, features) and biases (classes,) for log-probabilities.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -52,7 +52,7 @@ class Fitted:
 
 
 def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative logarithm of the true classes' probabilities (clips, classes)."""
+    """Mean negative log-probability of the true classes; probabilities are (clips, classes)."""
     return -float(np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)).mean())
 
 
@@ -68,13 +68,13 @@ def fit_mean(features: np.ndarray, num_classes: int) -> Fitted:
 def fit_pool(features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold]) -> Fitted:
     """Fit a logarithmic opinion pool (Genest and Zidek 1986, "Combining Probability Distributions").
 
-    A class's score is the sum over base models of weight times log-probability. There is one weight of at least 0 per
-    base model, by maximum likelihood; so few numbers can be fitted on the clips of a few speakers.
+    A class's score is the sum over base models of weight times log-probability. There is one nonnegative weight per
+    base model, fitted by maximum likelihood. So few parameters can be fitted on the clips of a few speakers.
 
     Args:
-        features: probabilities (clips, base models * classes), base model after base model.
+        features: probabilities (clips, base models * classes), grouped by base model.
         labels: class ids (clips,).
-        num_classes: of each base model.
+        num_classes: number of classes of each base model.
         folds: inner folds of the clips.
     """
     logs = np.log(np.maximum(features, TINY)).reshape(len(features), -1, num_classes)
@@ -100,7 +100,7 @@ def _pooled(logs: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _pool_weights(logs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The weights (base models,) of the largest likelihood, which is concave in them."""
+    """Maximum-likelihood weights (base models,); the log-likelihood is concave in them."""
     from scipy.optimize import minimize
 
     number = logs.shape[1]
@@ -114,8 +114,8 @@ def regression(features: np.ndarray, labels: np.ndarray, penalty: float, balance
     Args:
         features: (clips, features).
         labels: class ids (clips,).
-        penalty: C, the inverse of the regularisation's strength.
-        balanced: whether every class has the same weight.
+        penalty: C, the inverse regularisation strength.
+        balanced: whether all classes have the same weight.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -127,7 +127,7 @@ def regression(features: np.ndarray, labels: np.ndarray, penalty: float, balance
 
 
 def class_probabilities(model: Any, features: np.ndarray, num_classes: int) -> np.ndarray:
-    """Probabilities (clips, classes) by a classifier of scikit-learn; 0 for a class that no fitting clip has."""
+    """Probabilities (clips, classes) of a scikit-learn classifier; 0 for classes that it was not fitted on."""
     return spread(model.predict_proba(features), model.classes_, num_classes)
 
 
@@ -141,12 +141,12 @@ def spread(values: np.ndarray, classes: Sequence[int], num_labels: int) -> np.nd
 def fit_logistic(
     features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold], args: HybridArguments
 ) -> Fitted:
-    """Fit a logistic regression on log-probabilities, with the C of the smallest mean loss over the inner folds.
+    """Fit a logistic regression on log-probabilities, with the C that minimizes the mean loss over the inner folds.
 
     Args:
         features: probabilities (clips, features).
         labels: class ids (clips,).
-        num_classes: all in `labels`.
+        num_classes: number of classes, all of which are in `labels`.
         folds: inner folds of the clips.
         args: penalties and class_weights.
     """
@@ -163,7 +163,7 @@ def fit_logistic(
     model = regression(logs, labels, args.penalties[best], args.class_weights)
     scaler, last = model[0], model[-1]
     weights, biases = last.coef_, last.intercept_
-    if len(weights) == 1:  # of two classes, scikit-learn keeps the second's against the first's
+    if len(weights) == 1:  # for two classes, scikit-learn stores the difference of their weights
         weights, biases = np.concatenate([-weights / 2, weights / 2]), np.concatenate([-biases / 2, biases / 2])
     return Fitted(
         lambda values: class_probabilities(model, np.log(np.maximum(values, TINY)), num_classes),
@@ -187,22 +187,22 @@ def fit_lightgbm(
     folds: Sequence[Fold],
     args: HybridArguments,
 ) -> Fitted:
-    """Grow a booster with the number of trees that has the smallest mean loss on the inner folds' held-out clips.
+    """Fit a booster with the number of trees that minimizes the mean loss on the inner folds' held-out clips.
 
-    All folds grow together until the mean loss has not fallen for `early_stopping_rounds`. Each uses its own clips
-    only: features are binned and classes weighted within the fold.
+    Boosters of all folds grow in parallel until the mean loss has not decreased for `early_stopping_rounds`. Features
+    are binned and classes are weighted within each fold.
 
     Args:
         features: (clips, features).
         labels: class ids (clips,).
-        num_classes: all in `labels`.
-        names: of the features.
+        num_classes: number of classes, all of which are in `labels`.
+        names: names of the features.
         folds: inner folds of the clips.
-        args: settings of LightGBM.
+        args: LightGBM settings.
     """
     growing = [_grower(features, labels, num_classes, names, args, fold) for fold in folds]
     losses: list[float] = []
-    for _ in (bar := progress_bar(range(args.max_trees), desc="Growing inner folds, at most", unit="trees")):
+    for _ in (bar := progress_bar(range(args.max_trees), desc="Fitting inner folds (maximum)", unit="trees")):
         for booster in growing:
             booster.update()
         losses.append(float(np.mean([booster.eval_valid()[0][2] for booster in growing])))
@@ -224,19 +224,19 @@ def fit_early_stopped(
     names: Sequence[str],
     args: HybridArguments,
 ) -> Fitted:
-    """Grow a booster on some clips until the loss on others has not fallen for `early_stopping_rounds`.
+    """Fit a booster until the loss on validation clips has not decreased for `early_stopping_rounds`.
 
     Args:
         fitting: features (clips, features) and class ids (clips,).
-        deciding: the same of the clips that decide how many trees are kept.
-        num_classes: all in `fitting`.
-        names: of the features.
-        args: settings of LightGBM.
+        deciding: features and class ids of the validation clips.
+        num_classes: number of classes, all of which are in `fitting`.
+        names: names of the features.
+        args: LightGBM settings.
     """
     import lightgbm
 
     model = _classifier(args, num_classes, args.max_trees)
-    with progress_bar(total=args.max_trees, desc="Growing, at most", unit="trees") as bar:
+    with progress_bar(total=args.max_trees, desc="Fitting (maximum)", unit="trees") as bar:
         model.fit(
             *fitting,
             eval_X=deciding[0],
@@ -247,7 +247,7 @@ def fit_early_stopped(
                 lambda _: bar.update(),
             ],
         )
-    predict = model.booster_.predict  # of the best iteration
+    predict = model.booster_.predict  # uses the best iteration
     held_out = np.asarray(predict(deciding[0]))
     return _fitted(model, held_out, num_classes, {"validation_log_loss": log_loss(held_out, deciding[1])})
 
@@ -273,14 +273,14 @@ def contributions(booster: "lightgbm.Booster", values: np.ndarray, num_classes: 
     """SHAP values (Lundberg et al. 2018, "Consistent Individualized Feature Attribution for Tree Ensembles").
 
     Returns:
-        (clips, classes, features), without the expected score, which belongs to no feature.
+        (clips, classes, features), without the expected score.
     """
     rows = np.asarray(booster.predict(values, pred_contrib=True))
     return rows.reshape(len(values), num_classes, -1)[:, :, :-1]
 
 
 def _lightgbm_settings(args: HybridArguments, num_classes: int) -> dict[str, Any]:
-    """For boosters and for the estimator alike."""
+    """LightGBM parameters for boosters and for the estimator."""
     return {
         "objective": "multiclass",
         "metric": "multi_logloss",
@@ -311,7 +311,7 @@ def _classifier(args: HybridArguments, num_classes: int, trees: int) -> "lightgb
 def _grower(
     features: np.ndarray, labels: np.ndarray, num_classes: int, names: Sequence[str], args: HybridArguments, fold: Fold
 ) -> "lightgbm.Booster":
-    """A booster without trees that grows on a fold's clips and is scored on those held out."""
+    """Make an empty booster for a fold's fitting clips, with the held-out clips as validation data."""
     import lightgbm
     from sklearn.utils.class_weight import compute_sample_weight
 
@@ -324,7 +324,7 @@ def _grower(
 
 
 def reported_settings(args: HybridArguments) -> dict[str, Any]:
-    """The meta-learner's settings for results.json, beside those that were chosen while fitting."""
+    """Settings of the meta-learner for results.json, in addition to the selected ones."""
     names: tuple[str, ...] = ()
     if args.meta == "lightgbm":
         names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
@@ -337,17 +337,17 @@ def reported_settings(args: HybridArguments) -> dict[str, Any]:
 def scored_probabilities(
     fitted: Fitted, features: dict[str, np.ndarray], fit_on: str, classes: Sequence[int], num_labels: int
 ) -> dict[str, np.ndarray]:
-    """Probabilities of the validation and test clips; those that were fitted on are scored by the inner folds.
+    """Probabilities of the validation and test clips; fitting clips are scored by the inner folds.
 
     Args:
         fitted: the meta-learner.
         features: split -> (clips, features).
-        fit_on: the split that it was fitted on.
-        classes: ids of the classes that it tells apart.
-        num_labels: of the dataset.
+        fit_on: split that the meta-learner was fitted on.
+        classes: ids of the classes that the meta-learner predicts.
+        num_labels: number of labels of the dataset.
 
     Returns:
-        Split -> (clips, labels), without splits that have no features.
+        Split -> (clips, labels), for splits with features.
     """
     return {
         split: spread(fitted.held_out if split == fit_on else fitted.predict(features[split]), classes, num_labels)

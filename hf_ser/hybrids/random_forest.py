@@ -1,4 +1,4 @@
-"""Random forests on functionals of the clips (handcrafted statistics, no network), or on embeddings of a model."""
+"""Random forests on functionals of the clips (statistics of acoustic features), or on embeddings of a model."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
 logger = logging.getLogger(__name__)
-_CHOSEN = "the forest's settings were chosen on validation, so that validation scores flatter it a little"
+_CHOSEN = "the forest's settings were selected on validation, so validation scores are slightly optimistic"
 
 
 def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
-    """Fit on train, choose settings by weighted F1 on validation, score both other splits, write the folder.
+    """Fit on train, select settings by weighted F1 on validation, score validation and test, and write the folder.
 
     Returns:
         The contents of results.json.
 
     Raises:
-        StackError: a base model that was trained on validation or test clips, or that has no embeddings.
+        StackError: a base model was trained on validation or test clips, or has no embeddings.
     """
     base_models, sources, notes = _open(data, args)
     precision = args.computed_in if base_models else "fp32"
@@ -75,7 +75,7 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
 
 
 def _open(data: SplitData, args: HybridArguments) -> tuple[list[BaseModel], list[Source], list[str]]:
-    """Base models, sources of features, and notes for the report."""
+    """Open the base models; return them, their sources of features, and notes for the report."""
     if args.bases:
         return open_embeddings(data, args, "train")
     return [], [open_source(None, "functionals", data, range(len(data.labels)), args)], []
@@ -84,7 +84,7 @@ def _open(data: SplitData, args: HybridArguments) -> tuple[list[BaseModel], list
 def _choose(
     data: SplitData, features: dict[str, np.ndarray], args: HybridArguments
 ) -> tuple["RandomForestClassifier", dict[str, Any]]:
-    """The forest with the best weighted F1 on validation; its settings and that F1, for results.json."""
+    """Return the forest with the best weighted F1 on validation; its settings and F1, for results.json."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
     grid = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
     best, forest, chosen = -1.0, None, grid[0]
@@ -92,7 +92,7 @@ def _choose(
         candidate = _fit(features["train"], labels["train"], setting, args)
         predicted = class_probabilities(candidate, features["validation"], len(data.labels))
         value = score(labels["validation"], predicted, data.labels)["f1_weighted"]
-        if value > best:  # of equals the first
+        if value > best:  # the first one if several are equal
             best, forest, chosen = value, candidate, setting
     assert forest is not None
     settings = {"max_features": chosen[0], "min_samples_leaf": chosen[1]}

@@ -1,4 +1,4 @@
-"""Stacking without leaks: a meta-learner on the probabilities of base models that were trained on other clips."""
+"""Stacking without leaks: a meta-learner on probabilities of clips that the base models were not trained on."""
 
 import logging
 from typing import Any
@@ -42,8 +42,8 @@ _MODEL_TYPES = {
     "mean": "mean of stacked probabilities",
 }
 _LEAKY = (
-    "LEAKY, not to be quoted: the stack was fitted on clips that its bases were trained on, which makes it trust "
-    "answers that they memorised"
+    "LEAKY, do not report: the stack was fitted on clips that its base models were trained on, so it relies on "
+    "memorised predictions"
 )
 
 
@@ -54,7 +54,7 @@ def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, An
         The contents of results.json.
 
     Raises:
-        StackError: a leak, a base model that does not fit the dataset, or too few clips to fit on.
+        StackError: there is a leak, a base model does not match the dataset, or there are too few clips to fit on.
     """
     fit_on = "train" if args.allow_leak else "validation"
     base_models = open_base_models(args, data.args)
@@ -104,14 +104,14 @@ def fit_stack(data: SplitData, args: HybridArguments, name: str) -> dict[str, An
 def _features(
     base_models: list[BaseModel], data: SplitData, split: str, classes: list[int], args: HybridArguments
 ) -> np.ndarray:
-    """(clips, base models * classes), base model after base model."""
+    """Features (clips, base models * classes), grouped by base model."""
     return np.concatenate([probabilities(base, data, split, classes, args) for base in base_models], axis=1)
 
 
 def _fit(
     data: SplitData, fit_on: str, features: np.ndarray, classes: list[int], names: list[str], args: HybridArguments
 ) -> tuple[Fitted, int | None]:
-    """The meta-learner that `args.meta` names and the number of inner folds, None where nothing is fitted."""
+    """Fit the meta-learner `args.meta`; return it, and the number of inner folds or None for the mean."""
     if args.meta == "mean":
         return fit_mean(features, len(classes)), None
     folds = inner_folds(data, fit_on, args.inner_folds, args.seed)
@@ -127,7 +127,7 @@ def _fit(
 def _assemble(
     base_models: list[BaseModel], fitted: Fitted, data: SplitData, classes: list[int], args: HybridArguments
 ) -> HybridForAudioClassification | None:
-    """The model; None for a leaky stack, and if a base model cannot be part of one."""
+    """Make the model; None for a leaky stack, or if a base model cannot be part of a hybrid."""
     if args.allow_leak:
         return None
     try:
@@ -135,7 +135,7 @@ def _assemble(
     except SourceError as error:
         if not args.embed_bases:
             raise
-        logger.warning("No model is written, only predictions, results and report: %s", error)
+        logger.warning("Writing predictions, results and report, but no model: %s", error)
         return None
     return assemble(sources, fitted, data.labels, classes)
 
@@ -146,7 +146,7 @@ def _notes(base_models: list[BaseModel], data: SplitData, args: HybridArguments)
 
 
 def _parameters(base_models: list[BaseModel], fitted: Fitted) -> int | None:
-    """Of the stack and its base models; None if that of one of them is unknown."""
+    """Number of parameters of the stack and its base models; None if it is unknown for a base model."""
     known = [base_model.parameters for base_model in base_models if base_model.parameters is not None]
     return sum(known) + fitted.parameters if len(known) == len(base_models) else None
 
@@ -161,7 +161,7 @@ def _explain(
 ) -> tuple[Explanation, list[dict[str, Any]]]:
     split = "test" if "test" in features else "validation"
     labels = np.asarray(data.splits[split]["label"])
-    known = np.isin(labels, classes)  # across corpora, clips of other classes are tested too
+    known = np.isin(labels, classes)  # cross-corpus test splits may have clips of other classes
     explained = Explained(
         split,
         features[split][known],

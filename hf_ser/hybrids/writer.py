@@ -1,4 +1,4 @@
-"""The folder of a fitted hybrid: the model, checked against the fitted one, and the files that any run writes."""
+"""Write the folder of a fitted hybrid: the model, checked against the fit, and the files that every run writes."""
 
 import csv
 import logging
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from torch import nn
@@ -39,34 +39,34 @@ if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
 
 logger = logging.getLogger(__name__)
-_CHECKED = 16  # clips
-# Mean over clips of the largest difference. Base models' outputs depend on the batch a little (1e-6), which may move a
-# clip across a threshold of a tree.
+_CHECKED = 16  # maximum number of compared clips
+# Limit for the mean over clips of the largest difference. Base models' outputs depend slightly on the batch (1e-6),
+# which may move a feature across a threshold of a tree.
 _TOLERANCE = 0.02
 
 
 class HybridError(SerError):
-    """A saved hybrid whose predictions differ from the fitted one's."""
+    """The predictions of a saved hybrid differ from those of the fit."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted hybrid, ready to be scored and written.
+    """A fitted hybrid to be scored and written.
 
     Args:
-        model_type: in reports.
-        parameters: of the hybrid and its base models; None if those of one are unknown.
-        training: that block of results.json.
-        probabilities: split -> (clips, classes), for validation and test, as far as they have clips.
-        model: without calibration; None if its base models cannot be parts of one.
-        notes: for the report, beside those of the protocol.
-        fitted_on: ids of clips outside train that it was fitted on; splits.csv lists them as train, so that a later
-            evaluation or stack does not take them for held-out clips.
-        explanation: for the report.
+        model_type: name of the model type in reports.
+        parameters: number of parameters of the hybrid and its base models; None if unknown for one of them.
+        training: block `training` of results.json.
+        probabilities: split -> (clips, classes), for validation and test if they have clips.
+        model: the model without calibration; None if a base model cannot be part of a hybrid.
+        notes: notes for the report, in addition to those of the protocol.
+        fitted_on: ids of clips outside train that the hybrid was fitted on. splits.csv lists them as train, so that
+            later evaluations and stacks do not treat them as held-out clips.
+        explanation: explanation for the report.
         importances: rows of importances.csv.
-        booster: of LightGBM, for booster.txt.
-        base_models: it counts as trained on all that they were trained on.
-        precision: of the features; None if it is unknown or differs between base models.
+        booster: LightGBM booster, for booster.txt.
+        base_models: base models; their training clips count as training clips of the hybrid.
+        precision: precision of the features; None if unknown or different between base models.
     """
 
     model_type: str
@@ -86,13 +86,13 @@ class Fit:
 def assemble(
     sources: Sequence[Source], fitted: "Fitted | RandomForestClassifier", labels: Sequence[str], classes: Sequence[int]
 ) -> HybridForAudioClassification:
-    """Make a model of sources and the classifier that was fitted on their features.
+    """Make a model from sources and the classifier that was fitted on their features.
 
     Args:
-        sources: in the order of the features.
+        sources: sources in the order of the features.
         fitted: a meta-learner or a forest.
-        labels: of the dataset.
-        classes: ids of those that it was fitted to tell apart.
+        labels: labels of the dataset.
+        classes: ids of the classes that the classifier was fitted on.
     """
     names = [str(labels[index]) for index in classes]
     features = [name for source in sources for name in source.feature_names]
@@ -103,15 +103,16 @@ def assemble(
         head = from_lightgbm(fitted.booster, names, features)
     else:
         head = LogLinear.from_weights(*fitted.linear) if fitted.linear is not None else None
-    kind, trees = "linear" if head is not None else "mean", None
+    kind: Literal["trees", "linear", "mean"] = "linear" if head is not None else "mean"
+    trees = None
     if isinstance(head, TreeEnsemble):
         kind = "trees"
         trees = {name: getattr(head.config, name) for name in ("num_trees", "num_nodes", "aggregation")}
     config = HybridConfig(
-        [source.settings.to_dict() for source in sources],
-        kind,
-        list(classes),
-        trees,
+        sources=[source.settings.to_dict() for source in sources],
+        head=kind,
+        classes=list(classes),
+        trees=trees,
         id2label={index: str(label) for index, label in enumerate(labels)},
         label2id={str(label): index for index, label in enumerate(labels)},
     )
@@ -119,19 +120,19 @@ def assemble(
 
 
 def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) -> dict[str, Any]:
-    """Score validation and test and write the folder; results.json, last, marks it as finished.
+    """Score validation and test and write the folder. results.json is written last and marks the run as finished.
 
     Args:
-        data: the splits.
+        data: the dataset.
         args: output_dir, calibrate, device and precision.
-        name: in reports.
-        fit: what was fitted.
+        name: name in reports.
+        fit: the fitted hybrid.
 
     Returns:
         The contents of results.json.
 
     Raises:
-        HybridError: the saved model's predictions differ from the fitted one's.
+        HybridError: the predictions of the saved model differ from those of the fit.
     """
     folder = Path(args.output_dir)
     results = describe_training(data, name, fit.model_type, fit.parameters or 0, fit.training)
@@ -164,7 +165,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
 
 
 def _remove_earlier(folder: Path) -> None:
-    """Remove an earlier run's files, so that no old model is left beside the scores of a run without one."""
+    """Remove an earlier run's files, so that no old model remains next to the scores of a run without a model."""
     model = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
     for name in (RESULTS, "booster.txt", "importances.csv", *model):
         (folder / name).unlink(missing_ok=True)
@@ -173,7 +174,7 @@ def _remove_earlier(folder: Path) -> None:
 
 
 def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
-    """List as train the clips that the hybrid was fitted on, and other datasets' clips that base models trained on."""
+    """Write splits.csv; clips that the hybrid was fitted on or base models were trained on are listed as train."""
     splits, hashes = dict(data.assignment.splits), data.hashes
     for base_model in fit.base_models:
         given = base_model.splits or {}
@@ -185,10 +186,10 @@ def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
 
 
 def _save(fit: Fit, folder: Path, test: "datasets.Dataset", args: HybridArguments) -> None:
-    """Write the model's files, after they have been loaded and their predictions compared with the fitted ones.
+    """Save the model, load it, compare its predictions with the fit, and move the files to the folder.
 
     Raises:
-        HybridError: they differ.
+        HybridError: the predictions differ.
     """
     assert fit.model is not None
     partial = folder / ".partial"
@@ -202,7 +203,7 @@ def _save(fit: Fit, folder: Path, test: "datasets.Dataset", args: HybridArgument
             temperature = fit.model.config.calibration_temperature or 1.0
             expected = apply_temperature(fit.probabilities["test"], temperature)
             _check(partial, test, expected, choose_device(args.device), fit.precision or args.computed_in)
-        (folder / "config.json").unlink(missing_ok=True)  # without it nothing loads, until all files are there
+        (folder / "config.json").unlink(missing_ok=True)  # the folder cannot be loaded until it is complete
         for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
             os.replace(path, folder / path.name)
     finally:
@@ -211,7 +212,7 @@ def _save(fit: Fit, folder: Path, test: "datasets.Dataset", args: HybridArgument
 
 def _check(folder: Path, test: "datasets.Dataset", expected: np.ndarray, device: str, precision: str) -> None:
     model, extractor = load_classifier(str(folder))
-    # Longer clips are cut into windows when the model is used, and were fitted whole.
+    # Longer clips were fitted whole, but inference splits them into windows.
     longest = WindowPlan.for_model(max_input_s(model, Preprocessing())).whole_s
     whole = np.flatnonzero(np.asarray(test["duration"]) <= longest)
     if len(whole) == 0:
@@ -229,10 +230,10 @@ def _check(folder: Path, test: "datasets.Dataset", expected: np.ndarray, device:
         progress=False,
     )
     differ = float(np.abs(softmax(logits)[np.argsort(order)] - expected[rows]).max(axis=1).mean())
-    logger.info("The saved model's probabilities differ by %.1e from the fitted one's", differ)
+    logger.info("The probabilities of the saved model differ by %.1e from those of the fit", differ)
     if differ > _TOLERANCE:
         raise HybridError(
-            f"{folder.parent}: once saved and loaded, the model's probabilities differ by {differ:.3f} from those it "
-            f"was fitted for; expected {_TOLERANCE} at most. The bases' stored predictions may be of other weights or "
-            "other audio: evaluate the bases again."
+            f"{folder.parent}: the probabilities of the saved model differ by {differ:.3f} from those of the fit; "
+            f"expected at most {_TOLERANCE}. The base models' stored predictions may be from other weights or audio. "
+            "Evaluate the base models again."
         )

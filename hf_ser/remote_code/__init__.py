@@ -1,4 +1,4 @@
-"""The code of models, flat and self-contained: this folder goes to the Hub with every model that needs it.
+"""Model code, flat and self-contained: this folder is uploaded to the Hub with every model that needs it.
 
-Importing one of its modules imports neither the others nor torch, unless that module needs them.
+Importing a module imports only the modules that it needs; torch only if it needs it.
 """

@@ -1,4 +1,4 @@
-"""Decoded samples that a person hands over, and the levels that samples may have."""
+"""Samples passed as arrays, and the valid range of levels."""
 
 import math
 import warnings
@@ -11,25 +11,26 @@ from .audio_errors import AudioError, argument_error
 
 RATE_RANGE_HZ = (1_000, 768_000)
 MAX_CHANNELS = 64
-_LARGEST_LEVEL = 16.0  # of float samples; beyond it they are integers that were never scaled
+_LARGEST_LEVEL = 16.0  # float samples above this level are integers that were never scaled
 
 
 def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, int, str]:
-    """Samples (frames, channels), int16 or float32, their rate in Hz, and what is unusual about them.
+    """Convert an array to samples.
 
     Args:
         source: an array or tensor (samples,), (channels, samples) or (samples, channels).
         sampling_rate: Hz.
-        name: in messages.
+        name: name used in messages.
+
+    Returns:
+        Samples (frames, channels), int16 or float32; their rate in Hz; and a note about their level, or "".
 
     Raises:
-        AudioError: no rate, another shape or type, or a level beyond any scale.
+        AudioError: the rate is missing, the shape or type is not supported, or the level is out of range.
     """
     array = _as_numpy(source, name)
     if sampling_rate is None:
-        raise argument_error(
-            name, "an array without its sampling rate", "sampling_rate in Hz", "Pass sampling_rate=..."
-        )
+        raise argument_error(name, "an array without sampling rate", "sampling_rate in Hz", "Pass sampling_rate=...")
     check_rate(sampling_rate, name)
     if array.ndim not in (1, 2) or (array.ndim == 2 and min(array.shape) > MAX_CHANNELS):
         raise argument_error(
@@ -41,7 +42,7 @@ def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, 
     if array.ndim == 1:
         array = array[:, None]
     elif array.shape[0] < array.shape[1]:
-        array = array.T  # torchaudio's and transformers' order: fewer rows than columns means rows are channels
+        array = array.T  # as in torchaudio and transformers: with fewer rows than columns, rows are channels
     samples = _to_samples(array, name)
     if samples.dtype == np.int16:
         return samples, int(sampling_rate), ""
@@ -53,14 +54,14 @@ def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, 
 
 
 def _as_numpy(source: Any, name: str) -> np.ndarray:
-    if hasattr(source, "detach"):  # a tensor of torch, maybe of bfloat16, which numpy does not have
+    if hasattr(source, "detach"):  # a torch tensor; numpy has no bfloat16
         source = source.detach().cpu()
         source = source.float() if source.is_floating_point() else source
     try:
         return np.asarray(source)
     except (RuntimeError, TypeError, ValueError) as error:  # rows of unequal lengths
-        got = f"what numpy cannot hold ({error})"
-        raise argument_error(name, got, "float32 samples", "Pass one plain array.") from error
+        got = f"a value that numpy cannot convert to an array ({error})"
+        raise argument_error(name, got, "float32 samples", "Pass one rectangular array.") from error
 
 
 def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
@@ -75,45 +76,45 @@ def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
         got = f"samples of type {array.dtype}"
         expected = "floats in [-1, 1], int16, int32 or uint8"
         raise argument_error(name, got, expected, "Convert the array.")
-    with np.errstate(over="ignore"):  # beyond float32, which is then refused as infinite
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are rejected later
         return array.astype(np.float32, copy=False)
 
 
 def check_rate(rate: Any, name: str) -> None:
-    """Refuse a sampling rate that cannot be.
+    """Check a sampling rate.
 
     Raises:
-        AudioError: with what was got.
+        AudioError: the rate is not an integer, or not in `RATE_RANGE_HZ`.
     """
     low, high = RATE_RANGE_HZ
     if isinstance(rate, bool) or not isinstance(rate, (int, np.integer)) or not low <= rate <= high:
         raise argument_error(
-            name, f"sampling rate {rate!r}", f"a whole number of Hz from {low} to {high}", "Pass the true rate."
+            name, f"sampling rate {rate!r}", f"an integer from {low} to {high} Hz", "Pass the rate of the recording."
         )
 
 
 def level_factor(blocks: Iterator[np.ndarray], name: str, full_scale: float) -> tuple[float, str]:
-    """What float samples are multiplied with, and what to say of it.
+    """Return the factor that scales float samples to [-1, 1], and a note if it is not 1.
 
-    Samples of the size of integers are integers that nobody divided by their range, which is exact to do where they
-    are of 16 bits. Between `full_scale` and that size, as loud recordings may be, they are scaled to full scale.
+    Samples in the range of 16-bit integers are divided by 32768, which is exact. Samples between `full_scale` and
+    that range, as in loud recordings, are scaled to full scale.
 
     Raises:
-        AudioError: beyond any level, and no 16-bit integers.
+        AudioError: the level is out of range, and the samples are not 16-bit integers.
     """
     peak, whole = 0.0, True
     for block in blocks:
         high, low = float(block.max(initial=0.0)), float(block.min(initial=0.0))
-        if not math.isfinite(high - low):  # a NaN is both
-            return 1.0, ""  # refused when it is read
+        if not math.isfinite(high - low):  # a NaN is both minimum and maximum
+            return 1.0, ""  # rejected when the block is read
         peak = max(peak, high, -low)
         whole = whole and peak > _LARGEST_LEVEL and bool((block == np.rint(block)).all())
     if peak <= full_scale:
         return 1.0, ""
     if peak <= _LARGEST_LEVEL:
-        return 1.0 / peak, f"float samples reach {peak:.4g} times full scale: scaled to it"
+        return 1.0 / peak, f"float samples reach {peak:.4g} times full scale; they were scaled to full scale"
     if whole and peak <= 32768:
-        return 1 / 32768, f"float samples reach {peak:.6g}, as 16-bit integers do: divided by 32768"
+        return 1 / 32768, f"float samples reach {peak:.6g}, the range of 16-bit integers; they were divided by 32768"
     raise AudioError(
         "level",
         name,

@@ -5,7 +5,7 @@ from .cnn import CNNConfig, CNNModel
 
 
 class AudioCNNConfig(CNNConfig):
-    """The published AudioCNN: `CNNConfig` with other defaults.
+    """Configuration of the published AudioCNN.
 
     >>> from hf_ser.models import AudioCNNConfig
     >>> AudioCNNConfig(pooling="statistics").channels

@@ -1,4 +1,4 @@
-"""The one error of recordings that cannot be used."""
+"""The error raised for recordings that cannot be used."""
 
 from typing import Any, Literal
 
@@ -19,14 +19,14 @@ COPY_AGAIN = "Download or copy the file again."
 
 
 class AudioError(ValueError):
-    """A recording that cannot be used: what was got, what was expected, and what to do.
+    """A recording that cannot be used: what was found, what was expected, and how to fix it.
 
     Args:
         reason: short code, one of `Reason`.
-        path: where the recording came from.
+        path: path, address or description of the recording.
         got: what was found.
-        expected: what was not.
-        remedy: a sentence.
+        expected: what was expected instead.
+        remedy: sentence that says how to fix it.
     """
 
     def __init__(self, reason: Reason, path: str, got: str, expected: str, remedy: str) -> None:
@@ -34,18 +34,18 @@ class AudioError(ValueError):
         super().__init__(f"{path}: got {got}; expected {expected}. {remedy}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exceptions rebuild themselves from their message by default; worker processes need all five parts.
+        # By default, exceptions are unpickled from their message alone; worker processes need all five parts.
         return type(self), (self.reason, self.path, self.got, self.expected, self.remedy)
 
 
 def argument_error(name: str, got: str, expected: str, remedy: str) -> AudioError:
-    """Make the error for an argument that is no recording, or an option out of range.
+    """Make the error for an argument that is not a recording, or an option out of range.
 
     Args:
-        name: of the recording.
+        name: name of the recording.
         got: what was passed.
         expected: what is valid.
-        remedy: a sentence.
+        remedy: sentence that says how to fix it.
 
     Returns:
         An AudioError with reason "argument".

@@ -13,7 +13,7 @@ from .precision import bidirectional, recur
 
 
 class AudioLSTMConfig(CompanionConfig):
-    """The published AudioLSTM; its coefficients are those of librosa.feature.mfcc, unscaled.
+    """Configuration of the published AudioLSTM, with the unscaled coefficients of librosa.feature.mfcc.
 
     >>> from hf_ser.models import AudioLSTMConfig
     >>> AudioLSTMConfig(deltas=2).num_rows
@@ -21,18 +21,18 @@ class AudioLSTMConfig(CompanionConfig):
     """
 
     model_type = "ser-audio-lstm"
-    features: Literal["log_mel", "mfcc"] = "mfcc"
-    normalize: Literal["none", "ref_max", "clip", "global"] = "none"
-    hidden_size: Positive = 128  # units of each direction
-    num_layers: Positive = 2  # bidirectional layers
-    dropout: Probability = 0.4  # between the layers and before the classifier
-    # last: output at the last frame, where the backward direction has processed no other; attention or statistics:
-    # over frames, see `AttentivePooling`.
+    features: Literal["log_mel", "mfcc"] = "mfcc"  # log-mel spectrogram or cepstral coefficients
+    normalize: Literal["none", "ref_max", "clip", "global"] = "none"  # see `CompanionConfig`
+    hidden_size: Positive = 128  # units per direction
+    num_layers: Positive = 2  # number of bidirectional layers
+    dropout: Probability = 0.4  # dropout between the layers and before the classifier
+    # last: output at the last frame, where the backward direction has processed that frame only; attention or
+    # statistics: pooling over frames (see `AttentivePooling`).
     pooling: Literal["last", "attention", "statistics"] = "last"
 
 
 class AudioLSTMForAudioClassification(CompanionModel):
-    """Two bidirectional layers over (batch, frames, coefficients), pooling, classifier.
+    """Bidirectional LSTM over (batch, frames, coefficients), pooling, classifier.
 
     >>> import torch
     >>> from hf_ser.models import AudioLSTMConfig, AudioLSTMForAudioClassification

@@ -1,4 +1,4 @@
-"""Whatever names or holds a recording -> an open binary file, or an array with its sampling rate."""
+"""Open recordings of any source (path, URL, bytes, file object, array) as a binary file or an array with its rate."""
 
 import io
 import os
@@ -14,15 +14,15 @@ import requests
 
 from .audio_errors import AudioError, argument_error
 
-MAX_BYTES = 1 << 30  # of a download, a pipe, or a compressed recording
+MAX_BYTES = 1 << 30  # limit for a download, a pipe or a compressed recording
 # Files up to this size are read at once; longer ones are read as they are decoded.
 READ_AT_ONCE = 1 << 22
 _TIMEOUT_S = 30.0
-_PIPE_TIMEOUT_S = 30.0  # for the next bytes of a pipe
+_PIPE_TIMEOUT_S = 30.0  # maximum wait for the next bytes of a pipe
 
 
 class Opened(NamedTuple):
-    """A recording's bytes: a seekable file that starts at `start`, and whether to close it."""
+    """An encoded recording: a seekable file, the recording's offset and size, and whether to close the file."""
 
     file: BinaryIO
     start: int
@@ -31,22 +31,22 @@ class Opened(NamedTuple):
 
 
 class ArrayWithRate(NamedTuple):
-    """Decoded samples and their rate in Hz; None where none was given."""
+    """Decoded samples and their rate in Hz; None if no rate was given."""
 
     array: Any
     sampling_rate: Any
 
 
 def printable(name: str) -> str:
-    """Escape the bytes of a file name that is not UTF-8, which could be neither printed nor written."""
+    """Escape bytes of a file name that are not UTF-8, so that it can be printed and written."""
     try:
         return os.fsencode(name).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # a lone surrogate, which no file name holds
+    except UnicodeEncodeError:  # a lone surrogate, which is not valid in a file name
         return name.encode("utf-8", "backslashreplace").decode()
 
 
 def describe(source: Any) -> str:
-    """Name a source in messages: its path where it has one, else its kind.
+    """Describe a source for messages: its path if it has one, else its kind.
 
     >>> from hf_ser.audio import describe
     >>> describe({"bytes": b"", "path": "voice.wav"}), describe(b"RIFF")
@@ -65,14 +65,14 @@ def describe(source: Any) -> str:
 
 
 def open_source(source: Any, sampling_rate: Any = None) -> Opened | ArrayWithRate:
-    """Open a path, an address, a pipe, bytes, a file object, an array, a `datasets` mapping or a decoder.
+    """Open a path, URL, pipe, bytes, file object, array, `datasets` audio dict or torchcodec decoder.
 
     Args:
         source: see `decoder.open_recording`.
-        sampling_rate: Hz of a bare array.
+        sampling_rate: Hz, for a bare array.
 
     Raises:
-        AudioError: none of these, or it cannot be opened.
+        AudioError: the source is none of these, or it cannot be opened.
     """
     name = describe(source)
     if isinstance(source, Mapping):
@@ -87,13 +87,12 @@ def open_source(source: Any, sampling_rate: Any = None) -> Opened | ArrayWithRat
         raise argument_error(
             name,
             f"a {type(source).__name__}",
-            "a path, an address, bytes, a binary file object, an array with its sampling rate, or a datasets audio "
-            "dict",
+            "a path, URL, bytes, binary file object, array with its sampling rate, or datasets audio dict",
             "Pass one of these.",
         )
     if sampling_rate is not None:
         raise argument_error(
-            name, "encoded audio together with sampling_rate", "no sampling_rate", "The file carries its own rate."
+            name, "encoded audio with sampling_rate", "no sampling_rate", "Omit it: the file declares its rate."
         )
     return opened
 
@@ -105,7 +104,7 @@ def _of_mapping(source: Mapping[str, Any], sampling_rate: Any, name: str) -> tup
         if source.get(key) is not None:
             if sampling_rate is not None and "sampling_rate" in source:
                 raise argument_error(
-                    name, "sampling_rate beside a dict that has one", "one rate", "Leave sampling_rate out."
+                    name, "two sampling rates, one in the dict", "one rate", "Omit the argument sampling_rate."
                 )
             return source[key], source.get("sampling_rate", sampling_rate)
     if source.get("path"):
@@ -151,7 +150,7 @@ def _open_path(path: str | os.PathLike[str], name: str) -> Opened:
         if stat.S_ISFIFO(mode):
             return _in_memory(_read_pipe(path, name))
         if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+            kind = "a folder" if stat.S_ISDIR(mode) else "a special file"
             raise AudioError("not_found", name, kind, "an audio file", "Check the path.")
         file = open(path, "rb")  # noqa: SIM115 - the decoder closes it
     except AudioError:
@@ -178,8 +177,8 @@ def _read(file: Any, name: str) -> bytes:
 
 
 def _read_pipe(path: str | os.PathLike[str], name: str) -> bytes:
-    """What somebody writes into a pipe, to its end; opened without waiting, since maybe nobody does."""
-    if not hasattr(os, "O_NONBLOCK"):  # Windows, where select cannot wait for pipes either
+    """Read a pipe to its end; it is opened without blocking, because there may be no writer."""
+    if not hasattr(os, "O_NONBLOCK"):  # Windows, where select does not support pipes either
         with open(path, "rb") as pipe:
             return _read(pipe, name)
     content = bytearray()
@@ -189,12 +188,12 @@ def _read_pipe(path: str | os.PathLike[str], name: str) -> bytes:
         while time.monotonic() - waited_since < _PIPE_TIMEOUT_S:
             try:
                 part = os.read(descriptor, 1 << 20)
-            except BlockingIOError:  # somebody holds the other end
+            except BlockingIOError:  # there is a writer
                 select.select([descriptor], [], [], _PIPE_TIMEOUT_S)
                 continue
             if not part and content:
                 return bytes(content)
-            if not part:  # nobody has written yet
+            if not part:  # nothing has been written yet
                 time.sleep(0.02)
                 continue
             content += part
@@ -202,25 +201,25 @@ def _read_pipe(path: str | os.PathLike[str], name: str) -> bytes:
             _check_size(len(content), name)
     finally:
         os.close(descriptor)
-    got = f"a pipe that gave {len(content)} bytes and then nothing for {_PIPE_TIMEOUT_S:.0f} s"
-    raise AudioError("not_found", name, got, "a whole recording", "Check the program that writes into it.")
+    got = f"{len(content)} bytes from a pipe, then no data for {_PIPE_TIMEOUT_S:.0f} s"
+    raise AudioError("not_found", name, got, "a complete recording", "Check the program that writes to the pipe.")
 
 
 def _check_size(size: int, name: str) -> None:
     if size > MAX_BYTES:
         got = f"more than {MAX_BYTES >> 30} GiB"
-        raise AudioError("not_found", name, got, "a recording", "Cut it, or convert it to a WAV file.")
+        raise AudioError("not_found", name, got, "a smaller recording", "Split it, or convert it to a WAV file.")
 
 
 def _of_file_object(file: Any, name: str) -> Opened:
     try:
-        # A long recording on disk is read as it is decoded; everything else is taken whole.
+        # A long recording on disk is read as it is decoded; everything else is read at once.
         if isinstance(file, io.BufferedReader) and file.seekable():
             size = os.fstat(file.fileno()).st_size - file.tell()
             if size > READ_AT_ONCE:
                 return Opened(file, file.tell(), size)
         content = file.read()
-    except (OSError, ValueError) as error:  # closed, or opened as text that the recording is not
+    except (OSError, ValueError) as error:  # closed, or opened in text mode
         got = f"a file object that cannot be read ({error})"
         raise argument_error(name, got, "bytes", 'Open it with "rb".') from error
     if not isinstance(content, bytes):
@@ -230,20 +229,20 @@ def _of_file_object(file: Any, name: str) -> Opened:
 
 
 def _download(url: str) -> bytes:
-    """The bytes behind an address; redirects are followed."""
+    """Download the content of a URL; redirects are followed."""
     content = bytearray()
     try:
         with requests.get(url, stream=True, timeout=_TIMEOUT_S) as answer:
             if not answer.ok:
                 got = f"HTTP status {answer.status_code}"
-                raise AudioError("not_found", url, got, "a recording", "Check the address.")
+                raise AudioError("not_found", url, got, "a recording", "Check the URL.")
             for part in answer.iter_content(1 << 20):
                 content += part
                 _check_size(len(content), url)
     except AudioError:
         raise
-    except (requests.RequestException, ValueError) as error:  # a ValueError: host names that urllib3 cannot take
-        got = f"no whole answer ({type(error).__name__})"
-        expected = f"a recording from the address within {_TIMEOUT_S:.0f} s"
-        raise AudioError("not_found", url, got, expected, "Check the address, or download it first.") from error
+    except (requests.RequestException, ValueError) as error:  # urllib3 raises ValueError for invalid host names
+        got = f"no complete response ({type(error).__name__})"
+        expected = f"a complete recording, without pauses of more than {_TIMEOUT_S:.0f} s"
+        raise AudioError("not_found", url, got, expected, "Check the URL, or download the file first.") from error
     return bytes(content)

@@ -1,4 +1,4 @@
-"""Checks of configurations: each error names the field, the value and what was expected."""
+"""Checks of configuration fields: each error names the field, the value and what was expected."""
 
 import math
 from dataclasses import fields
@@ -19,12 +19,12 @@ def check_positive(config: PreTrainedConfig, *names: str, least: int = 1) -> Non
 
 
 def check_number(config: PreTrainedConfig, *names: str, zero: bool = False) -> None:
-    """Raise ValueError unless these fields are finite numbers above 0, or 0 where that is allowed."""
+    """Raise ValueError unless these fields are finite numbers above 0, or from 0 with `zero`."""
     for name in names:
         value = getattr(config, name)
         number = not isinstance(value, bool) and isinstance(value, (int, float)) and 0 <= value < math.inf
         if not number or (value == 0 and not zero):
-            raise ValueError(f"{name}: got {value!r}; expected a number {'from 0' if zero else 'above 0'}.")
+            raise ValueError(f"{name}: got {value!r}; expected a number {'of at least' if zero else 'above'} 0.")
 
 
 def check_probability(config: PreTrainedConfig, *names: str) -> None:
@@ -32,7 +32,7 @@ def check_probability(config: PreTrainedConfig, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-            raise ValueError(f"{name}: got {value!r}; expected a probability from 0 to below 1.")
+            raise ValueError(f"{name}: got {value!r}; expected a probability of at least 0 and below 1.")
 
 
 def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) -> None:
@@ -42,7 +42,7 @@ def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) 
         raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(map(str, choices))}.")
 
 
-# Types of fields: a declaration says how `check_fields` checks it, such as `n_mels: Positive = 80`.
+# Field types: the type in a declaration such as `n_mels: Positive = 80` selects the check of `check_fields`.
 Positive = Annotated[int, check_positive]
 Count = Annotated[int, partial(check_positive, least=0)]
 Sizes = Annotated[list[int] | tuple[int, ...], check_positive]
@@ -52,7 +52,7 @@ Probability = Annotated[float, check_probability]
 
 
 def check_fields(config: PreTrainedConfig) -> None:
-    """Check every field whose type is one of the above or a Literal; None passes where the type allows it.
+    """Check every field whose type is one of the above or a Literal; None is valid if the type allows it.
 
     Raises:
         ValueError: an invalid field; the message names it, the value and what was expected.
@@ -70,9 +70,9 @@ def check_fields(config: PreTrainedConfig) -> None:
 
 
 def check_loaded(info: dict[str, Any]) -> None:
-    """Raise ValueError where from_pretrained (with output_loading_info) did not find every tensor in its shape."""
+    """Raise ValueError if from_pretrained (with output_loading_info) did not find every tensor in its shape."""
     absent = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if absent:
         more = f" and {len(absent) - 8} more" if len(absent) > 8 else ""
         shown = ", ".join(absent[:8])
-        raise ValueError(f"tensors absent or of another shape: got none for {shown}{more}; expected all.")
+        raise ValueError(f"The checkpoint lacks tensors or has them in another shape: {shown}{more}.")

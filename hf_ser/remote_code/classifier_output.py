@@ -1,4 +1,4 @@
-"""What classifiers return, as transformers' own do."""
+"""Output of classifiers, as in transformers."""
 
 import torch
 from torch import nn
@@ -9,13 +9,13 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 def classifier_output(
     config: PreTrainedConfig, logits: torch.Tensor, labels: torch.Tensor | None, return_dict: bool | None
 ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
-    """Logits, and the mean cross entropy where labels are given.
+    """Make the output from logits, with the mean cross-entropy if labels are given.
 
     Args:
-        config: of the model, whose `return_dict` applies where the argument is None.
+        config: configuration of the model; its `return_dict` applies if the argument is None.
         logits: (batch, num_labels).
         labels: class ids (batch,), or None.
-        return_dict: False for a tuple.
+        return_dict: False to return a tuple.
     """
     loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
     if not (config.return_dict if return_dict is None else return_dict):

@@ -1,4 +1,4 @@
-"""What the two convolutional models share: a stack of blocks, pooling, and one hidden layer."""
+"""Shared code of MelCNN and AudioCNN: convolutional blocks, pooling, and one hidden layer."""
 
 from typing import Literal
 
@@ -14,14 +14,14 @@ from .layers import ConvStack, Dropout, FeatureMapPooling, HeadNorm
 class CNNConfig(ConvStackConfig):
     """Architecture of a convolutional model."""
 
-    hidden_size: Positive = 128  # of the layer before the classifier; its output is the embedding
+    hidden_size: Positive = 128  # size of the layer before the classifier, and of the embedding
     head_norm: bool = False  # batch normalisation in that layer
-    head_dropout: Probability = 0.3  # after that layer
-    pooling: Literal["flatten", "attention", "statistics"] = "flatten"  # see `FeatureMapPooling`
+    head_dropout: Probability = 0.3  # dropout after that layer
+    pooling: Literal["flatten", "attention", "statistics"] = "flatten"  # pooling of feature maps (`FeatureMapPooling`)
 
 
 class CNNModel(CompanionModel):
-    """Blocks of convolutions over features (batch, 1, rows, frames), pooling, hidden layer, classifier."""
+    """Convolutional blocks over features (batch, 1, rows, frames), pooling, hidden layer, classifier."""
 
     def __init__(self, config: CNNConfig) -> None:
         super().__init__(config)

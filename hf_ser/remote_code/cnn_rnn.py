@@ -15,7 +15,7 @@ CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU
 
 
 class CNNRNNConfig(ConvStackConfig):
-    """The published CNN-LSTM (cell lstm) and CNN-GRU (cell gru).
+    """Configuration of the published CNN-LSTM (cell lstm) and CNN-GRU (cell gru).
 
     >>> from hf_ser.models import CNNRNNConfig
     >>> CNNRNNConfig(cell="gru").kernel_sizes
@@ -23,13 +23,13 @@ class CNNRNNConfig(ConvStackConfig):
     """
 
     model_type = "ser-cnn-rnn"
-    kernel_sizes: Sizes = (5, 3, 3)
-    cell: Literal["lstm", "gru"] = "lstm"
-    hidden_size: Positive = 128  # units of each direction
-    num_layers: Positive = 2  # bidirectional layers
-    rnn_dropout: Probability = 0.3  # between the recurrent layers and before the classifier
-    # final: the last states of both directions of all layers side by side; attention or statistics: over frames of the
-    # last layer, see `AttentivePooling`.
+    kernel_sizes: Sizes = (5, 3, 3)  # kernel size of each block; odd numbers
+    cell: Literal["lstm", "gru"] = "lstm"  # type of the recurrent layers
+    hidden_size: Positive = 128  # units per direction
+    num_layers: Positive = 2  # number of bidirectional layers
+    rnn_dropout: Probability = 0.3  # dropout between the recurrent layers and before the classifier
+    # final: concatenated final states of both directions of all layers; attention or statistics: pooling over the
+    # frames of the last layer (see `AttentivePooling`).
     pooling: Literal["final", "attention", "statistics"] = "final"
 
 
@@ -70,5 +70,5 @@ class CNNRNNForAudioClassification(CompanionModel):
         sequence, states = recur(self.rnn, as_sequence(maps))
         if self.attention is not None:
             return self.dropout(self.attention(sequence, num_frames))
-        final = states[0] if isinstance(states, tuple) else states  # an LSTM has cell states besides
+        final = states[0] if isinstance(states, tuple) else states  # LSTM states include cell states
         return self.dropout(final.transpose(0, 1).flatten(1))

@@ -1,4 +1,4 @@
-"""What the companion models share: one waveform input, a frontend and a linear classifier."""
+"""Base class of the companion models: waveform input, a frontend and a linear classifier."""
 
 import torch
 from torch import nn
@@ -12,9 +12,9 @@ from .spectra import in_portions
 
 
 class CompanionModel(PreTrainedModel):
-    """A frontend, a body that gives one vector per clip, and a linear classifier.
+    """A frontend, a body that computes one vector per clip, and a linear classifier.
 
-    A child sets `classifier` and defines `_encode`; `post_init()` comes last in its constructor.
+    A subclass sets `classifier`, defines `_encode` and ends its constructor with `post_init()`.
 
     >>> import torch
     >>> from hf_ser.models import CompanionModel, MelCNNConfig, MelCNNForAudioClassification
@@ -37,20 +37,20 @@ class CompanionModel(PreTrainedModel):
         self.frontend = Frontend(config)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """PyTorch's own initialisation, which the published systems had, instead of that of transformers."""
+        """Use PyTorch's default initialisation, as the published systems do, instead of that of transformers."""
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d, nn.LSTM, nn.GRU)):
             module.reset_parameters()
 
     def _encode(self, features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-        """Features (batch, rows, frames), of which `num_frames` (batch,) are true -> vectors (batch, size)."""
+        """Features (batch, rows, frames) with `num_frames` (batch,) unpadded frames -> vectors (batch, size)."""
         raise NotImplementedError
 
     def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """What enters the classifier.
+        """Compute the input of the classifier.
 
         Args:
             input_values: waveforms (batch, samples), float32 at 16 kHz.
-            attention_mask: 1 for true samples, 0 for padding (batch, samples).
+            attention_mask: 1 for samples, 0 for padding (batch, samples).
 
         Returns:
             Vectors (batch, size).
@@ -64,7 +64,7 @@ class CompanionModel(PreTrainedModel):
         features, num_frames = self.frontend(input_values, attention_mask)
         return self._encode(features.to(self.classifier.weight.dtype), num_frames)
 
-    # No **kwargs: the Trainer would take the loss for one that is divided by the items of a whole accumulated batch.
+    # No **kwargs: with them, the Trainer assumes that the loss is divided by the items of all accumulated batches.
     def forward(
         self,
         input_values: torch.Tensor,
@@ -76,15 +76,15 @@ class CompanionModel(PreTrainedModel):
 
         Args:
             input_values: waveforms (batch, samples), float32 at 16 kHz.
-            attention_mask: 1 for true samples, 0 for padding (batch, samples).
-            labels: class ids (batch,); the loss is their mean cross entropy.
-            return_dict: False for a tuple.
+            attention_mask: 1 for samples, 0 for padding (batch, samples).
+            labels: class ids (batch,); the loss is their mean cross-entropy.
+            return_dict: False to return a tuple.
 
         Returns:
-            Logits (batch, num_labels), and the loss where labels are given.
+            Logits (batch, num_labels), and the loss if labels are given.
 
         Raises:
-            ValueError: inputs that are not waveforms.
+            ValueError: the inputs are not waveforms.
         """
         logits = self.classifier(self.embeddings(input_values, attention_mask))
         return classifier_output(self.config, logits, labels, return_dict)

@@ -1,7 +1,7 @@
-"""Where the sound of an uncompressed recording lies, counted from the file itself instead of read from its header.
+"""Locate the audio data of uncompressed recordings by the file's actual size instead of its header.
 
-A header that declares more than the file holds means a truncated recording. One whose sizes were never filled in, or
-that is a few bytes off, is corrected: libsndfile relies on headers.
+A header that declares more data than the file contains means a truncated recording. A header whose sizes were never
+filled in, or are a few bytes off, is corrected, because libsndfile relies on headers.
 """
 
 import re
@@ -9,10 +9,10 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Literal, NamedTuple
 
-# Programs that count the header into the size of the sound are off by up to these many bytes; a recording that lacks
-# so few has lost no more than a millisecond or two.
+# Programs that include the header in the data size are off by up to this many bytes. A recording that lacks so few
+# bytes has lost at most a millisecond or two.
 SLACK_BYTES = 44
-# Programs that stream into a pipe cannot know the size and write a value near the 32-bit maximum.
+# Programs that write to a pipe do not know the size and use a value near the 32-bit maximum.
 _UNKNOWN_32 = 0x7FFFF000
 _UNKNOWN_64 = 1 << 60
 _W64 = (b"riff.\x91\xcf\x11", b"wave\xf3\xac\xd3\x11", b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11")
@@ -23,16 +23,16 @@ _VOC_BLOCKS = tuple(bytes([kind]) for kind in range(10))
 
 
 class Sound(NamedTuple):
-    """The sound of a file.
+    """Audio data of a file.
 
     Args:
-        header: a right one, to stand before the sound's bytes where the file's own is wrong.
-        start: of the sound in the file, in bytes.
-        size: bytes that are there.
-        declared: bytes that the file's own header promises, where these are more than a little more; else None.
-        pcm16: channels and sampling rate, where the sound is 16-bit little-endian integers; else None.
-        note: what is wrong with the header; empty where nothing is.
-        block: bytes of a frame, where the header tells; else 0.
+        header: corrected header, to put before the audio data where the file's header is wrong.
+        start: offset of the audio data in the file, in bytes.
+        size: bytes of audio data in the file.
+        declared: bytes declared by the header, if these exceed `size` by more than `SLACK_BYTES`; else None.
+        pcm16: number of channels and sampling rate of 16-bit little-endian integers; None for other encodings.
+        note: what is wrong with the header; empty for a correct header.
+        block: bytes per frame; 0 if the header does not declare it.
     """
 
     header: bytes
@@ -45,15 +45,15 @@ class Sound(NamedTuple):
 
 
 def find_sound(file: BinaryIO, start: int, size: int) -> Sound | None:
-    """Find the sound of a WAV (RIFF, RIFX, RF64, BW64, W64), AIFF, SVX, AU, CAF, NIST or VOC file.
+    """Find the audio data of a WAV (RIFF, RIFX, RF64, BW64, W64), AIFF, SVX, AU, CAF, NIST or VOC file.
 
     Args:
-        file: seekable.
-        start: of the recording in the file, in bytes.
+        file: seekable binary file.
+        start: offset of the recording in the file, in bytes.
         size: bytes of the recording.
 
     Returns:
-        None for another format, or a header that breaks off before the sound.
+        None for other formats, or if the header ends before the audio data.
     """
     view = _View(file, start, size)
     magic, kind = view.read(0, 4), view.read(8, 4)
@@ -74,19 +74,19 @@ def find_sound(file: BinaryIO, start: int, size: int) -> Sound | None:
         reader = _voc
     try:
         sound = reader(view) if reader is not None else None
-    except struct.error:  # the header breaks off
+    except struct.error:  # the header is cut off
         return None
     return None if sound is None else sound._replace(start=sound.start + start)
 
 
 class _View:
-    """Bytes of a recording by their place in it."""
+    """Bytes of a recording by their offset in it."""
 
     def __init__(self, file: BinaryIO, start: int, size: int) -> None:
         self.file, self.start, self.size = file, start, size
 
     def read(self, place: int, size: int) -> bytes:
-        """So many bytes, or fewer at the end."""
+        """Read up to `size` bytes."""
         if not 0 <= place < self.size:
             return b""
         self.file.seek(self.start + place)
@@ -100,14 +100,14 @@ class _Extent(NamedTuple):
 
 
 def _extent(view: _View, place: int, declared: int, unknown: int, at_end: Callable[[int], bool]) -> _Extent:
-    """How far the sound reaches.
+    """Determine the size of the audio data.
 
     Args:
-        view: of the recording.
-        place: where the sound begins.
-        declared: bytes by the header.
-        unknown: what is at least this means that the writer did not know.
-        at_end: whether the sound may end at a place, by what stands there.
+        view: view of the recording.
+        place: offset of the audio data.
+        declared: size from the header, in bytes.
+        unknown: sizes from this value on mean that the writer did not know the size.
+        at_end: whether the audio data may end at an offset, judged by the bytes there.
     """
     there = view.size - place
     if declared >= unknown:
@@ -115,16 +115,16 @@ def _extent(view: _View, place: int, declared: int, unknown: int, at_end: Callab
     if declared > there + SLACK_BYTES:
         return _Extent(there, declared, "")
     if declared > there:
-        return _Extent(there, None, f"the header promises {declared - there} bytes too many")
+        return _Extent(there, None, f"the header declares {declared - there} bytes too many")
     if at_end(place + declared):
         return _Extent(declared, None, "")
-    note = "its size was never filled in" if declared == 0 else f"{there - declared} bytes lie beyond its size"
+    note = "its size was not filled in" if declared == 0 else f"{there - declared} bytes follow the declared size"
     return _Extent(there, None, f"the header is wrong: {note}")
 
 
 def _chunks_follow(view: _View, place: int, order: Literal["little", "big"]) -> bool:
-    """Whether nothing, padding, a tag or well-formed chunks follow, so that the sound before was whole."""
-    place += place % 2  # chunks lie at even places
+    """Whether only padding, a tag or well-formed chunks follow, which means that the audio data is complete."""
+    place += place % 2  # chunks start at even offsets
     rest = view.read(place, 8)
     if len(rest) < 8 or rest.startswith(b"TAG") or rest == bytes(8):
         return True
@@ -133,7 +133,7 @@ def _chunks_follow(view: _View, place: int, order: Literal["little", "big"]) -> 
             return False
         size = int.from_bytes(head[4:], order)
         if place + 8 + size > view.size + SLACK_BYTES:
-            # A trailer may break off, which costs no sound.
+            # A trailing chunk may be cut off, which loses no audio.
             return head[:4] in (
                 b"LIST",
                 b"id3 ",
@@ -151,7 +151,7 @@ def _chunks_follow(view: _View, place: int, order: Literal["little", "big"]) -> 
 
 
 def _chunks(view: _View, place: int, order: Literal["little", "big"]) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place of the content and declared size of every chunk."""
+    """Yield the name, content offset and declared size of every chunk."""
     while len(head := view.read(place, 8)) == 8:
         size = int.from_bytes(head[4:], order)
         yield head[:4], place + 8, size
@@ -178,13 +178,13 @@ def _wav(view: _View) -> Sound | None:
 def _w64(view: _View) -> Sound | None:
     format_, place = b"", 40
     while len(head := view.read(place, 24)) == 24:
-        size = int.from_bytes(head[16:], "little")  # the head is counted
+        size = int.from_bytes(head[16:], "little")  # includes the head
         if head[:8] == _W64[2]:
             format_ = view.read(place + 24, min(size - 24, 1 << 16))
         elif head[:8] == _W64[3] and len(format_) >= 16:
 
             def at_end(end: int) -> bool:
-                end += -end % 8  # chunks lie at every eighth byte
+                end += -end % 8  # chunks are aligned to 8 bytes
                 return view.size - end < 24 or int.from_bytes(view.read(end + 16, 8), "little") <= view.size - end
 
             declared, start = (size - 24 if size >= 24 else 0), place + 24
@@ -196,7 +196,7 @@ def _w64(view: _View) -> Sound | None:
 
 
 def _as_wav(format_: bytes, order: Literal["little", "big"], start: int, extent: _Extent) -> Sound:
-    """A WAV header of the same format and the right size; beyond 4 GiB the size that says unknown."""
+    """Make a WAV header of the same format with the correct size; above 4 GiB, the size that means unknown."""
     sign = ">" if order == "big" else "<"
     tag, channels, rate, _, block, bits = struct.unpack(f"{sign}HHIIHH", format_[:16])
     if tag == _EXTENSIBLE and len(format_) >= 26:
@@ -215,7 +215,7 @@ def _as_wav(format_: bytes, order: Literal["little", "big"], start: int, extent:
 def _aiff(view: _View) -> Sound | None:
     names = {b"AIFF": (b"SSND", 8), b"AIFC": (b"SSND", 8), b"8SVX": (b"BODY", 0), b"16SV": (b"BODY", 0)}
     kind = view.read(8, 4)
-    sound, before = names[kind]  # SSND opens with an offset and a block size
+    sound, before = names[kind]  # SSND starts with an offset and a block size
     common, block = None, 0
     for name, place, size in _chunks(view, 12, "big"):
         if name == b"COMM" and size >= 18:
@@ -245,7 +245,7 @@ def _au(view: _View) -> Sound | None:
     start, declared = (int.from_bytes(header[at : at + 4], order) for at in (4, 8))
     if not 24 <= start <= view.size:
         return None
-    # Nothing may follow the sound, so that whatever does belongs to it.
+    # AU files end with the audio data, so any bytes that follow belong to it.
     extent = _extent(view, start, declared, _UNKNOWN_32, lambda end: view.size - end < 8)
     header[4:8], header[8:12] = (24).to_bytes(4, order), extent.size.to_bytes(4, order)
     return Sound(bytes(header), start, extent.size, extent.declared, None, extent.note)
@@ -256,7 +256,7 @@ def _caf(view: _View) -> Sound | None:
     while len(head := view.read(place, 12)) == 12:
         size = int.from_bytes(head[4:], "big", signed=True)
         if head[:4] == b"data":
-            start = place + 16  # after a count of edits
+            start = place + 16  # after the edit count
             declared = size - 4 if size >= 0 else _UNKNOWN_64
 
             def at_end(end: int) -> bool:
@@ -302,7 +302,7 @@ def _voc(view: _View) -> Sound | None:
         before = {1: 2, 9: 12}.get(head[0])
         if before is not None:
             start, declared = place + 4 + before, max(0, size - before)
-            # A block ends where another begins, whose kinds are 0 (the end) to 9.
+            # A block ends where the next one begins; block types are 0 (the end) to 9.
             extent = _extent(view, start, declared, 1 << 24, lambda end: view.read(end, 1) in (b"", *_VOC_BLOCKS))
             header = bytearray(view.read(0, start))
             header[place + 1 : place + 4] = min(extent.size + before, (1 << 24) - 1).to_bytes(3, "little")

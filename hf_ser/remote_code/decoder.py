@@ -1,8 +1,8 @@
-"""The one decoder: any recording -> samples as they were recorded, with lengths counted instead of read from headers.
+"""Decode recordings to samples, with lengths counted from the data instead of read from headers.
 
-libsndfile decodes by content, so that AIFF data named `.wav` is read; PyAV, where it is installed, what libsndfile
-does not know. Lengths that headers declare or libraries estimate neither end the reading nor reject a recording by
-themselves: all sound in the file is read, and a file with less sound than it declares is truncated.
+libsndfile detects the format from the content, so AIFF data named `.wav` is decoded too. PyAV, if installed, decodes
+formats that libsndfile does not support. Declared or estimated lengths never end the reading early: all audio in the
+file is read, and a file with less audio than it declares is reported as truncated.
 """
 
 import itertools
@@ -29,8 +29,8 @@ logger = logging.getLogger(__name__)
 
 SAMPLING_RATE = 16_000
 LFS_POINTER = b"version https://git-lfs"
-_MOST_AT_ONCE = 1 << 22  # samples of a short FLAC recording, which is decoded in one go
-# Containers whose coding libsndfile may not know while PyAV does.
+_MOST_AT_ONCE = 1 << 22  # FLAC recordings of up to this many samples are decoded in one call
+# Containers that may use a codec that PyAV supports and libsndfile does not.
 _CONTAINERS = {b"OggS": "OGG", b"RIFF": "WAV", b"riff": "W64", b"FORM": "AIFF", b"caff": "CAF", b".snd": "AU"}
 
 
@@ -39,10 +39,10 @@ class Recording:
     """An opened recording.
 
     Args:
-        name: in messages.
+        name: name used in messages.
         sampling_rate: Hz.
-        blocks: (frames, channels), to be read once: int16 as stored in 16-bit files, else float32.
-        notes: what is unusual about it, though it can be used; complete once the blocks have been read.
+        blocks: iterator over samples (frames, channels): int16 from 16-bit files, else float32.
+        notes: unusual properties of a usable recording; complete once the blocks have been read.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Recording:
 
 
 class Decoded(NamedTuple):
-    """Samples as they were recorded.
+    """Samples at the original sampling rate and with the original channels.
 
     >>> from hf_ser.audio import Decoded, decode
     >>> decoded = decode("voice.wav")
@@ -62,11 +62,11 @@ class Decoded(NamedTuple):
 
     samples: np.ndarray  # (frames, channels): int16 as stored in 16-bit files, else float32 scaled to [-1, 1)
     sampling_rate: int  # Hz
-    notes: tuple[str, ...] = ()  # what is unusual about the recording, though it can be used
+    notes: tuple[str, ...] = ()  # unusual properties of a usable recording
 
 
 def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
-    """Decode a recording whole, without changing its rate or channels; see `open_recording`.
+    """Decode a whole recording without changing its rate or channels; see `open_recording`.
 
     >>> import numpy as np
     >>> from hf_ser.audio import decode
@@ -80,18 +80,18 @@ def decode(source: Any, sampling_rate: int | None = None) -> Decoded:
 
 
 def open_recording(source: Any, sampling_rate: int | None = None) -> Recording:
-    """Open a recording; a long one is decoded as its blocks are read.
+    """Open a recording. Long recordings are decoded block by block.
 
     Args:
-        source: a path (a pipe such as /dev/stdin, too), an address (http, https or file), encoded bytes, a binary file
-            object, an array or tensor of shape (samples,), (channels, samples) or (samples, channels), a mapping as
-            the stock pipelines and `datasets` know it (`bytes` and `path`, or `array` or `raw` with `sampling_rate`),
-            or a torchcodec decoder.
-        sampling_rate: Hz; required with a bare array, refused with whatever carries its own.
+        source: a path (also a pipe such as /dev/stdin), a URL (http, https or file), encoded bytes, a binary file
+            object, an array or tensor of shape (samples,), (channels, samples) or (samples, channels), a dict as in
+            transformers pipelines and `datasets` (`bytes` and `path`, or `array` or `raw` with `sampling_rate`), or a
+            torchcodec decoder.
+        sampling_rate: Hz; required for a bare array, not allowed for sources that have a sampling rate.
 
     Raises:
-        AudioError: not found, empty, truncated, undecodable, of an impossible level, or NaN or infinite samples; while
-            the blocks are read, too.
+        AudioError: the recording is not found, empty, truncated or undecodable, its level is out of range, or its
+            samples are NaN or infinite. Reading the blocks may raise it, too.
     """
     name = describe(source)
     opened = open_source(source, sampling_rate)
@@ -119,7 +119,7 @@ def _closing(blocks: Iterator[np.ndarray], opened: Opened) -> Iterator[np.ndarra
 
 
 def _checked(blocks: Iterator[np.ndarray], recording: Recording) -> Iterator[np.ndarray]:
-    """The blocks, refusing samples that are not finite and a recording without any."""
+    """Yield the blocks; raise AudioError for samples that are not finite, and for a recording without samples."""
     frames = 0
     for block in blocks:
         if block.dtype != np.int16 and not np.isfinite(block).all():
@@ -140,8 +140,8 @@ def _open(opened: Opened, name: str) -> Recording:
         raise AudioError("empty", name, "0 bytes", "an audio file", COPY_AGAIN)
     head = _read(opened, 64)
     if head.startswith(LFS_POINTER):
-        remedy = "Run `git lfs pull` in the repository, or download an archive that holds the recordings."
-        raise AudioError("lfs_pointer", name, "a Git LFS pointer instead of the recording", "an audio file", remedy)
+        remedy = "Run `git lfs pull` in the repository, or download an archive that contains the recordings."
+        raise AudioError("lfs_pointer", name, "a Git LFS pointer", "an audio file", remedy)
     opened = _after_tag(opened, head)
     head = _read(opened, 64)
     if head.startswith(b"fLaC"):
@@ -169,12 +169,12 @@ def _whole(opened: Opened, name: str) -> bytes:
     if opened.size > MAX_BYTES:
         got = f"a compressed or unknown file of {opened.size >> 20:,} MiB"
         expected = f"at most {MAX_BYTES >> 20:,} MiB"
-        raise AudioError("undecodable", name, got, expected, "Cut it, or convert it to WAV.")
+        raise AudioError("undecodable", name, got, expected, "Split the file, or convert it to WAV.")
     return _read(opened, opened.size)
 
 
 def _after_tag(opened: Opened, head: bytes) -> Opened:
-    """Skip an ID3 tag before another format than MP3, whose reader knows tags."""
+    """Skip an ID3 tag in front of formats other than MP3, whose reader skips tags itself."""
     start, size = opened.start, opened.size
     if head[:3] == b"ID3":
         length = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -191,7 +191,7 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
     if sound.declared is not None:
         what, unit = ("frames", sound.block) if sound.block else ("bytes", 1)
         missing = sound.declared - sound.size
-        got = f"{sound.size // unit} {what} of {sound.declared // unit}, cut short ({missing} bytes are missing)"
+        got = f"{sound.size // unit} of {sound.declared // unit} {what} ({missing} bytes are missing)"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
     notes = [sound.note] if sound.note else []
     if sound.pcm16 is not None:
@@ -205,8 +205,8 @@ def _uncompressed(opened: Opened, sound: Sound, name: str) -> Recording:
         return file
     rate, frames, is_float = file.samplerate, file.frames, file.subtype in ("FLOAT", "DOUBLE")
     counted = sound.size // sound.block if sound.block and file.subtype.startswith(("PCM", "FLOAT", "DOUBLE")) else 0
-    if counted and counted != frames and not sound.note:  # libsndfile reads this header otherwise
-        notes.append(f"the header counts {frames} frames, there are {counted}")
+    if counted and counted != frames and not sound.note:  # libsndfile interprets this header differently
+        notes.append(f"the header declares {frames} frames, the file contains {counted}")
         pieces = corrected
         file.close()
         file = ForwardFile(JoinedFile(pieces))
@@ -240,13 +240,13 @@ def _flac(opened: Opened, head: bytes, name: str) -> Recording:
     patched = without_length(head)
     pieces = [piece(patched), Piece(opened.file, opened.start + len(head), end - len(head))]
     file = _sound_file(pieces, head, name)
-    assert isinstance(file, sf.SoundFile)  # PyAV is for other containers
+    assert isinstance(file, sf.SoundFile)  # PyAV decodes other containers only
     notes: list[str] = []
     return Recording(name, file.samplerate, _count_flac(file, info, notes, name), notes)
 
 
 def _count_flac(file: sf.SoundFile, info: FLACInfo, notes: list[str], name: str) -> Iterator[np.ndarray]:
-    """FLAC frames carry checksums, so that damage shows as an error; beyond the declared length it costs nothing."""
+    """Yield the blocks. FLAC frames have checksums: damage raises an error, unless it follows the declared length."""
     frames = 0
     try:
         for block in read_blocks(file, name, info.frames):
@@ -255,18 +255,18 @@ def _count_flac(file: sf.SoundFile, info: FLACInfo, notes: list[str], name: str)
     except AudioError:
         if not 0 < info.frames <= frames:
             raise
-        notes.append("something else than sound follows the sound")
+        notes.append("other data follows the audio data")
     if frames < info.frames:
-        got = f"FLAC of {info.frames} frames that breaks off or is damaged after {frames}"
+        got = f"FLAC of {info.frames} frames that ends or is damaged after {frames}"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
     if frames > info.frames > 0:
-        notes.append(f"the header counts {info.frames} frames, there are {frames}")
+        notes.append(f"the header declares {info.frames} frames, the file contains {frames}")
 
 
 def _ogg(content: bytes, name: str) -> Recording:
     streams = read_ogg(content)
     if not streams[-1].ends:
-        got = f"OGG of {len(content)} bytes that breaks off: its last page is missing or cut"
+        got = f"OGG of {len(content)} bytes whose last page is missing or incomplete"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
     return _joined([stream.content for stream in streams], name, [])
 
@@ -281,27 +281,27 @@ def _mp3(content: bytes, name: str) -> Recording:
 
 def _check_mp3(part: MP3, name: str, notes: list[str]) -> None:
     lacking = (part.promised or 0) - part.frames
-    # Some encoders count the frame that carries the count, too.
+    # Some encoders include the info frame in the count.
     if lacking > 1 or (lacking == 1 and part.breaks_off):
-        got = f"MP3 of {part.frames} whole frames, cut short of {part.promised}"
+        got = f"MP3 with {part.frames} of {part.promised} frames"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
     if part.breaks_off:
-        notes.append("the last frame breaks off")
+        notes.append("the last frame is incomplete")
 
 
 def _joined(contents: list[bytes], name: str, notes: list[str]) -> Recording:
-    """Recordings in one file, one after the other."""
+    """Read recordings that are concatenated in one file."""
     files = [_sound_file([piece(content)], content, name) for content in contents]
     if len(files) == 1 and isinstance(files[0], Recording):
         return files[0]
     kinds = sorted({(file.samplerate, file.channels) for file in files if isinstance(file, sf.SoundFile)})
     if len(kinds) != 1 or any(isinstance(file, Recording) for file in files):
-        got = "joined recordings of different kinds: " + ", ".join(
+        got = "concatenated recordings with different formats: " + ", ".join(
             f"{channels} channels at {rate} Hz" for rate, channels in kinds
         )
         raise AudioError("undecodable", name, got, "one sampling rate and number of channels", REPLACE)
     if len(files) > 1:
-        notes.append(f"{len(files)} recordings joined in one file")
+        notes.append(f"{len(files)} recordings concatenated in one file")
     return Recording(name, kinds[0][0], (block for file in files for block in read_blocks(file, name)), notes)
 
 
@@ -315,13 +315,13 @@ def _media(content: bytes, media: Media, name: str) -> Recording:
 def _sound_file(
     pieces: list[Piece], head: bytes, name: str, whole: Callable[[], bytes] | None = None
 ) -> sf.SoundFile | Recording:
-    """Open with libsndfile; a coding that it does not know, in a container that PyAV knows, with PyAV.
+    """Open with libsndfile, or with PyAV where libsndfile does not support the codec.
 
     Args:
-        pieces: the recording.
-        head: its first bytes; all of them, unless `whole` is given.
-        name: in messages.
-        whole: reads all of it, for PyAV.
+        pieces: pieces of the recording.
+        head: first bytes of the recording; the whole recording if `whole` is None.
+        name: name used in messages.
+        whole: function that reads the whole recording, for PyAV.
     """
     try:
         file = ForwardFile(JoinedFile(pieces))

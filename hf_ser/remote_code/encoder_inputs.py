@@ -1,4 +1,4 @@
-"""Waveforms to what a model takes: padded to its floor, with a mask or without, in batches that change no answer."""
+"""Convert waveforms to model inputs: padding, attention masks, and batches that do not change any score."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from .windows import MIN_DURATION_S
 
 
 def takes_attention_mask(config: PreTrainedConfig) -> bool:
-    """Whether the encoder was trained with attention masks (XLSR and the large ones) or on plain zero padding.
+    """Whether the encoder was trained with attention masks (XLSR and the large models) or with zero padding only.
 
     >>> from transformers import Wav2Vec2Config
     >>> from hf_ser.models import takes_attention_mask
@@ -24,7 +24,7 @@ def takes_attention_mask(config: PreTrainedConfig) -> bool:
 
 
 def fewest_samples(config: PreTrainedConfig) -> int:
-    """The fewest samples that the model can take: its receptive field, and one whole span of its time masking."""
+    """Minimum number of samples that the model can process: its receptive field, for one span of its time masking."""
     frames = max(1, int(getattr(config, "mask_time_length", 1)) if getattr(config, "mask_time_prob", 0) > 0 else 1)
     samples = frames
     kernels, strides = getattr(config, "conv_kernel", ()), getattr(config, "conv_stride", ())
@@ -34,10 +34,9 @@ def fewest_samples(config: PreTrainedConfig) -> int:
 
 
 def min_samples(config: PreTrainedConfig) -> int:
-    """The fewest samples that the model is given, shorter clips being padded: `fewest_samples`, and 0.1 s.
+    """Minimum number of samples to which clips are padded: the larger of `fewest_samples` and 0.1 s.
 
-    The last window of a recording, or what trimming leaves of a clip, may be as short as a sample, of which no
-    spectrogram can be made.
+    The last window of a recording, or a trimmed clip, may be as short as one sample, too short for a spectrogram.
 
     >>> from transformers import Wav2Vec2Config
     >>> from hf_ser.models import min_samples
@@ -48,16 +47,16 @@ def min_samples(config: PreTrainedConfig) -> int:
 
 
 def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) -> dict[str, torch.Tensor]:
-    """Pad waveforms (samples,) to a batch through the model's feature extractor, which also decides about the mask.
+    """Pad waveforms (samples,) to a batch with the model's feature extractor.
 
     Args:
-        extractor: the model's own.
+        extractor: feature extractor of the model.
         waveforms: float32 at 16 kHz.
-        floor: shorter ones are padded with zeros to so many samples (see `min_samples`).
+        floor: minimum number of samples; shorter waveforms are padded with zeros (see `min_samples`).
 
     Returns:
-        input_values (batch, samples) and attention_mask where the model takes one; other kinds of model get what their
-        extractor gives, such as spectrograms of a fixed length.
+        input_values (batch, samples), and attention_mask if the model uses one. Other extractors may return other
+        inputs, such as spectrograms of a fixed length.
 
     >>> import numpy as np
     >>> from hf_ser.models import make_feature_extractor, model_inputs
@@ -69,13 +68,13 @@ def model_inputs(extractor: Any, waveforms: Sequence[np.ndarray], floor: int) ->
     if isinstance(extractor, Wav2Vec2FeatureExtractor) and not extractor.do_normalize:
         return _padded(waveforms, floor, bool(extractor.return_attention_mask))
     padded = [np.pad(waveform, (0, max(0, floor - len(waveform)))) for waveform in waveforms]
-    # Extractors of spectrograms (AST, Whisper) have a fixed length of their own and must not pad.
+    # Spectrogram extractors (AST, Whisper) have a fixed length and must not pad.
     padding: dict[str, Any] = {"padding": True} if extractor.model_input_names[0] == "input_values" else {}
     return dict(extractor(padded, sampling_rate=SAMPLING_RATE, return_tensors="pt", **padding))
 
 
 def _padded(waveforms: Sequence[np.ndarray], floor: int, masked: bool) -> dict[str, torch.Tensor]:
-    """What the extractor does where it has only to pad, in a fifth of the time; no mask where nothing is padded."""
+    """Pad as the extractor does, in a fifth of the time; without a mask if no waveform is padded."""
     if len(waveforms[0]) >= floor and len({len(waveform) for waveform in waveforms}) == 1:
         return {"input_values": torch.from_numpy(np.stack(waveforms))}
     lengths = torch.tensor([max(floor, len(waveform)) for waveform in waveforms])
@@ -87,14 +86,14 @@ def _padded(waveforms: Sequence[np.ndarray], floor: int, masked: bool) -> dict[s
 
 
 def takes_any_length(config: PreTrainedConfig, extractor: Any) -> bool:
-    """Whether clips of different lengths leave each other's answers alone: padding is masked, or all are as long."""
+    """Whether batches may contain clips of different lengths without changing scores: padding must be masked."""
     if not isinstance(extractor, Wav2Vec2FeatureExtractor):
-        return True  # spectrograms of a fixed length
+        return True  # spectrograms have a fixed length
     return takes_attention_mask(config) and bool(extractor.return_attention_mask)
 
 
 def max_input_s(model: Any, preprocessing: Preprocessing) -> float | None:
-    """Seconds of a clip beyond which a model, or one of a hybrid's, uses nothing; None where all use the whole."""
+    """Number of seconds at the start of a clip that a model or part of a hybrid uses; None if all use whole clips."""
     parts = [(source.settings, source.model) for source in getattr(model, "sources", ())] or [(None, model)]
     limits = [getattr(settings, "duration_s", None) for settings, _ in parts]
     limits += [getattr(part.config, "duration_s", None) for _, part in parts if part is not None]
@@ -103,12 +102,12 @@ def max_input_s(model: Any, preprocessing: Preprocessing) -> float | None:
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, any_length: bool) -> Iterator[list[int]]:
-    """Clips' numbers in batches, longest first.
+    """Yield the indices of clips in batches, longest first.
 
     Args:
-        lengths: samples of each clip.
-        batch_size: clips in a batch at most.
-        any_length: whether a batch may hold clips of different lengths.
+        lengths: number of samples of each clip.
+        batch_size: maximum number of clips in a batch.
+        any_length: whether a batch may contain clips of different lengths.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -121,9 +120,12 @@ def batches_by_length(lengths: Sequence[int], batch_size: int, any_length: bool)
 
 
 def keep_classifier_inputs(model: Any, kept: list[np.ndarray]) -> Any:
-    """Append what goes into the last layer, a vector (dim,) per clip, at every call of a model -> hook to remove.
+    """Register a hook that appends the input of the last layer, one vector (dim,) per clip, at every forward pass.
 
-    It is the pooled representation that every classifier of transformers has.
+    This is the pooled representation in the classifiers of transformers.
+
+    Returns:
+        The hook; call its `remove` method when it is no longer needed.
     """
 
     def keep(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:

@@ -1,10 +1,10 @@
-"""The feature extractor of all companion models."""
+"""Feature extractor of the companion models."""
 
 from transformers import Wav2Vec2FeatureExtractor
 
 
 def make_feature_extractor(sampling_rate: int = 16_000) -> Wav2Vec2FeatureExtractor:
-    """Make one that pads waveforms and masks the padding; it is native to transformers, and needs no remote code.
+    """Make a feature extractor that pads waveforms and masks the padding. Its class is part of transformers.
 
     >>> from hf_ser.models import make_feature_extractor
     >>> inputs = make_feature_extractor()([[0.1, 0.2], [0.3]], sampling_rate=16_000, padding=True, return_tensors="pt")

@@ -1,24 +1,24 @@
-"""Weights of frequencies: pitch classes and perceived loudness. Computed once, in float64 on the CPU."""
+"""Frequency weights for pitch classes and perceived loudness, computed once in float64 on the CPU."""
 
 import torch
 
 
 def frequencies_hz(sampling_rate: int, n_fft: int) -> torch.Tensor:
-    """Frequencies of the bins of a Fourier transform (1 + n_fft // 2,), float64."""
+    """Frequencies of the bins of a Fourier transform in Hz (1 + n_fft // 2,), float64."""
     return torch.arange(1 + n_fft // 2, dtype=torch.float64, device="cpu") * sampling_rate / n_fft
 
 
 def chroma_filters(sampling_rate: int, n_fft: int, n_chroma: int = 12) -> torch.Tensor:
-    """Bumps around the pitch classes, C first, highest in the fifth octave (Ellis 2007, "Chroma Feature Analysis").
+    """Filters for the pitch classes, starting with C (Ellis 2007, "Chroma Feature Analysis").
 
-    The same as librosa.filters.chroma for the tuning A4 = 440 Hz.
+    Equal to librosa.filters.chroma for the tuning A4 = 440 Hz.
 
     Returns:
         Weights (n_chroma, 1 + n_fft // 2), float64.
     """
     hz = torch.arange(1, n_fft, dtype=torch.float64, device="cpu") * sampling_rate / n_fft
     octaves = torch.log2(hz / (440 / 16))
-    # The bin at 0 Hz has no pitch; it gets a place 1.5 octaves below the next.
+    # The bin at 0 Hz has no pitch; it is placed 1.5 octaves below the next bin.
     steps = n_chroma * torch.cat([octaves[:1] - 1.5, octaves])
     widths = torch.cat([(steps[1:] - steps[:-1]).clamp(min=1.0), torch.ones(1, dtype=torch.float64)])
     half = round(n_chroma / 2)
@@ -31,10 +31,10 @@ def chroma_filters(sampling_rate: int, n_fft: int, n_chroma: int = 12) -> torch.
 
 
 def a_weights(sampling_rate: int, n_fft: int) -> torch.Tensor:
-    """How loud the ear finds a power at each frequency: A-weighting (IEC 61672), -80 dB at least.
+    """A-weighting (IEC 61672): perceived loudness by frequency, at least -80 dB.
 
     Returns:
-        Factors of power (1 + n_fft // 2,), float64.
+        Power factors (1 + n_fft // 2,), float64.
     """
     square = frequencies_hz(sampling_rate, n_fft) ** 2
     low, second, third, high = (corner**2 for corner in (20.598997, 107.65265, 737.86223, 12194.217))

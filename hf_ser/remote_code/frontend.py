@@ -1,4 +1,4 @@
-"""From waveforms of any length to the features of a fixed duration that the companion models use."""
+"""Convert waveforms of any length to the fixed-duration features of the companion models."""
 
 import torch
 from torch import nn
@@ -14,11 +14,11 @@ from .trimming import cut_silent_ends
 class Frontend(KeepsPrecision):
     """Waveforms (batch, samples) -> features (batch, rows, frames) of the first `num_samples` samples.
 
-    Shorter waveforms are filled with zeros, so that neither padding nor its length matters. Zeros at the end are taken
-    for padding, mask or no mask. It computes in float32, whatever the precision of the model around it.
+    Shorter waveforms are padded with zeros, so that padding does not change the result. Trailing zeros count as
+    padding, with or without a mask. The frontend computes in float32 regardless of the model's precision.
 
     Args:
-        config: the fields of `CompanionConfig` say how.
+        config: parameters of the signal processing.
     """
 
     def __init__(self, config: CompanionConfig) -> None:
@@ -35,13 +35,13 @@ class Frontend(KeepsPrecision):
 
         Args:
             input_values: waveforms (batch, samples), floating point.
-            attention_mask: 1 for true samples, 0 for padding (batch, samples).
+            attention_mask: 1 for samples, 0 for padding (batch, samples).
 
         Returns:
-            Features (batch, rows, frames), and the number of true frames of each clip (batch,).
+            Features (batch, rows, frames), and the number of unpadded frames of each clip (batch,).
 
         Raises:
-            ValueError: another shape, integer waveforms, or samples that are not finite.
+            ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
         """
         waveforms = self._fit(input_values, attention_mask)
         num_frames = self._true_frames(waveforms)
@@ -57,7 +57,7 @@ class Frontend(KeepsPrecision):
             return self.augment(features, num_frames)
 
     def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Silence the padding, cut silent ends where trim_db is set, and cut or fill to (batch, num_samples)."""
+        """Set padding to zero, cut silent ends if trim_db is set, and cut or pad to (batch, num_samples)."""
         check_waveforms(input_values, attention_mask)
         num_samples, trim_db = self.config.num_samples, self.config.trim_db
         used = num_samples if trim_db is None else input_values.shape[1]
@@ -70,10 +70,10 @@ class Frontend(KeepsPrecision):
         return nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
 
     def _true_frames(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Frames up to the last sample that is not zero, as many as it would have alone (batch,); one at least."""
+        """Number of frames up to the last nonzero sample, at least 1 (batch,)."""
         hop_length, frames = self.config.hop_length, self.config.num_frames
         # A clip of n samples has 1 + n // hop_length frames. Shifted by one, its last
-        # sample is in the stretch of number n // hop_length.
+        # sample is in block n // hop_length.
         shifted = nn.functional.pad(waveforms, (1, frames * hop_length - self.config.num_samples - 1))
         peaks = shifted.unflatten(1, (frames, hop_length)).abs().amax(dim=-1)
         check_finite(peaks)
@@ -81,14 +81,15 @@ class Frontend(KeepsPrecision):
 
 
 def check_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
-    """Refuse what is not a batch of waveforms.
+    """Check a batch of waveforms.
 
     Raises:
-        ValueError: another shape than (batch, samples), no samples, integers, or a mask of another shape.
+        ValueError: the shape is not (batch, samples), there are no samples, the dtype is an integer type, or the mask
+            has another shape.
     """
     shape = tuple(input_values.shape)
     if len(shape) != 2 or shape[1] == 0:
-        raise ValueError(f"input_values: got shape {shape}; expected (batch, samples) of mono waveforms.")
+        raise ValueError(f"input_values: got shape {shape}; expected mono waveforms (batch, samples).")
     if not input_values.is_floating_point():
         raise ValueError(
             f"input_values: got {input_values.dtype}; expected floating point between -1 and 1. "
@@ -96,26 +97,26 @@ def check_waveforms(input_values: torch.Tensor, attention_mask: torch.Tensor | N
         )
     if attention_mask is not None and attention_mask.shape != input_values.shape:
         raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask.shape)}; expected that of input_values, {shape}."
+            f"attention_mask: got shape {tuple(attention_mask.shape)}; expected the shape of input_values, {shape}."
         )
 
 
 def check_finite(peaks: torch.Tensor) -> None:
-    """Refuse NaN and infinite samples by the largest magnitudes of waveforms.
+    """Check waveforms for NaN and infinite samples by their peaks.
 
     Raises:
-        ValueError: one is not finite.
+        ValueError: a peak is not finite.
     """
     if not torch.compiler.is_compiling() and not torch.isfinite(peaks).all():
-        raise ValueError("input_values: got samples that are NaN or infinite; expected finite ones. Repair the clip.")
+        raise ValueError("input_values: got NaN or infinite samples; expected finite samples. Repair the clip.")
 
 
 def normalize_rows(features: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-    """Give each row mean 0 and variance 1 over the clip's true frames; the other frames are 0.
+    """Normalize each row to mean 0 and variance 1 over the unpadded frames; set padding to 0.
 
     Args:
         features: (batch, rows, frames).
-        num_frames: true frames of each clip (batch,).
+        num_frames: number of unpadded frames of each clip (batch,).
     """
     true = (torch.arange(features.shape[-1], device=features.device) < num_frames[:, None])[:, None, :]
     count = num_frames[:, None, None]

@@ -1,4 +1,4 @@
-"""Functionals: one row of statistics per clip, for classifiers that take a table."""
+"""Functionals: statistics of acoustic features over a clip, for classifiers of tabular data."""
 
 import math
 from collections.abc import Sequence
@@ -14,34 +14,35 @@ from .precision import KeepsPrecision, float32_on_cpu
 from .spectra import apply_filters, filter_groups, in_portions, power_spectra
 
 STATISTICS = ("mean", "std", "min", "quartile_1", "median", "quartile_3", "max")
-_AMIN = 1e-10  # smallest power, as librosa's
+_AMIN = 1e-10  # minimum power, as in librosa
 _QUANTILES = {"min": 0.0, "quartile_1": 0.25, "median": 0.5, "quartile_3": 0.75, "max": 1.0}
 _CONTRAST_HZ = (0.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0)
-_CONTRAST_SHARE = 0.02  # of a band's bins that make its peak and its valley
+_CONTRAST_SHARE = 0.02  # share of a band's bins that its peak and its valley are averaged over
 _CONTRAST_RANGE_DB = 80.0
 _NOISE_QUANTILE = 0.1
 
 
 class Functionals(KeepsPrecision):
-    """Waveforms (batch, samples) -> statistics over time (batch, columns); `names` says which column is what.
+    """Waveforms (batch, samples) -> statistics over time (batch, columns), named in `names`.
 
-    Per frame, as librosa computes them with the same n_fft and hop_length: MFCC (top_db None), chroma (tuning 0),
-    spectral contrast (Jiang et al. 2002), zero-crossing rate, RMS, and loudness (decibels of the A-weighted power).
-    Per clip: an estimate of the signal-to-noise ratio in decibels, which takes the tenth percentile of the frames'
-    power for the noise's (after Martin 2001, "Noise Power Spectral Density Estimation").
+    Per frame, as in librosa with the same n_fft and hop_length: MFCC (top_db None), chroma (tuning 0), spectral
+    contrast (Jiang et al. 2002), zero-crossing rate, RMS, and loudness (A-weighted power in decibels). Per clip: an
+    estimate of the signal-to-noise ratio in decibels, with the tenth percentile of the frames' power as the noise
+    power (after Martin 2001, "Noise Power Spectral Density Estimation").
 
-    A clip's row is the same alone and in a padded batch with its mask.
+    The result for a clip is the same alone and in a padded batch with its mask.
 
     Args:
         sampling_rate: Hz.
-        n_mels: bands below the coefficients.
-        n_fft: samples of a window and of its Fourier transform.
+        n_mels: number of mel bands for the coefficients.
+        n_fft: window length and size of the Fourier transform, in samples.
         hop_length: samples between frames.
-        n_mfcc: coefficients.
-        statistics: of `STATISTICS`, in the order of the columns.
+        n_mfcc: number of coefficients.
+        statistics: names from `STATISTICS`, in the order of the columns.
 
     Raises:
-        ValueError: an unknown statistic, more coefficients than bands, or a sampling rate too low for the contrast.
+        ValueError: a statistic is unknown, there are more coefficients than bands, or the sampling rate is too low for
+            spectral contrast.
 
     >>> import torch
     >>> from hf_ser.models import Functionals
@@ -67,7 +68,7 @@ class Functionals(KeepsPrecision):
         super().__init__()
         unknown = [name for name in statistics if name not in STATISTICS]
         if unknown or not statistics:
-            raise ValueError(f"statistics: got {list(statistics)}; expected some of {', '.join(STATISTICS)}.")
+            raise ValueError(f"statistics: got {list(statistics)}; expected one or more of {', '.join(STATISTICS)}.")
         if not 1 <= n_mfcc <= n_mels:
             raise ValueError(f"n_mfcc: got {n_mfcc}; expected 1 to n_mels, which is {n_mels}.")
         if sampling_rate / 2 <= _CONTRAST_HZ[-1]:
@@ -100,17 +101,17 @@ class Functionals(KeepsPrecision):
 
     @torch.no_grad()
     def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute the columns `names`.
+        """Compute the columns in `names`.
 
         Args:
             input_values: waveforms (batch, samples), floating point between -1 and 1.
-            attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
+            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
 
         Returns:
             (batch, columns), float32.
 
         Raises:
-            ValueError: another shape, integer waveforms, or samples that are not finite.
+            ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
         """
         check_waveforms(input_values, attention_mask)
         return in_portions(self._rows, input_values, attention_mask)
@@ -126,15 +127,15 @@ class Functionals(KeepsPrecision):
     def descriptors(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the statistics are taken of.
+        """Compute the features per frame.
 
         Args:
             input_values: see `forward`.
             attention_mask: see `forward`.
 
         Returns:
-            Values (batch, frames, descriptors) in the order of `descriptor_names`, and the number of true frames of
-            each clip (batch,); later frames mean nothing.
+            Values (batch, frames, descriptors) in the order of `descriptor_names`, and the number of unpadded frames
+            of each clip (batch,); later frames are undefined.
         """
         check_waveforms(input_values, attention_mask)
         waveforms = input_values.float()
@@ -142,12 +143,12 @@ class Functionals(KeepsPrecision):
         if attention_mask is not None:
             waveforms = waveforms.where(attention_mask.bool(), 0.0)
             lengths = attention_mask.sum(dim=1)
-        check_finite(torch.stack(torch.aminmax(waveforms)))  # a NaN is both, whatever else there is
+        check_finite(torch.stack(torch.aminmax(waveforms)))  # aminmax propagates NaN
         num_frames = 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")
         with torch.autocast(waveforms.device.type, enabled=False):
             power = power_spectra(waveforms, self.window, self.hop_length, pad_mode="constant")
             bands = apply_filters(power, self.mel, self.groups)
-            # A multiple of four columns, which a product takes half the time for.
+            # The product takes half the time with a multiple of four columns.
             weights = nn.functional.pad(self.weights, (0, -self.weights.shape[1] % 4))
             chroma, loudness, _ = (power @ weights).split([12, 1, weights.shape[1] - 13], dim=-1)
             largest = chroma.amax(dim=-1, keepdim=True)
@@ -162,32 +163,32 @@ class Functionals(KeepsPrecision):
         return torch.cat(parts, dim=-1), num_frames
 
     def _frame_means(self, values: torch.Tensor) -> torch.Tensor:
-        """Means of values (batch, samples), which stand between zeros, over the frames (batch, frames)."""
+        """Mean of zero-padded values (batch, samples) in each frame (batch, frames)."""
         padded = nn.functional.pad(values, (self.n_fft // 2, self.n_fft // 2))
         step = math.gcd(self.n_fft, self.hop_length)
         whole = padded[:, : padded.shape[1] // step * step].unflatten(1, (-1, step)).mean(dim=-1)
         return nn.functional.avg_pool1d(whole, self.n_fft // step, self.hop_length // step)
 
     def _zero_crossing_rate(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Share of samples (batch, frames) whose sign is another than that of the sample before in the same frame."""
+        """Share of samples (batch, frames) whose sign differs from that of the previous sample in the frame."""
         negative = waveforms < -_AMIN
-        # librosa goes on with the last sample, which adds no crossing.
+        # librosa pads with the last sample, which adds no crossing.
         crossings = nn.functional.pad((negative[:, 1:] != negative[:, :-1]).float(), (1, 0))
         if (lengths < waveforms.shape[1]).any():
             places = torch.arange(waveforms.shape[1], device=waveforms.device)
             crossings = crossings * (places < lengths[:, None])
         rates = self._frame_means(crossings)
-        # The first sample of a frame has none before it in the frame.
+        # The first sample of a frame has no previous sample in the frame.
         firsts = torch.arange(rates.shape[1], device=rates.device) * self.hop_length - self.n_fft // 2
         inside = (firsts >= 0) & (firsts < crossings.shape[1])
         return rates - crossings[:, firsts.where(inside, 0)] * inside / self.n_fft
 
 
 def contrast_bands(sampling_rate: int, n_fft: int) -> tuple[tuple[int, int, int], ...]:
-    """Octaves that spectral contrast looks at.
+    """Frequency bands of spectral contrast, one per octave, as in librosa.feature.spectral_contrast.
 
     Returns:
-        First bin, bin after the last, and how many bins make the peak, of each: as librosa.feature.spectral_contrast.
+        First bin, bin after the last, and number of bins in the peak, for each band.
     """
     hz = frequencies_hz(sampling_rate, n_fft)
     edges = (*_CONTRAST_HZ, 2 * _CONTRAST_HZ[-1])
@@ -197,7 +198,7 @@ def contrast_bands(sampling_rate: int, n_fft: int) -> tuple[tuple[int, int, int]
         first = int(inside[0]) - (number > 0)
         last = int(inside[-1]) if number < len(edges) - 2 else len(hz) - 1
         count = max(1, round(_CONTRAST_SHARE * (last + 1 - first)))
-        # All but the topmost band leave their last bin to the next.
+        # The last bin of each band except the highest belongs to the next band.
         bands.append((first, last + (number == len(edges) - 2), count))
     return tuple(bands)
 
@@ -205,12 +206,12 @@ def contrast_bands(sampling_rate: int, n_fft: int) -> tuple[tuple[int, int, int]
 def spectral_contrast(
     power: torch.Tensor, bands: tuple[tuple[int, int, int], ...], num_frames: torch.Tensor
 ) -> torch.Tensor:
-    """Peaks above valleys in each band, in decibels of magnitude.
+    """Difference between peak and valley of each band, in decibels of magnitude.
 
     Args:
         power: (batch, frames, bins).
         bands: see `contrast_bands`.
-        num_frames: true frames of each clip (batch,).
+        num_frames: number of unpadded frames of each clip (batch,).
 
     Returns:
         (batch, frames, bands).
@@ -236,17 +237,17 @@ def spectral_contrast(
 
 
 def _block_means(counts: list[int], device: torch.device) -> torch.Tensor:
-    """Matrix (sum of counts, blocks) whose product with blocks of so many columns side by side is their means."""
+    """Matrix (sum of counts, blocks) that averages concatenated blocks of `counts` columns."""
     return torch.block_diag(*(torch.full((count, 1), 1 / count, device=device) for count in counts))
 
 
 def summarise(values: torch.Tensor, num_frames: torch.Tensor, statistics: Sequence[str]) -> torch.Tensor:
-    """Statistics over the true frames.
+    """Compute statistics over the unpadded frames.
 
     Args:
         values: (batch, frames, descriptors).
-        num_frames: true frames of each clip, at least 1 (batch,).
-        statistics: of `STATISTICS`; std is that of the population, quantiles between two frames are interpolated.
+        num_frames: number of unpadded frames of each clip, at least 1 (batch,).
+        statistics: names from `STATISTICS`. std is the population standard deviation; quantiles are interpolated.
 
     Returns:
         (batch, statistics, descriptors).
@@ -269,11 +270,11 @@ def summarise(values: torch.Tensor, num_frames: torch.Tensor, statistics: Sequen
 
 
 def signal_to_noise_db(power: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-    """Estimate the ratio of speech to background, in decibels, from -20 to 100.
+    """Estimate the ratio of speech to background in decibels, from -20 to 100.
 
     Args:
-        power: of the frames (batch, frames).
-        num_frames: true frames of each clip (batch,).
+        power: power of the frames (batch, frames).
+        num_frames: number of unpadded frames of each clip (batch,).
 
     Returns:
         (batch,).
@@ -286,7 +287,7 @@ def signal_to_noise_db(power: torch.Tensor, num_frames: torch.Tensor) -> torch.T
 
 
 def _quantile(ordered: torch.Tensor, num_frames: torch.Tensor, share: float) -> torch.Tensor:
-    """Quantile (batch, rows) of rows (batch, rows, frames) that are in order, of their first `num_frames` (batch,)."""
+    """Quantile (batch, rows) of the first `num_frames` (batch,) values of sorted rows (batch, rows, frames)."""
     place = share * (num_frames - 1).to(ordered.dtype)
     below = place.floor().long()
     above = torch.minimum(below + 1, num_frames - 1)
@@ -296,7 +297,7 @@ def _quantile(ordered: torch.Tensor, num_frames: torch.Tensor, share: float) -> 
 
 
 def _sort(values: torch.Tensor) -> torch.Tensor:
-    """Sort along the last dimension; numpy does so about twenty times as fast as torch on a CPU."""
+    """Sort along the last dimension. On a CPU, numpy is about twenty times as fast as torch."""
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=-1))
     return values.sort(dim=-1).values

@@ -1,7 +1,7 @@
-"""Which devices a machine has, and in which precision it computes on them: `resolve` answers `precision: auto`.
+"""Detect devices and choose the precision: `resolve` implements `precision: auto`.
 
 bfloat16 needs compute capability 8.0 on CUDA, and AMX-BF16 or AVX512_BF16 on x86 CPUs. Elsewhere it is emulated: on a
-CPU with AVX2 only it was measured at 6.3 times the float32 time in training and 9 times in inference.
+CPU with AVX2 only, it takes 6.3 times as long as float32 in training and 9 times as long in inference.
 """
 
 import logging
@@ -17,7 +17,7 @@ import torch
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 _BF16_CAPABILITY = (8, 0)
 _BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16"})
-# Limits that a person can set; below them the instructions are there and not used. ONEDNN_MAX_CPU_ISA:
+# Environment variables that disable available instruction sets. For ONEDNN_MAX_CPU_ISA see
 # https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 _ISA_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 _ISA_WITH_BF16 = ("DEFAULT", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX10_")
@@ -26,15 +26,15 @@ _ATEN_VARIABLE, _ATEN_WITHOUT_BF16 = "ATEN_CPU_CAPABILITY", ("default", "avx2")
 
 @dataclass(frozen=True)
 class Hardware:
-    """What decides about precision.
+    """Hardware properties that determine the precision.
 
     Args:
         kind: type of the torch device, such as cuda, mps or cpu.
-        name: for messages.
-        capability: the lowest compute capability of the GPUs (kind cuda).
+        name: name used in messages.
+        capability: lowest compute capability of the GPUs (kind cuda).
         cpu_flags: instruction sets, named as in /proc/cpuinfo (kind cpu).
-        cpu_limit: the environment variable that keeps bfloat16 instructions from being used, such as
-            "ONEDNN_MAX_CPU_ISA=AVX2" (kind cpu).
+        cpu_limit: environment variable that disables bfloat16 instructions, such as "ONEDNN_MAX_CPU_ISA=AVX2"
+            (kind cpu).
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Hardware:
 
     @property
     def native_bf16(self) -> bool:
-        """Whether bfloat16 products are computed by instructions made for them."""
+        """Whether the hardware has instructions for bfloat16 products."""
         if self.kind == "cuda":
             return self.capability >= _BF16_CAPABILITY
         return self.kind == "cpu" and self.cpu_limit is None and bool(_BF16_FLAGS & self.cpu_flags)
@@ -53,12 +53,12 @@ class Hardware:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision, and why it was taken.
+    """A precision, and the reason why it was chosen.
 
     Args:
         precision: bf16, fp16 or fp32.
-        reason: for people.
-        slow: why an explicit choice is slow; None where it is not.
+        reason: reason shown to people.
+        slow: why an explicit choice is slow; None if it is not.
     """
 
     precision: str
@@ -69,15 +69,15 @@ class PrecisionChoice:
         return f"precision {self.precision} ({self.reason})"
 
     def log(self, logger: logging.Logger) -> None:
-        """Log the choice in one line: as a warning where it is slow."""
+        """Log the choice in one line, as a warning if it is slow."""
         logger.log(logging.INFO if self.slow is None else logging.WARNING, str(self))
 
 
 def detect(device: torch.device | str | None = None) -> Hardware:
-    """Describe what computes.
+    """Describe the hardware of a device.
 
     Args:
-        device: such as cpu or cuda:1; None for the accelerator, of several GPUs the oldest, or else the CPU.
+        device: such as cpu or cuda:1; None for the accelerator (with several GPUs, the oldest), or else the CPU.
     """
     chosen = None if device is None else torch.device(device)
     kind = _accelerator() if chosen is None else chosen.type
@@ -93,7 +93,7 @@ def detect(device: torch.device | str | None = None) -> Hardware:
 
 
 def _accelerator() -> str | None:
-    """The kind of this machine's accelerator; None without one."""
+    """Type of this machine's accelerator; None without one."""
     if torch.cuda.is_available():
         return "cuda"
     found = torch.accelerator.current_accelerator(check_available=True)
@@ -101,7 +101,7 @@ def _accelerator() -> str | None:
 
 
 def check_device(name: torch.device | str | int | None) -> None:
-    """Raise ValueError for a device that this machine does not have; None and indices leave the choice to torch."""
+    """Raise ValueError for a device that this machine does not have. None and indices are left to torch."""
     if name is None or isinstance(name, int):
         return
     kind = _accelerator()
@@ -118,14 +118,14 @@ def check_device(name: torch.device | str | int | None) -> None:
 
 
 def resolve(precision: str, hardware: Hardware) -> PrecisionChoice:
-    """Turn auto into a precision, and judge any other.
+    """Resolve auto to a precision, and check explicit choices.
 
     Args:
         precision: one of `PRECISIONS`.
         hardware: see `detect`.
 
     Raises:
-        ValueError: a precision that does not exist, or that the hardware cannot compute.
+        ValueError: the precision is unknown, or not supported by the hardware.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}.")
@@ -139,37 +139,37 @@ def resolve(precision: str, hardware: Hardware) -> PrecisionChoice:
 
 
 def choose(hardware: Hardware) -> tuple[str, str]:
-    """Return the precision that `auto` takes, bf16, fp16 or fp32, and why."""
+    """Return the precision for `auto`, bf16, fp16 or fp32, and the reason."""
     if hardware.native_bf16:
         return "bf16", f"{hardware.name} computes bfloat16 natively"
     if hardware.kind == "cuda":
         major, minor = hardware.capability
         return "fp16", f"{hardware.name} has compute capability {major}.{minor}, and bfloat16 needs 8.0"
     if hardware.cpu_limit is not None and _BF16_FLAGS & hardware.cpu_flags:
-        return "fp32", f"{hardware.cpu_limit} turns bfloat16 off"
+        return "fp32", f"{hardware.cpu_limit} disables bfloat16"
     return "fp32", f"{hardware.name} has no native bfloat16"
 
 
 def objection(precision: str, hardware: Hardware) -> tuple[str | None, str | None]:
-    """Judge an explicit choice.
+    """Check an explicit choice.
 
     Args:
         precision: bf16, fp16 or fp32.
         hardware: see `detect`.
 
     Returns:
-        Why it is impossible, or None; and why it is slow, or None.
+        The reason why it is not supported, or None; and the reason why it is slow, or None.
     """
     if precision == "fp16" and hardware.kind != "cuda":
         auto = choose(hardware)[0]
         return f"float16 needs a CUDA GPU, and this runs on {hardware.name}; use --precision auto ({auto} here)", None
     if precision == "bf16" and not hardware.native_bf16:
         if hardware.kind == "cuda":
-            slow = f"{choose(hardware)[1]}: it is emulated, and slower than float16. Use --precision auto"
+            slow = f"{choose(hardware)[1]}. It is emulated, and slower than float16. Use --precision auto"
         elif hardware.kind == "cpu":
             slow = (
-                f"{choose(hardware)[1]}. Emulated on AVX2 it was measured at 6.3 times the float32 time in training "
-                "and 9 times in inference. Use --precision auto"
+                f"{choose(hardware)[1]}. Emulated on AVX2, it takes 6.3 times as long as float32 in training and 9 "
+                "times as long in inference. Use --precision auto"
             )
         else:
             slow = f"bfloat16 may be emulated on {hardware.name}. Use --precision auto"
@@ -178,7 +178,7 @@ def objection(precision: str, hardware: Hardware) -> tuple[str | None, str | Non
 
 
 def cpu_limit(environment: Mapping[str, str]) -> str | None:
-    """The variable that caps instruction sets below bfloat16, with its value, or None."""
+    """The environment variable that disables bfloat16 instructions, with its value, or None."""
     for name in _ISA_VARIABLES:
         value = environment.get(name, "").strip().upper()
         if value and not value.startswith(_ISA_WITH_BF16):

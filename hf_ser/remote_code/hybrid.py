@@ -1,6 +1,6 @@
-"""Hybrids as one model: waveforms to features of several sources, and trees or a linear model over these."""
+"""Hybrids as one model: features of several sources, classified by trees or a linear model."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -8,79 +8,67 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .checks import check_choice, check_loaded, check_number
+from .checks import PositiveNumber, check_fields, check_loaded
 from .classifier_output import classifier_output
 from .frontend import check_finite, check_waveforms
 from .hybrid_sources import Source, SourceSettings
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
 from .tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
-HEADS = ("trees", "linear", "mean")
-TINY = 1e-6  # the linear head takes the logarithm of this for smaller probabilities
-_LEAST = 1e-300  # keeps the logarithm of a probability of 0 finite, and its root near 0
+TINY = 1e-6  # the linear head raises smaller probabilities to this value before the logarithm
+_LEAST = 1e-300  # keeps the logarithm of a probability of 0 finite, also after calibration
 
 
 class HybridConfig(PreTrainedConfig):
-    """Sources, classifier and classes of a hybrid.
-
-    Args:
-        sources: fields of `SourceSettings`, one mapping per source of features.
-        head: trees (a `TreeEnsemble`), linear (softmax of a linear function of log-probabilities) or mean (of the
-            sources' probabilities).
-        classes: ids of the classes that the head predicts; None for all. The others have probability 0.
-        trees: fields of `TreeEnsembleConfig`, for head "trees".
-        calibration_temperature: scores are divided by it; None for no calibration.
-        sampling_rate: Hz.
-        **kwargs: those of PreTrainedConfig, such as id2label.
+    """Sources, head and classes of a hybrid. Keywords only, including those of PreTrainedConfig.
 
     Raises:
-        ValueError: an invalid field; the message names it, its value and what was expected.
+        ValueError: a field is invalid; the message names it, its value and what was expected.
 
-    >>> config = HybridConfig([{"name": "clip", "columns": "functionals"}], id2label={0: "calm", 1: "angry"})
+    >>> config = HybridConfig(sources=[{"name": "clip", "columns": "functionals"}], id2label={0: "calm", 1: "angry"})
     >>> config.head, config.classes
     ('trees', [0, 1])
     """
 
     model_type = "ser-hybrid"
 
-    def __init__(
-        self,
-        sources: list[dict[str, Any]] | tuple[dict[str, Any], ...] = ({"name": "clip", "columns": "functionals"},),
-        head: str = "trees",
-        classes: list[int] | None = None,
-        trees: dict[str, Any] | None = None,
-        calibration_temperature: float | None = None,
-        sampling_rate: int = 16_000,
-        **kwargs: Any,
-    ) -> None:
-        self.sources = [SourceSettings.read(source).to_dict() for source in sources]
-        self.head, self.trees = head, trees
-        self.calibration_temperature, self.sampling_rate = calibration_temperature, sampling_rate
+    # fields of `SourceSettings`, one mapping per source of features
+    sources: list[dict[str, Any]] | tuple[dict[str, Any], ...] = ({"name": "clip", "columns": "functionals"},)
+    # trees: a `TreeEnsemble`; linear: softmax of a linear function of log-probabilities; mean: mean of the sources'
+    # probabilities.
+    head: Literal["trees", "linear", "mean"] = "trees"
+    classes: list[int] | tuple[int, ...] = ()  # ids of the predicted classes, others have probability 0; empty for all
+    trees: dict[str, Any] | None = None  # fields of `TreeEnsembleConfig`, for head "trees"
+    calibration_temperature: PositiveNumber | None = None  # divisor of the scores; None for no calibration
+    sampling_rate: Literal[16_000] = 16_000  # Hz
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.sources = [SourceSettings.read(source).to_dict() for source in self.sources]
         self.custom_pipelines = CUSTOM_PIPELINES
-        super().__init__(**kwargs)
-        self.classes = list(range(int(self.num_labels or 0))) if classes is None else list(classes)
-        check_choice(self, "head", HEADS)
-        check_number(self, *(() if calibration_temperature is None else ("calibration_temperature",)))
-        if sampling_rate != 16_000:
-            raise ValueError(f"sampling_rate: got {sampling_rate}; expected 16000.")
+        super().__post_init__(**kwargs)
+        check_fields(self)
         if not self.sources:
             raise ValueError("sources: got none; expected at least one.")
         known = range(int(self.num_labels or 0))
+        self.classes = list(self.classes or known)
         if sorted(set(self.classes)) != self.classes or len(self.classes) < 2 or not set(self.classes) <= set(known):
-            raise ValueError(f"classes: got {self.classes}; expected at least two of 0 to {len(known) - 1}, rising.")
-        if head != "trees" and any(source.get("columns", "probabilities") != "probabilities" for source in sources):
-            raise ValueError(f"head: got {head} over other columns than probabilities; expected trees.")
+            raise ValueError(
+                f"classes: got {self.classes}; expected at least two ascending ids from 0 to {len(known) - 1}."
+            )
+        kinds = {source.get("columns", "probabilities") for source in self.sources}
+        if self.head != "trees" and kinds != {"probabilities"}:
+            raise ValueError(f"head: got {self.head} for {', '.join(sorted(kinds))}; expected trees.")
 
     @property
     def labels(self) -> dict[int, str]:
-        """Names of the classes by id."""
+        """Class names by id."""
         return {int(index): str(name) for index, name in (self.id2label or {}).items()}
 
 
 class LogLinear(nn.Module):
     """Logistic regression on log-probabilities: (batch, features) -> probabilities (batch, classes).
 
-    Weights are the bits of float64 in int64, which no cast of the model changes.
+    Weights are stored as the bits of float64 in int64 buffers, so that casting the model does not change them.
     """
 
     weight_bits: torch.Tensor
@@ -93,7 +81,7 @@ class LogLinear(nn.Module):
 
     @classmethod
     def from_weights(cls, weight: np.ndarray, bias: np.ndarray) -> "LogLinear":
-        """From weights (classes, features) and biases (classes,)."""
+        """Make a head from weights (classes, features) and biases (classes,)."""
         head = cls(weight.shape[1], weight.shape[0])
         head.weight_bits.copy_(torch.from_numpy(np.array(weight, np.float64).view(np.int64)))
         head.bias_bits.copy_(torch.from_numpy(np.array(bias, np.float64).view(np.int64)))
@@ -111,7 +99,7 @@ class SourceMean(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # transformers loads no folder without a tensor, and there is no other if all base models stay on the Hub.
+        # transformers does not load a folder without tensors; there are no others if all base models are on the Hub.
         self.register_buffer("size", torch.tensor([num_classes], device="cpu"))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -120,13 +108,13 @@ class SourceMean(nn.Module):
 
 
 class HybridForAudioClassification(PreTrainedModel):
-    """Base models and the classifier that was fitted on their outputs; logits are log-probabilities.
+    """Base models, and a classifier that was fitted on their outputs. Logits are log-probabilities.
 
     >>> from hf_ser.models import AudioCNNForAudioClassification
     >>> from hf_ser.remote_code.hybrid_sources import describe_base
     >>> base_model = AudioCNNForAudioClassification.from_pretrained("runs/audio_cnn")
     >>> sources = [{"name": "cnn", "model": describe_base(base_model.config)}]
-    >>> config = HybridConfig(sources, "mean", id2label=base_model.config.id2label)
+    >>> config = HybridConfig(sources=sources, head="mean", id2label=base_model.config.id2label)
     >>> hybrid = HybridForAudioClassification.from_parts(config, [base_model], None)
     >>> hybrid(torch.randn(2, 16_000)).logits.shape
     torch.Size([2, 8])
@@ -135,17 +123,17 @@ class HybridForAudioClassification(PreTrainedModel):
     config_class = HybridConfig
     base_model_prefix = ""
     main_input_name = "input_values"
-    _keep_in_fp32_modules_strict = {"frontend", "functionals"}  # the frontend is that of companions
+    _keep_in_fp32_modules_strict = {"frontend", "functionals"}  # frontends of companion models
     config: HybridConfig
 
     def __init__(self, config: HybridConfig) -> None:
         super().__init__(config)
         self.num_labels = int(config.num_labels or 0)
         settings = [SourceSettings(**source) for source in config.sources]
-        self.sources = nn.ModuleList(Source(source, config.classes, config.labels) for source in settings)
+        self.sources = nn.ModuleList(Source(source, list(config.classes), config.labels) for source in settings)
         self.classifier = self._make_head(config)
         for number, source in enumerate(self.sources):
-            if source.settings.repository is not None:  # type: ignore[union-attr]  # its weights stay on the Hub
+            if source.settings.repository is not None:  # type: ignore[union-attr]  # its weights are on the Hub
                 prefix = f"sources.{number}.model."
                 names = [prefix + name for name in source.model.state_dict()]  # type: ignore[union-attr]
                 self._keys_to_ignore_on_save = [*(self._keys_to_ignore_on_save or ()), *names]
@@ -166,24 +154,24 @@ class HybridForAudioClassification(PreTrainedModel):
 
     @property
     def feature_names(self) -> list[str]:
-        """Names of the features, source after source."""
+        """Names of the features of all sources, in order."""
         return [name for source in self.sources for name in source.feature_names]  # type: ignore[union-attr]
 
     @classmethod
     def from_parts(
         cls, config: HybridConfig, models: list[nn.Module | None], head: nn.Module | None
     ) -> "HybridForAudioClassification":
-        """Put fitted parts together.
+        """Make a hybrid from fitted parts.
 
         Args:
-            config: what they are.
-            models: one per source, None for functionals.
+            config: configuration of the hybrid.
+            models: one model per source, None for functionals.
             head: a `TreeEnsemble` or `LogLinear`; None for head "mean".
 
         Raises:
-            ValueError: parts whose sizes differ from the configuration's.
+            ValueError: the tensors of a part differ from the configuration.
         """
-        with torch.device("meta"):  # the parts replace what is built here
+        with torch.device("meta"):  # the modules built here are replaced by the parts
             hybrid = cls(config)
         for source, model in zip(hybrid.sources, models, strict=True):
             if model is None:
@@ -200,14 +188,14 @@ class HybridForAudioClassification(PreTrainedModel):
         shapes = [{key: tuple(tensor.shape) for key, tensor in part.state_dict().items()} for part in (expected, got)]
         if shapes[0] != shapes[1]:
             differ = sorted(key for key in {**shapes[0], **shapes[1]} if shapes[0].get(key) != shapes[1].get(key))
-            raise ValueError(f"{name}: got other tensors than its configuration says: {', '.join(differ[:3])}.")
+            raise ValueError(f"{name}: got tensors that do not match its configuration: {', '.join(differ[:3])}.")
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """Load as `PreTrainedModel.from_pretrained` does, and base models on the Hub at their pinned revision.
+        """Load as `PreTrainedModel.from_pretrained` does; load base models on the Hub at their pinned revision.
 
         Raises:
-            ValueError: missing tensors, or tensors that are no trees.
+            ValueError: tensors are missing, or are not valid trees.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
@@ -220,26 +208,26 @@ class HybridForAudioClassification(PreTrainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the base models' weights; float32 without base models."""
+        """Dtype of the base models' weights; float32 without base models."""
         return next((weight.dtype for weight in self.parameters() if weight.is_floating_point()), torch.float32)
 
     @property
     def device(self) -> torch.device:
-        """Where the hybrid is."""
+        """Device of the hybrid."""
         return next((tensor.device for tensor in [*self.parameters(), *self.buffers()]), torch.device("cpu"))
 
     def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Features that the head classifies.
+        """Compute the features that the head classifies.
 
         Args:
             input_values: waveforms (batch, samples), floating point at 16 kHz.
-            attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
+            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
 
         Returns:
             (batch, features), float64, in the order of `feature_names`.
 
         Raises:
-            ValueError: inputs that are not waveforms.
+            ValueError: the inputs are not waveforms.
         """
         check_waveforms(input_values, attention_mask)
         waveforms = input_values.float()
@@ -261,15 +249,15 @@ class HybridForAudioClassification(PreTrainedModel):
 
         Args:
             input_values: waveforms (batch, samples), floating point at 16 kHz.
-            attention_mask: 1 for true samples, 0 for the padding after them (batch, samples).
-            labels: class ids (batch,); the loss is their mean cross entropy.
-            return_dict: False for a tuple.
+            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
+            labels: class ids (batch,); the loss is their mean cross-entropy.
+            return_dict: False to return a tuple.
 
         Returns:
-            Logarithms of the probabilities (batch, num_labels), and the loss where labels are given.
+            Log-probabilities (batch, num_labels), and the loss if labels are given.
 
         Raises:
-            ValueError: inputs that are not waveforms.
+            ValueError: the inputs are not waveforms.
         """
         known = self.classifier(self.embeddings(input_values, attention_mask))
         whole = known.new_zeros(len(known), self.num_labels)

@@ -37,22 +37,22 @@ class SourceSettings:
     """One source of features, as in a hybrid's config.json.
 
     Args:
-        name: in the names of the features.
-        columns: kind of features: probabilities, embeddings (of a companion the input of its classifier; of an
-            encoder of transformers the mean of a layer's states over the clip's true frames) or functionals.
-        model: configuration of the model with its model_type; None for functionals.
-        layer: of an encoder's embeddings, from 0, which is what enters the first layer; None for the last.
+        name: prefix of the features' names.
+        columns: kind of features: probabilities, embeddings (for companion models the input of the classifier; for
+            transformers encoders the mean of a layer's hidden states over the clip's frames) or functionals.
+        model: configuration of the model including model_type; None for functionals.
+        layer: layer of an encoder's embeddings; 0 for the input of the first layer, None for the last layer.
         do_normalize: standardize clips after preprocessing, as the model's feature extractor does.
-        trim_db: see `Preprocessing`, as the next two.
-        normalize: scale to a peak of 1.
-        duration_s: length of clips; None for whole clips.
-        fitted_precision: of the features that the hybrid was fitted on: fp32, bf16 or fp16; None if unknown. Inference
-            chooses its own.
-        repository: on the Hub, with the model's weights; None if they are among the hybrid's.
-        revision: the commit of `repository`, 40 hexadecimal digits.
+        trim_db: see `Preprocessing`.
+        normalize: see `Preprocessing`.
+        duration_s: see `Preprocessing`.
+        fitted_precision: precision of the features that the hybrid was fitted on: fp32, bf16 or fp16; None if unknown.
+            Inference may use another precision.
+        repository: Hub repository with the model's weights; None if the weights are saved with the hybrid.
+        revision: commit of `repository`, 40 hexadecimal digits.
 
     Raises:
-        ValueError: fields that do not go together.
+        ValueError: a field is invalid, or does not fit the others.
     """
 
     name: str
@@ -69,34 +69,35 @@ class SourceSettings:
 
     def __post_init__(self) -> None:
         if self.columns not in COLUMNS:
-            self._refuse("columns", self.columns, f"one of {', '.join(COLUMNS)}")
+            self._reject("columns", self.columns, f"one of {', '.join(COLUMNS)}")
         if (self.columns == "functionals") != (self.model is None):
-            self._refuse("model", self.model and "a configuration", "one for probabilities and embeddings only")
+            expected = "none for functionals" if self.model else f"a configuration for {self.columns}"
+            self._reject("model", "a configuration" if self.model else "none", expected)
         if self.model is not None and not isinstance(self.model.get("model_type"), str):
-            self._refuse("model", "a configuration without model_type", "one with it")
+            self._reject("model", "a configuration without model_type", "a configuration with model_type")
         if self.layer is not None and (self.columns != "embeddings" or type(self.layer) is not int or self.layer < 0):
-            self._refuse("layer", self.layer, "an integer from 0, and columns embeddings")
+            self._reject("layer", self.layer, "an integer of at least 0, and only with columns embeddings")
         if self.fitted_precision is not None and (self.fitted_precision not in DTYPES or self.model is None):
-            self._refuse("fitted_precision", self.fitted_precision, "fp32, bf16 or fp16, and a model to compute with")
+            self._reject("fitted_precision", self.fitted_precision, "fp32, bf16 or fp16, and only with a model")
         try:
-            self.preprocessing  # noqa: B018  # which checks its fields
+            self.preprocessing  # noqa: B018  # checks its fields
         except ValueError as error:
             raise ValueError(f"sources, {self.name}, {error}") from error
         if self.repository is not None and not (self.model and _COMMIT.fullmatch(self.revision or "")):
-            self._refuse("revision", self.revision, "the commit of the repository, 40 hexadecimal digits")
+            self._reject("revision", self.revision, "a commit of the repository, 40 hexadecimal digits")
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> "SourceSettings":
-        """From a hybrid's config.json; earlier versions wrote bf16, true or false, instead of a precision."""
+        """Read the fields of config.json; earlier versions wrote bf16: true or false instead of fitted_precision."""
         earlier: dict[str, Any] = {"fitted_precision": "bf16"} if fields.get("bf16") else {}
         return cls(**{name: value for name, value in fields.items() if name != "bf16"}, **earlier)
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Steps before the model or the functionals."""
+        """Preprocessing steps before the model or the functionals."""
         return Preprocessing(self.trim_db, self.normalize, self.duration_s)
 
-    def _refuse(self, field: str, got: Any, expected: str) -> None:
+    def _reject(self, field: str, got: Any, expected: str) -> None:
         raise ValueError(f"sources, {self.name}, {field}: got {got}; expected {expected}.")
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,29 +106,29 @@ class SourceSettings:
 
 
 def describe_base(config: PreTrainedConfig) -> dict[str, Any]:
-    """A model's configuration for `SourceSettings`, as JSON gives it back, without its origin."""
+    """A model's configuration for `SourceSettings`, as plain JSON values without its origin."""
     fields = config.to_diff_dict() | {"model_type": config.model_type}
     dropped = ("_name_or_path", "architectures", "auto_map", "custom_pipelines", "dtype", "transformers_version")
     return json.loads(json.dumps({key: value for key, value in fields.items() if key not in dropped}))
 
 
 def base_config(settings: dict[str, Any]) -> PreTrainedConfig:
-    """Configuration of a companion, or of a model of transformers' own.
+    """Make the configuration of a companion model or of a stock transformers model.
 
     Raises:
-        ValueError: another model_type.
+        ValueError: the model_type is not supported.
     """
     own = {config.model_type: config for config in COMPANIONS}
     fields = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
     if settings["model_type"] in own:
         return own[settings["model_type"]](**fields)
-    if settings["model_type"].startswith("ser-"):  # a hybrid, or trees
-        raise ValueError(f"model_type: got {settings['model_type']}; expected a companion's or one of transformers.")
+    if settings["model_type"].startswith("ser-"):  # a hybrid or a tree ensemble
+        raise ValueError(f"model_type: got {settings['model_type']}; expected a companion or transformers model.")
     return AutoConfig.for_model(settings["model_type"], **fields)
 
 
 def build_base(settings: SourceSettings) -> PreTrainedModel:
-    """The model of a source without its weights: a classifier, or for embeddings an encoder down to its layer."""
+    """Build the model of a source without its weights: a classifier, or for embeddings an encoder up to the layer."""
     assert settings.model is not None
     config = base_config(settings.model)
     for of_companion, companion in COMPANIONS.items():
@@ -140,32 +141,32 @@ def build_base(settings: SourceSettings) -> PreTrainedModel:
 
 
 def cut_encoder(config: Any, settings: SourceSettings) -> None:
-    """Leave out the layers of an encoder above that of the embeddings.
+    """Remove the layers of an encoder above the layer of the embeddings.
 
     Raises:
-        ValueError: a layer that the encoder does not have.
+        ValueError: the encoder does not have the layer.
     """
     if settings.layer is None:
         return
     if settings.layer > config.num_hidden_layers:
-        settings._refuse("layer", settings.layer, f"0 to {config.num_hidden_layers}")
-    # Where layers end in no normalisation of their own, the encoder normalises the states of its last.
+        settings._reject("layer", settings.layer, f"0 to {config.num_hidden_layers}")
+    # If layers do not end with normalisation, the encoder normalises the hidden states of the last layer.
     above = int(bool(getattr(config, "do_stable_layer_norm", False)))
     config.num_hidden_layers = max(1, min(config.num_hidden_layers, settings.layer + above))
 
 
 class Source(nn.Module):
-    """Waveforms to features, which do not depend on the batch, up to rounding.
+    """Compute features from waveforms. The features of a clip do not depend on the batch, up to rounding.
 
-    Its model computes in `column_precision`, which `lowered` sets in copies; everything else in float32 and float64.
+    The model computes in `column_precision`, which `lowered` sets in copies; all else is float32 or float64.
 
     Args:
         settings: see `SourceSettings`.
-        classes: ids of the classes whose probabilities are features, scaled to sum to 1.
-        id2label: of the hybrid; that of a classifier must be the same.
+        classes: ids of the classes whose probabilities are features, normalized to sum to 1.
+        id2label: labels of the hybrid; a classifier must have the same labels.
 
     Raises:
-        ValueError: settings of which no model can be made.
+        ValueError: the settings are invalid for the model.
     """
 
     column_precision = "fp32"
@@ -189,34 +190,36 @@ class Source(nn.Module):
     def _check_labels(self, id2label: dict[int, str]) -> None:
         if self.model.config.id2label != id2label:
             got = ", ".join(map(str, self.model.config.id2label.values()))
-            self.settings._refuse("id2label", got, f"{', '.join(id2label.values())}, in this order")
+            self.settings._reject("id2label", got, f"{', '.join(id2label.values())}, in this order")
 
     def _size(self) -> int:
         if isinstance(self.model, CompanionModel):
             if self.settings.layer is not None:
-                self.settings._refuse("layer", self.settings.layer, "none, since a companion has one embedding")
+                self.settings._reject("layer", self.settings.layer, "none, because a companion has one embedding")
             return self.model.classifier.in_features
         return int(self.model.config.hidden_size)
 
     def load_base(self, device: torch.device, options: dict[str, Any]) -> None:
-        """Load a base model that is on the Hub, at its pinned revision; others are loaded with the hybrid.
+        """Load a base model from the Hub at its pinned revision; other base models are loaded with the hybrid.
 
         Args:
-            device: where to.
-            options: those of from_pretrained, of which the dtype and the access to the Hub apply to the base model.
+            device: device of the model.
+            options: options of from_pretrained; dtype and Hub access apply to the base model.
         """
         settings = self.settings
         if settings.repository is None:
             return
         kept = {key: value for key, value in options.items() if key in _OPTIONS}
-        # Weights without code: the class is one of these modules or of transformers, whatever the repository names.
+        # Loads weights but no code: the class is from this package or transformers, not from the repository.
         model, info = type(self.model).from_pretrained(
             settings.repository, revision=settings.revision, config=self.model.config, output_loading_info=True, **kept
         )
         absent = sorted(name for name in info["missing_keys"] if "masked_spec_embed" not in name)
         if absent or info["mismatched_keys"]:
-            settings._refuse(
-                "repository", f"{settings.repository} without {', '.join(absent[:3])}", "all weights of the base"
+            settings._reject(
+                "repository",
+                f"{settings.repository} without {', '.join(absent[:3])}",
+                "all weights of the base model",
             )
         self.model = model.to(device).eval()
 
@@ -224,8 +227,8 @@ class Source(nn.Module):
         """Compute features.
 
         Args:
-            waveforms: (batch, samples), float32, zeros after each clip's end.
-            lengths: true samples of each clip (batch,).
+            waveforms: (batch, samples), float32, with zeros after the end of each clip.
+            lengths: number of samples of each clip (batch,).
 
         Returns:
             (batch, features), float64.
@@ -234,7 +237,7 @@ class Source(nn.Module):
         if self.model is None or takes_attention_mask(self.model.config):
             mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
             return self._features(waveforms, mask.long())
-        # Encoders without a mask take padding for silence, so that a batch has clips of one length only.
+        # Encoders without a mask process padding as silence, so each batch contains clips of one length.
         features = torch.zeros(len(waveforms), len(self.feature_names), dtype=torch.float64, device=waveforms.device)
         for length in lengths.unique().tolist():
             rows = lengths == length
@@ -242,7 +245,7 @@ class Source(nn.Module):
         return features
 
     def _preprocess(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Prepare clips as in the training of the model: preprocessed, filled to its shortest input, standardized."""
+        """Prepare clips as in training: preprocess, pad to the minimum length of the model, and standardize."""
         preprocessing, device = self.settings.preprocessing, waveforms.device
         if preprocessing.steps:
             pairs = zip(waveforms.detach().cpu().numpy(), lengths.tolist(), strict=True)
@@ -251,7 +254,7 @@ class Source(nn.Module):
             waveforms = nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
         if self.model is not None:
             lengths = lengths.clamp(min=min_samples(self.model.config))
-        waveforms = nn.functional.pad(waveforms, (0, int(lengths.max()) - waveforms.shape[1]))  # below 0 it cuts
+        waveforms = nn.functional.pad(waveforms, (0, int(lengths.max()) - waveforms.shape[1]))  # negative padding cuts
         if self.settings.do_normalize:
             mask = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
             centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / lengths[:, None]) * mask

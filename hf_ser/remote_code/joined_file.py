@@ -1,4 +1,4 @@
-"""A file made of pieces: bytes, and parts of other files."""
+"""A read-only file composed of pieces of memory and of other files."""
 
 import io
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 
 class Piece(NamedTuple):
-    """So many bytes of a file from a place on."""
+    """`size` bytes of a file from offset `start`."""
 
     file: BinaryIO
     start: int
@@ -14,12 +14,12 @@ class Piece(NamedTuple):
 
 
 def piece(content: bytes) -> Piece:
-    """A piece from memory."""
+    """Make a piece from bytes in memory."""
     return Piece(io.BytesIO(content), 0, len(content))
 
 
 class JoinedFile(io.RawIOBase):
-    """Reads pieces one after the other; it has no name, from which soundfile would infer a format."""
+    """The concatenation of pieces. It has no name, because soundfile would infer the format from it."""
 
     def __init__(self, pieces: Sequence[Piece]) -> None:
         self._pieces = pieces
@@ -27,25 +27,25 @@ class JoinedFile(io.RawIOBase):
         self._place = 0
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """The place of the next byte."""
+        """Return the offset of the next byte."""
         return self._place
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a place."""
+        """Move to an offset."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
         self._place = max(0, base + offset)
         return self._place
 
     def readinto(self, buffer: Any) -> int:
-        """Fill the buffer as far as there is something."""
+        """Fill the buffer, or as much of it as there is data for."""
         view, done = memoryview(buffer).cast("B"), 0
         begin = 0
         for part in self._pieces:

@@ -1,4 +1,4 @@
-"""Layers that the companion models share."""
+"""Shared layers of the companion models."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from .companion_config import CompanionConfig, ConvStackConfig
 
 
 class Dropout(nn.Dropout):
-    """Dropout whose random numbers are cheap on CPU, where torch draws a 64-bit number for each value.
+    """Dropout with cheaper random numbers on CPU, where torch draws a 64-bit number for each value.
 
-    Here one such number serves four values, so that the probability is a multiple of 2**-16.
+    Here one 64-bit number is used for four values, so the probability is a multiple of 2**-16.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Drop values of any shape, in training only."""
+        """Apply dropout to a tensor of any shape, in training only."""
         if not self.training or self.p == 0 or input.device.type != "cpu":
             return super().forward(input)
         factor = torch.empty_like(input, requires_grad=False)
@@ -28,8 +28,8 @@ class SqueezeExcitation(nn.Module):
     """Weight channels by their means over the clip (Hu et al. 2018, "Squeeze-and-Excitation Networks").
 
     Args:
-        channels: of the input (batch, channels, height, frames).
-        reduction: by which the inner layer is narrower; it has 4 units at least.
+        channels: channels of the input (batch, channels, height, frames).
+        reduction: factor by which the inner layer is smaller; it has at least 4 units.
     """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
@@ -45,7 +45,7 @@ class SqueezeExcitation(nn.Module):
 def normalized(conv: nn.Conv2d, norm: nn.BatchNorm2d, features: torch.Tensor) -> torch.Tensor:
     """Convolution and batch normalisation of (batch, channels, height, frames).
 
-    Where nothing is trained, the normalisation is a part of the weights: one pass over the features instead of two.
+    In inference the normalisation is folded into the weights: one pass over the features instead of two.
     """
     if norm.training or torch.is_grad_enabled():
         return norm(conv(features))
@@ -58,9 +58,9 @@ def normalized(conv: nn.Conv2d, norm: nn.BatchNorm2d, features: torch.Tensor) ->
 
 
 def max_pooled(features: torch.Tensor, size: int) -> torch.Tensor:
-    """Max pooling of (batch, channels, height, frames), both shrunk by `size`, rounded down.
+    """Max pooling of (batch, channels, height, frames) by `size`, rounded down.
 
-    Without gradients the place of the largest value is not needed, and a CPU finds the value in half the time.
+    Without gradients the index of the maximum is not needed, which halves the time on a CPU.
     """
     if size != 2 or torch.is_grad_enabled() or features.device.type != "cpu":
         return nn.functional.max_pool2d(features, size)
@@ -73,12 +73,12 @@ class ConvBlock(nn.Module):
     """Convolution -> batch normalisation -> ReLU -> max pooling -> dropout, (batch, channels, height, frames).
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        kernel_size: odd; the convolution keeps height and frames.
-        pool_size: by which both height and frames shrink (rounded down).
-        dropout: probability.
-        residual: a second convolution, and a shortcut around both (He et al. 2016, "Deep Residual Learning").
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: odd number; the convolution keeps height and frames.
+        pool_size: factor by which height and frames are reduced, rounded down.
+        dropout: dropout probability.
+        residual: add a second convolution, and a shortcut around both (He et al. 2016, "Deep Residual Learning").
         squeeze_excitation: weight the channels before pooling (see `SqueezeExcitation`).
     """
 
@@ -116,12 +116,12 @@ class ConvBlock(nn.Module):
             hidden = hidden + normalized(self.shortcut[0], self.shortcut[1], features)
         if self.excitation is not None:
             hidden = self.excitation(torch.relu(hidden))
-        # The largest of what ReLU leaves is what ReLU leaves of the largest, at a quarter of the work.
+        # ReLU and max pooling commute; ReLU after pooling is a quarter of the work.
         return self.dropout(torch.relu(max_pooled(hidden, self.pool_size)))
 
 
 class ConvStack(nn.Module):
-    """Blocks one after the other over features (batch, height, frames), as `ConvStackConfig` describes them."""
+    """Sequence of blocks over features (batch, height, frames), configured by `ConvStackConfig`."""
 
     def __init__(self, config: ConvStackConfig) -> None:
         super().__init__()
@@ -148,10 +148,10 @@ class ConvStack(nn.Module):
 
         Args:
             features: (batch, height, frames).
-            num_frames: true frames of each clip (batch,).
+            num_frames: number of unpadded frames of each clip (batch,).
 
         Returns:
-            (batch, channels, smaller height, fewer frames), and how many of these frames are true (batch,).
+            Pooled feature maps (batch, channels, height, frames), and their number of unpadded frames (batch,).
         """
         # Convolutions are fastest with channels last, on CPU and on accelerators with mixed precision.
         hidden = self.blocks(features[:, None].to(memory_format=torch.channels_last))
@@ -160,14 +160,14 @@ class ConvStack(nn.Module):
 
 
 class AttentivePooling(nn.Module):
-    """Attention-weighted mean over the true frames, and optionally their standard deviation.
+    """Attention-weighted mean over the unpadded frames, and optionally their standard deviation.
 
     Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding".
 
     Args:
-        size: of a frame.
-        statistics: append the weighted standard deviation, so that the result is twice as long.
-        attention_size: of the layer that scores a frame.
+        size: size of a frame.
+        statistics: append the weighted standard deviation, which doubles the size of the result.
+        attention_size: size of the layer that scores a frame.
     """
 
     def __init__(self, size: int, *, statistics: bool, attention_size: int = 128) -> None:
@@ -180,7 +180,7 @@ class AttentivePooling(nn.Module):
 
         Args:
             sequence: (batch, frames, size).
-            num_frames: true frames of each clip, at least 1 (batch,).
+            num_frames: number of unpadded frames of each clip, at least 1 (batch,).
 
         Returns:
             (batch, size), or (batch, 2 * size) with statistics.
@@ -200,8 +200,8 @@ class FeatureMapPooling(nn.Module):
     """Feature maps (batch, channels, height, frames) -> vector (batch, `size`).
 
     Args:
-        pooling: flatten (all values side by side), attention or statistics (over frames, see `AttentivePooling`).
-        shape: (channels, height, frames) of the maps.
+        pooling: flatten (concatenate all values), attention or statistics (over frames, see `AttentivePooling`).
+        shape: shape of the maps (channels, height, frames).
     """
 
     def __init__(self, pooling: str, shape: tuple[int, int, int]) -> None:
@@ -212,7 +212,7 @@ class FeatureMapPooling(nn.Module):
         self.attention = None if pooling == "flatten" else AttentivePooling(rows, statistics=pooling == "statistics")
 
     def forward(self, maps: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
-        """Pool maps of which `num_frames` (batch,) frames are true."""
+        """Pool maps with `num_frames` (batch,) unpadded frames."""
         if self.attention is None:
             return maps.flatten(1)
         return self.attention(as_sequence(maps), num_frames)
@@ -224,7 +224,7 @@ def as_sequence(maps: torch.Tensor) -> torch.Tensor:
 
 
 class HeadNorm(nn.BatchNorm1d):
-    """Batch normalisation that takes its running statistics for a batch of one clip, such as the last of an epoch."""
+    """Batch normalisation that uses the running statistics for batches of one clip, such as the last of an epoch."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Normalise (batch, features)."""
@@ -236,11 +236,11 @@ class HeadNorm(nn.BatchNorm1d):
 
 
 class SpecAugment(nn.Module):
-    """Change features at random, in training only: stretch, shift and mask (Park et al. 2019, "SpecAugment").
+    """Augment features in training: stretch, shift and mask at random (Park et al. 2019, "SpecAugment").
 
-    Each clip has a change of its own. Stretching makes it slower or faster at the same pitch, shifting rows makes the
-    voice higher or lower, and masks, of a width from 0 to the largest, are filled with the clip's mean. The fields
-    spec_augment_* of `CompanionConfig` say how much.
+    Clips are changed independently. Stretching changes the tempo but not the pitch, shifting rows changes the pitch,
+    and masks, with random widths up to the maximum, are filled with the clip's mean. The fields spec_augment_* of
+    `CompanionConfig` set the amounts.
     """
 
     def __init__(self, config: CompanionConfig) -> None:
@@ -248,7 +248,7 @@ class SpecAugment(nn.Module):
         self.config = config
 
     def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Change features (batch, rows, frames), of which `num_frames` (batch,) are true; return both."""
+        """Augment features (batch, rows, frames) with `num_frames` (batch,) unpadded frames; return both."""
         if not self.training:
             return features, num_frames
         if self.config.spec_augment_stretch or self.config.spec_augment_row_shift:
@@ -261,7 +261,7 @@ class SpecAugment(nn.Module):
         batch, rows, frames = features.shape
         draws = 2 * torch.rand(2, batch, 1, device=features.device) - 1
         factors = (1 + self.config.spec_augment_stretch) ** draws[0]
-        # Where each row and frame is taken from, in units in which -1 and 1 are the centres of the first and the last.
+        # Source positions of rows and frames; -1 and 1 are the centres of the first and the last.
         times = torch.arange(frames, device=features.device) / factors
         heights = torch.arange(rows, device=features.device) + self.config.spec_augment_row_shift * draws[1]
         grid = torch.stack(
@@ -286,7 +286,7 @@ class SpecAugment(nn.Module):
 
 
 def _runs(batch: int, length: int, number: int, widest: int, device: torch.device) -> torch.Tensor:
-    """Random runs in each of `batch` rows, as a mask (batch, length)."""
+    """Masks of random runs (batch, length)."""
     widths = torch.randint(0, min(widest, length) + 1, (batch, number, 1), device=device)
     starts = (torch.rand(batch, number, 1, device=device) * (length - widths + 1)).long()
     places = torch.arange(length, device=device)

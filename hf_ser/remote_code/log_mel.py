@@ -11,14 +11,14 @@ from .spectra import apply_filters, filter_groups, in_portions, power_spectra
 class LogMel(nn.Module):
     """Waveform (batch, samples) -> log-mel spectrogram in decibels (batch, n_mels, frames).
 
-    Slaney's mel scale and area normalisation, as librosa's defaults; frames are centred on multiples of the hop.
+    Slaney's mel scale and area normalisation, as by default in librosa; frames are centred on multiples of the hop.
 
     Args:
         sampling_rate: Hz.
-        n_mels: mel bands between 0 Hz and half the sampling rate.
-        n_fft: samples of a window (Hann) and of its Fourier transform.
+        n_mels: number of mel bands between 0 Hz and half the sampling rate.
+        n_fft: length of the Hann window and size of the Fourier transform, in samples.
         hop_length: samples between frames.
-        floor: smallest power; its logarithm is that of silence.
+        floor: minimum power before the logarithm.
 
     >>> import torch
     >>> from hf_ser.models import LogMel
@@ -53,7 +53,7 @@ class LogMel(nn.Module):
         return in_portions(self._decibels, input_values)
 
     def _decibels(self, waveforms: torch.Tensor) -> torch.Tensor:
-        # What self.mel does, in half the time.
+        # Equal to self.mel(waveforms), in half the time.
         power = power_spectra(waveforms, self.mel.spectrogram.window, self.mel.hop_length, pad_mode="reflect")
         bands = apply_filters(power, self.mel.mel_scale.fb, self.groups)
         return (10 * torch.log10(bands.clamp(min=self.floor))).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What telephones and browsers record (M4A, AAC, WebM, MP4, AMR, WMA), through PyAV where it is installed."""
+"""Decode the formats that phones and browsers record (M4A, AAC, WebM, MP4, AMR, WMA) with PyAV, if it is installed."""
 
 import io
 import itertools
@@ -9,7 +9,7 @@ import numpy as np
 
 from .audio_errors import COPY_AGAIN, REPLACE, AudioError
 
-try:  # an extra: its wheels carry FFmpeg's libraries
+try:  # an extra: its wheels contain FFmpeg's libraries
     import av
 except ImportError:
     av = None  # type: ignore[assignment]
@@ -17,18 +17,18 @@ except ImportError:
 INSTALL = 'Install PyAV with pip install "hf-ser[media]" (or pip install av), or convert the file to WAV.'
 _EBML, _SEGMENT, _CLUSTER, _BLOCKS = 0x1A45DFA3, 0x18538067, 0x1F43B675, (0xA3, 0xA0)
 _AAC_RATES = 13
-_AMR_BYTES = {  # of a frame, its header byte included, by the mode in that byte
+_AMR_BYTES = {  # bytes per frame including the header byte, by the mode in that byte
     b"#!AMR\n": (13, 14, 16, 18, 20, 21, 27, 32, 6, 0, 0, 0, 0, 0, 0, 1),
     b"#!AMR-WB\n": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 0, 0, 0, 0, 1, 1),
 }
 
 
 class Media(NamedTuple):
-    """A format that libsndfile does not know.
+    """A format that libsndfile does not support.
 
     Args:
-        name: in messages.
-        missing: bytes that the container promises beyond the file's end, at least; 0 where it is whole.
+        name: name used in messages.
+        missing: minimum number of bytes that the container declares beyond the end of the file; 0 if it is complete.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Media(NamedTuple):
 
 
 def find_media(content: bytes) -> Media | None:
-    """Tell the format by its first bytes, and by its container whether it breaks off; None for any other."""
+    """Detect the format from its first bytes, and truncation from its container; None for other formats."""
     if content[4:8] in (b"ftyp", b"moov", b"mdat", b"wide") and len(content) >= 12:
         return Media("MP4 or M4A", _missing_of_mp4(content))
     if int.from_bytes(content[:4], "big") == _EBML:
@@ -62,26 +62,26 @@ def read_media(content: bytes, media: Media, name: str) -> tuple[Iterator[np.nda
     """Decode the first audio stream to its end.
 
     Args:
-        content: of the file.
-        media: see `find_media`.
-        name: in messages.
+        content: content of the file.
+        media: result of `find_media`.
+        name: name used in messages.
 
     Returns:
         Blocks (frames, channels), float32, and their sampling rate in Hz.
 
     Raises:
-        AudioError: PyAV is not installed, the file breaks off, or it cannot be decoded.
+        AudioError: PyAV is not installed, or the file is truncated or cannot be decoded.
     """
     if av is None:
         got = f"{media.name}, which libsndfile cannot read, and PyAV is not installed"
         raise AudioError("undecodable", name, got, "WAV, FLAC, MP3, OGG or AIFF", INSTALL)
     if media.missing:
-        got = f"{media.name} of {len(content)} bytes that breaks off: at least {media.missing} bytes are missing"
+        got = f"{media.name} of {len(content)} bytes, at least {media.missing} bytes are missing"
         raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
     blocks = _decoded(content, media, name)
     first = next(blocks, None)
     if first is None:
-        raise AudioError("empty", name, f"{media.name} without sound", "at least 1 sample", REPLACE)
+        raise AudioError("empty", name, f"{media.name} without audio", "at least 1 sample", REPLACE)
     return itertools.chain([first[0]], (block for block, _ in blocks)), first[1]
 
 
@@ -89,7 +89,7 @@ def _decoded(content: bytes, media: Media, name: str) -> Iterator[tuple[np.ndarr
     try:
         with av.open(io.BytesIO(content), mode="r") as container:
             if not container.streams.audio:
-                raise AudioError("undecodable", name, f"{media.name} without an audio stream", "sound", REPLACE)
+                raise AudioError("undecodable", name, f"{media.name} without audio", "an audio stream", REPLACE)
             rate, gathered, frames = 0, [], 0
             for frame in container.decode(container.streams.audio[0]):
                 if rate and frame.sample_rate != rate:
@@ -107,11 +107,11 @@ def _decoded(content: bytes, media: Media, name: str) -> Iterator[tuple[np.ndarr
         if isinstance(error, AudioError):
             raise
         got = f"{media.name} that cannot be decoded ({' '.join(str(error).split())})"
-        raise AudioError("undecodable", name, got, "a whole recording", REPLACE) from error
+        raise AudioError("undecodable", name, got, "an intact recording", REPLACE) from error
 
 
 def _samples(frame: Any) -> np.ndarray:
-    """(frames, channels), float32 in [-1, 1]."""
+    """Convert a frame to samples (frames, channels), float32 in [-1, 1]."""
     array, channels = frame.to_ndarray(), frame.layout.nb_channels
     samples = array.T if frame.format.is_planar else array.reshape(-1, channels)
     if np.issubdtype(samples.dtype, np.integer):
@@ -122,25 +122,25 @@ def _samples(frame: Any) -> np.ndarray:
 
 
 def _missing_of_mp4(content: bytes) -> int:
-    """Of the boxes at the top (ISO/IEC 14496-12), the one that reaches beyond the end."""
+    """Bytes that a top-level box (ISO/IEC 14496-12) declares beyond the end of the file."""
     place, has_index = 0, False
     while place + 8 <= len(content):
         size, kind = int.from_bytes(content[place : place + 4], "big"), content[place + 4 : place + 8]
         if size == 1:
             size = int.from_bytes(content[place + 8 : place + 16], "big")
         has_index |= kind in (b"moov", b"moof")
-        if size == 0:  # to the end
+        if size == 0:  # up to the end of the file
             break
         if size < 8 or not kind.isascii():
             return 0
         if place + size > len(content):
             return place + size - len(content)
         place += size
-    return 0 if has_index else 1  # the index, which is written last, is not there
+    return 0 if has_index else 1  # the index is written last
 
 
 def _ebml_number(content: bytes, place: int, keep_marker: bool) -> tuple[int, int] | None:
-    """A number of variable length, and the place after it; -1 for a size that its writer did not know (RFC 8794)."""
+    """Read a variable-length number and the offset after it; -1 for an unknown size (RFC 8794)."""
     if place >= len(content) or content[place] == 0:
         return None
     length = 9 - content[place].bit_length()
@@ -155,7 +155,7 @@ def _ebml_number(content: bytes, place: int, keep_marker: bool) -> tuple[int, in
 
 
 def _missing_of_webm(content: bytes) -> int:
-    """Of segments, clusters and blocks, what reaches beyond the end."""
+    """Bytes that a segment, cluster or block declares beyond the end of the file."""
     place = 0
     while place < len(content):
         number = _ebml_number(content, place, keep_marker=True)
@@ -180,7 +180,7 @@ def _missing_of_amr(content: bytes, magic: bytes) -> int:
 
 
 def _missing_of_asf(content: bytes) -> int:
-    """Header and data objects lie one after the other, a GUID and a size each."""
+    """Bytes that an object declares beyond the end of the file; each object starts with a GUID and a size."""
     place = 0
     while place + 24 <= len(content):
         size = int.from_bytes(content[place + 16 : place + 24], "little")
@@ -191,7 +191,7 @@ def _missing_of_asf(content: bytes) -> int:
 
 
 def _missing_of_adts(content: bytes) -> int | None:
-    """None where two frames do not follow each other, so that it is no AAC."""
+    """Bytes missing from the last frame; None if the content does not start with two AAC frames."""
     place, frames = 0, 0
     while place + 7 <= len(content):
         head = content[place : place + 7]

@@ -4,7 +4,7 @@ from .cnn import CNNConfig, CNNModel
 
 
 class MelCNNConfig(CNNConfig):
-    """The published MelCNN: the defaults of `CNNConfig`.
+    """Configuration of the published MelCNN.
 
     >>> from hf_ser.models import MelCNNConfig
     >>> MelCNNConfig(normalize="clip").channels

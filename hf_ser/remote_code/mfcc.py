@@ -8,23 +8,23 @@ from .log_mel import LogMel
 from .precision import float32_on_cpu
 from .spectra import in_portions
 
-DELTA_WIDTH = 9  # frames that a derivative is fitted over, as librosa's default
-_BLOCK = 32  # frames whose derivatives are one product of matrices, mostly of zeros, but faster than nine sums
+DELTA_WIDTH = 9  # number of frames that a derivative is fitted over, as by default in librosa
+_BLOCK = 32  # frames per matrix product for derivatives; faster than nine sums, although most factors are 0
 
 
 class Cepstrum(nn.Module):
-    """Log-mel spectrogram (batch, n_mels, frames) -> MFCC, with their derivatives in time below them.
+    """Log-mel spectrogram (batch, n_mels, frames) -> MFCC, followed by their time derivatives.
 
-    An orthonormal DCT-II (Davis and Mermelstein 1980). Derivatives are those of librosa.feature.delta: a line is
-    fitted over 9 frames for the first, a parabola for the second, and the first and last fit holds to the edge.
+    An orthonormal DCT-II (Davis and Mermelstein 1980). Derivatives equal those of librosa.feature.delta: a line is
+    fitted over 9 frames for the first, a parabola for the second. The first and the last fit extend to the edges.
 
     Args:
-        n_mels: bands of the input.
-        n_mfcc: coefficients, n_mels at most.
+        n_mels: number of mel bands of the input.
+        n_mfcc: number of coefficients, at most n_mels.
         deltas: 0 for none, 1 for the first derivative, 2 for the first and the second.
 
     Raises:
-        ValueError: more coefficients than bands, or another number of deltas.
+        ValueError: there are more coefficients than bands, or deltas is not 0, 1 or 2.
     """
 
     dct: torch.Tensor
@@ -53,7 +53,7 @@ class Cepstrum(nn.Module):
         return torch.cat([coefficients, *self._derivatives(coefficients)], dim=2).transpose(1, 2)
 
     def _derivatives(self, coefficients: torch.Tensor) -> list[torch.Tensor]:
-        """Fit lines and parabolas over the frames around each; those at the ends hold the first and the last fit."""
+        """Fit lines and parabolas over the frames around each frame; the first and last fits extend to the edges."""
         frames, half = coefficients.shape[1], DELTA_WIDTH // 2
         fits = frames - 2 * half
         blocks = -(-fits // _BLOCK)
@@ -68,10 +68,10 @@ class MFCC(nn.Module):
     """Waveform (batch, samples) -> MFCC (batch, n_mfcc * (1 + deltas), frames).
 
     Args:
-        n_mfcc: coefficients.
+        n_mfcc: number of coefficients.
         deltas: see `Cepstrum`.
-        top_db: decibels below the clip's loudest point at which the log-mel spectrogram ends; None for no such floor.
-            librosa.feature.mfcc has 80.
+        top_db: dynamic range of the log-mel spectrogram in dB below the clip's maximum; None for no limit. 80 in
+            librosa.feature.mfcc.
         **log_mel: parameters of `LogMel`.
 
     >>> import torch
@@ -94,14 +94,14 @@ class MFCC(nn.Module):
 
 
 def limit_range(log_mel: torch.Tensor, top_db: float | None) -> torch.Tensor:
-    """Raise what is more than `top_db` below each clip's maximum (batch, bands, frames); None leaves all as it is."""
+    """Limit spectrograms (batch, bands, frames) to `top_db` dB below each clip's maximum; None for no limit."""
     if top_db is None:
         return log_mel
     return torch.maximum(log_mel, log_mel.amax(dim=(1, 2), keepdim=True) - top_db)
 
 
 def _derivative_filters() -> torch.Tensor:
-    """Weights (2, DELTA_WIDTH) of the first and the second derivative by least squares (Savitzky and Golay 1964)."""
+    """Least-squares weights (2, DELTA_WIDTH) of the first and the second derivative (Savitzky and Golay 1964)."""
     place = torch.arange(DELTA_WIDTH, dtype=torch.float64) - DELTA_WIDTH // 2
     line = torch.linalg.pinv(torch.stack([place**0, place], dim=1))[1]
     parabola = 2 * torch.linalg.pinv(torch.stack([place**0, place, place**2], dim=1))[2]
@@ -109,6 +109,6 @@ def _derivative_filters() -> torch.Tensor:
 
 
 def _band_matrix(filters: torch.Tensor) -> torch.Tensor:
-    """Filters (n, width) -> (n * _BLOCK, _BLOCK + width - 1): every row holds a filter, one place further right."""
+    """Filters (n, width) -> band matrix (n * _BLOCK, _BLOCK + width - 1); each row is the filter shifted by one."""
     shifted = nn.functional.pad(filters, (0, _BLOCK))[:, None].expand(-1, _BLOCK, -1).flatten(1)
     return shifted[:, :-_BLOCK].reshape(len(filters) * _BLOCK, -1)

@@ -1,7 +1,7 @@
-"""MP3 counted frame by frame: its decoder takes the length from a header, or estimates it from the bit rate.
+"""Count the frames of MP3 files, because decoders take the length from a header or estimate it from the bit rate.
 
-An estimate that is too short ends the reading in the middle; see ISO/IEC 11172-3 for the frames, and the descriptions
-of the Xing, Info and VBRI headers for what encoders write into a first frame without sound.
+A length that is too short would end decoding early. See ISO/IEC 11172-3 for the frames, and the descriptions of the
+Xing, Info and VBRI headers for the info frame that encoders write at the start.
 """
 
 from typing import NamedTuple
@@ -11,9 +11,9 @@ _BIT_RATES = {  # kbit/s of layer III, by MPEG version 1, or 2 and 2.5
     2: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_INFO_BYTES = 120  # a frame for the length needs at least as many after its side information
-_SEARCHED_BYTES = 1 << 16  # without a frame, then what is there is no MP3
-_KEPT_BITS = 0xFFFE0C00  # of a header: what cannot change within a recording (version, layer, sampling rate)
+_INFO_BYTES = 120  # minimum size of an info frame after its side information
+_SEARCHED_BYTES = 1 << 16  # content without a frame in this many bytes is not MP3
+_KEPT_BITS = 0xFFFE0C00  # header bits that are constant within a recording (version, layer, sampling rate)
 
 
 class _Frame(NamedTuple):
@@ -27,20 +27,20 @@ class _Frame(NamedTuple):
 
     @property
     def side_bytes(self) -> int:
-        """Of the side information, after the header."""
+        """Bytes of side information after the header."""
         mono = self.header >> 6 & 3 == 3
         return {True: (17, 32), False: (9, 17)}[self.version == 3][not mono]
 
 
 class MP3(NamedTuple):
-    """One recording of a file, of which there are several where files were joined.
+    """One recording of a file; concatenated files contain several.
 
     Args:
-        content: to decode; its length is right.
-        frames: that are there.
-        promised: frames by the file's own header; None without one.
-        breaks_off: whether the last frame does.
-        note: what was wrong with the header; empty where nothing was.
+        content: bytes to decode, with the correct length in the info frame.
+        frames: number of frames in the file.
+        promised: number of frames declared by the info frame; None without one.
+        breaks_off: whether the last frame is incomplete.
+        note: what was wrong with the declared length; empty if it was correct.
     """
 
     content: bytes
@@ -57,7 +57,7 @@ def is_mp3(content: bytes) -> bool:
 
 
 def read_mp3(content: bytes) -> list[MP3]:
-    """Count the frames of every recording in a file; tags, cover art and what else is no frame are left out."""
+    """Count the frames of every recording in a file; tags, cover art and other data are skipped."""
     segments: list[list[_Frame]] = []
     promises: list[_Frame | None] = []
     place, kept, skipped, breaks_off = _after_tags(content), None, 0, False
@@ -73,7 +73,7 @@ def read_mp3(content: bytes) -> list[MP3]:
             skipped += found.start - place
             frame = found
         kept = frame.header & _KEPT_BITS
-        if _promise(content, frame) is not None:  # where another recording begins
+        if _promise(content, frame) is not None:  # a new recording starts here
             segments.append([])
             promises.append(frame)
         elif not segments or (segments[-1] and segments[-1][-1].header & _KEPT_BITS != kept):
@@ -97,13 +97,15 @@ def _recording(content: bytes, frames: list[_Frame], info: _Frame | None, breaks
         whole = content[info.start : info.start + info.size] + sound
         return MP3(whole, len(frames), promised, breaks_off, "")
     note = (
-        "" if promised in (None, 0, len(frames)) else f"the header counts {promised} frames, there are {len(frames)}"
+        ""
+        if promised in (None, 0, len(frames))
+        else f"the header declares {promised} frames, the file contains {len(frames)}"
     )
     return MP3(_info_frame(frames[0], len(frames), len(sound)) + sound, len(frames), promised, breaks_off, note)
 
 
 def _frame_at(content: bytes, place: int, kept: int | None) -> _Frame | None:
-    """The frame whose header stands at a place; of the same kind as those before it, if any."""
+    """Parse the frame at an offset; None if there is none, or if its kind differs from `kept`."""
     header = int.from_bytes(content[place : place + 4], "big")
     if place + 4 > len(content) or header >> 21 != 0x7FF:
         return None
@@ -122,7 +124,7 @@ def _size(version: int, bit_rate: int, rate: int, padding: int) -> int:
 
 
 def _next_frame(content: bytes, place: int, kept: int | None) -> _Frame | None:
-    """The first frame from a place on that another follows, or that ends the file."""
+    """Find the first frame from an offset on that is followed by another frame or the end of the file."""
     end = min(len(content), place + _SEARCHED_BYTES)
     while (place := content.find(b"\xff", place, end)) >= 0:
         frame = _frame_at(content, place, kept)
@@ -135,7 +137,7 @@ def _next_frame(content: bytes, place: int, kept: int | None) -> _Frame | None:
 
 
 def _promise(content: bytes, frame: _Frame) -> int | None:
-    """Frames by the header that a frame without sound carries; 0 where it does not tell, None for other frames."""
+    """Number of frames declared by an info frame; 0 if it does not declare it, None for audio frames."""
     place = frame.start + 4 + frame.side_bytes
     if content[place : place + 4] in (b"Xing", b"Info"):
         flags = int.from_bytes(content[place + 4 : place + 8], "big")
@@ -150,7 +152,7 @@ def _is_vbri(content: bytes, frame: _Frame) -> bool:
 
 
 def _info_frame(like: _Frame, frames: int, sound_bytes: int) -> bytes:
-    """A frame without sound that says how many follow, so that the decoder does not estimate their number."""
+    """Make an info frame that declares the number of frames, so that the decoder does not estimate it."""
     rate = like.header >> 10 & 3
     sizes = [_size(like.version, bit_rate, rate, 0) for bit_rate in range(1, 15)]
     bit_rate, size = next(pair for pair in enumerate(sizes, 1) if pair[1] >= 4 + like.side_bytes + _INFO_BYTES)
@@ -164,7 +166,7 @@ def _is_tag(content: bytes, place: int) -> bool:
 
 
 def _after_tags(content: bytes, place: int = 0) -> int:
-    """The place after an ID3v2 tag, if one stands there, and after the zeros that some programs add."""
+    """Skip ID3v2 tags and return the offset after them."""
     while content[place : place + 3] == b"ID3" and len(content) >= place + 10:
         size = 0
         for byte in content[place + 6 : place + 10]:

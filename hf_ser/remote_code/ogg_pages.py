@@ -1,16 +1,16 @@
-"""OGG read page by page: joined recordings are separated, streams that break off detected (RFC 3533, section 6)."""
+"""Read OGG files page by page to separate concatenated recordings and detect truncation (RFC 3533, section 6)."""
 
 from typing import NamedTuple
 
-_FIRST, _LAST = 2, 4  # flags of a page
+_FIRST, _LAST = 2, 4  # page flags
 
 
 class OggStream(NamedTuple):
-    """One recording of a file, of which there are several where files were joined.
+    """One recording of a file; concatenated files contain several.
 
     Args:
-        content: its pages.
-        ends: whether the last page is whole and says that it is the last.
+        content: pages of the recording.
+        ends: whether the last page is complete and marked as the last.
     """
 
     content: bytes
@@ -18,7 +18,7 @@ class OggStream(NamedTuple):
 
 
 def read_ogg(content: bytes) -> list[OggStream]:
-    """Divide a file into its recordings; what lies between pages is left out."""
+    """Split a file into its recordings; data between pages is skipped."""
     streams: list[OggStream] = []
     begun, place, last = 0, 0, False
     while (place := content.find(b"OggS", place)) >= 0:

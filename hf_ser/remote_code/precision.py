@@ -1,4 +1,4 @@
-"""Layers with a precision of their own: windows and filters, and recurrent layers on CPUs without bfloat16."""
+"""Layers with a fixed precision: windows and filters, and recurrent layers on CPUs without bfloat16."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from torch import nn
 
 
 class KeepsPrecision(nn.Module):
-    """A module whose tensors move with the model, but are not cast with it."""
+    """A module whose tensors are moved with the model, but not cast with it."""
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         def move(tensor: torch.Tensor) -> torch.Tensor:
@@ -22,7 +22,7 @@ class KeepsPrecision(nn.Module):
 
 @contextmanager
 def float32_on_cpu() -> Iterator[None]:
-    """Compute here as if no model were being loaded: from_pretrained builds on "meta", and in the requested dtype."""
+    """Compute in float32 on the CPU; from_pretrained builds models on the "meta" device in the requested dtype."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -34,8 +34,8 @@ def float32_on_cpu() -> Iterator[None]:
 
 @cache
 def has_recurrence(mode: str, dtype: torch.dtype) -> bool:
-    """Whether this CPU trains layers of a mode, LSTM or GRU, in `dtype`: oneDNN has no primitive for it on many."""
-    # Under autocast: elsewhere torch has a slow way around the missing primitive, but not in every case.
+    """Whether this CPU can train LSTM or GRU layers in `dtype`; on many CPUs, oneDNN has no primitive for it."""
+    # Under autocast, because without it torch works around some missing primitives, slowly.
     with float32_on_cpu(), torch.autocast("cpu", dtype), torch.inference_mode(False), torch.enable_grad():
         layer = {"LSTM": nn.LSTM, "GRU": nn.GRU}[mode](2, 2, batch_first=True, bidirectional=True)
         try:
@@ -52,24 +52,24 @@ def bidirectional(
 
     Args:
         kind: LSTM or GRU.
-        input_size: of each frame.
-        hidden_size: units of each direction.
-        num_layers: stacked layers.
-        dropout: probability between them; torch warns of it where there is only one.
+        input_size: size of a frame.
+        hidden_size: units per direction.
+        num_layers: number of stacked layers.
+        dropout: dropout probability between layers; ignored for one layer, for which torch would warn.
     """
     between = dropout if num_layers > 1 else 0.0
     return kind(input_size, hidden_size, num_layers, batch_first=True, bidirectional=True, dropout=between)
 
 
 def recur(layer: nn.LSTM | nn.GRU, sequence: torch.Tensor) -> tuple[torch.Tensor, Any]:
-    """Run a recurrent layer, in float32 on CPUs that cannot compute it in the model's or autocast's precision.
+    """Run a recurrent layer, in float32 on CPUs that do not support it in the precision of the model or autocast.
 
     Args:
-        layer: batch first.
+        layer: recurrent layer with batch_first=True.
         sequence: (batch, frames, size).
 
     Returns:
-        Outputs (batch, frames, directions * hidden_size), and the layer's final states.
+        Outputs (batch, frames, directions * hidden_size), and the final states.
     """
     dtype = sequence.dtype
     if sequence.device.type == "cpu" and torch.is_autocast_enabled("cpu"):

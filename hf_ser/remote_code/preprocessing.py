@@ -1,7 +1,7 @@
-"""What is done to a waveform before a model: written into the model's folder, applied by whatever loads it.
+"""Preprocessing of waveforms, stored in the model's folder and applied wherever the model is loaded.
 
-It is the field `preprocessing` of preprocessor_config.json, of every kind of model; classes that were merged in
-training are `merged_labels` in config.json. Folders of earlier versions have both in results.json only.
+It is stored in the field `preprocessing` of preprocessor_config.json. Classes that were merged in training are stored
+in `merged_labels` of config.json. Folders of earlier versions have both in results.json only.
 """
 
 import json
@@ -22,15 +22,15 @@ MERGED_CALM = {"calm": "neutral"}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Steps in the order of the fields; the default does nothing.
+    """Preprocessing steps, applied in the order of the fields; by default none.
 
     Args:
-        trim_db: cut leading and trailing audio that is so many dB below the loudest frame; None keeps it.
+        trim_db: cut leading and trailing audio more than this many dB below the loudest frame; None for no trimming.
         normalize: scale to a peak of 1.
-        duration_s: pad with zeros at the end, or keep the start, to so many seconds; None keeps the length.
+        duration_s: pad with zeros at the end, or keep the start, to get this many seconds; None keeps the length.
 
     Raises:
-        ValueError: a field out of range.
+        ValueError: a field is out of range.
 
     >>> import numpy as np
     >>> from hf_ser.audio import Preprocessing
@@ -65,35 +65,37 @@ class Preprocessing:
 
     @property
     def steps(self) -> dict[str, Any]:
-        """The fields that do something."""
+        """The steps that are not disabled."""
         return {name: value for name, value in asdict(self).items() if value not in (None, False)}
 
     def store(self, extractor: Any) -> None:
-        """Put the steps into a feature extractor, whose `save_pretrained` writes them."""
+        """Store the steps in a feature extractor, whose `save_pretrained` writes them."""
         extractor.preprocessing = asdict(self)
 
     @classmethod
     def of(cls, extractor: Any) -> "Preprocessing":
-        """The steps that a feature extractor carries; none where it carries none.
+        """The steps stored in a feature extractor; no steps if it has none.
 
         Raises:
-            ValueError: fields that are unknown or out of range.
+            ValueError: a field is unknown or out of range.
         """
         fields = getattr(extractor, "preprocessing", None) or {}
         known = set(cls.__dataclass_fields__)
         if not isinstance(fields, Mapping) or not set(fields) <= known:
-            raise ValueError(f"preprocessing: got {fields!r}; expected some of {', '.join(sorted(known))}.")
+            raise ValueError(
+                f"preprocessing: got {fields!r}; expected a mapping with the fields {', '.join(sorted(known))}."
+            )
         return cls(**fields)
 
 
 def complete_preprocessing(model: Any, extractor: Any, name: str, revision: str | None = None) -> None:
-    """Put into a loaded model's parts what a folder of an earlier version has in results.json only, with a warning.
+    """Apply the preprocessing that folders of earlier versions store in results.json only, with a warning.
 
     Args:
-        model: whose configuration gets the merged classes.
-        extractor: gets the steps; left alone where it has them.
+        model: its configuration gets the merged classes.
+        extractor: gets the steps, unless it already has them.
         name: folder or Hub id that both were loaded from.
-        revision: on the Hub.
+        revision: revision on the Hub.
     """
     if hasattr(extractor, "preprocessing"):
         return
@@ -105,34 +107,45 @@ def complete_preprocessing(model: Any, extractor: Any, name: str, revision: str 
     if preprocessing.steps:
         steps = ", ".join(f"{key} {value}" for key, value in preprocessing.steps.items())
         logger.warning(
-            "%s was saved by an earlier version, which wrote its preprocessing (%s) to results.json only, where "
-            "other programs do not look. It is applied here; load and save the model again to keep it in the folder.",
+            "%s was saved by an earlier version, which stored the preprocessing (%s) in results.json only. hf_ser "
+            "applies it, but other programs do not. Load and save the model to store it in preprocessor_config.json.",
             name,
             steps,
         )
 
 
 def merged_labels(config: Any) -> dict[str, str]:
-    """The classes that were counted as others in a model's training: {"calm": "neutral"}, or none."""
+    """The classes that were merged into others in training, such as {"calm": "neutral"}."""
     merged = getattr(config, "merged_labels", None)
     return dict(merged) if isinstance(merged, Mapping) else {}
 
 
 def stored_preprocessing(name: str, revision: str | None = None) -> Preprocessing | None:
-    """The steps that a model's folder stores; None where it stores none, which differs from steps that do nothing.
+    """The preprocessing stored in a model's folder; None if it stores none, which differs from disabled steps.
 
     Args:
         name: folder or Hub id.
-        revision: on the Hub.
+        revision: revision on the Hub.
 
     Raises:
-        ValueError: fields out of range.
+        ValueError: a field is out of range.
     """
     fields = _json_beside(name, "preprocessor_config.json", revision).get("preprocessing")
     if isinstance(fields, dict):
         return Preprocessing(**fields)
     stored = _stored_in_results(name, revision)
     return _from_results(stored) if stored else None
+
+
+def trained_on_synthetic(name: str, revision: str | None = None) -> bool:
+    """Whether the results.json of a model names corpora with generated recordings.
+
+    Args:
+        name: folder or Hub id; "" for a model that was not loaded from either.
+        revision: revision on the Hub.
+    """
+    dataset = _json_beside(name, _RESULTS, revision).get("dataset") if name else None
+    return isinstance(dataset, Mapping) and bool(dataset.get("synthetic"))
 
 
 def _stored_in_results(name: str, revision: str | None) -> Mapping[str, Any]:
@@ -145,7 +158,7 @@ def _from_results(stored: Mapping[str, Any]) -> Preprocessing:
 
 
 def _json_beside(name: str, file: str, revision: str | None) -> dict[str, Any]:
-    """The mapping in a JSON file beside a model; an empty one where there is no such file."""
+    """Read a mapping from a JSON file in a model's folder; empty if there is no such file."""
     try:
         path = file_beside(name, file, revision)
         content = json.loads(path.read_text(encoding="utf-8")) if path else {}
@@ -155,8 +168,8 @@ def _json_beside(name: str, file: str, revision: str | None) -> dict[str, Any]:
 
 
 def file_beside(name: str, file: str, revision: str | None = None) -> Path | None:
-    """A file beside a model in a folder or on the Hub; None where there is none."""
-    from transformers.utils import cached_file  # here: loading audio need not wait for transformers
+    """Path of a file in a model's folder or Hub repository; None if there is no such file."""
+    from transformers.utils import cached_file  # here, so that loading audio does not import transformers
 
     path = cached_file(
         name,
@@ -169,15 +182,15 @@ def file_beside(name: str, file: str, revision: str | None = None) -> Path | Non
 
 
 def trim_silence(waveform: np.ndarray, trim_db: float, frame_length: int = 2048, hop_length: int = 512) -> np.ndarray:
-    """Cut both ends where the framewise RMS lies more than `trim_db` dB below its maximum.
+    """Cut both ends where the framewise RMS is more than `trim_db` dB below its maximum.
 
-    Same frames and thresholds as `librosa.effects.trim(top_db=trim_db)`, which the published systems use; a silent
-    waveform is returned whole.
+    Same frames and thresholds as `librosa.effects.trim(top_db=trim_db)`, which the published systems use. A silent
+    waveform is returned unchanged.
 
     Args:
         waveform: (samples,).
         trim_db: decibels.
-        frame_length: samples of a frame.
+        frame_length: samples per frame.
         hop_length: samples between frames.
 
     Returns:
@@ -214,7 +227,7 @@ def normalize_peak(waveform: np.ndarray) -> np.ndarray:
 def fix_length(
     waveform: np.ndarray, num_samples: int, position: Literal["start", "center"] | np.random.Generator = "start"
 ) -> np.ndarray:
-    """Pad with zeros at the end, or keep the start, the centre or a random part, so that the size is `num_samples`.
+    """Pad with zeros at the end, or keep the start, the centre or a random part, to get `num_samples` samples.
 
     >>> import numpy as np
     >>> from hf_ser.audio import fix_length

@@ -1,4 +1,4 @@
-"""Reading several recordings at a time: decoders release the interpreter's lock."""
+"""Read several recordings at a time in threads; decoders release the global interpreter lock."""
 
 import os
 from collections import deque
@@ -15,16 +15,16 @@ def read_ahead(sources: Iterable[Any], read: Callable[[Any], _T], threads: int |
     """Call a function for several sources at a time.
 
     Args:
-        sources: taken one by one by the thread that asks for results.
-        read: of a source.
-        threads: how many; default: the processors that this process may use, 16 at most.
+        sources: iterated in the calling thread.
+        read: function of a source.
+        threads: number of threads; None for the CPUs available to this process, at most 16.
 
     Yields:
-        What `read` returns, in the order of the sources; what it raises is raised in its place.
+        Results of `read` in the order of the sources. Exceptions are raised when their source's turn comes.
     """
     threads = threads or min(available_processors(), _MOST_THREADS)
     coming = iter(sources)
-    # A pool is not worth its start for one source, which is the commonest case.
+    # A thread pool does not pay off for one source, which is the most common case.
     head = list(islice(coming, 2))
     if threads == 1 or len(head) < 2:
         yield from map(read, head)
@@ -38,7 +38,7 @@ def read_ahead(sources: Iterable[Any], read: Callable[[Any], _T], threads: int |
                     begun.append(pool.submit(read, following))
                 yield begun.popleft().result()
         finally:
-            for future in begun:  # nobody asks for these any more
+            for future in begun:  # these results are no longer needed
                 future.cancel()
 
 
@@ -46,5 +46,5 @@ _END = object()
 
 
 def available_processors() -> int:
-    """How many processors this process may use."""
+    """Number of CPUs available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Sound read in blocks to its end: 16-bit samples as they lie in a file, anything else through libsndfile."""
+"""Read audio data in blocks: 16-bit PCM directly from the file, other encodings with libsndfile."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -11,22 +11,22 @@ from .audio_errors import COPY_AGAIN, REPLACE, AudioError
 from .containers import Sound
 
 BLOCK_S = 10.0
-SHORT_BLOCKS = 4  # a recording of at most so many is read at once
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a FLAC stream whose encoder did not know it
+SHORT_BLOCKS = 4  # recordings of up to this many blocks are read at once
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile reports at least this length for FLAC streams of unknown length
 _EXPECTED = "WAV, FLAC, MP3, OGG or AIFF"
 
 
 def read_pcm16(file: BinaryIO, sound: Sound, channels: int, rate: int) -> Iterator[np.ndarray]:
-    """Read 16-bit little-endian samples as they lie in a file.
+    """Read 16-bit little-endian samples.
 
     Args:
-        file: seekable.
-        sound: where they lie.
-        channels: in each frame.
-        rate: Hz.
+        file: seekable binary file.
+        sound: location of the samples in the file.
+        channels: number of channels.
+        rate: sampling rate in Hz.
 
     Yields:
-        int16 (frames, channels).
+        Samples (frames, channels), int16.
     """
     place, end = sound.start, sound.start + sound.size
     size = 2 * channels * max(1, round(BLOCK_S * rate))
@@ -41,10 +41,10 @@ def read_pcm16(file: BinaryIO, sound: Sound, channels: int, rate: int) -> Iterat
 
 
 class ForwardFile(sf.SoundFile):
-    """A file that is only read forward: soundfile seeks after every read, which fails where a length is unknown."""
+    """A file that is read forward only: soundfile seeks after every read, which fails if the length is unknown."""
 
     def seekable(self) -> bool:
-        """No, whatever the file could do."""
+        """Return False."""
         return False
 
 
@@ -52,9 +52,9 @@ def read_blocks(file: sf.SoundFile, name: str, border: int = 0) -> Iterator[np.n
     """Read to the end, (frames, channels): int16 from 16-bit files, else float32.
 
     Args:
-        file: is closed at the end.
-        name: in messages.
-        border: frames at which a block ends, so that an error behind them leaves these; 0 for no such place.
+        file: file to read; it is closed at the end.
+        name: name used in messages.
+        border: number of frames after which a block ends, so that a later error does not lose them; 0 for none.
     """
     dtype = "int16" if file.subtype == "PCM_16" else "float32"
     most, frames = max(1, round(BLOCK_S * file.samplerate)), 0
@@ -66,7 +66,7 @@ def read_blocks(file: sf.SoundFile, name: str, border: int = 0) -> Iterator[np.n
             try:
                 block = file.read(size, dtype=dtype, always_2d=True)
             except (sf.LibsndfileError, RuntimeError) as error:
-                got = f"{file.format} that breaks off or is damaged after {frames} frames ({_cause(error)})"
+                got = f"{file.format} that ends or is damaged after {frames} frames ({_cause(error)})"
                 raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN) from error
             frames += len(block)
             if len(block):
@@ -74,26 +74,26 @@ def read_blocks(file: sf.SoundFile, name: str, border: int = 0) -> Iterator[np.n
             if len(block) < size:
                 break
         if frames < file.frames < _UNKNOWN_FRAMES:
-            got = f"{file.format} of {frames} frames, cut short of {file.frames}"
+            got = f"{file.format} with {frames} of {file.frames} frames"
             raise AudioError("truncated", name, got, "the whole recording", COPY_AGAIN)
 
 
 def undecodable(head: bytes, name: str, error: Exception) -> AudioError:
-    """The error for a file that begins with `head` and that libsndfile cannot open."""
-    got = f"a file starting {head[:12]!r} that libsndfile cannot read ({_cause(error)})"
+    """Make the error for a file that starts with `head` and that libsndfile cannot open."""
+    got = f"a file starting with {head[:12]!r}, which libsndfile cannot read ({_cause(error)})"
     return AudioError("undecodable", name, got, _EXPECTED, REPLACE)
 
 
 def _cause(error: Exception) -> str:
-    """What libsndfile says, without the object that it read from."""
+    """The error message of libsndfile without the name of the file object."""
     text = " ".join(str(getattr(error, "error_string", "") or "").split()).rstrip(".")
     return text or ("damaged data" if isinstance(error, sf.LibsndfileError) else type(error).__name__)
 
 
 def check_header(rate: int, channels: int, name: str) -> None:
-    """Raise AudioError for a sampling rate in Hz or a number of channels that no recording has."""
+    """Raise AudioError for a sampling rate in Hz or a number of channels out of range."""
     low, high = RATE_RANGE_HZ
     if not low <= rate <= high or not 1 <= channels <= MAX_CHANNELS:
         got = f"a header with {channels} channels at {rate} Hz"
         expected = f"1 to {MAX_CHANNELS} channels at {low} to {high} Hz"
-        raise AudioError("undecodable", name, got, expected, "The header is damaged: replace the file.")
+        raise AudioError("undecodable", name, got, expected, "The header is damaged. Replace the file.")

@@ -1,11 +1,11 @@
-"""Power spectra and products with filterbanks, in the order and the portions that a processor is fastest at."""
+"""Power spectra and filterbanks, computed in the order and block sizes that are fastest on a CPU."""
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-_PORTION = 400_000  # samples whose spectra stay in a processor's cache; beyond it, time goes into memory
+_PORTION = 400_000  # number of samples whose spectra fit in a CPU's cache
 _GROUPS = 5
 
 
@@ -15,13 +15,13 @@ def in_portions(
     mask: torch.Tensor | None = None,
     num_samples: int | None = None,
 ) -> torch.Tensor:
-    """Apply a function to a few waveforms (batch, samples) at a time on a CPU, to all at once elsewhere.
+    """Apply a function to a few waveforms at a time on a CPU, and to the whole batch on other devices.
 
     Args:
-        function: of waveforms, and of their mask where there is one.
+        function: function of waveforms, and of their mask if there is one.
         waveforms: (batch, samples).
         mask: (batch, samples).
-        num_samples: of a clip, that the function looks at; None for all.
+        num_samples: number of samples of a clip that the function uses; None for all.
     """
     inputs = (waveforms,) if mask is None else (waveforms, mask)
     clips = max(1, _PORTION // (num_samples or waveforms.shape[1]))
@@ -32,21 +32,21 @@ def in_portions(
 
 
 def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int, pad_mode: str) -> torch.Tensor:
-    """Power of frames that are centred on multiples of the hop.
+    """Power spectra of frames that are centred on multiples of the hop.
 
-    The same as torch.stft's, whose layout (bins before frames) filterbanks would have to turn round.
+    Equal to those of torch.stft, whose layout (bins before frames) would have to be transposed for filterbanks.
 
     Args:
         waveforms: (batch, samples), float32.
-        window: (n_fft,), n_fft being even.
+        window: (n_fft,), with an even n_fft.
         hop_length: samples between frames.
-        pad_mode: what stands before and after the waveform: reflect or constant (zeros).
+        pad_mode: padding before and after the waveform: reflect or constant (zeros).
 
     Returns:
         (batch, 1 + samples // hop_length, 1 + n_fft // 2).
     """
     half = len(window) // 2
-    # By hand, since torch's padding takes five times as long on a CPU; it refuses waveforms too short to be reflected.
+    # torch's padding takes five times as long on a CPU, and raises for waveforms that are too short to reflect.
     if pad_mode == "reflect" and waveforms.shape[1] > half:
         before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
         padded = torch.cat([before, waveforms, after], dim=1)
@@ -58,7 +58,7 @@ def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int
 
 
 def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
-    """Split a filterbank (bins, filters), filters in order of frequency, into a few blocks that hold all but zeros.
+    """Split a filterbank (bins, filters), in order of frequency, into a few blocks that contain all nonzero weights.
 
     Returns:
         First filter, filter after the last, first bin and bin after the last of each block.

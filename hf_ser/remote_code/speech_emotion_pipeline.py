@@ -1,7 +1,8 @@
-"""Speech emotion recognition as a pipeline: from any recording to the scores of all emotions."""
+"""Speech emotion recognition pipeline: from a recording to the scores of all emotions."""
 
 import itertools
 import logging
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,12 +26,12 @@ from .encoder_inputs import (
 )
 from .forward_precision import ForwardPass, choose_precision
 from .hardware import PrecisionChoice, check_device
-from .preprocessing import Preprocessing, complete_preprocessing
+from .preprocessing import Preprocessing, complete_preprocessing, trained_on_synthetic
 from .reading_ahead import read_ahead
 from .windows import Window, WindowPlan, check_seconds, read_windows
 
 _LOGGER = logging.getLogger(__name__)
-# What config.json says, so that pipeline("audio-classification", ...) takes the class below, with trust_remote_code.
+# Field of config.json that makes pipeline("audio-classification", ..., trust_remote_code=True) use the class below.
 CUSTOM_PIPELINES = {
     "audio-classification": {
         "impl": "speech_emotion_pipeline.SpeechEmotionPipeline",
@@ -38,9 +39,10 @@ CUSTOM_PIPELINES = {
     }
 }
 PARAMETERS = ("top_k", "window_s", "stride_s", "return_timeline", "return_embeddings", "on_error", "precision")
+SYNTHETIC = "trained on synthetic recordings: its scores say nothing about real speech"
 _NOTHING = np.zeros(0, np.float32)
 _FLOAT32 = (torch.float32, "float32")
-_AHEAD = 8  # batches whose recordings are decoded together, while the model works on the batches before
+_AHEAD = 8  # number of batches that are decoded while the model processes the previous ones
 
 
 @dataclass
@@ -55,7 +57,7 @@ class _Window:
 
 @dataclass
 class _Answer:
-    """What is known so far of one recording."""
+    """Intermediate result of one recording."""
 
     name: str
     windows: list[_Window] = field(default_factory=list)
@@ -63,14 +65,14 @@ class _Answer:
 
 
 class SpeechEmotionPipeline(Pipeline):
-    """Classify recordings with a speech emotion model, this package's or of the wav2vec2 family.
+    """Classify recordings with a model of this package or of the wav2vec2 family.
 
-    Scores are probabilities, calibrated where the model is. A recording's scores are the same alone and in any batch:
-    in float32 to the fifth digit, in bfloat16 and float16 to about 0.01.
+    Scores are probabilities, calibrated if the model is. A recording has the same scores alone and in any batch, up to
+    the fifth digit in float32 and about 0.01 in bfloat16 and float16.
 
-    A model in float32 computes in bfloat16 where the hardware does so natively, on older CUDA GPUs in float16, and
-    elsewhere in float32; `precision` is auto, bf16, fp16 or fp32, for the pipeline or for one call. A model that was
-    loaded in another dtype computes in that.
+    `precision` is auto, bf16, fp16 or fp32, for the pipeline or for one call. With auto, float32 models compute in
+    bfloat16 if the hardware supports it natively, in float16 on older CUDA GPUs, and otherwise in float32. A model
+    that was loaded in another dtype computes in that dtype.
 
     >>> import hf_ser.models
     >>> from transformers import pipeline
@@ -95,19 +97,21 @@ class SpeechEmotionPipeline(Pipeline):
         rate = getattr(self.feature_extractor, "sampling_rate", None)
         if rate != SAMPLING_RATE:
             got = "none" if rate is None else f"one for {rate} Hz"
-            raise ValueError(f"feature_extractor: got {got}; expected one for {SAMPLING_RATE} Hz.")
-        commit = getattr(self.model.config, "_commit_hash", None)
-        complete_preprocessing(self.model, self.feature_extractor, str(self.model.name_or_path), commit)
+            raise ValueError(f"feature_extractor: got {got}; expected a feature extractor for {SAMPLING_RATE} Hz.")
+        name, commit = str(self.model.name_or_path), getattr(self.model.config, "_commit_hash", None)
+        complete_preprocessing(self.model, self.feature_extractor, name, commit)
+        if trained_on_synthetic(name, commit):
+            warnings.warn(f"{name} was {SYNTHETIC}.", stacklevel=2)
         self.preprocessing = Preprocessing.of(self.feature_extractor)
         self.precision.log(_LOGGER)
 
     @property
     def precision(self) -> PrecisionChoice:
-        """What calls compute in that do not say it themselves, and why."""
+        """Precision of calls without the argument `precision`, and the reason for it."""
         return choose_precision(self.model, self._postprocess_params.get("precision", "auto"), self.device)
 
     def _forward_pass(self, precision: str) -> ForwardPass:
-        key = precision, self.model.dtype, self.device  # what the choice depends on
+        key = precision, self.model.dtype, self.device  # the choice depends on these
         made = self._passes.get(key)
         if made is None or made.model is not self.model:
             taken = choose_precision(self.model, precision, self.device).precision
@@ -115,15 +119,17 @@ class SpeechEmotionPipeline(Pipeline):
         return made
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:
-        # None means the default: of the others it has a meaning of its own, which a call may go back to.
+        # on_error=None means the default. For the other parameters, None is a value that a call may go back to.
         given = {name: value for name, value in pipeline_parameters.items() if value is not None or name != "on_error"}
         unknown = sorted(set(given) - set(PARAMETERS))
         if unknown:
-            raise ValueError(f"{unknown[0]}: got an unknown parameter; expected one of {', '.join(PARAMETERS)}.")
+            raise ValueError(f"{unknown[0]} is not a parameter; expected one of {', '.join(PARAMETERS)}.")
         for name in ("window_s", "stride_s"):
             check_seconds(name, given.get(name))
         if given.get("top_k") is not None and (type(given["top_k"]) is not int or given["top_k"] < 1):
-            raise ValueError(f"top_k: got {given['top_k']!r}; expected a whole number from 1, or None for all labels.")
+            raise ValueError(
+                f"top_k: got {given['top_k']!r}; expected an integer of at least 1, or None for all labels."
+            )
         if given.get("on_error", "raise") not in ("raise", "report"):
             raise ValueError(f"on_error: got {given['on_error']!r}; expected raise or report.")
         if "precision" in given:
@@ -131,31 +137,37 @@ class SpeechEmotionPipeline(Pipeline):
         return {}, {}, given
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Classify one recording or many.
+        """Classify one or more recordings.
 
         Args:
-            inputs: a path, URL, bytes, file object, array or tensor (samples,) at 16 kHz, mapping with `raw` or
-                `array` and `sampling_rate`, mapping of `datasets` audio, or a list, dataset column, generator or other
-                iterable of these.
-            *args: none.
-            **kwargs: `top_k` (None for all labels), `batch_size`, `window_s` and `stride_s` (overlapping windows, by
-                default of 10 s every 5 s for recordings of more than 30 s; of a model that uses only the first
-                seconds of a clip, of these, for recordings of more than twice as many), `return_timeline`,
-                `return_embeddings`, `on_error` (raise or report; by default one recording raises, and of many each
-                that cannot be used is reported in its place), `precision` (auto, bf16, fp16 or fp32).
+            inputs: a path, URL, bytes, file object, array or tensor (samples,) at 16 kHz, dict with `raw` or `array`
+                and `sampling_rate`, `datasets` audio dict, or a list, dataset column, generator or other iterable of
+                these.
+            *args: ignored.
+            **kwargs: these parameters.
+                `top_k`: number of labels to return; None for all.
+                `batch_size`: windows per forward pass.
+                `window_s`, `stride_s`: length and stride of overlapping windows. By default recordings of more than
+                30 s are split into windows of 10 s every 5 s. If the model uses only the first seconds of a clip,
+                windows have that length, and recordings of more than twice that length are split.
+                `return_timeline`: return the scores of every window.
+                `return_embeddings`: return the input of the classifier.
+                `on_error`: "raise" (default for one recording) or "report" (default for several), which returns an
+                error entry for recordings that cannot be used.
+                `precision`: auto, bf16, fp16 or fp32.
 
         Returns:
             For one recording a list of `{"label", "score"}`, best first. With `return_timeline` or
-            `return_embeddings` a mapping: `scores` as before, `timeline` (`start`, `end` in seconds, `scores` and
-            `silent` of every window) and `embedding` (dim,), what enters the classifier. For a list a list of these,
-            for other iterables an iterator. What cannot be used is `{"error", "reason"}`.
+            `return_embeddings` a dict: `scores` as before, `timeline` (`start` and `end` in seconds, `scores` and
+            `silent` of every window) and `embedding` (dim,). For a list a list of these, for other iterables an
+            iterator. Recordings that cannot be used give `{"error", "reason"}`.
 
         Raises:
-            AudioError: one recording that cannot be used: not found, undecodable, too short or silent.
+            AudioError: a recording cannot be used, because it is not found, undecodable, too short or silent.
         """
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
         if batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size}; expected a whole number from 1.")
+            raise ValueError(f"batch_size: got {batch_size}; expected an integer of at least 1.")
         kwargs.pop("num_workers", None)
         one = _is_one(inputs)
         options = {"on_error": "raise" if one else "report", **self._postprocess_params}
@@ -166,7 +178,7 @@ class SpeechEmotionPipeline(Pipeline):
         return list(answers) if isinstance(inputs, (list, tuple)) else answers
 
     def _classify(self, sources: Iterable[Any], batch_size: int, options: Mapping[str, Any]) -> Iterator[Any]:
-        """Answers in the order of the sources; recordings are decoded ahead of the model, a few batches at a time."""
+        """Yield results in the order of the sources; recordings are decoded a few batches ahead of the model."""
         events = self._events(sources, options)
 
         def take() -> list[_Window | _Answer]:
@@ -174,11 +186,11 @@ class SpeechEmotionPipeline(Pipeline):
             room = batch_size * _AHEAD
             while room and (event := next(events, None)) is not None:
                 taken.append(event)
-                room -= 1  # for answers too, or recordings that cannot be used would be read on and on
+                room -= 1  # results count too, so that this ends if no recording can be used
             return taken
 
         taken = take()
-        if len(taken) < batch_size * _AHEAD:  # there is no more, and nothing that a thread could do meanwhile
+        if len(taken) < batch_size * _AHEAD:  # these are all, so a thread would have nothing to do
             yield from self._answers(taken, batch_size, options)
             return
         with ThreadPoolExecutor(max_workers=1) as pool:
@@ -188,7 +200,7 @@ class SpeechEmotionPipeline(Pipeline):
                 taken = coming.result()
 
     def _events(self, sources: Iterable[Any], options: Mapping[str, Any]) -> Iterator[_Window | _Answer]:
-        """The windows of every recording, and after them its answer, which is whole once these are predicted."""
+        """Yield the windows of every recording, then its result, which is complete once these are predicted."""
         plan = WindowPlan.for_model(
             max_input_s(self.model, self.preprocessing), options.get("window_s"), options.get("stride_s")
         )
@@ -197,10 +209,10 @@ class SpeechEmotionPipeline(Pipeline):
             yield answer
 
     def _begin(self, source: Any, plan: WindowPlan) -> tuple[_Answer, Iterator[_Window]]:
-        """An answer, and the windows that it is made of: the first are read now, others when they are needed."""
+        """Return a result and its windows. The first windows are read now, the others when they are needed."""
         answer = _Answer(describe(source))
         windows = self._windows(source, plan, answer)
-        first = list(itertools.islice(windows, 2))  # of a short recording these are all
+        first = list(itertools.islice(windows, 2))  # all windows of a short recording
         return answer, itertools.chain(first, windows)
 
     def _windows(self, source: Any, plan: WindowPlan, answer: _Answer) -> Iterator[_Window]:
@@ -219,7 +231,7 @@ class SpeechEmotionPipeline(Pipeline):
     def _answers(
         self, taken: Sequence[_Window | _Answer], batch_size: int, options: Mapping[str, Any]
     ) -> Iterator[Any]:
-        """Predict the windows among these, and give the answers that follow theirs."""
+        """Predict the windows among the events, then yield the results."""
         windows = [event for event in taken if isinstance(event, _Window)]
         forward = self._forward_pass(options.get("precision", "auto"))
         self._predict(windows, batch_size, bool(options.get("return_embeddings")), forward)
@@ -228,7 +240,7 @@ class SpeechEmotionPipeline(Pipeline):
                 yield self._finish(event, options)
 
     def _predict(self, windows: list[_Window], batch_size: int, embeddings: bool, forward: ForwardPass) -> None:
-        """Put the probabilities of windows, and what enters the classifier, where they belong."""
+        """Compute the probabilities and, if requested, the embeddings of windows, and store them in the windows."""
         sounding = [window for window in windows if not window.silent]
         any_length = takes_any_length(self.model.config, self.feature_extractor)
         kept: list[np.ndarray] = []
@@ -245,10 +257,10 @@ class SpeechEmotionPipeline(Pipeline):
             if hook is not None:
                 hook.remove()
         for window in windows:
-            window.waveform = _NOTHING  # predicted
+            window.waveform = _NOTHING  # no longer needed
 
     def preprocess(self, input_: Any, **preprocess_parameters: Any) -> Any:
-        """Waveforms (samples,) at 16 kHz -> the model's inputs, padded to one length and to its floor."""
+        """Waveforms (samples,) at 16 kHz -> the model's inputs, padded to one length of at least the minimum."""
         extractor: Any = self.feature_extractor
         return model_inputs(extractor, input_, min_samples(self.model.config))
 
@@ -262,10 +274,10 @@ class SpeechEmotionPipeline(Pipeline):
         return self._ranked(model_outputs["probabilities"][0].cpu().numpy(), postprocess_parameters.get("top_k"))
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
-        """Save the model and its feature extractor, and what `pipeline` needs to make this of them again.
+        """Save the model and its feature extractor to a folder that `pipeline` loads.
 
-        The base class would add code to a folder of transformers' own models, and replace what a companion's config
-        says of its pipelines.
+        The base class would add code to the folders of stock transformers models, and replace the field
+        custom_pipelines of a companion model's configuration.
         """
         for part in (self.model, self.feature_extractor):
             part.save_pretrained(save_directory, **kwargs)  # type: ignore[union-attr]
@@ -304,7 +316,7 @@ class SpeechEmotionPipeline(Pipeline):
 
 
 def _is_one(inputs: Any) -> bool:
-    """Whether this is a recording itself, and not many of them."""
+    """Whether the input is one recording, not several."""
     if isinstance(inputs, (str, bytes, bytearray, memoryview, PathLike, Mapping, np.ndarray, torch.Tensor)):
         return True
     return (

@@ -1,6 +1,6 @@
 """Ensembles of decision trees as tensors: boosters and random forests without the library that fitted them."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -8,28 +8,18 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
-from .checks import check_choice, check_loaded, check_positive
+from .checks import Count, Positive, check_fields, check_loaded
 from .tree_inference import ZERO, Tables, TreeInference
 
-AGGREGATIONS = ("softmax", "mean")
-# A value that fails the check in every buffer: as the bits of a float64, -1 is NaN.
+# Values that fail the check in every buffer; as the bits of a float64, -1 is NaN.
 _UNSET = {torch.int32: -1, torch.int64: -1, torch.uint8: 255}
 
 
 class TreeEnsembleConfig(PreTrainedConfig):
-    """Sizes of an ensemble; the trees themselves are tensors.
-
-    Args:
-        num_features: columns of the input.
-        num_trees: of all classes together.
-        num_nodes: decisions of all trees; there is one leaf more than that per tree.
-        aggregation: softmax (boosters: a leaf holds one number, a class's score is the sum over its trees), or mean
-            (forests: a leaf holds a distribution over the classes; features count as float32, as in scikit-learn).
-        feature_names: of the columns; empty for `Column_0` and so on, as LightGBM calls them.
-        **kwargs: those of PreTrainedConfig, such as num_labels or id2label.
+    """Sizes of an ensemble, whose trees are tensors. Keywords only, including those of PreTrainedConfig.
 
     Raises:
-        ValueError: an invalid field; the message names it, its value and what was expected.
+        ValueError: a field is invalid; the message names it, its value and what was expected.
 
     >>> TreeEnsembleConfig(num_features=2, num_trees=3, num_nodes=9).num_leaves
     12
@@ -37,52 +27,48 @@ class TreeEnsembleConfig(PreTrainedConfig):
 
     model_type = "ser-tree-ensemble"
 
-    def __init__(
-        self,
-        num_features: int = 1,
-        num_trees: int = 1,
-        num_nodes: int = 0,
-        aggregation: str = "softmax",
-        feature_names: list[str] | tuple[str, ...] = (),
-        **kwargs: Any,
-    ) -> None:
-        self.num_features, self.num_trees, self.num_nodes = num_features, num_trees, num_nodes
-        self.aggregation = aggregation
-        super().__init__(**kwargs)
-        check_positive(self, "num_features", "num_trees")
-        check_positive(self, "num_nodes", least=0)
-        check_choice(self, "aggregation", AGGREGATIONS)
+    num_features: Positive = 1  # number of input features
+    num_trees: Positive = 1  # number of trees, of all classes together
+    num_nodes: Count = 0  # number of decisions, of all trees together
+    # softmax (boosters): a leaf is a number, and the score of a class is the sum over its trees; mean (forests): a
+    # leaf is a distribution over the classes, and features are compared as float32, as in scikit-learn.
+    aggregation: Literal["softmax", "mean"] = "softmax"
+    feature_names: list[str] | tuple[str, ...] = ()  # names of the features; empty for Column_0, Column_1, ...
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        check_fields(self)
         if int(self.num_labels or 0) < 2:
-            raise ValueError(f"num_labels: got {self.num_labels}; expected 2 at least.")
-        self.feature_names = list(feature_names) or [f"Column_{number}" for number in range(num_features)]
-        names = self.feature_names
-        if len(names) != num_features or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"feature_names: got {len(names)} names; expected {num_features}, one per feature.")
+            raise ValueError(f"num_labels: got {self.num_labels}; expected at least 2.")
+        names = list(self.feature_names) or [f"Column_{number}" for number in range(self.num_features)]
+        self.feature_names = names
+        if len(names) != self.num_features or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"feature_names: got {len(names)} names; expected {self.num_features}, one per feature.")
 
     @property
     def num_leaves(self) -> int:
-        """Leaves of all trees: a tree of n decisions has n + 1."""
+        """Number of leaves of all trees: a tree of n decisions has n + 1."""
         return self.num_nodes + self.num_trees
 
     @property
     def leaf_size(self) -> int:
-        """Numbers that a leaf holds."""
+        """Number of values per leaf."""
         return 1 if self.aggregation == "softmax" else int(self.num_labels or 0)
 
 
 class TreeEnsemble(PreTrainedModel):
-    """Features (batch, num_features) -> probabilities (batch, num_labels), as the library computes them.
+    """Features (batch, num_features) -> probabilities (batch, num_labels), equal to those of the fitting library.
 
-    Buffers, of which thresholds and leaf values are the bits of float64 in int64: a cast of the whole model
-    (`half()`, `to(torch.bfloat16)`, `from_pretrained(dtype=...)`) leaves every decision as it was fitted.
+    Thresholds and leaf values are stored as the bits of float64 in int64 buffers, so that casting the model (`half()`,
+    `to(torch.bfloat16)`, `from_pretrained(dtype=...)`) does not change any decision. The buffers are:
 
-    - `roots` (trees,) and `branches` (nodes, 2), left and right: a node's number, or -1 - number for a leaf.
-    - `features` (nodes,), `threshold_bits` (nodes,): a sample goes left where its feature is at most the threshold.
-    - `missing` (nodes,): what counts as missing and where it goes, an index of `tree_inference.MISSING`.
-    - `tree_classes` (trees,): the class whose score a tree adds to; 0 with aggregation "mean".
+    - `roots` (trees,) and `branches` (nodes, 2), left and right: index of a node, or -1 - index for a leaf.
+    - `features` (nodes,), `threshold_bits` (nodes,): a sample goes left if its feature is at most the threshold.
+    - `missing` (nodes,): which values are missing and where they go, an index of `tree_inference.MISSING`.
+    - `tree_classes` (trees,): the class to whose score a tree adds; 0 with aggregation "mean".
     - `value_bits` (leaves, leaf_size).
 
-    A tree of one decision, after which class 1 scores -1 or 1:
+    A tree with one decision that adds -1 or 1 to the score of class 1:
 
     >>> decision = {"features": [0], "thresholds": [0.5], "missing": [0], "branches": [[-1, -2]]}
     >>> trees = {"roots": [0], "tree_classes": [1], "values": [[-1.0], [1.0]]} | decision
@@ -124,10 +110,10 @@ class TreeEnsemble(PreTrainedModel):
 
     @classmethod
     def from_tables(cls, config: TreeEnsembleConfig, tables: Tables) -> "TreeEnsemble":
-        """Make an ensemble of these trees.
+        """Make an ensemble from tables.
 
         Raises:
-            ValueError: tables that are no trees, or of other sizes than the configuration says.
+            ValueError: the tables are not valid trees, or their sizes differ from the configuration.
         """
         model = cls(config)
         arrays = {
@@ -152,7 +138,7 @@ class TreeEnsemble(PreTrainedModel):
         """Load as `PreTrainedModel.from_pretrained` does, and check the trees.
 
         Raises:
-            ValueError: tensors that are absent, or that are no trees.
+            ValueError: tensors are missing, or are not valid trees.
         """
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
@@ -161,14 +147,14 @@ class TreeEnsemble(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Fill tensors that a checkpoint lacks with values that fail the check, also as part of another model."""
+        """Fill tensors missing from a checkpoint with values that fail the check, also within another model."""
         if isinstance(module, TreeEnsemble):
             for buffer in module.buffers():
                 init.constant_(buffer, _UNSET[buffer.dtype])
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the probabilities: float64, whatever the model was cast to."""
+        """Dtype of the probabilities: always float64."""
         return torch.float64
 
     def tables(self) -> Tables:
@@ -185,7 +171,7 @@ class TreeEnsemble(PreTrainedModel):
         )
 
     def check(self) -> None:
-        """Check the trees, and derive what `forward` needs.
+        """Check the trees, and prepare them for `forward`.
 
         Raises:
             ValueError: see `tree_inference.Tables.check`.
@@ -196,12 +182,12 @@ class TreeEnsemble(PreTrainedModel):
         self._inference = TreeInference(tables, self.config.num_labels, self.device)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "TreeEnsemble":
-        self._inference = None  # it lies on the device where the model was
+        self._inference = None  # its tensors are on the previous device
         return super()._apply(fn, recurse)
 
     @property
     def device(self) -> torch.device:
-        """Where the trees are."""
+        """Device of the trees."""
         return self.roots.device
 
     @torch.no_grad()
@@ -209,27 +195,27 @@ class TreeEnsemble(PreTrainedModel):
         """Classify.
 
         Args:
-            features: (batch, num_features), floating; NaN where missing. A booster compares them as float64, a forest
-                as float32.
+            features: (batch, num_features), floating point; NaN for missing values. Boosters compare them as float64,
+                forests as float32.
 
         Returns:
             Probabilities (batch, num_labels), float64.
 
         Raises:
-            ValueError: another shape, integers, or tensors of the model that are no trees.
+            ValueError: the features have another shape or dtype, or the model's tensors are not valid trees.
         """
         expected = self.config.num_features
         if features.ndim != 2 or features.shape[1] != expected or not features.is_floating_point():
             raise ValueError(
                 f"features: got shape {tuple(features.shape)}, {features.dtype}; "
-                f"expected (batch, {expected}), floating."
+                f"expected (batch, {expected}), floating point."
             )
         if self._inference is None:
             self.check()
             assert self._inference is not None
         if self.config.aggregation == "softmax":
             features = features.double()
-            features = features.masked_fill(features.abs() <= ZERO, 0.0)  # as LightGBM does with rows of a table
+            features = features.masked_fill(features.abs() <= ZERO, 0.0)  # as LightGBM does
             return torch.softmax(self._inference.totals(features), dim=1)
         return self._inference.totals(features.float().double()) / self.config.num_trees
 

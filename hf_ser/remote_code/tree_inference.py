@@ -1,24 +1,24 @@
-"""Evaluation of an ensemble of decision trees: all trees and samples of a batch take one step at a time."""
+"""Evaluation of an ensemble of decision trees, level by level for all trees and samples of a batch."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-# What counts as missing, and which way it goes. LightGBM's missing types None (NaN counts as 0), NaN and Zero (NaN
-# counts as 0, and 0 is missing); scikit-learn's missing_go_to_left is the second or third.
+# Which values are missing, and where they go. These are LightGBM's missing types None (NaN is 0), NaN, and Zero (NaN
+# is 0, and 0 is missing). scikit-learn's missing_go_to_left corresponds to nan_left or nan_right.
 MISSING = ("nan_is_zero", "nan_left", "nan_right", "zero_left", "zero_right")
-_FILL = np.array([0.0, -np.inf, np.nan, -np.inf, np.nan])  # NaN is not at most anything, and so goes right
+_FILL = np.array([0.0, -np.inf, np.nan, -np.inf, np.nan])  # comparisons with NaN are false, so NaN goes right
 _FIRST_ZERO_KIND = 3
-# LightGBM's kZeroThreshold, a float that it compares with doubles: what is not above it is 0.
+# LightGBM's kZeroThreshold, a float that it compares with doubles: magnitudes up to it are 0.
 ZERO = float(np.float32(1e-35))
-_PATHS = 1 << 18  # that are followed at once
-_LEVELS = 3  # after which paths that have ended are dropped
+_PATHS = 1 << 18  # maximum number of paths that are followed at once
+_LEVELS = 3  # number of levels after which finished paths are dropped
 
 
 @dataclass
 class Tables:
-    """Trees as numpy arrays; see `TreeEnsemble` for what they hold."""
+    """Trees as numpy arrays; see `TreeEnsemble` for their meaning."""
 
     roots: np.ndarray
     branches: np.ndarray
@@ -29,11 +29,11 @@ class Tables:
     values: np.ndarray
 
     def check(self, num_features: int, num_classes: int) -> None:
-        """Check that the arrays are trees.
+        """Check that the arrays are valid trees.
 
         Raises:
-            ValueError: indices that point outside, nodes or leaves that are not reached exactly once, thresholds that
-                are NaN, leaf values that are not finite.
+            ValueError: an index is out of range, a node or leaf is not reached exactly once, a threshold is NaN, or a
+                leaf value is not finite.
         """
         nodes, leaves = len(self.features), len(self.values)
         _check_range("roots", self.roots, -leaves, nodes)
@@ -52,13 +52,13 @@ class Tables:
             first = int(np.flatnonzero(times != 1)[0])
             what = f"node {first}" if first < nodes else f"leaf {first - nodes}"
             raise ValueError(f"branches: got {what} {times[first]} times; expected every node and leaf once.")
-        # Each node is entered once, so a loop can only be one that no root leads to.
+        # Each node is entered once, so no root leads to a loop.
         reached = sum(len(level) for level in self.levels())
         if reached != nodes:
-            raise ValueError(f"branches: got a loop of {nodes - reached} nodes; expected trees.")
+            raise ValueError(f"branches: got a loop of {nodes - reached} nodes; expected trees without loops.")
 
     def levels(self) -> list[np.ndarray]:
-        """Nodes at depth 0, 1, ... of all trees."""
+        """Indices of the nodes at depth 0, 1, ... of all trees."""
         levels, level = [], self.roots[self.roots >= 0]
         while len(level):
             levels.append(level)
@@ -68,17 +68,17 @@ class Tables:
 
 
 class TreeInference:
-    """Tables made ready for evaluation on one device.
+    """Tables prepared for evaluation on one device.
 
     Args:
-        tables: checked.
-        num_classes: columns of the result.
-        device: where to evaluate.
+        tables: valid trees.
+        num_classes: number of columns of the result.
+        device: device to evaluate on.
     """
 
     def __init__(self, tables: Tables, num_classes: int, device: torch.device) -> None:
         self.device, self.num_nodes, self.depth = device, len(tables.features), len(tables.levels())
-        # A column is a feature with one treatment of what is missing.
+        # A column is a feature with one treatment of missing values.
         keys = tables.features.astype(np.int64) * len(MISSING) + tables.missing
         columns, of_node = np.unique(keys, return_inverse=True)
         kinds = columns % len(MISSING)
@@ -86,7 +86,7 @@ class TreeInference:
         self.column_fill = self._tensor(_FILL[kinds])[:, None]
         zero = kinds >= _FIRST_ZERO_KIND
         self.column_zero = self._tensor(zero)[:, None] if zero.any() else None
-        # Leaves are further nodes that lead to themselves, whose column and threshold do not matter.
+        # Leaves are additional nodes that lead to themselves; their column and threshold do not matter.
         leaves = np.arange(self.num_nodes, self.num_nodes + len(tables.values))
         children = self._numbered(tables.branches).ravel()
         self.roots = self._index(self._numbered(tables.roots))
@@ -94,14 +94,14 @@ class TreeInference:
         self.columns = self._index(np.concatenate([of_node, np.zeros(len(leaves), np.int64)]))
         self.thresholds = self._tensor(np.concatenate([tables.thresholds, np.full(len(leaves), np.inf)]))
         self.values = self._tensor(tables.values)
-        self.class_weights: torch.Tensor | None = None  # (classes, trees), if a leaf holds one number
+        self.class_weights: torch.Tensor | None = None  # (classes, trees), if a leaf is a number
         if tables.values.shape[1] == 1:
             of_class = np.arange(num_classes)[:, None] == tables.tree_classes
             self.class_weights = self._tensor(of_class.astype(np.float64))
 
     @torch.no_grad()
     def totals(self, features: torch.Tensor) -> torch.Tensor:
-        """Sum the leaves that samples fall into.
+        """Sum the values of the leaves that samples reach.
 
         Args:
             features: (batch, num_features), float64.
@@ -113,7 +113,7 @@ class TreeInference:
         return torch.cat([self._sum(self._leaves(self._fill(portion))) for portion in portions])
 
     def _fill(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (batch, features) -> columns (columns, batch) in which infinity stands for what is missing."""
+        """Features (batch, features) -> columns (columns, batch) with missing values replaced."""
         columns = features.T.index_select(0, self.column_features)
         absent = columns.isnan()
         if self.column_zero is not None:
@@ -144,7 +144,7 @@ class TreeInference:
         return values.sum(0) if self.class_weights is None else (self.class_weights @ values[:, :, 0]).T
 
     def _numbered(self, entries: np.ndarray) -> np.ndarray:
-        """Entries of tables, in which -1 - number is a leaf, as numbers of nodes."""
+        """Convert entries of tables, in which -1 - index is a leaf, to indices of nodes."""
         return np.where(entries >= 0, entries, self.num_nodes + ~entries)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

@@ -1,28 +1,28 @@
-"""Cutting the silent ends of clips in batches, on any device."""
+"""Cut the silent ends of clips in batches, on any device."""
 
 import torch
 from torch import nn
 
 _HOP = 512
-_BLOCKS = 4  # hops in a frame
+_BLOCKS = 4  # hops per frame
 _FLOOR = 1e-10  # mean square of silence
 
 
 def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -> torch.Tensor:
-    """Keep the first samples between the ends whose framewise RMS is `trim_db` dB or more below its maximum.
+    """Cut both ends where the framewise RMS is `trim_db` dB or more below its maximum, and keep the first samples.
 
-    Frames of 2048 samples every 512, as librosa.effects.trim. Zeros at the end change nothing, so that clips may be
-    padded; a silent clip counts as loud.
+    Frames have 2048 samples every 512, as in librosa.effects.trim. Clips may be padded with zeros at the end. Silent
+    clips are not trimmed.
 
     Args:
-        waveforms: (batch, samples), zeros after each clip's end.
+        waveforms: (batch, samples), with zeros after the end of each clip.
         trim_db: decibels.
-        num_samples: of what is left, filled with zeros.
+        num_samples: number of samples to keep; shorter clips are padded with zeros.
 
     Returns:
         (batch, num_samples).
     """
-    blocks = _blocks(waveforms)  # the last is of zeros
+    blocks = _blocks(waveforms)  # the last block is zero
     first, end = _loud_blocks(blocks, trim_db)
     places = first + torch.arange(-(-num_samples // _HOP), device=waveforms.device)
     places = places.where(places < end, blocks.shape[1] - 1)
@@ -32,15 +32,15 @@ def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -
 
 
 def _blocks(waveforms: torch.Tensor) -> torch.Tensor:
-    """Waveforms (batch, samples) -> (batch, blocks, _HOP), filled with zeros, and a block of zeros."""
+    """Waveforms (batch, samples) -> (batch, blocks, _HOP), padded with zeros, with a block of zeros at the end."""
     return nn.functional.pad(waveforms, (0, -waveforms.shape[1] % _HOP + _HOP)).unflatten(1, (-1, _HOP))
 
 
 def _loud_blocks(blocks: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first loud block, and the one after the last (batch, 1)."""
+    """Index of the first loud block, and of the block after the last one (batch, 1)."""
     squares = torch.linalg.vector_norm(blocks[:, :-1], dim=-1) ** 2
     half = _BLOCKS // 2
-    # Frame i is centred on the start of block i, and lies between two blocks before and two after it.
+    # Frame i is centred on the start of block i, and covers two blocks before and two after it.
     frames = nn.functional.pad(squares, (half, half)).unfold(1, _BLOCKS, 1).sum(dim=-1) / (_BLOCKS * _HOP)
     frames = frames.clamp(min=_FLOOR)
     loud = frames > frames.amax(dim=1, keepdim=True) * 10 ** (-trim_db / 10)

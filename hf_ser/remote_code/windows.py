@@ -1,4 +1,4 @@
-"""Recordings as windows at 16 kHz that a model takes: one for a short recording, several for a long one."""
+"""Split recordings into windows at 16 kHz: one for a short recording, several for a long one."""
 
 import itertools
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ from .audio_errors import AudioError
 from .decoder import SAMPLING_RATE, Recording, open_recording
 
 MIN_DURATION_S = 0.1
-SILENCE_DBFS = -60.0  # a recording or window whose largest sample lies below this is silent
-# A recording of at most so many seconds is one window, unless window_s is given, and longer ones are cut. For models
-# that use only the first seconds of a clip, windows are as long as that, and a recording of up to twice as much is
-# one: clips of the corpora get the answer that the model was trained and scored to give.
+SILENCE_DBFS = -60.0  # a recording or window whose peak is below this level is silent
+# Without window_s, recordings of up to WHOLE_S seconds are one window; longer ones are split. If a model uses only the
+# first seconds of a clip, windows have that length, and recordings of up to twice that length are one window. This way
+# clips of the corpora are classified as in training and evaluation.
 WHOLE_S, WINDOW_S = 30.0, 10.0
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How recordings are cut.
+    """How recordings are split into windows.
 
     Args:
-        window_s: seconds of a window.
+        window_s: length of a window in seconds.
         stride_s: seconds between the starts of windows.
-        whole_s: a recording of at most so many seconds is one window.
+        whole_s: recordings of up to this many seconds are one window.
     """
 
     window_s: float
@@ -38,11 +38,11 @@ class WindowPlan:
     def for_model(
         cls, max_input_s: float | None, window_s: float | None = None, stride_s: float | None = None
     ) -> "WindowPlan":
-        """The requested windows, or those that fit a model.
+        """Make the requested plan, or the default plan of a model.
 
         Args:
-            max_input_s: seconds of a clip beyond which the model uses nothing; None where it uses the whole.
-            window_s: seconds of a window; None for those that fit the model.
+            max_input_s: number of seconds at the start of a clip that the model uses; None if it uses whole clips.
+            window_s: length of a window in seconds; None for the model's default.
             stride_s: seconds between the starts of windows; None for half a window.
 
         Raises:
@@ -69,7 +69,7 @@ def check_seconds(name: str, value: float | None) -> None:
 
 @dataclass
 class Window:
-    """A part of a recording: seconds, and the waveform (samples,), float32 at 16 kHz."""
+    """A part of a recording: start and end in seconds, and the waveform (samples,), float32 at 16 kHz."""
 
     start_s: float
     end_s: float
@@ -77,22 +77,23 @@ class Window:
 
     @cached_property
     def silent(self) -> bool:
-        """Whether it has no sound (see `is_silent`)."""
+        """Whether the window is silent (see `is_silent`)."""
         return is_silent(self.waveform)
 
 
 def read_windows(source: Any, plan: WindowPlan) -> Iterator[Window]:
-    """Cut a recording into windows without holding all of it.
+    """Split a recording into windows without keeping all of it in memory.
 
     Args:
-        source: see `decoder.open_recording`; an array without a rate is taken for 16 kHz.
-        plan: how.
+        source: see `decoder.open_recording`; an array without a rate is assumed to have 16 kHz.
+        plan: length and stride of the windows.
 
     Yields:
-        Windows. The last may be shorter; it brings more than what the one before it had.
+        Windows. The last one may be shorter, and always contains samples that are not in the one before it.
 
     Raises:
-        AudioError: see `open_recording`; a recording that is too short, or, at the end, silent throughout.
+        AudioError: see `open_recording`; also if the recording is too short or, after the last window, if all of it
+            is silent.
     """
     recording = open_recording(source, _rate_of(source))
     levels = _Levels()
@@ -104,7 +105,7 @@ def read_windows(source: Any, plan: WindowPlan) -> Iterator[Window]:
 
 
 def cut_waveform(waveform: np.ndarray, plan: WindowPlan) -> Iterator[Window]:
-    """The windows of a waveform (samples,), float32 at 16 kHz, as `read_windows` cuts recordings."""
+    """Split a waveform (samples,), float32 at 16 kHz, into the same windows as `read_windows`."""
     if len(waveform) <= plan.whole_s * SAMPLING_RATE:
         yield Window(0.0, len(waveform) / SAMPLING_RATE, waveform)
     else:
@@ -112,35 +113,35 @@ def cut_waveform(waveform: np.ndarray, plan: WindowPlan) -> Iterator[Window]:
 
 
 def is_silent(waveform: np.ndarray) -> bool:
-    """Whether the largest sample lies below `SILENCE_DBFS`."""
+    """Whether the largest magnitude is below `SILENCE_DBFS`."""
     return bool(np.abs(waveform).max(initial=0.0) < 10 ** (SILENCE_DBFS / 20))
 
 
 def silence_error(name: str, channels_peak: float) -> AudioError:
-    """The error for a recording whose mixed channels are silent.
+    """Make the error for a recording that is silent after mixing its channels.
 
     Args:
-        name: of the recording.
-        channels_peak: largest magnitude of any one channel.
+        name: name of the recording.
+        channels_peak: largest magnitude of any channel.
 
     >>> from hf_ser.audio import silence_error
     >>> silence_error("voice.wav", channels_peak=0.5).remedy
-    'Keep one channel, or invert one of them.'
+    'Keep one channel, or invert one.'
     """
-    expected = f"sound above {SILENCE_DBFS:g} dBFS"
+    expected = f"a peak above {SILENCE_DBFS:g} dBFS"
     if channels_peak >= 10 ** (SILENCE_DBFS / 20):
-        got = f"channels that cancel each other: each has sound (peak {channels_peak:.3g}), their mean has none"
-        return AudioError("silent", name, got, expected, "Keep one channel, or invert one of them.")
-    got = f"silence (largest sample {channels_peak:.6f} of full scale)"
+        got = f"channels that cancel each other (peak of a channel {channels_peak:.3g}, their mean is silent)"
+        return AudioError("silent", name, got, expected, "Keep one channel, or invert one.")
+    got = f"silence (peak {channels_peak:.6f} of full scale)"
     return AudioError("silent", name, got, expected, "Remove or replace the recording.")
 
 
 @dataclass
 class _Levels:
-    """Whether a recording has any sound, and in which channels; complete at its end."""
+    """Levels of a recording; complete once it has been read."""
 
-    sounding: bool = False
-    channels_peak: float = 0.0  # as long as nothing sounded
+    sounding: bool = False  # whether any window is not silent
+    channels_peak: float = 0.0  # largest magnitude of any channel, measured until a window is not silent
 
 
 def _rate_of(source: Any) -> int | None:
@@ -151,7 +152,7 @@ def _rate_of(source: Any) -> int | None:
 def _windows(recording: Recording, levels: _Levels, plan: WindowPlan) -> Iterator[Window]:
     rate = recording.sampling_rate
     blocks = _mixed(recording.blocks, levels)
-    first: list[np.ndarray] = []  # counted: a header may be wrong
+    first: list[np.ndarray] = []  # samples are counted, because headers may be wrong
     frames, most = 0, plan.whole_s * rate
     while frames <= most and (block := next(blocks, None)) is not None:
         first.append(block)
@@ -161,8 +162,8 @@ def _windows(recording: Recording, levels: _Levels, plan: WindowPlan) -> Iterato
             "too_short",
             recording.name,
             f"{frames / rate:.3f} s",
-            f"at least {MIN_DURATION_S} s of sound",
-            "Remove the recording, or record a longer one.",
+            f"at least {MIN_DURATION_S} s",
+            "Remove the recording, or use a longer one.",
         )
     if frames <= most:
         waveform = resample(np.concatenate(first), rate)
@@ -176,7 +177,7 @@ def _cut(blocks: Iterator[np.ndarray], plan: WindowPlan) -> Iterator[Window]:
     held, start = np.zeros(0, np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
-        while len(held) > size:  # more comes after this window
+        while len(held) > size:  # this is not the last window
             yield Window(start / SAMPLING_RATE, (start + size) / SAMPLING_RATE, held[:size].copy())
             held, start = held[step:], start + step
     yield Window(start / SAMPLING_RATE, (start + len(held)) / SAMPLING_RATE, held)
@@ -190,7 +191,7 @@ def _mixed(blocks: Iterator[np.ndarray], levels: _Levels) -> Iterator[np.ndarray
 
 
 def peak(samples: np.ndarray) -> float:
-    """Largest magnitude of int16 or float32 samples, of full scale.
+    """Largest magnitude of int16 or float32 samples, as a fraction of full scale.
 
     >>> import numpy as np
     >>> from hf_ser.audio import peak

@@ -124,7 +124,7 @@ def test_a_long_recording_has_a_timeline_on_a_narrow_screen_too(open_page, recor
 def test_bad_recordings_are_told_and_the_next_one_is_answered(open_page, recordings):
     page = open_page()
     assert "There is no recording yet" in recognise(page)
-    for name, message in (("text.wav", "got a file starting b"), ("silence.wav", "got silence")):
+    for name, message in (("text.wav", "got a file starting with b"), ("silence.wav", "got silence")):
         upload(page, recordings / name)
         page.get_by_role("button", name="Recognise").click()
         page.get_by_text(f"{name}: {message}").wait_for()

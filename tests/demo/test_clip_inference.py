@@ -50,11 +50,11 @@ def test_recordings_of_other_rates_and_channels_are_read_as_one_piece(demo_model
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("text.wav", "text.wav: got a file starting b"),
+        ("text.wav", "text.wav: got a file starting with b"),
         ("empty.wav", "empty.wav: got 0 bytes; expected an audio file"),
         ("cut.wav", "cut.wav: got "),
-        ("silence.wav", "silence.wav: got silence (largest sample 0.0"),
-        ("short.wav", "short.wav: got 0.020 s; expected at least 0.1 s of sound."),
+        ("silence.wav", "silence.wav: got silence (peak 0.0"),
+        ("short.wav", "short.wav: got 0.020 s; expected at least 0.1 s."),
         ("absent.wav", "absent.wav: got no such file; expected an audio file."),
     ],
 )

@@ -95,7 +95,7 @@ def test_the_timeline_puts_each_window_where_it_belongs():
     [
         (None, "There is no recording yet"),
         ("text.wav", "This recording cannot be used. text.wav: got a file starting"),
-        ("silence.wav", "This recording cannot be used. silence.wav: got silence (largest sample"),
+        ("silence.wav", "This recording cannot be used. silence.wav: got silence (peak"),
     ],
 )
 def test_refusals_stand_in_the_place_of_the_answer(demo_model, recordings, name, message):

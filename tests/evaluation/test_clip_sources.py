@@ -368,5 +368,5 @@ def test_a_recording_that_breaks_off_is_refused_by_line(listed, tmp_path):
     path = listed(ROWS)
     content = (tmp_path / "a.wav").read_bytes()
     (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
-    with pytest.raises(SourceError, match="1 unusable recordings .line 2: .*a.wav: got .* cut short"):
+    with pytest.raises(SourceError, match="1 unusable recordings .line 2: .*a.wav: got .* bytes are missing"):
         clips_of_csv(path, DataArguments())

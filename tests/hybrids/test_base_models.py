@@ -1,4 +1,4 @@
-"""Base models of a stack: where they are found, what is read of them, and on which clips they were not trained."""
+"""Base models of a stack: their locations, stored probabilities and training clips."""
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +42,7 @@ def split():
 
 @pytest.fixture
 def table(tmp_path):
-    """Write a table of probabilities, and the assignment of its model's training beside it."""
+    """Write a table of probabilities, and the split assignment of its model's training next to it."""
 
     def write(ids, values, labels=LABELS, name="text", splits=None, **more):
         folder = tmp_path / name
@@ -79,12 +79,12 @@ def test_placeholders_follow_a_cross_validation(tmp_path):
         "runs/a_emobox/seed_2/fold_3",
     )
     assert name_and_location("b=x/{fold}.parquet", args) == ("b", "x/3.parquet")
-    with pytest.raises(ConfigError, match=r"base a/\{fold\} asks for a fold; pass --fold"):
+    with pytest.raises(ConfigError, match=r"base a/\{fold\} contains \{fold\}; pass --fold"):
         name_and_location("a/{fold}", DataArguments())
-    with pytest.raises(ConfigError, match=r"base \{protocol\} asks for a protocol; pass --protocol\."):
+    with pytest.raises(ConfigError, match=r"base \{protocol\} contains \{protocol\}; pass --protocol\."):
         name_and_location("{protocol}", DataArguments())
     with pytest.raises(
-        ConfigError, match=r"\{seed\} is unknown; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
+        ConfigError, match=r"\{seed\} is not a placeholder; expected one of \{protocol\}, \{protocol_seed\}, \{fold\}"
     ):
         name_and_location("a/{seed}", args)
 
@@ -107,7 +107,7 @@ def test_names_come_from_the_folders(tmp_path):
     bases, _ = _open(tmp_path, args, bases=[*places, f"an other={places[0]}"])
     assert [base.name for base in bases] == ["cnn", "gru", "mine", "an_other"]
     assert bases[0].splits == {"a": "train"}
-    with pytest.raises(ConfigError, match="got mine several times as the name of a base; give NAME=FOLDER"):
+    with pytest.raises(ConfigError, match="Several base models have the name mine. Name each of them"):
         _open(tmp_path, args, bases=[places[2], places[2]])
 
 
@@ -154,11 +154,11 @@ def test_classes_that_the_stack_does_not_know_are_left_out(tmp_path, split, tabl
         ),
         (("neutral", "happy", "bored"), {}, "has the classes neutral, happy, bored; expected neutral, happy, sad"),
         (("neutral", "sad"), {}, "has no column for happy"),
-        (LABELS, {"drop": 2}, r"has no probabilities for 2 of 12 clips \(c/10, c/11\) and no model to predict"),
+        (LABELS, {"drop": 2}, r"has no probabilities for 2 of 12 clips \(c/10, c/11\), and no model to predict"),
         (LABELS, {"nan": True}, r"got 1 clips with NaN or infinite probabilities \(c/03\)"),
         (LABELS, {"scale": 2.0}, "12 clips whose probabilities do not sum to 1"),
-        (LABELS, {"twice": True}, "names 1 clips twice"),
-        (LABELS, {"label": "sad"}, "c/00 is sad, in the dataset it is neutral"),
+        (LABELS, {"twice": True}, "contains 1 clips twice"),
+        (LABELS, {"label": "sad"}, "c/00 has the label sad; expected neutral"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, split, table, labels, change, message):
@@ -183,15 +183,15 @@ def test_training_clips_of_a_base_are_refused_by_id(tmp_path, split, table):
     with pytest.raises(StackError, match=r"base text .* was trained on 2 of the 4 fitting clips \(c/00, c/01\)"):
         check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), False)
     check_leaks(base, Marks(ids[:4]), Marks(ids[4:]), True)
-    for allowed in (False, True):  # a leak on the test side is never allowed
+    for allowed in (False, True):  # leaks of test clips are never allowed
         with pytest.raises(StackError, match=r"was trained on 1 of the 11 test clips \(c/01\)"):
             check_leaks(base, Marks(ids[3:4]), Marks(ids[1:]), allowed)
-        with pytest.raises(StackError, match=r"was chosen on 1 of the 10 test clips \(c/02\)"):
+        with pytest.raises(StackError, match=r"was selected on 1 of the 10 test clips \(c/02\)"):
             check_leaks(base, Marks(ids[3:4]), Marks(ids[2:]), allowed)
 
 
 def test_training_clips_of_a_base_are_refused_under_other_ids(tmp_path, table):
-    """By the samples, and by the performance that a corpus's file name stands for."""
+    """Clips are compared by samples, and by the performance that a corpus's file name encodes."""
     place = table(["mine/a", "ravdess/03-01-05-01-02-01-07"], _rows(2), splits={})
     lines = ["id,split,sha256", "mine/a,train,11", "mine/b,validation,22", "ravdess/03-01-05-01-02-01-07,train,", ""]
     (tmp_path / "text" / "splits.csv").write_text("\n".join(lines))
@@ -206,7 +206,7 @@ def test_training_clips_of_a_base_are_refused_under_other_ids(tmp_path, table):
             check_leaks(base, marks, other, False)
         with pytest.raises(StackError, match="was trained on 1 of the . test clips"):
             check_leaks(base, other, marks, True)
-    with pytest.raises(StackError, match=r"was chosen on 1 of the 1 test clips \(c/x is mine/b\)"):
+    with pytest.raises(StackError, match=r"was selected on 1 of the 1 test clips \(c/x is mine/b\)"):
         check_leaks(base, other, Marks(["c/x"], lambda: ["22"]), False)
 
 
@@ -230,18 +230,18 @@ def test_a_base_that_does_not_tell_its_training_is_refused_unless_trusted(tmp_pa
     place = table(split["id"], _rows(12))
     (tmp_path / "model").mkdir()
     for fields in ({"predictions": [place]}, {"bases": [str(tmp_path / "model")]}):
-        with pytest.raises(StackError, match=r"has no splits.csv .*--trust_bases true"):
+        with pytest.raises(StackError, match=r"has no splits.csv, .*--trust_bases true"):
             _open(tmp_path, **fields)
         (base,), _ = _open(tmp_path, **fields, trust_bases=True)
         assert base.splits is None and base.splits_hash is None
 
 
 def test_places_that_hold_no_base_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="got no base"):
+    with pytest.raises(ConfigError, match="bases is empty"):
         _open(tmp_path)
     with pytest.raises(StackError, match="base cnn: .*/cnn: no such folder"):
         _open(tmp_path, bases=[f"{tmp_path}/cnn"])
-    with pytest.raises(StackError, match="base text: .*/t.parquet is no file"):
+    with pytest.raises(StackError, match="base text: .*/t.parquet is not a file"):
         _open(tmp_path, predictions=[f"text={tmp_path}/t.parquet"])
 
 
@@ -254,18 +254,18 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
             r"kind is 'stack'; expected one of stacking, deep_features, random_forest \(did you mean stacking\?\)",
         ),
         ({"predictions": ["p.parquet"]}, "predictions has 'p.parquet'; expected NAME=FILE.parquet"),
-        ({"kind": "random_forest", "predictions": ["a=b"]}, "got predictions beside kind random_forest"),
-        ({"kind": "deep_features", "allow_leak": True}, "got allow_leak beside kind deep_features"),
-        ({"bases": ["a"], "layer": 3}, "got layer beside kind stacking"),
-        ({"kind": "random_forest", "layer": 3}, "got layer without bases"),
+        ({"kind": "random_forest", "predictions": ["a=b"]}, "predictions is for kind stacking only"),
+        ({"kind": "deep_features", "allow_leak": True}, "allow_leak is for kind stacking only"),
+        ({"bases": ["a"], "layer": 3}, "layer has no effect with kind stacking"),
+        ({"kind": "random_forest", "layer": 3}, "layer needs an encoder"),
         ({"bases": ["a"], "precision": "half"}, "precision is 'half'; expected one of auto, bf16, fp16, fp32"),
         ({"bases": ["a"], "precision": "fp16", "device": "cpu"}, "precision fp16: float16 needs a CUDA GPU"),
         ({"kind": "deep_features", "bases": ["a"], "layer": -1}, "layer is -1; expected 0 or more"),
         ({"kind": "deep_features", "fit_on": "test"}, "fit_on is 'test'; expected one of train, validation"),
-        ({"bases": ["a"], "meta": "mean", "allow_leak": True}, "got allow_leak beside meta mean"),
+        ({"bases": ["a"], "meta": "mean", "allow_leak": True}, "allow_leak has no effect with meta mean"),
         ({"bases": ["a"], "inner_folds": 1}, "inner_folds is 1; expected at least 2"),
         ({"bases": ["a"], "learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0"),
-        ({"bases": ["a"], "penalties": []}, r"penalties are \[\]; expected positive numbers"),
+        ({"bases": ["a"], "penalties": []}, r"penalties is \[\]; expected at least one positive number"),
         ({"bases": ["a"], "max_features": [2.0]}, "expected fractions of the features, at most 1"),
         ({"bases": ["a"], "device": "abacus"}, "device is 'abacus'"),
     ],

@@ -48,5 +48,5 @@ def test_the_penalty_is_chosen_on_validation(dataset_dir, tmp_path):
 
 @pytest.mark.parametrize("penalties", [[], [0.0], [1.0, -1.0]])
 def test_bad_penalties(tmp_path, penalties):
-    with pytest.raises(ConfigError, match="positive numbers"):
+    with pytest.raises(ConfigError, match="positive number"):
         BaselineArguments(output_dir=str(tmp_path), penalties=penalties)

@@ -25,7 +25,7 @@ def table(rng, samples, features, ties=False, absent=0.0):
 
 
 def probes(rng, data, thresholds, features, infinite=True):
-    """Rows to ask about: NaN, infinities, zeros, tiny numbers, and thresholds with their neighbours."""
+    """Rows to classify: NaN, infinities, zeros, tiny numbers, and thresholds with their neighbours."""
     thresholds = thresholds[np.isfinite(thresholds) | infinite]
     special = [np.nan, 0.0, -0.0, 1e-36, -1e-35, float(np.float32(1e-35)), 2e-35, 1e30, -1e30]
     special += [np.inf, -np.inf] if infinite else []
@@ -36,7 +36,7 @@ def probes(rng, data, thresholds, features, infinite=True):
 
 
 def assert_equal(model, expected, rows):
-    """In one batch, in small ones, and on no rows."""
+    """Compare in one batch, in small batches, and on no rows."""
     whole = model(torch.from_numpy(rows))
     assert whole.dtype == torch.float64
     np.testing.assert_allclose(whole.numpy(), expected, rtol=0, atol=1e-6)
@@ -147,7 +147,7 @@ def test_names_travel():
     assert config.id2label == dict(enumerate(LABELS[:3])) and config.label2id["sad"] == 2
     assert config.feature_names == ["Column_0", "Column_1", "Column_2", "Column_3"]
     assert from_lightgbm(booster, LABELS[:3], list("wxyz")).config.feature_names == list("wxyz")
-    with pytest.raises(ConversionError, match="got 3 for a booster of 4 features"):
+    with pytest.raises(ConversionError, match="got 3 names for a booster with 4 features"):
         from_lightgbm(booster, LABELS[:3], list("xyz"))
     with pytest.raises(ConversionError, match="3 classes"):
         from_lightgbm(booster, LABELS)
@@ -206,7 +206,7 @@ def test_a_damaged_booster_is_refused(tmp_path):
 
 
 def test_what_is_no_booster_is_refused(tmp_path):
-    with pytest.raises(ConversionError, match="no readable text"):
+    with pytest.raises(ConversionError, match="cannot be read as text"):
         read_booster(tmp_path / "absent.txt")
     for content in (b"", b"\xff\xfe\x00", b"tree\n", b"{}", b"tree\ntree_sizes=3\n\nTree=0\n"):
         (tmp_path / "booster.txt").write_bytes(content)

@@ -1,4 +1,4 @@
-"""What hybrids tell of their decisions: numbers that are known beforehand, as tables, figures and in report.md."""
+"""Explanations of hybrids: known contributions appear in tables, figures and report.md."""
 
 import re
 
@@ -26,7 +26,7 @@ EXPLAINED = Explained("test", FEATURES, np.array([0, 1, 0, 0]), ("cnn", "forest"
 
 
 def fitted(gain=None, weights=(3.0, 1.0)):
-    """The mean, whose columns add `weights` of their base to every class's score, one third per column."""
+    """The mean; each base model's features add its entry of `weights` to every class's score."""
     parts = np.repeat(weights, 3) / 3
     return Fitted(
         fit_mean(FEATURES, 3).predict,
@@ -38,14 +38,14 @@ def fitted(gain=None, weights=(3.0, 1.0)):
 
 
 def cells(text, first):
-    """The row of a Markdown table that begins so."""
+    """Cells of the row of a Markdown table with this first cell."""
     (row,) = re.findall(rf"^\| {re.escape(first)} +\|(.*)\|$", text, re.MULTILINE)
     return [cell.strip() for cell in row.split("|")]
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What the plots were called with."""
+    """Arguments of the calls of the plots."""
     calls = []
     for name in ("plot_shares", "plot_importances"):
         monkeypatch.setattr(plots, name, lambda *args, name=name: calls.append((name, *args)))
@@ -54,11 +54,13 @@ def drawn(monkeypatch):
 
 def test_shares_of_bases_as_table_and_figure(drawn, tmp_path):
     told, rows = explain(EXPLAINED, fitted())
-    assert told.text.startswith("## Which base decides when\n\nOn the 4 clips of test.\n\n### Share of each base")
-    assert "\n### Where the bases differ\n" in told.text and not re.search("^# ", told.text, re.MULTILINE)
+    assert told.text.startswith(
+        "## Contributions of the base models\n\nOn the 4 clips of test.\n\n### Share of each base"
+    )
+    assert "\n### Disagreements between base models\n" in told.text and not re.search("^# ", told.text, re.MULTILINE)
     assert cells(told.text, "sad") == ["2", "75 %", "25 %"] and cells(told.text, "happy") == ["2", "75 %", "25 %"]
     assert cells(told.text, "calm") == ["0", "-", "-"] and cells(told.text, "all") == ["4", "75 %", "25 %"]
-    assert cells(told.text, "the stack") == ["-", "0.500"] and "different answers to 2 of 4 clips" in told.text
+    assert cells(told.text, "stack") == ["-", "0.500"] and "different classes for 2 of 4 clips" in told.text
     assert [row["column"] for row in rows] == COLUMNS and rows[0]["contribution_to_happy"] == "1"
     assert not drawn  # nothing is drawn before it is asked for
     assert list(told.draw(tmp_path, "title")) == ["shares_of_bases"]
@@ -85,18 +87,18 @@ def test_the_share_is_of_the_answer_that_was_given(drawn, tmp_path):
 
 def test_the_gain_is_told_by_base_and_class():
     told, rows = explain(EXPLAINED, fitted(gain=np.array([4.0, 0, 0, 1, 3, 2])))
-    gains = told.text.partition("Of the gain of all splits")[2]
+    gains = told.text.partition("in the gain of all splits")[2]
     assert cells(gains, "sad") == ["40 %", "10 %"] and cells(gains, "happy") == ["0 %", "30 %"]
     assert cells(gains, "all") == ["40 %", "60 %"] and rows[4]["gain"] == "3"
     assert "SHAP" in told.text
     nothing, _ = explain(EXPLAINED, fitted(gain=np.zeros(6), weights=(0.0, 0.0)))  # trees without a split
-    assert cells(nothing.text.partition("Of the gain of all splits")[2], "all") == ["-", "-"]
+    assert cells(nothing.text.partition("in the gain of all splits")[2], "all") == ["-", "-"]
 
 
 def test_a_mean_has_no_shares_and_no_figure(drawn, tmp_path):
     told, rows = explain(EXPLAINED, fit_mean(FEATURES, 3))
     assert rows == [] and told.draw(tmp_path, "title") == {} and not drawn
-    assert "Share of each base" not in told.text and "different answers to 2 of 4 clips" in told.text
+    assert "Share of each base" not in told.text and "different classes for 2 of 4 clips" in told.text
 
 
 def test_columns_of_a_forest(drawn, tmp_path):
@@ -109,15 +111,15 @@ def test_columns_of_a_forest(drawn, tmp_path):
         {"column": "mfcc_11", "importance": "0.1"},
     ]
     assert [row["column"] for row in rows[3:5]] == ["mfcc_0", "mfcc_4"] and len(rows) == 12  # equals keep their order
-    assert told.text.startswith("## Which columns decide\n") and "### By class" not in told.text
-    assert "The greatest of 12 columns by importance: " in told.text and "11 have any" in told.text
+    assert told.text.startswith("## Feature importance\n") and "### By class" not in told.text
+    assert "The 10 of 12 features with the highest importance: " in told.text and "11 features have a" in told.text
     listed = re.findall(r"^\| (mfcc_\d+) ", told.text, re.MULTILINE)
     assert listed == [row["column"] for row in rows[:10]] and cells(told.text, "mfcc_1") == ["30.0 %"]
     assert list(told.draw(tmp_path, "title")) == ["importances"]
     ((name, values, drawn_names, path, _, unit),) = drawn
     assert (name, drawn_names, path) == ("plot_importances", names, tmp_path / "importances")
     np.testing.assert_allclose(values, importance * 100)
-    assert unit == "importance (per cent of the whole)"
+    assert unit == "importance (% of total)"
 
 
 def test_columns_of_a_booster_by_class():
@@ -133,7 +135,7 @@ def test_columns_of_a_booster_by_class():
 
 def test_columns_without_importance_or_names(drawn, tmp_path):
     told, rows = explain_features(["a", "b"], np.zeros(2), "gain", np.zeros((1, 2)), ["sad"])
-    assert "No column has any gain" in told.text and cells(told.text, "sad") == ["-", "-"]
+    assert "All features have zero gain" in told.text and cells(told.text, "sad") == ["-", "-"]
     assert rows[0] == {"column": "a", "gain": "0", "contribution": "0", "contribution_to_sad": "0"}
     told.draw(tmp_path, "title")
     assert list(drawn[0][1]) == [0, 0]
@@ -159,7 +161,7 @@ def test_the_explanation_stands_before_the_figures_and_its_own_are_among_them(ru
     write_run(tmp_path, *run, explanation=told)
     text = (tmp_path / "report.md").read_text()
     headings = re.findall("^## (.+)$", text, re.MULTILINE)
-    assert headings == ["Scores on test (random)", "Which base decides when", "Figures", "Versions"]
+    assert headings == ["Scores on test (random)", "Contributions of the base models", "Figures", "Versions"]
     assert f"\n\n{told.text}\n\n## Figures\n" in text
     figures = re.findall(r"\]\((figures/.+?\.png)\)", text)
     assert figures[-1] == "figures/shares_of_bases.png" and len(figures) == 5

@@ -56,7 +56,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """How many clips were decoded, one number per reading."""
+    """Number of decoded clips, per read."""
     counts, decoded = [], features.decoded
 
     class Counted:
@@ -90,7 +90,7 @@ def spectrogram_model():
 
 @pytest.fixture
 def bases(tmp_path, tiny_config):
-    """Places of models by name, each written when it is asked for."""
+    """Locations of models by name, written on first use."""
 
     class Places(dict):
         def __missing__(self, name):
@@ -113,12 +113,12 @@ def arguments(**fields):
 
 
 def dataset(data_args=None, labels=EMOTIONS):
-    """No clips, under these arguments."""
+    """A dataset without clips, with these arguments."""
     return SplitData({}, labels, None, (), args=data_args or DataArguments())
 
 
 def opened(place, what="embeddings", classes=EVERY, data_args=None, **fields):
-    """A base as a source; functionals without one."""
+    """A base model as a source, or functionals without one."""
     data = dataset(data_args)
     if place is None:
         return open_source(None, "functionals", data, classes, arguments(**fields))
@@ -152,7 +152,7 @@ def test_kept_columns_are_of_these_clips_whole_and_equal_to_single_ones(
     keys = [hashlib.sha256(clip.encode()).digest() for clip in split["sha256"]]
     assert len(stored) == 10
     np.testing.assert_array_equal([stored[key] for key in keys], rows)
-    # Nothing is heard again, in whatever order, by whatever was loaded anew.
+    # No clip is decoded again, in any order or after loading again.
     order = np.random.default_rng(0).permutation(10)
     np.testing.assert_array_equal(computed(opened(place and bases[place]), split.select(order)), rows[order])
     assert sum(heard) == 10
@@ -222,7 +222,7 @@ def test_a_file_that_is_cut_or_somebody_elses_is_computed_anew(split, heard, cac
     (file,) = kept_files(cache)
     whole = load_file(file)
     broken = [
-        lambda: file.write_bytes(file.read_bytes()[:-200]),  # broken off while it was copied
+        lambda: file.write_bytes(file.read_bytes()[:-200]),  # truncated copy
         lambda: file.write_bytes(b""),
         lambda: file.write_bytes(b"no tensors at all"),
         lambda: save_file({"weight": np.zeros(3)}, file),
@@ -265,7 +265,7 @@ def test_whatever_decides_the_columns_decides_the_file(split, cache, bases, tmp_
     assert len(kept_files(cache)) == len(sources)
     first, others = tables[0], tables[1:5]
     assert not any(np.allclose(table, first, rtol=0, atol=1e-6) for table in others)
-    # What it is called and where it lies does not.
+    # Name and location do not matter.
     moved = opened(f"a_name={shutil.copytree(place, tmp_path / 'moved')}", layer=1)
     assert moved.feature_names[0] == "a_name.embedding_0"
     np.testing.assert_array_equal(computed(moved, two), first)
@@ -342,22 +342,22 @@ def test_columns_that_are_all_the_same_are_refused_and_some_are_told(caplog):
     rows[:, 1] = 2.0
     features.check_varying(rows, "abc")
     assert [record.message for record in caplog.records] == ["1 features are constant: b"]
-    with pytest.raises(StackError, match="all 3 features are the same for each of the 5 fitting clips"):
+    with pytest.raises(StackError, match="all 3 features are constant over the 5 fitting clips"):
         features.check_varying(np.ones((5, 3)), "abc")
 
 
 @pytest.mark.parametrize(
     ("place", "what", "fields", "message"),
     [
-        ("ast", "probabilities", {}, "takes no waveforms at 16 kHz"),
-        ("ast", "embeddings", {}, "takes no waveforms at 16 kHz"),
+        ("ast", "probabilities", {}, "does not process waveforms at 16 kHz"),
+        ("ast", "embeddings", {}, "does not process waveforms at 16 kHz"),
         ("wav2vec2", "embeddings", {"layer": 4}, "layer: got 4; expected 0 to 3"),
-        ("cnn", "embeddings", {"layer": 1}, "layer: got 1; expected none, since a companion has one embedding"),
+        ("cnn", "embeddings", {"layer": 1}, "layer: got 1; expected none, because a companion has one embedding"),
         (
             "cnn",
             "embeddings",
             {"embed_bases": False},
-            r"embed_bases is false and base cnn .* is a folder; expected one",
+            r"embed_bases is false and base cnn .* is a folder; expected a model on the Hub",
         ),
     ],
 )
@@ -370,7 +370,7 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
     (tmp_path / "table.parquet").touch()
     args = HybridArguments("out", predictions=[f"text={tmp_path}/table.parquet"], trust_bases=True)
     (table,) = open_base_models(args, DataArguments())
-    with pytest.raises(SourceError, match="base text .* holds predictions only; expected a model"):
+    with pytest.raises(SourceError, match="base text .* contains predictions only; expected a model"):
         open_source(table, "probabilities", dataset(), EVERY, args)
     (base,) = open_base_models(arguments(bases=[str(bases["cnn"])]), DataArguments())
     for labels in (EMOTIONS[::-1], EMOTIONS[:7]):
@@ -382,13 +382,15 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
     )
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(hybrid)
     for what, fields in (("probabilities", {}), ("embeddings", {}), ("embeddings", {"layer": 1})):
-        with pytest.raises(SourceError, match="base hybrid .* is a hybrid, which cannot be a part of another"):
+        with pytest.raises(SourceError, match="base hybrid .* is a hybrid; a hybrid cannot be the base model"):
             opened(hybrid, what, **fields)
     inner = {key: value for key, value in json.loads((hybrid / "config.json").read_text()).items() if key != "dtype"}
-    with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion's or one of transformers"):
-        HybridForAudioClassification(HybridConfig([SourceSettings("a", model=inner).to_dict()], "mean", **LABELS))
+    with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion or transformers model"):
+        HybridForAudioClassification(
+            HybridConfig(sources=[SourceSettings("a", model=inner).to_dict()], head="mean", **LABELS)
+        )
     Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(bases["wav2vec2"])
-    with pytest.raises(SourceError, match="takes no waveforms at 16 kHz"):
+    with pytest.raises(SourceError, match="does not process waveforms at 16 kHz"):
         opened(bases["wav2vec2"])
 
 
@@ -410,7 +412,7 @@ def test_a_base_that_lacks_weights_is_refused(name, absent, shown, bases):
 
 @pytest.fixture
 def on_the_hub(bases):
-    """The companion as if it had been downloaded from the Hub."""
+    """The companion model as downloaded from the Hub."""
     cached = Path(os.environ["HF_HUB_CACHE"]) / "models--someone--small-cnn"
     shutil.copytree(bases["cnn"], cached / "snapshots" / COMMIT)
     (cached / "refs").mkdir()
@@ -427,7 +429,7 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
         source = opened(place, "probabilities")
         np.testing.assert_array_equal(computed(source, split), expected)
         assert source.settings.repository is None and source.settings.revision is None
-    assert sum(heard) == 10  # the same weights, wherever they lie
+    assert sum(heard) == 10  # the same weights in another location
     source = opened(on_the_hub, "probabilities", embed_bases=False)
     assert (source.settings.repository, source.settings.revision) == (on_the_hub, COMMIT)
     hybrid = assemble([source], fit_mean(expected, len(EMOTIONS)), EMOTIONS, EVERY)
@@ -441,5 +443,5 @@ def test_a_base_on_the_hub_is_that_of_its_commit(on_the_hub, bases, split, heard
 
 def test_what_the_hub_does_not_give_is_refused(on_the_hub):
     for place in ("someone/nothing", f"{on_the_hub}@{'f' * 40}"):
-        with pytest.raises(StackError, match="is no folder, and the Hub does not give it"):
+        with pytest.raises(StackError, match="is not a folder, and cannot be loaded from the Hub"):
             open_base_models(arguments(bases=[place]), DataArguments())

@@ -1,4 +1,4 @@
-"""The folders that hybrids leave: a model that answers as it was fitted, or none, scored on nothing that it knows."""
+"""Folders of hybrids: the saved model predicts as fitted, and is scored on held-out clips only."""
 
 import json
 import logging
@@ -59,7 +59,7 @@ def data(data_args):
 
 @pytest.fixture(scope="module")
 def fit(data, companions, tiny_config, tmp_path_factory):
-    """Fit a hybrid of these bases into a folder; returns the folder and what stands in its results.json."""
+    """Fit a hybrid of these base models; return its folder and the contents of results.json."""
     encoder = tmp_path_factory.mktemp("encoders") / "wav2vec2"
     torch.manual_seed(1)
     config = {name: value for name, value in tiny_config.items() if name != "model_type"} | {"num_hidden_layers": 2}
@@ -77,7 +77,7 @@ def fit(data, companions, tiny_config, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(fit, tmp_path_factory):
-    """A folder of each kind by name, fitted when it is first asked for."""
+    """A folder of each kind by name, fitted on first use."""
     root = tmp_path_factory.mktemp("fitted")
 
     class Folders(dict):
@@ -105,7 +105,7 @@ def is_unfinished(folder):
 
 
 def altered(base, folder, splits=None):
-    """A base's folder with other clips in its training."""
+    """Folder of a base model with other training clips."""
     shutil.copytree(base, folder)
     assignment = read_assignment(base / "splits.csv") | (splits or {})
     (folder / "splits.csv").write_text(
@@ -247,7 +247,7 @@ def test_bases_that_were_taught_what_decides_or_is_tested_are_refused(name, fit,
     cases = [
         ("validation", "train", "was trained on 3 of the 32 fitting clips"),
         ("test", "train", "was trained on 3 of the 32 test clips"),
-        ("test", "validation", "was chosen on 3 of the 32 test clips"),
+        ("test", "validation", "was selected on 3 of the 32 test clips"),
     ]
     for number, (split, taught, message) in enumerate(cases):
         clips = dict.fromkeys(data.splits[split]["id"][:3], taught)
@@ -261,11 +261,11 @@ def test_deep_features_of_bases_that_heard_the_fitting_clips_say_so(fitted):
     def notes(name):
         return " ".join(fitted[name][1]["protocol"]["notes"])
 
-    assert "clips that their models were trained on" in notes("deep_features")
-    assert "clips that their models were trained on" not in notes("deep_features_on_validation")
-    assert "a stack that was not fitted on it" in notes("deep_features_on_validation")
-    assert "validation decided how many trees were kept" in notes("deep_features")
-    assert "nothing tells which clips were trained on by wav2vec2" in notes("forest_on_a_layer")
+    assert "clips that the base models were trained on" in notes("deep_features")
+    assert "clips that the base models were trained on" not in notes("deep_features_on_validation")
+    assert "a model that was not fitted on it" in notes("deep_features_on_validation")
+    assert "the number of trees was selected on validation" in notes("deep_features")
+    assert "the training clips of wav2vec2 are unknown" in notes("forest_on_a_layer")
 
 
 # --- no model rather than a wrong one ---------------------------------------------------------------------------
@@ -301,9 +301,7 @@ def test_bases_that_answer_otherwise_than_they_are_stored_make_no_model(fit, com
     weights = load_file(base / "model.safetensors")
     weights["classifier.bias"][2] += 5  # its predictions were stored before
     save_file(weights, base / "model.safetensors", {"format": "pt"})
-    with pytest.raises(
-        HybridError, match=r"differ by 0\.\d+ from those it was fitted for; expected 0.02 at most.*again"
-    ):
+    with pytest.raises(HybridError, match=r"differ by 0\.\d+ from those of the fit; expected at most 0.02.*again"):
         fit(tmp_path / "mean", **(FITS["mean"] | {"bases": [base, companions[1]]}))
     assert is_unfinished(tmp_path / "mean")
 
@@ -316,9 +314,9 @@ def test_leaks_and_tables_leave_no_model(fit, companions, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         _, results = fit(tmp_path / "tables", bases=companions[1:], meta="mean", predictions=tables)
     assert has_no_model(tmp_path / "tables") and "sources" not in results["training"]
-    (said,) = [record.message for record in caplog.records if "No model is written" in record.message]
-    assert "base cnn" in said and "holds predictions only" in said
-    with pytest.raises(SourceError, match="base cnn .* holds predictions only"):
+    (said,) = [record.message for record in caplog.records if "but no model" in record.message]
+    assert "base cnn" in said and "contains predictions only" in said
+    with pytest.raises(SourceError, match="base cnn .* contains predictions only"):
         fit(tmp_path / "refused", predictions=tables, meta="mean", embed_bases=False)
     with pytest.raises(SourceError, match="embed_bases is false and base audio_cnn .* is a folder"):
         fit(tmp_path / "refused", **FITS["stack"], embed_bases=False)
@@ -329,12 +327,12 @@ def test_a_stack_takes_a_hybrid_by_its_stored_predictions_and_gets_no_model(fit,
     forest = fitted["forest_on_functionals"][0]
     with caplog.at_level(logging.WARNING):
         folder, _ = fit(tmp_path / "over", bases=[forest, companions[0]], meta="mean", calibrate=False)
-    (said,) = [record.message for record in caplog.records if "No model is written" in record.message]
-    assert "base forest_on_functionals" in said and "is a hybrid, which cannot be a part of another" in said
+    (said,) = [record.message for record in caplog.records if "but no model" in record.message]
+    assert "base forest_on_functionals" in said and "is a hybrid; a hybrid cannot be the base model" in said
     assert has_no_model(folder)
     parts = [stored(path).probabilities for path in (forest, companions[0])]
     np.testing.assert_allclose(stored(folder).probabilities, np.mean(parts, axis=0), atol=1e-9)
     with pytest.raises(StackError, match="base stack .* was trained on 32 of the 32 fitting clips"):
         fit(tmp_path / "refused", bases=[fitted["stack"][0], companions[0]])
-    with pytest.raises(SourceError, match="is a hybrid, which cannot be a part of another"):
+    with pytest.raises(SourceError, match="is a hybrid; a hybrid cannot be the base model"):
         fit(tmp_path / "refused", bases=[forest], kind="deep_features")

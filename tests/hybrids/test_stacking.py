@@ -1,4 +1,4 @@
-"""Stacks of generated probabilities whose structure is known, through scoring and report to their folder."""
+"""Stacks of generated probabilities with known structure, from fitting to the folder."""
 
 import csv
 import logging
@@ -27,7 +27,7 @@ TEXT = ("id", "corpus", "speaker", "gender", "intensity", "sha256")
 
 
 def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
-    """Splits without sound: four classes in turn, speakers of their own in every split."""
+    """Splits without audio: alternating classes, and different speakers in every split."""
     splits, given = {}, {}
     for split, count in clips.items():
         truth = [labels_of(split, row) if labels_of else row % 4 for row in range(count)]
@@ -49,7 +49,7 @@ def make_data(labels_of=None, protocol="random", speakers=6, clips=CLIPS):
 
 
 def half_right(truth, knows, rng):
-    """Mostly right on the classes that it knows; of the other two it takes one at random, and is surer of that."""
+    """Probabilities mostly correct for known classes, and random but confident between the other two."""
     others = [label for label in range(4) if label not in knows]
     rows = rng.dirichlet(np.full(4, 0.5), len(truth)) * 0.2
     for row, label in enumerate(truth):
@@ -63,7 +63,7 @@ def half_right(truth, knows, rng):
 
 @pytest.fixture
 def world(tmp_path):
-    """Data, and tables of three bases: a knows neutral and happy, b sad and angry, noise nothing."""
+    """Data, and tables of three base models: a for neutral and happy, b for sad and angry, and noise."""
 
     class World:
         data = make_data()
@@ -124,7 +124,7 @@ def test_a_mean_is_the_mean(world):
     np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-12)
     training = results["training"]
     assert training["inner_folds"] is None and training["fitted_parameters"] == 0
-    assert results["parameters"] is None  # tables do not tell those of their models
+    assert results["parameters"] is None  # unknown for tables
     assert not (folder / "booster.txt").exists()
 
 
@@ -172,8 +172,8 @@ def test_the_folder_is_a_whole_run(world):
     booster = lightgbm.Booster(model_file=folder / "booster.txt")
     assert booster.num_trees() == 4 * training["trees_per_class"]
     assert booster.feature_name()[:2] == ["a.neutral", "a.happy"]
-    assert "a stack that was not fitted on it" in (folder / "report.md").read_text()
-    # What it was fitted on counts as trained on, for whoever evaluates or stacks it.
+    assert "a model that was not fitted on it" in (folder / "report.md").read_text()
+    # Fitting clips count as training clips in later evaluations and stacks.
     splits = read_assignment(folder / "splits.csv")
     assert set(splits.values()) == {"train", "test"}
     assert {clip for clip, split in splits.items() if split == "test"} == set(world.data.splits["test"]["id"])
@@ -208,7 +208,7 @@ def test_the_stored_booster_gives_the_test_predictions(world):
 
 @pytest.mark.parametrize("meta", ["lightgbm", "logistic", "pool"])
 def test_no_validation_clip_is_scored_by_a_model_that_saw_it(world, monkeypatch, meta):
-    """By the rows themselves, which differ from clip to clip: those fitted on beside those asked about."""
+    """Fitted and predicted rows are compared by value, as rows differ between clips."""
     seen, asked = {}, []
 
     def keys(rows):
@@ -299,7 +299,7 @@ def test_a_base_that_was_taught_fitting_or_test_clips_is_refused(world):
         world.fit(world.a(), world.b(splits=taught))
     taught = splits | {"c/test_009": "validation"}
     for meta in ("lightgbm", "mean"):
-        with pytest.raises(StackError, match=r"base a .* was chosen on 1 of the 240 test clips \(c/test_009\)"):
+        with pytest.raises(StackError, match=r"base a .* was selected on 1 of the 240 test clips \(c/test_009\)"):
             world.fit(world.a(splits=taught), meta=meta)
 
 
@@ -312,15 +312,15 @@ def test_a_leak_that_is_asked_for_is_marked(world):
     parrot, b = world.table("parrot", by_heart), world.b()
     folder, results = world.fit(parrot, b, allow_leak=True)
     assert results["training"]["fit_on"] == "train (leaky)" and results["training"]["fit_clips"] == CLIPS["train"]
-    assert any(note.startswith("LEAKY, not to be quoted") for note in results["protocol"]["notes"])
-    assert "LEAKY, not to be quoted" in (folder / "report.md").read_text()
+    assert any(note.startswith("LEAKY, do not report") for note in results["protocol"]["notes"])
+    assert "LEAKY, do not report" in (folder / "report.md").read_text()
     honest = world.uar(parrot, b)
     assert results["splits"]["test"]["scores"]["uar"] < honest - 0.1
 
 
 def test_a_class_that_the_fitting_split_lacks_is_named(world):
     world.data = make_data(lambda split, row: row % 4 if split != "validation" else row % 3)
-    with pytest.raises(StackError, match="validation split, which the hybrid is fitted on, has no clip of angry"):
+    with pytest.raises(StackError, match="validation split, which the hybrid is fitted on, has no clips of angry"):
         world.fit(world.a(), world.b())
     assert world.fit(world.a(), world.b(), meta="mean")[1]["splits"]["test"]["clips"] == CLIPS["test"]
 
@@ -346,7 +346,7 @@ def test_constant_columns_are_told_once(world, caplog):
         world.fit(world.a(), flat)
     (message,) = [record.message for record in caplog.records if "features are constant" in record.message]
     assert message.endswith("flat.neutral, flat.happy, flat.sad, flat.angry") and message.startswith("4 ")
-    with pytest.raises(StackError, match="all 4 features are the same for each of the 240 fitting clips"):
+    with pytest.raises(StackError, match="all 4 features are constant over the 240 fitting clips"):
         world.fit(flat)
 
 
@@ -361,7 +361,10 @@ def test_the_explanations_find_who_knows_what(world):
 
     assert part("b", "sad") > part("a", "sad") and part("a", "happy") > part("b", "happy")
     text = (folder / "report.md").read_text()
-    assert "Share of each base in the answer" in text and "The bases give different answers to" in text
+    assert (
+        "Share of each base model in the predicted class's score" in text
+        and "The base models predict different classes for" in text
+    )
 
 
 def test_contributions_add_up_to_the_score():
@@ -403,7 +406,7 @@ def test_few_speakers_make_fewer_folds_and_one_makes_none(caplog):
     data = make_data(protocol="speaker_disjoint", speakers=3)
     with caplog.at_level(logging.INFO):
         assert len(inner_folds(data, "validation", 5, 0)) == 3
-    assert "3 inner folds instead of 5: there are only 3 speakers" in caplog.text
+    assert "3 inner folds instead of 5, because there are only 3 speakers" in caplog.text
     data = make_data(protocol="speaker_disjoint", speakers=1)
     with pytest.raises(StackError, match="has 1 speakers under speaker_disjoint; expected at least 2"):
         inner_folds(data, "validation", 5, 0)

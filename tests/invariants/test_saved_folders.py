@@ -1,4 +1,4 @@
-"""Folders that earlier versions saved answer as they did then.
+"""Folders saved by earlier versions give the same probabilities.
 
 tests/saved_folders/VERSION holds a tiny model of every kind, trained or fitted by that version on generated voices,
 and expected.json: its probabilities of `_voice(0.45 s, seed 0)` and `_voice(1.3 s, seed 1)` in float32. They are

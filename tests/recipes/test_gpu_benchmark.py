@@ -1,4 +1,4 @@
-"""`benchmarks/gpu.py` runs its sections apart, writes what they found, and names what it skipped."""
+"""`benchmarks/gpu.py` runs sections separately, writes their results, and lists skipped sections."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_sections_report_apart_and_a_failure_costs_only_its_own(dataset_dir, tmp
 
 def test_without_time_everything_is_skipped_and_named(dataset_dir, tmp_path):
     done = script(dataset_dir, tmp_path, "--seconds", 0)
-    assert done.returncode == 0 and "skipped, since the time was up: chip, base" in done.stdout
+    assert done.returncode == 0 and "skipped, because the time was up: chip, base" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["gpu.sh", "gpu_collect.sh"])

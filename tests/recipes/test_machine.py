@@ -1,4 +1,4 @@
-"""Every benchmark names the machine that it ran on, and what its processor computes."""
+"""Every benchmark prints its machine and the processor's extensions."""
 
 import ast
 import importlib.util

@@ -51,7 +51,7 @@ def make_wav2vec2(norm="group"):
 
 
 def stumps(num_features, classes=4, seed=0):
-    """A tree of one decision per class and feature."""
+    """Trees with one decision, one per class and feature."""
     rng = np.random.default_rng(seed)
     trees = classes * num_features
     tables = Tables(
@@ -63,15 +63,17 @@ def stumps(num_features, classes=4, seed=0):
         tree_classes=np.arange(trees) // num_features,
         values=rng.normal(size=(2 * trees, 1)),
     )
-    return TreeEnsemble.from_tables(TreeEnsembleConfig(num_features, trees, trees, num_labels=classes), tables)
+    return TreeEnsemble.from_tables(
+        TreeEnsembleConfig(num_features=num_features, num_trees=trees, num_nodes=trees, num_labels=classes), tables
+    )
 
 
 @pytest.fixture(scope="session")
 def forest():
-    """Trees over functionals alone, of no network."""
+    """Trees on functionals only, without a neural network."""
     head = stumps(len(Functionals().names))
     trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
-    config = HybridConfig([{"name": "clip", "columns": "functionals"}], trees=trees, id2label=EMOTION_LABELS)
+    config = HybridConfig(sources=[{"name": "clip", "columns": "functionals"}], trees=trees, id2label=EMOTION_LABELS)
     return HybridForAudioClassification.from_parts(config, [None], head)
 
 
@@ -105,7 +107,7 @@ def build():
 
 @pytest.fixture(scope="session")
 def waveforms():
-    """Tones in noise (clips, samples) whose frequency tells the class, and their classes (clips,)."""
+    """Tones in noise (clips, samples) whose frequency depends on the class, and their classes (clips,)."""
 
     def make(clips=8, duration_s=0.5, classes=4):
         generator = torch.Generator().manual_seed(clips)
@@ -119,19 +121,19 @@ def waveforms():
 
 @pytest.fixture(scope="session")
 def companion(tiny, build):
-    """Make a small companion that knows four emotions."""
+    """Make a small companion model for four emotions."""
     return lambda kind="audio_cnn", **changes: build(tiny(kind, id2label=EMOTION_LABELS, **changes))
 
 
 @pytest.fixture(scope="session")
 def wav2vec2():
-    """Make a small wav2vec2 that knows four emotions, of the kind of base (group) or XLSR (layer)."""
+    """Make a small wav2vec2 for four emotions, like wav2vec2-base (group) or XLSR (layer)."""
     return make_wav2vec2
 
 
 @pytest.fixture(scope="session")
 def hybrid(companion):
-    """Trees over the probabilities of an AudioCNN and a wav2vec2, and over functionals."""
+    """Trees on the probabilities of an AudioCNN and a wav2vec2, and on functionals."""
 
     def make(hears_s=0.5, **fields):
         models = [companion(duration_s=hears_s), make_wav2vec2(), None]
@@ -142,7 +144,7 @@ def hybrid(companion):
         ]
         head = stumps(8 + len(Functionals().names))
         trees = {"num_trees": head.config.num_trees, "num_nodes": head.config.num_nodes}
-        config = HybridConfig(sources, trees=trees, id2label=EMOTION_LABELS, **fields)
+        config = HybridConfig(sources=sources, trees=trees, id2label=EMOTION_LABELS, **fields)
         return HybridForAudioClassification.from_parts(config, models, head)
 
     return make

@@ -1,4 +1,4 @@
-"""Lengths are counted: whatever a header declares, sound in the file is read, and missing sound is reported."""
+"""Lengths are counted: all audio in a file is read whatever its header declares, and missing audio is reported."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ def write(container: str, sound=SOUND) -> bytes:
 
 
 def place_of_sound(content: bytes) -> int:
-    """Where the samples begin, in whatever byte order."""
+    """Offset of the samples, in either byte order."""
     little = content.find(SOUND[:8].astype("<i2").tobytes())
     return little if little >= 0 else content.find(SOUND[:8].astype(">i2").tobytes())
 
@@ -178,7 +178,7 @@ def test_an_mp3_that_promises_nothing_is_read_as_far_as_it_goes(size):
     decoded = decode(content)
     whole = len(decode(MP3[FRAME:]).samples)
     assert len(decoded.samples) == pytest.approx(whole * len(content) / len(MP3[FRAME:]), abs=0.12 * whole + 1152)
-    assert decoded.notes in ((), ("the last frame breaks off",))
+    assert decoded.notes in ((), ("the last frame is incomplete",))
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])
@@ -214,7 +214,7 @@ def test_an_ogg_cut_at_any_byte_is_refused(subtype, data):
 def test_joined_recordings_are_read_one_after_the_other(format, subtype):
     content = lossy(format, subtype)
     one, three = decode(content), decode(content * 3)
-    assert three.notes == ("3 recordings joined in one file",)
+    assert three.notes == ("3 recordings concatenated in one file",)
     np.testing.assert_array_equal(three.samples, np.concatenate([one.samples] * 3))
 
 
@@ -228,7 +228,7 @@ def test_a_flac_is_read_to_its_end_whatever_its_header_counts(subtype, frames):
     packed = int.from_bytes(content[18:26], "big") >> 36 << 36 | frames
     content = content[:18] + packed.to_bytes(8, "big") + content[26:]
     if frames > NUM_SAMPLES:
-        with pytest.raises(AudioError, match=f"FLAC of {frames} frames that breaks off or is damaged after"):
+        with pytest.raises(AudioError, match=f"FLAC of {frames} frames that ends or is damaged after"):
             decode(content)
     else:
         assert np.array_equal(read(content), SOUND)

@@ -1,4 +1,4 @@
-"""The fast path for 16-bit FLAC gives libsndfile's samples, or hands the content over to it."""
+"""The fast path for 16-bit FLAC gives the samples of libsndfile, or falls back to it."""
 
 import io
 

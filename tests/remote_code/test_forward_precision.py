@@ -1,4 +1,4 @@
-"""What models compute in at inference: chosen by the hardware, near float32, and never a change of the weights."""
+"""Precision at inference: chosen by hardware, close to float32, without changing the weights."""
 
 import json
 import os
@@ -31,7 +31,7 @@ KINDS = ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru", "group", "
 
 @pytest.fixture
 def make(companion, wav2vec2, hybrid):
-    """A model of a kind, with answers that tell clips apart, and its feature extractor."""
+    """A model whose scores differ between clips, and its feature extractor."""
 
     def build(kind):
         if kind == "hybrid":
@@ -145,7 +145,7 @@ def test_an_explicit_dtype_is_left_as_it_is(make, clips, tmp_path, monkeypatch):
         return pipeline("speech-emotion-recognition", model=str(tmp_path), device="cpu", **options)
 
     half = load(dtype=torch.bfloat16)
-    assert half.model.dtype == torch.bfloat16 and str(half.precision) == "precision bf16 (as the model was loaded)"
+    assert half.model.dtype == torch.bfloat16 and str(half.precision) == "precision bf16 (dtype of the loaded model)"
     exact, auto = load(dtype=torch.float32), load()
     assert exact.precision.precision == "fp32" and auto.precision.precision == "bf16"
     answers = [table(classify(clips)) for classify in (half, exact, auto)]

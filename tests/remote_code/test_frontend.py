@@ -87,7 +87,7 @@ def test_spec_augment_masks_in_training_only(build, tiny, waveforms):
 
 
 def augment(**fields):
-    """A SpecAugment in training mode with these fields of its configuration, named without their prefix."""
+    """A SpecAugment in training mode with these configuration fields, named without their prefix."""
     return SpecAugment(MelCNNConfig(**{f"spec_augment_{name}": value for name, value in fields.items()})).train()
 
 
@@ -115,7 +115,7 @@ def test_a_model_that_trims_scores_clips_as_if_they_had_been_cut(build, tiny, wa
 
 
 def _bumps(place, clips=400):
-    """A bump (clips, 20 rows, 40 frames) at this row and frame, and its true frames."""
+    """Features (clips, 20 rows, 40 frames) with a peak at this row and frame, and the unpadded frames."""
     rows, frames = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
     bump = torch.exp(-((rows - place[0]) ** 2 + (frames - place[1]) ** 2) / 4)
     return bump.expand(clips, 20, 40), torch.full((clips,), 30)
@@ -161,7 +161,7 @@ def test_it_stays_in_float32_when_the_model_is_cast(build, tiny, waveforms):
 @pytest.mark.parametrize(
     ("inputs", "mask", "message"),
     [
-        (torch.zeros(8000), None, r"input_values: got shape \(8000,\); expected \(batch, samples\)"),
+        (torch.zeros(8000), None, r"input_values: got shape \(8000,\); expected mono waveforms \(batch, samples\)"),
         (torch.zeros(1, 2, 8000), None, r"got shape \(1, 2, 8000\)"),
         (torch.zeros(2, 0), None, r"got shape \(2, 0\)"),
         (torch.zeros(1, 8000, dtype=torch.int16), None, "got torch.int16; expected floating point"),

@@ -20,7 +20,7 @@ TOLERANCES = {
 
 
 def _librosa(waveform):
-    """What Functionals computes per frame, by librosa, and the magnitudes (bins, frames)."""
+    """Features per frame of `Functionals`, computed by librosa, and the magnitudes (bins, frames)."""
     magnitude = np.abs(librosa.stft(waveform, **SETTINGS))
     mel = librosa.feature.melspectrogram(y=waveform, sr=16_000, n_mels=80, **SETTINGS)
     frames = {"frame_length": 1024, "hop_length": 256}
@@ -142,7 +142,7 @@ def test_other_windows(tone, n_fft, hop_length):
 
 
 def test_bad_values_are_refused():
-    with pytest.raises(ValueError, match=r"statistics: got \['mode'\]; expected some of mean"):
+    with pytest.raises(ValueError, match=r"statistics: got \['mode'\]; expected one or more of mean"):
         Functionals(statistics=("mode",))
     with pytest.raises(ValueError, match="sampling_rate: got 8000"):
         Functionals(8_000)

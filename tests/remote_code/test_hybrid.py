@@ -1,4 +1,4 @@
-"""Hybrids as models: their columns are those of the bases alone, and a folder gives back what was put together."""
+"""Hybrids as models: their features are those of the base models alone, and saved folders load as assembled."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ LABELS = {0: "neutral", 1: "happy", 2: "sad", 3: "angry"}
 
 
 def source_of(model, columns="probabilities", classes=(0, 1, 2, 3), **settings):
-    """A source around a model, as a hybrid holds it."""
+    """A source with a model, as in a hybrid."""
     fields = {"name": "base", "columns": columns, "model": model and describe_base(model.config), **settings}
     source = Source(SourceSettings(**fields), list(classes), LABELS)
     if model is not None:
@@ -44,7 +44,7 @@ def padded(clips):
 
 @pytest.fixture
 def clips(waveforms):
-    """Four clips of different lengths, quiet at their ends."""
+    """Four clips of different lengths with silent ends."""
     rows = waveforms(4)[0].numpy()
     parts = [rows[0], rows[1][:5000], np.concatenate([rows[2], rows[3]]), rows[3][:7000]]
     return [np.pad(part, (2000 * k, 600)).astype(np.float32) for k, part in enumerate(parts)]
@@ -121,7 +121,7 @@ def test_bfloat16_is_near_float32_and_leaves_the_weights_alone(base, clips):
 def test_the_precision_of_the_fit_is_kept_and_that_of_earlier_versions_read(companion):
     cnn = {"name": "cnn", "model": describe_base(companion().config)}
     for written, kept in [({"bf16": True}, "bf16"), ({"bf16": False}, None), ({"fitted_precision": "fp16"}, "fp16")]:
-        config = HybridConfig([cnn | written], "mean", id2label=LABELS)
+        config = HybridConfig(sources=[cnn | written], head="mean", id2label=LABELS)
         assert config.sources[0].get("fitted_precision") == kept and "bf16" not in config.sources[0]
     for settings, precision in [(cnn, "half"), ({"name": "clip", "columns": "functionals"}, "bf16")]:
         with pytest.raises(ValueError, match=f"fitted_precision: got {precision}; expected fp32, bf16 or fp16"):
@@ -182,7 +182,9 @@ def test_scores_are_the_heads_probabilities_divided_by_the_temperature(hybrid, c
 
 def test_classes_that_the_head_does_not_know_are_all_but_impossible(companion, clips):
     model = companion()
-    config = HybridConfig([{"name": "a", "model": describe_base(model.config)}], "mean", [0, 2, 3], id2label=LABELS)
+    config = HybridConfig(
+        sources=[{"name": "a", "model": describe_base(model.config)}], head="mean", classes=[0, 2, 3], id2label=LABELS
+    )
     scores = torch.softmax(
         HybridForAudioClassification.from_parts(config, [model], None)(*padded(clips)[:1]).logits, 1
     )
@@ -193,14 +195,16 @@ def test_classes_that_the_head_does_not_know_are_all_but_impossible(companion, c
 def test_means_and_linear_heads_are_what_their_names_say(companion, clips, tmp_path):
     models = [companion("audio_cnn"), companion("cnn_gru")]
     sources = [{"name": f"m{k}", "model": describe_base(model.config)} for k, model in enumerate(models)]
-    mean = HybridForAudioClassification.from_parts(HybridConfig(sources, "mean", id2label=LABELS), models, None)
+    mean = HybridForAudioClassification.from_parts(
+        HybridConfig(sources=sources, head="mean", id2label=LABELS), models, None
+    )
     batch = padded(clips)[0]
     each = [torch.softmax(model(batch).logits.double(), dim=1) for model in models]
     torch.testing.assert_close(mean(batch).logits, torch.stack(each).mean(dim=0).log().float(), rtol=1e-4, atol=1e-5)
     rng = np.random.default_rng(0)
     weight, bias = rng.normal(size=(4, 8)), rng.normal(size=4)
     linear = HybridForAudioClassification.from_parts(
-        HybridConfig(sources, "linear", id2label=LABELS), models, LogLinear.from_weights(weight, bias)
+        HybridConfig(sources=sources, head="linear", id2label=LABELS), models, LogLinear.from_weights(weight, bias)
     )
     logits = torch.cat(each, dim=1).clamp_min(1e-6).log() @ torch.from_numpy(weight).T + torch.from_numpy(bias)
     torch.testing.assert_close(linear(batch).logits, torch.log_softmax(logits, 1).float(), rtol=1e-4, atol=1e-4)
@@ -225,7 +229,7 @@ def test_casting_leaves_trees_and_functionals_as_they_are(hybrid, clips, tmp_pat
 
 @pytest.fixture
 def cached(monkeypatch, tmp_path):
-    """A folder as if it had been downloaded from the Hub at a commit."""
+    """A folder as downloaded from the Hub at a commit."""
 
     def put(model, commit="a" * 40, repository="someone/base"):
         place = tmp_path / "cache" / f"models--{repository.replace('/', '--')}"
@@ -246,7 +250,7 @@ def test_a_base_may_stay_on_the_hub_at_a_pinned_revision(hybrid, companion, cach
     loaded = AutoModelForAudioClassification.from_pretrained(tmp_path / "hybrid", cache_dir=cached.cache)
     batch = padded(clips)[0]
     torch.testing.assert_close(loaded(batch).logits, model(batch).logits, rtol=0, atol=0)
-    # Its weights are gone from there, or another class of model is: no answer is better than one at random.
+    # Weights are missing or of another model class; an error is better than random predictions.
     weights = load_file(folder / "model.safetensors")
     weights.pop("classifier.weight")
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
@@ -263,7 +267,7 @@ def test_a_folder_that_lacks_tensors_or_holds_no_trees_is_refused(hybrid, tmp_pa
     whole = load_file(file)
     for absent in ("sources.0.model.classifier.weight", "classifier.roots", "sources.2.functionals.mel"):
         save_file({key: value for key, value in whole.items() if key != absent}, file, {"format": "pt"})
-        with pytest.raises(ValueError, match=f"got none for {absent}; expected all"):
+        with pytest.raises(ValueError, match=f"lacks tensors .*: {absent}"):
             AutoModelForAudioClassification.from_pretrained(tmp_path)
     save_file(whole | {"classifier.features": whole["classifier.features"] + 999}, file, {"format": "pt"})
     with pytest.raises(ValueError, match="features"):
@@ -280,20 +284,20 @@ def test_a_folder_that_lacks_tensors_or_holds_no_trees_is_refused(hybrid, tmp_pa
     ("changes", "message"),
     [
         ({"columns": "logits"}, "columns: got logits; expected one of probabilities, embeddings, functionals"),
-        ({"model": None}, "model: got None; expected one for probabilities and embeddings only"),
+        ({"model": None}, "model: got none; expected a configuration for probabilities"),
         ({"model": {"a": 1}}, "a configuration without model_type"),
         ({"model": {"model_type": "not-one"}}, "not-one"),
-        ({"layer": 1}, "layer: got 1; expected an integer from 0, and columns embeddings"),
+        ({"layer": 1}, "layer: got 1; expected an integer of at least 0, and only with columns embeddings"),
         ({"columns": "embeddings", "layer": 4}, "layer: got 4; expected 0 to 3"),
         ({"duration_s": 0}, "duration_s: got 0; expected a number above 0"),
-        ({"repository": "a/b", "revision": "main"}, "revision: got main; expected the commit"),
+        ({"repository": "a/b", "revision": "main"}, "revision: got main; expected a commit"),
         ({"surprise": 1}, "surprise"),
     ],
 )
 def test_sources_that_cannot_be_are_refused(changes, message, wav2vec2):
     source = {"name": "base", "model": describe_base(wav2vec2().config)} | changes
     with pytest.raises((ValueError, TypeError), match=message):
-        HybridForAudioClassification(HybridConfig([source], "trees", id2label=LABELS))
+        HybridForAudioClassification(HybridConfig(sources=[source], head="trees", id2label=LABELS))
 
 
 @pytest.mark.parametrize(
@@ -301,10 +305,10 @@ def test_sources_that_cannot_be_are_refused(changes, message, wav2vec2):
     [
         ({"sources": []}, "sources: got none"),
         ({"head": "forest"}, "head: got 'forest'; expected one of trees, linear, mean"),
-        ({"head": "mean"}, "head: got mean over other columns than probabilities"),
-        ({"classes": [1, 0]}, r"classes: got \[1, 0\]; expected at least two of 0 to 3, rising"),
+        ({"head": "mean"}, "head: got mean for functionals; expected trees"),
+        ({"classes": [1, 0]}, r"classes: got \[1, 0\]; expected at least two ascending ids from 0 to 3"),
         ({"classes": [0, 9]}, r"classes: got \[0, 9\]"),
-        ({"sampling_rate": 8000}, "sampling_rate: got 8000; expected 16000"),
+        ({"sampling_rate": 8000}, "sampling_rate: got 8000; expected one of 16000"),
         ({"calibration_temperature": 0}, "calibration_temperature: got 0"),
     ],
 )
@@ -315,18 +319,20 @@ def test_configurations_that_cannot_be_are_refused(fields, message):
 
 def test_parts_that_do_not_fit_and_inputs_that_are_no_waveforms_are_refused(hybrid, companion):
     model = companion()
-    config = HybridConfig([{"name": "a", "model": describe_base(model.config)}], "mean", id2label=LABELS)
-    with pytest.raises(ValueError, match="source a: got other tensors than its configuration says"):
+    config = HybridConfig(sources=[{"name": "a", "model": describe_base(model.config)}], head="mean", id2label=LABELS)
+    with pytest.raises(ValueError, match="source a: got tensors that do not match its configuration"):
         HybridForAudioClassification.from_parts(config, [companion("cnn_gru")], None)
     other = describe_base(companion().config) | {"id2label": {0: "a", 1: "b", 2: "c", 3: "d"}}
     with pytest.raises(
         ValueError, match="id2label: got a, b, c, d; expected neutral, happy, sad, angry, in this order"
     ):
-        HybridForAudioClassification(HybridConfig([{"name": "a", "model": other}], "mean", id2label=LABELS))
+        HybridForAudioClassification(
+            HybridConfig(sources=[{"name": "a", "model": other}], head="mean", id2label=LABELS)
+        )
     whole = hybrid()
     for inputs, message in (
         (torch.zeros(1, 100, dtype=torch.int16), "expected floating point"),
-        (torch.zeros(100), "expected \\(batch, samples\\)"),
+        (torch.zeros(100), "expected mono waveforms \\(batch, samples\\)"),
         (torch.full((1, 9000), torch.nan), "NaN or infinite"),
     ):
         with pytest.raises(ValueError, match=message):

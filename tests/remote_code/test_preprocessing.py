@@ -1,4 +1,4 @@
-"""What is done to recordings before a model, as its folder says it."""
+"""Preprocessing of recordings as stored in a model's folder."""
 
 import json
 import pickle

@@ -1,4 +1,4 @@
-"""A saved folder loads where this package is not installed."""
+"""A saved folder loads without this package."""
 
 import ast
 import json
@@ -17,7 +17,7 @@ KINDS = ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru", "hybrid")
 _CHILD = """
 import json, sys
 
-class Without:  # installed for development here: make it as if they were not
+class Without:  # hides packages that are installed here
     def __init__(self, finder):
         self.finder = finder
 

@@ -12,7 +12,7 @@ from hf_ser.remote_code.tree_inference import MISSING, Tables
 
 
 def make(aggregation="softmax", seed=0, trees=7, leaves=6, classes=3, features=5):
-    """Random trees: a leaf of each is split until there are so many."""
+    """Random trees: leaves are split until there are enough."""
     rng = np.random.default_rng(seed)
     branches, roots = [], []
     for tree in range(trees):
@@ -46,12 +46,14 @@ def make(aggregation="softmax", seed=0, trees=7, leaves=6, classes=3, features=5
         tree_classes=np.arange(trees) % classes if size == 1 else np.zeros(trees, int),
         values=rng.dirichlet(np.ones(classes), trees * leaves) if size > 1 else rng.normal(size=(trees * leaves, 1)),
     )
-    config = TreeEnsembleConfig(features, trees, nodes, aggregation, num_labels=classes)
+    config = TreeEnsembleConfig(
+        num_features=features, num_trees=trees, num_nodes=nodes, aggregation=aggregation, num_labels=classes
+    )
     return TreeEnsemble.from_tables(config, tables)
 
 
 def one_by_one(model, rows):
-    """What the definition says: each sample through each tree in plain Python."""
+    """Reference in plain Python: each sample through each tree."""
     tables, config = model.tables(), model.config
     totals = np.zeros((len(rows), config.num_labels))
     for row, total in zip(rows, totals, strict=True):
@@ -144,7 +146,7 @@ def set_entry(name, place, value):
 
 
 def swap_in_a_loop(tensors):
-    """Cut off a node that has two children which decide, and let it lead to itself."""
+    """Replace the children of a node with two inner children by the node itself."""
     branches = tensors["branches"]
     node = next(node for node in branches[:, 0] if node >= 0)
     where = np.argwhere(branches == node)[0]
@@ -169,7 +171,7 @@ NAN = int(np.array(np.nan).view(np.int64))
         (set_entry("tree_classes", 0, 3), "tree_classes: got 0 to 3"),
         (set_entry("threshold_bits", 0, NAN), "thresholds: got NaN"),
         (set_entry("value_bits", (0, 0), NAN), "leaf values: got nan"),
-        (lambda tensors: tensors.pop("threshold_bits"), "got none for threshold_bits"),
+        (lambda tensors: tensors.pop("threshold_bits"), "lacks tensors .*: threshold_bits"),
     ],
 )
 def test_tensors_that_are_no_trees_are_refused(model, rows, tmp_path, change, message):
@@ -195,7 +197,7 @@ def test_tensors_of_other_sizes_are_refused(model, tmp_path):
 
 def test_a_model_that_was_never_filled_is_refused():
     with pytest.raises(ValueError, match="expected"):
-        TreeEnsemble(TreeEnsembleConfig(3, 2, 4))(torch.zeros(1, 3))
+        TreeEnsemble(TreeEnsembleConfig(num_features=3, num_trees=2, num_nodes=4))(torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize(

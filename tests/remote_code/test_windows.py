@@ -1,4 +1,4 @@
-"""Recordings of any kind give one waveform, whole or in windows, and what cannot be used says why."""
+"""Recordings of any kind give a waveform or windows; unusable recordings raise an error with the reason."""
 
 import http.server
 import io
@@ -26,13 +26,13 @@ SPLIT = 1 << 15  # samples: 16-bit values below 1
 
 
 def read_windows(source, window_s, stride_s, whole_s):
-    """As tuples."""
+    """Windows as tuples."""
     for window in windows.read_windows(source, WindowPlan(window_s, stride_s, whole_s)):
         yield window.start_s, window.end_s, window.waveform
 
 
 def whole(source):
-    """The only window of a recording of at most a minute."""
+    """The only window of a recording of up to a minute."""
     ((start_s, end_s, waveform),) = read_windows(source, 10.0, 5.0, 60.0)
     assert waveform.dtype == np.float32 and waveform.ndim == 1
     assert (start_s, end_s) == (0.0, len(waveform) / 16_000)
@@ -106,7 +106,7 @@ def test_the_content_counts_and_not_the_name(tmp_path, tone, encode):
 
 
 def flac_of_unknown_length(content):
-    """As an encoder writes it that streams into a pipe: 36 bits of the stream's information are 0."""
+    """FLAC as written to a pipe: the 36 bits of the length are 0."""
     return content[:21] + bytes([content[21] & 0xF0]) + bytes(4) + content[26:]
 
 
@@ -127,7 +127,7 @@ def test_recordings_that_were_streamed_do_not_know_their_length(tone, encode, fo
 
 
 def check_windows(found, waveform, window_s, stride_s, tolerance=0.0):
-    """They start every stride, have the requested size except the last, and together are the recording."""
+    """Windows start every stride, have the requested size except the last, and cover the recording."""
     size, step = round(window_s * 16_000), round(stride_s * 16_000)
     reached = 0
     for number, (start_s, end_s, samples) in enumerate(found):
@@ -142,13 +142,13 @@ def check_windows(found, waveform, window_s, stride_s, tolerance=0.0):
 
 
 def noise(num_samples):
-    """Not repeating, so that a sample in a wrong place shows."""
+    """Samples without repetition, so that misplaced samples are detected."""
     drawn = np.random.default_rng(0).integers(-SPLIT // 2, SPLIT // 2, num_samples)
     return (drawn / SPLIT).astype(np.float32)
 
 
 def sweep(duration_s, sampling_rate):
-    """A rising tone below 3 kHz with silence at its start and end, which resampling changes little."""
+    """A rising tone below 3 kHz with silent ends, which resampling changes little."""
     time_s = np.arange(round(duration_s * sampling_rate)) / sampling_rate
     rising = np.sin(2 * np.pi * (200 * time_s + 400 * time_s**2 / duration_s))
     return (0.5 * np.sin(np.pi * time_s / duration_s) * rising).astype(np.float32)
@@ -221,7 +221,7 @@ def test_windows_share_no_memory(tone):
     found = [samples for _, _, samples in read_windows(waveform, 1.0, 0.5, 1.0)]
     for number, samples in enumerate(found):
         assert np.array_equal(samples, waveform[number * 8000 : number * 8000 + 16_000])
-        samples[:] = 0.0  # whatever is done to one, its neighbours stay
+        samples[:] = 0.0  # changing a window does not change the next ones
     assert np.abs(waveform).max() > 0.1
 
 
@@ -256,7 +256,7 @@ def test_silence_is_judged_by_the_largest_sample(peak, silent):
 
 
 def header(sampling_rate=16_000, channels=1, samples=None, size=None):
-    """A WAV of 16 bits whose header may lie."""
+    """A 16-bit WAV file whose header may be wrong."""
     content = np.zeros(16_000, "<i2").tobytes() if samples is None else samples
     width = 2 * channels
     chunk = struct.pack("<HHIIHH", 1, channels, sampling_rate, sampling_rate * width & 0xFFFFFFFF, width, 16)
@@ -312,7 +312,7 @@ def test_a_break_is_found_after_the_windows_before_it(tone, encode):
     content = encode(tone(40.0), format="FLAC")
     found = read_windows(content[: len(content) * 3 // 4], 5.0, 5.0, 5.0)
     assert len(next(found)[2]) == 80_000
-    with pytest.raises(AudioError, match="breaks off"):
+    with pytest.raises(AudioError, match="ends or is damaged"):
         list(found)
 
 
@@ -321,7 +321,7 @@ NO_FILE = {
     "folder": "a folder",
     "NUL": "embedded null",
     "lone surrogate": "surrogates not allowed",
-    "pipe": "a pipe that gave 0 bytes and then nothing for 0 s",
+    "pipe": "0 bytes from a pipe, then no data for 0 s",
     "empty": "no such file",
 }
 
@@ -332,7 +332,7 @@ def test_paths_without_a_file_are_not_found(tmp_path, tone, encode, kind, monkey
     (tmp_path / "clip.wav").write_bytes(encode(tone()))
     names = {"NUL": "clip.wav\0.flac", "lone surrogate": "\ud800.wav", "pipe": "pipe", "missing": "no.wav"}
     path = "" if kind == "empty" else str(tmp_path / names.get(kind, ""))
-    if kind == "pipe":  # reading would wait for a writer for ever
+    if kind == "pipe":  # reading would block forever
         os.mkfifo(path)
     error = refusal(path)
     assert error.reason == "not_found" and NO_FILE[kind] in error.got
@@ -416,7 +416,7 @@ def test_what_is_no_recording_is_refused_as_an_argument(kind):
 
 def test_messages_name_the_path_that_a_mapping_brings():
     error = refusal({"array": np.zeros(5), "sampling_rate": 16_000, "path": "actor_01/clip.wav"})
-    assert str(error).startswith("actor_01/clip.wav: got 0.000 s; expected at least 0.1 s of sound. Remove")
+    assert str(error).startswith("actor_01/clip.wav: got 0.000 s; expected at least 0.1 s. Remove")
 
 
 def test_an_error_survives_the_way_to_another_process():
@@ -430,7 +430,7 @@ def test_an_error_survives_the_way_to_another_process():
 
 @pytest.fixture(scope="module")
 def server(tone, encode):
-    """The address of a server on this machine: /clip, /redirect, /loop, /cut, /slow, /text, /elsewhere."""
+    """Address of a local server: /clip, /redirect, /loop, /cut, /slow, /text, /elsewhere."""
     content = encode(tone())
     bodies = {"/clip": content, "/cut": content, "/slow": content, "/text": b"<html>", "/empty": b""}
     places = {"/redirect": "/clip", "/loop": "/loop", "/elsewhere": "file:///etc/passwd"}
@@ -478,9 +478,9 @@ def test_urls_are_sources_and_redirects_are_followed(server, tone, page):
     [
         ("loop", "not_found", "TooManyRedirects"),
         ("nowhere", "not_found", "HTTP status 404"),
-        ("cut", "not_found", "no whole answer"),
+        ("cut", "not_found", "no complete response"),
         ("elsewhere", "not_found", "InvalidSchema"),
-        ("text", "undecodable", "a file starting b'<html>'"),
+        ("text", "undecodable", "a file starting with b'<html>'"),
         ("empty", "empty", "0 bytes"),
     ],
 )
@@ -494,7 +494,7 @@ def test_a_server_that_does_not_answer_is_given_up(server, monkeypatch):
     monkeypatch.setattr(audio_sources, "_TIMEOUT_S", 0.2)
     started = time.monotonic()
     error = refusal(f"{server}/slow")
-    assert error.reason == "not_found" and "no whole answer" in str(error)
+    assert error.reason == "not_found" and "no complete response" in str(error)
     assert time.monotonic() - started < 5
 
 
@@ -511,4 +511,4 @@ def test_a_download_ends_at_its_largest_size(server, monkeypatch):
 def test_addresses_that_lead_nowhere_are_not_found(url):
     error = refusal(url)
     assert error.reason == "not_found"
-    assert str(error).startswith(f"{url}: got no whole answer")
+    assert str(error).startswith(f"{url}: got no complete response")

@@ -154,7 +154,10 @@ def test_a_hybrid_is_divided_and_normalised_and_notes_it(tmp_path):
     rng = np.random.default_rng(0)
     head = LogLinear.from_weights(rng.normal(0, 2, (4, 4)), rng.normal(size=4))
     config = HybridConfig(
-        [{"name": "base", "model": describe_base(base.config)}], "linear", [0, 1, 3, 4], num_labels=5
+        sources=[{"name": "base", "model": describe_base(base.config)}],
+        head="linear",
+        classes=[0, 1, 3, 4],
+        num_labels=5,
     )
     hybrid = HybridForAudioClassification.from_parts(config, [base.eval()], head)
     weights = {name: tensor.clone() for name, tensor in hybrid.state_dict().items()}
