@@ -213,7 +213,7 @@ def test_demo_serves_until_ctrl_c(model, tmp_path):
             address = line.split()[2]
             port = address.rstrip("/").rpartition(":")[2]
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            assert b"Which emotion does a voice carry?" in opener.open(address, timeout=20).read()
+            assert b"Which emotion does a voice express?" in opener.open(address, timeout=20).read()
             assert cli.main(["demo", "--model", str(model), "--port", port]) == cli.WRONG_USE  # it is taken
         finally:
             process.send_signal(signal.SIGINT)

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from hf_ser.batch.escaped_names import escaped_name, one_line
 
-SYNTHETIC = "trained on synthetic recordings: these scores say nothing about real speech"
+SYNTHETIC = "the model was trained on synthetic recordings; these scores say nothing about real speech"
 _BAR_WIDTH = 24
 
 
@@ -98,7 +98,7 @@ class TextOutput:
         elif self.format == "csv" and self.written == 0:
             self._put(csv_text([columns(self.labels)]))
         elif self.format == "table" and self.warning and self.written:
-            self._put(f"{self.warning}\n")
+            self._put(f"warning: {self.warning}\n")
 
     def _put(self, text: str) -> None:
         self.stream.write(text)

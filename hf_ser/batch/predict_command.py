@@ -138,8 +138,10 @@ def _names(args: PredictArguments) -> list[str]:
 def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
     stdin = _read_stdin(names)
     classify, labels = _load(args)
-    warning = _warning(args)
+    warning = _synthetic_warning(args)
     output = TextOutput(args.format or "table", labels, warning, sys.stdout)
+    if warning and output.format != "table":  # the table ends with it
+        _say(f"warning: {warning}")
     answers = _Answers(classify, names, args.call_options, stdin, warning)
     # Where the answers are shown, they are the progress.
     return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
@@ -162,8 +164,10 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
             return failed_before
         stdin = _read_stdin(todo)
         classify, labels = _load(args)
-        warning = _warning(args)
+        warning = _synthetic_warning(args)
         output.start(labels)
+        if warning:
+            _say(f"warning: {warning}")
         answers = _Answers(classify, todo, args.call_options, stdin, warning, answered_before=len(before))
         failed = _write_all(output, answers, remedy=f" in {args.output}; the same command continues")
     kept = f"; {len(before):,} were answered before" if before else ""
@@ -243,14 +247,12 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
     return classify, label_names(model.config)
 
 
-def _warning(args: PredictArguments) -> str | None:
+def _synthetic_warning(args: PredictArguments) -> str | None:
+    """The warning about a model trained on synthetic recordings; None for other models."""
     from hf_ser.results_file import model_results
 
     results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
-    if not results.get("dataset", {}).get("synthetic"):
-        return None
-    _say(f"warning: {escaped_name(args.model)} was {SYNTHETIC}")
-    return SYNTHETIC
+    return SYNTHETIC if results.get("dataset", {}).get("synthetic") else None
 
 
 def _open_output(args: PredictArguments, run: RunStamp) -> Any:

@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from hf_ser.demo import app
 
 pytestmark = pytest.mark.browser
 ANSWER = "#answer h2"
@@ -94,7 +97,7 @@ def contrast(page, selector):
 def test_a_clip_is_uploaded_and_its_result_can_be_read(open_page, recordings, width, scheme):
     page = open_page(width, color_scheme=scheme)
     assert page.locator("#limits").get_by_role("heading", name="Limits").is_visible()
-    for word in ("Acted speech", "Eight classes", "AI Act", "Consent", "no measure of what a person feels"):
+    for word in ("Acted speech", "Few classes", "AI Act", "Consent", "does not measure what a person feels"):
         assert word in page.locator("#limits").inner_text()
     expect_no_overflow(page)
     upload(page, recordings / "voice.wav")
@@ -121,7 +124,7 @@ def test_a_long_recording_has_a_timeline_on_a_narrow_screen_too(open_page, recor
     expect_no_overflow(page)
 
 
-def test_bad_recordings_are_told_and_the_next_one_is_answered(open_page, recordings):
+def test_bad_recordings_get_a_message_and_the_next_one_an_answer(open_page, recordings):
     page = open_page()
     assert "There is no recording yet" in recognise(page)
     for name, message in (("text.wav", "got a file starting b"), ("silence.wav", "got silence")):
@@ -140,10 +143,10 @@ def test_bad_recordings_are_told_and_the_next_one_is_answered(open_page, recordi
 def test_everything_can_be_done_with_the_keyboard(open_page):
     page = open_page()
 
-    tab_to(page, "radio", "second/model")
+    tab_to(page, "radio", "second/model: Training data and accuracy are unknown: the model has no results.json.")
     page.keyboard.press("Space")
     page.locator("#models input:checked[value='second/model']").wait_for()
-    tab_to(page, "button", "all in turn")
+    tab_to(page, "button", "long")
     page.keyboard.press("Enter")
     page.locator("#recording").get_by_role("button", name="Clear").wait_for()
     tab_to(page, "button", "Recognise")
@@ -160,6 +163,40 @@ def test_everything_can_be_done_with_the_keyboard(open_page):
     assert page.locator("#answer .timeline").is_visible()
 
 
+def test_a_voice_memo_that_the_browser_takes_for_a_video_is_classified(open_page, recordings):
+    pytest.importorskip("av", reason="PyAV is not installed (extra media)")
+    page = open_page()
+    upload(page, recordings / "voice.webm")
+    assert recognise(page).startswith("Sounds most like")
+    page.locator("#recording").get_by_role("button", name="Clear").click()
+    page.evaluate(
+        """() => {
+          const all = new DataTransfer();
+          all.items.add(new File(['words'], 'memo.mp4', {type: 'video/mp4'}));
+          const options = {bubbles: true, cancelable: true, dataTransfer: all};
+          document.querySelector('#recording button').dispatchEvent(new DragEvent('drop', options));
+        }"""
+    )
+    page.locator("#recording").get_by_role("button", name="Clear").wait_for()
+    page.get_by_role("button", name="Recognise").click()
+    page.get_by_text("memo.mp4: got a file starting").wait_for()
+
+
+def test_the_progress_replaces_the_previous_answer(open_page, recordings, monkeypatch):
+    page = open_page()
+    upload(page, recordings / "voice.wav")
+    recognise(page)
+    answered, release = app.answer, threading.Event()
+    monkeypatch.setattr(app, "answer", lambda *args: release.wait(20) and answered(*args))
+    page.get_by_role("button", name="Recognise").click()
+    page.get_by_text("Classifying the recording").wait_for()
+    assert page.locator("#answer .ser").inner_text() == "Classifying the recording …"
+    own = "document.querySelector('#answer .wrap')"  # Gradio's progress, which would cover the answer
+    assert page.evaluate(f"{own} === null || getComputedStyle({own}).opacity === '0'")
+    release.set()
+    page.locator(ANSWER).wait_for()
+
+
 def test_files_are_chosen_with_the_keyboard(open_page, recordings):
     page = open_page()
     tab_to(page, "button", "Drop an audio file here to upload")
@@ -170,7 +207,7 @@ def test_files_are_chosen_with_the_keyboard(open_page, recordings):
     assert recognise(page).startswith("Sounds most like")
 
 
-def test_the_microphone_is_heard(open_page):
+def test_a_microphone_recording_is_classified(open_page):
     page = open_page()
     page.locator("#recording").get_by_role("button", name="Record audio").click()
     page.locator("#recording").get_by_role("button", name="Record", exact=True).click()

@@ -23,8 +23,8 @@ def test_the_answer_says_in_numbers_what_it_shows_in_bars(demo_model, recordings
         (label, pytest.approx(100 * score, abs=0.051)) for label, score in answered.scores.items()
     ]
     assert all(number == width for _, number, width in rows) and len(rows) == 8
-    assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the model is not sure" in html
-    assert "Model: first/model." in html and "Its training data is unknown" in html
+    assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the answer is uncertain" in html
+    assert "Model: first/model." in html and "Training data and accuracy are unknown" in html
     (text,) = re.findall(r'role="img" aria-label="(.*?)"', html)
     assert text == "Waveform and log-mel spectrogram of the recording, 1.2 s." and "timeline" not in html
 
@@ -48,7 +48,7 @@ def test_long_recordings_have_a_timeline_as_figure_and_as_table(demo_model, reco
 def test_a_sure_answer_carries_no_doubt(demo_model):
     scores = {"angry": 0.9, "sad": 0.1}
     html = render(Answer(np.ones(9000, np.float32), scores, [{}]), demo_model, "m")
-    assert "Sounds most like: angry (90.0 %)" in html and "not sure" not in html
+    assert "Sounds most like: angry (90.0 %)" in html and "uncertain" not in html
 
 
 def test_words_from_outside_are_no_markup(demo_model, recordings):
