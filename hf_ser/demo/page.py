@@ -29,7 +29,7 @@ CSS = """
 .ser .bar { width: 99%; min-width: 4rem; }
 .ser .track { background: var(--ser-track); border-radius: 2px; height: .9rem; }
 .ser .fill { background: var(--ser-bar); border-radius: 2px; height: 100%; }
-.ser .answer { font-size: 1.9rem; margin: 0; }
+.ser .answer { font-size: 1.9rem; margin: 0; text-wrap: balance; }
 .ser .clip svg { display: block; height: 5rem; width: 100%; }
 .ser .clip polygon { fill: var(--ser-bar); }
 .ser .spectrogram { position: relative; }
