@@ -50,7 +50,7 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
     Args:
         name: folder or Hub id.
         revision: on the Hub.
-        device: cpu, cuda, ...; None for a GPU where there is one.
+        device: cpu, cuda, ...; None for a GPU if there is one.
         precision: auto, bf16, fp16 or fp32.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The page as a person sees it, in Debian's Chromium: upload, keyboard, microphone, narrow screens, dark mode."""
+"""The page in Debian's Chromium: upload, keyboard, microphone, narrow screens, dark mode."""
 
 import os
 import re
@@ -23,7 +23,7 @@ SETTLED = """() => new Promise(settled => {
 
 @pytest.fixture
 def open_page(chromium, address):
-    """Open the page -> the browser's page; at the end, nothing was asked of anybody else and no script failed."""
+    """Open the page; at the end, check that it made no request to other servers and that no script failed."""
     contexts, foreign, faults = [], [], []
 
     def make(width=1280, **options):
@@ -33,7 +33,7 @@ def open_page(chromium, address):
         page = context.new_page()
         page.on("request", lambda asked: foreign.append(asked.url) if is_foreign(asked.url) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("filechooser", lambda chooser: None)  # from now on: a dialog that opens sooner than told is never seen
+        page.on("filechooser", lambda chooser: None)  # listen from the start: an earlier dialog would be missed
         page.goto(address)
         page.get_by_role("button", name="Recognise").wait_for()
         page.locator("#recording input[type=file]").wait_for(state="attached")  # its scripts come last
@@ -65,7 +65,7 @@ def expect_no_overflow(page):
 
 
 def tab_to(page, role, name, most=40):
-    """Press Tab until the focus is there, and see that it can be seen."""
+    """Press Tab until the element has the focus, and check that the focus is visible."""
     wanted = page.get_by_role(role, name=name, exact=True)
     for _ in range(most):
         page.keyboard.press("Tab")
@@ -76,7 +76,7 @@ def tab_to(page, role, name, most=40):
 
 
 def contrast(page, selector):
-    """The contrast of WCAG between an element's words and what lies behind them."""
+    """The WCAG contrast between the text of an element and its background."""
     return page.locator(selector).first.evaluate(
         """element => {
           const channels = text => text.match(/[\\d.]+/g).map(Number);

@@ -59,7 +59,7 @@ def test_recordings_of_other_rates_and_channels_are_read_as_one_piece(demo_model
         ("absent.wav", "absent.wav: got no such file; expected an audio file."),
     ],
 )
-def test_what_cannot_be_used_is_named_without_its_place(demo_model, recordings, name, message):
+def test_errors_name_the_file_without_its_folder(demo_model, recordings, name, message):
     with pytest.raises(DemoError) as raised:
         classify(demo_model, recordings / name)
     assert str(raised.value).startswith(message) and str(recordings) not in str(raised.value)
@@ -114,7 +114,7 @@ def test_clips_are_cut_as_the_models_folder_says(model_dir, recordings, monkeypa
     )  # windows of what is used of a clip
 
 
-def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):
+def test_unknown_models_and_devices_are_rejected(model_dir, tmp_path):
     with pytest.raises(ValueError, match="no_model"):
         load_model(str(tmp_path / "no_model"))
     with pytest.raises(DemoError, match="device is 'cuda:77'; expected one"):

@@ -51,7 +51,7 @@ def test_a_sure_answer_carries_no_doubt(demo_model):
     assert "Sounds most like: angry (90.0 %)" in html and "uncertain" not in html
 
 
-def test_words_from_outside_are_no_markup(demo_model, recordings):
+def test_text_from_outside_is_escaped(demo_model, recordings):
     hostile = "<script>alert(1)</script>"
     assert hostile not in render_error(hostile) and "&lt;script&gt;" in render_error(hostile)
     assert hostile not in render(classify(demo_model, recordings / "voice.wav"), demo_model, hostile)
@@ -103,13 +103,13 @@ def test_an_emotion_has_one_colour_whatever_the_model():
         ("silence.wav", "This recording cannot be used. silence.wav: got silence (largest sample"),
     ],
 )
-def test_refusals_stand_in_the_place_of_the_answer(demo_model, recordings, name, message):
+def test_errors_replace_the_answer(demo_model, recordings, name, message):
     html = answer({"m": demo_model}, name and str(recordings / name), "m")
     assert message in html and "No answer" in html and "Traceback" not in html and str(recordings) not in html
     assert "Sounds most like" in answer({"m": demo_model}, str(recordings / "voice.wav"), "m")
 
 
-def test_faults_of_our_own_are_logged_and_not_shown(demo_model, recordings, monkeypatch, caplog):
+def test_internal_errors_are_logged_and_not_shown(demo_model, recordings, monkeypatch, caplog):
     def fail(*_):
         raise MemoryError("secret words")
 
