@@ -1,7 +1,7 @@
-"""Load audio: path, address, bytes, file object, array or `datasets` audio -> mono float32 at 16 kHz.
+"""Load audio: a path, URL, bytes, file object, array or `datasets` audio becomes mono float32 at 16 kHz.
 
-It uses the one decoder, as the pipeline, the preparation of datasets, the command line and the demo do; soxr (HQ)
-resamples. Unusable recordings raise `AudioError`.
+The decoder is the same as in the pipeline, dataset preparation, the command line and the demo. soxr (HQ) resamples.
+Unusable recordings raise `AudioError`.
 """
 
 from typing import Any, Literal
@@ -47,24 +47,24 @@ def load_audio(
     """Return a mono float32 waveform of shape (samples,) at `target_sampling_rate`.
 
     Args:
-        source: a path (`str` or `os.PathLike`, a pipe such as /dev/stdin, too), an address (http, https or file),
+        source: a path (`str` or `os.PathLike`, including pipes such as /dev/stdin), a URL (http, https or file),
             encoded bytes, a binary file object, an array or tensor of shape (samples,), (channels, samples) or
-            (samples, channels), or a mapping as `datasets` makes them: `{"bytes", "path"}` or
+            (samples, channels), or a mapping from `datasets`: `{"bytes", "path"}` or
             `{"array", "sampling_rate"}`.
-        sampling_rate: Hz; required with a bare array, refused with anything that carries its own.
-        target_sampling_rate: Hz of the result.
+        sampling_rate: in Hz; required for a bare array, not allowed for a source that has one.
+        target_sampling_rate: sampling rate of the result, in Hz.
         trim_db: cut leading and trailing audio that is this many dB below the loudest frame (published systems use
-            20); None keeps everything.
+            20); None does not trim.
         normalize: scale so that the largest magnitude is 1 (silence stays silence).
         duration_s: pad with zeros at the end, or crop, to this many seconds; None keeps the length.
-        position: which part a crop keeps: the start, the centre, or a random part drawn from a Generator.
+        position: the part that a crop keeps: the start, the center, or a random part drawn from a Generator.
         min_duration_s: reject recordings shorter than this, in seconds, before trimming.
 
     Returns:
         float32 (samples,).
 
     Raises:
-        AudioError: the source cannot be used; its message names the path and the remedy.
+        AudioError: the source is unusable; the message names the path and the remedy.
 
     >>> from hf_ser import load_audio
     >>> waveform = load_audio("voice.wav", trim_db=30.0, duration_s=3.0)
@@ -105,15 +105,15 @@ def load_audio(
 def _check_cut(
     name: str, trim_db: float | None, duration_s: float | None, position: Any, min_duration_s: float, rate: int
 ) -> int | None:
-    """Check the options of `load_audio`; return the fixed length in samples, or None for the clip's own."""
+    """Check the options of `load_audio`; return the fixed length in samples, or None to keep the length."""
     if trim_db is not None and not 0 < trim_db < np.inf:
-        raise argument_error(name, f"trim_db={trim_db}", "a positive number of dB", "Use 20, say.")
+        raise argument_error(name, f"trim_db={trim_db}", "a positive number of dB", "Use 20, for example.")
     if not 0 <= min_duration_s < np.inf:
-        raise argument_error(name, f"min_duration_s={min_duration_s}", "0 s or more", "Use 0.3, say.")
+        raise argument_error(name, f"min_duration_s={min_duration_s}", "0 s or more", "Use 0.3, for example.")
     if not isinstance(position, np.random.Generator) and position not in ("start", "center"):
         raise argument_error(name, f"position={position!r}", "start, center or a numpy Generator", "Use start.")
     if duration_s is None:
         return None
     if not 1 <= duration_s * rate < 2**40:
-        raise argument_error(name, f"duration_s={duration_s}", "a positive number of seconds", "Use 3.0, say.")
+        raise argument_error(name, f"duration_s={duration_s}", "a positive number of seconds", "Use 3.0, for example.")
     return round(duration_s * rate)

@@ -1,4 +1,4 @@
-"""`hf-ser`: speech emotion recognition for people who only use models.
+"""`hf-ser`: classify recordings, describe a model, and run the demo.
 
 hf-ser predict recording.wav FOLDER --model MODEL
 hf-ser predict FOLDER --model MODEL --output answers.csv
@@ -14,15 +14,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-# Everything else is imported by the commands that need it, so that help and errors in their options come at once.
+# Commands import everything else when they need it, so that --help and errors in options are fast.
 from hf_ser.errors import SerError
 from hf_ser.extras import missing_extra, needs_extra
 from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
-_PRECISION = (
-    "bf16, fp16 or fp32 (default: auto, which is bf16 where it is computed natively, else fp16 on CUDA, else fp32)"
-)
+_PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -30,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
 
     Returns:
-        0; 1 where some recordings could not be used; 2 for a command or model that cannot be used; 130 after Ctrl-C.
+        0 for success, 1 if some recordings failed, 2 for wrong use or an unusable model, 130 after Ctrl-C.
     """
     tolerate_any_character()
     args = _parser().parse_args(argv)
@@ -38,15 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return args.command(args)
     except (SerError, ModuleNotFoundError) as error:
-        refused = error if isinstance(error, SerError) else missing_extra(error)
-        if refused is None:
+        shown = error if isinstance(error, SerError) else missing_extra(error)
+        if shown is None:
             raise
-        print(f"error: {refused}", file=sys.stderr)  # noqa: T201
+        print(f"error: {shown}", file=sys.stderr)  # noqa: T201
         return WRONG_USE
     except KeyboardInterrupt as stop:
         print(str(stop) or "interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except BrokenPipeError:  # such as `| head`; Python would write the rest at its end, and complain
+    except BrokenPipeError:  # such as `| head`; without this, Python would raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -54,46 +52,50 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="hf-ser", description="Speech emotion recognition.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    predict = commands.add_parser("predict", help="scores of the emotions in recordings")
+    predict = commands.add_parser("predict", help="classify recordings")
     predict.add_argument(
         "recordings",
         nargs="*",
         metavar="RECORDING",
-        help="recordings, folders of them, URLs, or - for standard input",
+        help="recordings, folders, URLs, or - for standard input",
     )
     predict.add_argument(
-        "--recordings_from", metavar="FILE", help="text file that names one recording per line (- for standard input)"
+        "--recordings_from", metavar="FILE", help="text file with one recording per line (- for standard input)"
     )
     predict.add_argument("--model", required=True, help="model folder or Hub id")
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
-    predict.add_argument("--format", choices=FORMATS, help="what is printed (default: table)")
+    predict.add_argument("--format", choices=FORMATS, help="output format (default: table)")
     predict.add_argument(
         "--output",
         metavar="FILE",
-        help="write to FILE.csv, FILE.jsonl or FILE.parquet instead; after an interruption the same command continues",
+        help="write to FILE.csv, FILE.jsonl or FILE.parquet; run the same command again to resume",
     )
     predict.add_argument("--overwrite", action="store_true", help="replace the content of --output")
     predict.add_argument("--timeline", action="store_true", help="add the scores of overlapping windows")
     predict.add_argument(
-        "--window_s", type=float, help="seconds of a window (default: the whole recording; if long, the model's input)"
+        "--window_s",
+        type=float,
+        help="window length in seconds (default: the whole recording, or several windows if it is long)",
     )
-    predict.add_argument("--stride_s", type=float, help="seconds between windows (default: half a window)")
-    predict.add_argument("--top_k", type=int, help="emotions per recording (default: all)")
+    predict.add_argument("--stride_s", type=float, help="step between windows in seconds (default: half a window)")
+    predict.add_argument("--top_k", type=int, help="number of emotions per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
-    predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     predict.add_argument("--precision", default="auto", help=_PRECISION)
     predict.set_defaults(command=_predict)
-    info = commands.add_parser("info", help="what a model is, what it was trained on, and how well it does")
+    info = commands.add_parser("info", help="describe a model: type, training data, scores")
     info.add_argument("model", help="model folder or Hub id")
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
-    demo = commands.add_parser("demo", help="a page in the browser: microphone or file in, emotions out")
+    demo = commands.add_parser("demo", help="classify recordings in the browser")
     demo.add_argument("--model", required=True, nargs="+", help="model folders or Hub ids to choose from on the page")
     demo.add_argument("--revision", default="main", help="revision of the models on the Hub")
-    demo.add_argument("--device", help="cpu, cuda, ... (default: a GPU where there is one)")
+    demo.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     demo.add_argument("--precision", default="auto", help=_PRECISION)
-    demo.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
-    demo.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
+    demo.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, only this machine)"
+    )
+    demo.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
     return parser
 
@@ -109,7 +111,7 @@ def _demo(args: argparse.Namespace) -> int:
     import transformers
 
     with needs_extra("demo"):
-        from hf_ser.demo import serve  # which takes seconds
+        from hf_ser.demo import serve  # takes seconds
 
     transformers.utils.logging.disable_progress_bar()
     repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]
@@ -136,14 +138,14 @@ def _info(args: argparse.Namespace) -> int:
     rows.append(("emotions", ", ".join(label_names(config))))
     temperature = getattr(config, "calibration_temperature", None)
     if temperature:
-        rows.append(("calibrated", f"by the temperature {temperature:.3f}"))
+        rows.append(("calibrated", f"temperature {temperature:.3f}"))
     steps = Preprocessing.of(extractor).steps
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
-    rows.append(("computes here in", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
+    rows.append(("precision here", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
     results = model_results(args.model, args.revision)
     if results is None:
-        rows.append(("trained on", "unknown: there is no results.json beside it"))
+        rows.append(("trained on", "unknown: the model has no results.json"))
     else:
         rows += _training(results)
     width = max(len(name) for name, _ in rows)

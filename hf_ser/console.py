@@ -1,4 +1,4 @@
-"""What recipes show while they run: log lines, and progress bars in terminals only."""
+"""The output of recipes: log lines, and progress bars on terminals."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
 def set_up_logging(level: int | None = None) -> None:
-    """Print log lines on stderr, warnings in one line, and none of the libraries' progress bars but of downloads.
+    """Print log lines and one-line warnings on stderr; hide progress bars of libraries, except downloads.
 
-    Logging that an application has already set up stays as it is.
+    If the application has already set up logging, it does not change.
 
     Args:
-        level: of this package and of the libraries; default: INFO for this package, WARNING for the libraries.
+        level: for this package and the libraries; default: INFO for this package, WARNING for the libraries.
     """
     handler = logging.StreamHandler()
     if level is None:
@@ -31,14 +31,14 @@ def set_up_logging(level: int | None = None) -> None:
         transformers.utils.logging.set_verbosity(level)
         hub.logging.set_verbosity(level)
     logging.basicConfig(format="%(message)s", level=logging.INFO if level is None else level, handlers=[handler])
-    transformers.utils.logging.disable_propagation()  # on in CI, where its messages would be printed twice
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the line of code that warns
+    transformers.utils.logging.disable_propagation()  # on in CI, where messages would be printed twice
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"  # without the source line
     logging.getLogger("transformers.trainer_utils").addFilter(_is_of_use)
     _turn_off_bars()
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """Leave out that checkpoints less than a second apart are ordered by their steps, which is the right order."""
+    """Drop the warning that close checkpoints are ordered by step instead of time: that order is correct."""
     return "mtime may not be reliable" not in record.getMessage()
 
 
@@ -46,8 +46,8 @@ def _turn_off_bars() -> None:
     downloads = not hub.are_progress_bars_disabled()
     transformers.utils.logging.disable_progress_bar()  # and huggingface_hub's
     if downloads:
-        hub.enable_progress_bars()  # these wait for the network, and show in terminals only
-    # datasets reads the variable when it is imported, which takes a second that not every recipe needs.
+        hub.enable_progress_bars()  # downloads take long; these bars appear on terminals only
+    # datasets reads the variable on import. Importing it here would cost every recipe a second.
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if "datasets" in sys.modules:
         sys.modules["datasets"].disable_progress_bars()
@@ -62,13 +62,13 @@ def progress_bar(
     show: bool = True,
     leave: bool = True,
 ) -> Any:
-    """Make a progress bar on one line of a terminal; in a log, one line says what begins.
+    """Create a progress bar on a terminal; without a terminal, log one line.
 
     Args:
-        items: what to go through; without, the caller updates the bar.
-        desc: what is done, such as "Checking clips".
-        unit: what is counted, in the plural.
-        total: how many; default: the length of `items`.
+        items: what to iterate over; if None, the caller updates the bar.
+        desc: the task, such as "Checking clips".
+        unit: the name of the items, in the plural.
+        total: the number of items; default: the length of `items`.
         show: False for neither bar nor line.
         leave: whether the finished bar stays on the screen.
 

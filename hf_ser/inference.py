@@ -1,4 +1,4 @@
-"""Load a trained classifier with its feature extractor, reject missing weights, choose device and precision."""
+"""Load a trained classifier with its feature extractor, and choose device and precision."""
 
 import logging
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
-import hf_ser.models  # noqa: F401 - makes the companion models known to transformers
+import hf_ser.models  # noqa: F401 - registers the companion models with transformers
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
@@ -16,22 +16,22 @@ from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.hardware import PrecisionChoice, check_device, detect, resolve
 from hf_ser.remote_code.preprocessing import complete_preprocessing
 
-# The mask embedding is absent from checkpoints trained without masking, and used in training only.
+# Checkpoints trained without masking lack the mask embedding, which only training uses.
 _HARMLESS = ("masked_spec_embed",)
 
 
 class CheckpointError(SerError):
-    """A checkpoint that cannot be used."""
+    """An unusable checkpoint."""
 
 
 def label_names(config: Any) -> list[str]:
-    """Class names of a model's configuration, in the order of the model's outputs."""
+    """Return the class names from a configuration, in the order of the model's outputs."""
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
 
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Silence transformers' table of keys, which lists harmless ones, where the caller checks them itself."""
+    """Silence the key report of transformers, which lists harmless keys; the caller checks them."""
     logger = logging.getLogger("transformers.modeling_utils")
 
     def is_other(record: logging.LogRecord) -> bool:
@@ -45,20 +45,19 @@ def quiet_loading() -> Iterator[None]:
 
 
 def missing_weights(loading_info: dict[str, Any]) -> set[str]:
-    """Names of the weights that a checkpoint lacks, from `from_pretrained(output_loading_info=True)`.
+    """Return the weights that a checkpoint lacks, from `from_pretrained(output_loading_info=True)`.
 
-    transformers initializes them at random and only logs it.
+    transformers initializes them at random and only logs that.
     """
     names = set(loading_info["missing_keys"]) | {entry[0] for entry in loading_info["mismatched_keys"]}
     return {name for name in names if not any(part in name for part in _HARMLESS)}
 
 
 def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel, Any]:
-    """Load a trained classifier, in float32 however it is stored, and its feature extractor from a folder or the Hub.
+    """Load a trained classifier, always in float32, and its feature extractor from a folder or the Hub.
 
     Raises:
-        CheckpointError: there is no such model, its files are broken or do not fit together, or weights are missing,
-            so that its answers would be random.
+        CheckpointError: the model does not exist, its files are broken or do not match, or weights are missing.
 
     >>> from hf_ser import load_classifier
     >>> model, extractor = load_classifier("runs/audio_cnn")
@@ -74,15 +73,15 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
             )
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
-    # Other shapes, half a file, a broken configuration: transformers raises many kinds of errors.
+    # transformers raises many kinds of errors: wrong shapes, a truncated file, a broken configuration.
     except Exception as error:
         cause = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"--model {name}: the weights do not fit config.json or are broken ({cause}); expected a whole trained "
-            "model. Fetch or train it again."
+            f"--model {name}: the weights do not fit config.json or are broken ({cause}); expected a complete "
+            "trained model. Download or train it again."
         ) from error
     if extractor.sampling_rate != SAMPLING_RATE:
-        raise CheckpointError(f"--model {name} takes {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
+        raise CheckpointError(f"--model {name}: got {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     try:
         complete_preprocessing(model, extractor, name, revision)
         Preprocessing.of(extractor)
@@ -92,22 +91,22 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     if missing:
         shown = ", ".join(sorted(missing)[:5])
         raise CheckpointError(
-            f"--model {name} lacks {len(missing)} weights ({shown}), which would be random; expected a whole trained "
-            "classifier. Train its head with recipes/finetune.py first."
+            f"--model {name} lacks {len(missing)} weights ({shown}), which would be random; expected a complete "
+            "classifier. Train it with recipes/finetune.py first."
         )
     return model, extractor
 
 
 def choose_device(name: str | None) -> str:
-    """The device of this name; without one a GPU where there is one."""
+    """Return the given device; without one, a GPU if there is one, else the CPU."""
     return name or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def resolve_precision(precision: str, device: str | None) -> PrecisionChoice:
-    """The precision that a command computes in, by its --precision and --device.
+    """Resolve --precision for --device.
 
     Raises:
-        ConfigError: a device that is not there, or a precision that does not exist or that it cannot compute.
+        ConfigError: the device or the precision does not exist, or the device does not support the precision.
     """
     try:
         check_device(device)

@@ -1,4 +1,4 @@
-"""The one label map: eight emotions in the order of RAVDESS's own codes (standard library only)."""
+"""The default label map: eight emotions in the order of the RAVDESS codes (standard library only)."""
 
 EMOTIONS: tuple[str, ...] = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 LABEL2ID: dict[str, int] = {emotion: index for index, emotion in enumerate(EMOTIONS)}
@@ -6,10 +6,10 @@ ID2LABEL: dict[int, str] = dict(enumerate(EMOTIONS))
 
 
 def merge_calm(emotion: str) -> str:
-    """Return the emotion's name in the seven-class set, in which `calm` counts as `neutral`.
+    """Map `calm` to `neutral`, and return every other emotion unchanged.
 
-    Only RAVDESS has `calm`, so on the merged corpora that class gives away the corpus; studies that pool corpora
-    often fold it into `neutral`.
+    Only RAVDESS has `calm`, so on merged corpora that class reveals the corpus. Studies that pool corpora often
+    merge it with `neutral`.
     """
     return "neutral" if emotion == "calm" else emotion
 

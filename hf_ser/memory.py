@@ -1,4 +1,4 @@
-"""Memory that training on CPU keeps for its next step."""
+"""Memory allocation for training on CPU."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Keep memory that is freed for the next allocation, instead of giving it back to the system.
+    """Keep freed memory for the next allocation instead of returning it to the system.
 
-    A step on CPU frees and takes blocks of up to hundreds of megabytes, and each time the system would fill
-    every page with zeros anew, which costs more than the arithmetic on it: AudioCNN trains at 1.4 times the speed
+    A training step on CPU frees and allocates blocks of up to hundreds of megabytes. Each time, the system would fill
+    every page with zeros, which costs more than the arithmetic: with this setting, AudioCNN trains 1.4 times as fast
     (`benchmarks/training.py`). The process stays as large as its largest step. Only Linux with glibc needs this.
 
     Returns:
@@ -20,6 +20,6 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library than glibc
+    if mallopt is None:  # a C library other than glibc
         return False
     return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,6 +1,6 @@
-"""The models and their frontends, which `import hf_ser.models` makes known to transformers.
+"""The models and their frontends. `import hf_ser.models` registers them with transformers.
 
-Their code is `hf_ser.remote_code`, whose modules that decode and prepare audio can be imported without torch.
+Their code is in `hf_ser.remote_code`, whose modules for decoding and preparing audio do not import torch.
 """
 
 from transformers import (
@@ -41,7 +41,7 @@ for _config, _model in _CLASSIFIERS:
     _config.register_for_auto_class()
     _model.register_for_auto_class("AutoModelForAudioClassification")
 
-# For wav2vec2 folders, which carry no code, and wherever this package is at hand.
+# For wav2vec2 folders, which contain no custom code, and for every model if this package is installed.
 PIPELINE_REGISTRY.register_pipeline(
     "speech-emotion-recognition",
     pipeline_class=SpeechEmotionPipeline,

@@ -1,4 +1,4 @@
-"""Output on terminals and in redirections of any encoding, such as the cp1252 of Windows."""
+"""Output to terminals and redirections in any encoding, such as cp1252 on Windows."""
 
 import codecs
 import io
@@ -9,7 +9,7 @@ _HANDLER = "hf_ser_plain"
 
 
 def tolerate_any_character() -> None:
-    """Make stdout and stderr write characters that their encoding lacks in plain form, or escaped, not raise."""
+    """Make stdout and stderr replace or escape characters that their encoding lacks, instead of raising."""
     codecs.register_error(_HANDLER, _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -20,5 +20,5 @@ def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     plain = _PLAIN.get(error.object[error.start])
-    # One character at a time, since an error may span several.
+    # One character at a time: an error can span several.
     return (plain, error.start + 1) if plain is not None else codecs.backslashreplace_errors(error)

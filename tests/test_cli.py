@@ -84,7 +84,7 @@ def test_csv_has_a_row_for_every_recording_and_window_and_a_column_for_every_lab
     assert [row["start"] for row in rows if row["file"].endswith("a.wav")] == ["", "0.0", "0.2"]
 
 
-def test_what_cannot_be_used_is_told_and_the_others_are_answered(call, recordings):
+def test_bad_recordings_get_an_error_and_the_others_an_answer(call, recordings):
     (recordings / "empty.wav").write_bytes(b"")
     sf.write(recordings / "silent.wav", np.zeros(9000), 16_000)
     code, out, error = call(recordings)
@@ -130,7 +130,7 @@ def test_a_lower_precision_that_auto_chose_is_told_in_one_line(call, recordings,
     assert scores[0] != scores[1] and scores[0] == pytest.approx(scores[1], abs=0.02)
     code, again, error = call(recordings / "a.wav", "--format", "json", "--precision", "fp32")
     assert code == 0 and error == "" and again == exact
-    assert "computes here in  bf16 (auto: this CPU" in call(command="info")[1]
+    assert "precision here  bf16 (auto: this CPU" in call(command="info")[1]
     monkeypatch.undo()
     assert caplog.messages == []
     assert call(recordings / "a.wav", "--precision", "bf16", "--device", "cpu")[0] == 0
@@ -166,7 +166,7 @@ def test_info_tells_what_a_model_is(call, companions):
 
 def test_info_says_where_nothing_is_known(call):
     code, out, _ = call(command="info")
-    assert code == 0 and "unknown: there is no results.json beside it" in out
+    assert code == 0 and "unknown: the model has no results.json" in out
 
 
 def test_demo_refuses_what_cannot_be(model, tmp_path, monkeypatch, capsys):
@@ -213,7 +213,7 @@ def test_demo_serves_until_ctrl_c(model, tmp_path):
             address = line.split()[2]
             port = address.rstrip("/").rpartition(":")[2]
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            assert b"Which emotion does a voice carry?" in opener.open(address, timeout=20).read()
+            assert b"Which emotion does a voice express?" in opener.open(address, timeout=20).read()
             assert cli.main(["demo", "--model", str(model), "--port", port]) == cli.WRONG_USE  # it is taken
         finally:
             process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""`hf-ser predict`: any number of recordings in, answers on the terminal or in a file that can be continued."""
+"""`hf-ser predict`: classifies any number of recordings, prints the answers or writes a file, and can be resumed."""
 
 from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.predict_command import PredictArguments, predict

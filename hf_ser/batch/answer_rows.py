@@ -1,4 +1,4 @@
-"""Answers as rows: a mapping per recording for JSON, a line per recording and window for CSV and Parquet."""
+"""Answers as rows: one mapping per recording for JSON, one line per recording and window for CSV and Parquet."""
 
 import csv
 import io
@@ -9,12 +9,12 @@ from typing import Any, TextIO
 
 from hf_ser.batch.escaped_names import escaped_name, one_line
 
-SYNTHETIC = "trained on synthetic recordings: these scores say nothing about real speech"
+SYNTHETIC = "the model was trained on synthetic recordings; these scores say nothing about real speech"
 _BAR_WIDTH = 24
 
 
 def answer_row(name: str, answer: Any, warning: str | None) -> dict[str, Any]:
-    """What the pipeline returns for one recording -> a mapping that JSON can hold, with the name in front."""
+    """Turn what the pipeline returns for one recording into a mapping for JSON, with the name first."""
     row: dict[str, Any] = {"file": escaped_name(name)}
     row |= answer if isinstance(answer, Mapping) else {"scores": answer}
     if "error" in row:
@@ -25,24 +25,24 @@ def answer_row(name: str, answer: Any, warning: str | None) -> dict[str, Any]:
 
 
 def json_text(row: Mapping[str, Any], *, ascii_only: bool = False, indent: int | None = None) -> str:
-    """Write a row as JSON; ASCII where the output's encoding cannot hold every character."""
+    """Format a row as JSON, in ASCII if the encoding of the output does not have every character."""
     return json.dumps(row, ensure_ascii=ascii_only, indent=indent)
 
 
 def csv_text(rows: Sequence[Sequence[Any]]) -> str:
-    """Write rows of cells as lines that end in a line feed."""
+    """Format rows of cells as CSV lines that end in a line feed."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
 def columns(labels: Sequence[str]) -> list[str]:
-    """Name the columns of `cells`."""
+    """Return the names of the columns."""
     return ["file", "start", "end", "emotion", *(one_line(f"p_{label}") for label in labels), "error", "warning"]
 
 
 def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """One mapping by column for the recording and one for each of its windows; None where there is no value."""
+    """Return one mapping by column for the recording and one for each window; missing values are None."""
     lines = []
     for part in ({"start": None, "end": None, **row}, *row.get("timeline", ())):
         scores = {score["label"]: score["score"] for score in part.get("scores") or ()}
@@ -61,13 +61,13 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any
 
 
 def csv_cells(line: Mapping[str, Any]) -> list[Any]:
-    """Probabilities with six digits, as they are worth."""
+    """Format probabilities with six digits; more would not be meaningful."""
     return [f"{value:.6f}" if name.startswith("p_") and value is not None else value for name, value in line.items()]
 
 
 @dataclass
 class TextOutput:
-    """Answers on the terminal or in a redirection, each written when it is known."""
+    """Answers on the terminal or in a redirection, each written as soon as it is known."""
 
     format: str  # table, json, jsonl or csv
     labels: Sequence[str]
@@ -92,13 +92,13 @@ class TextOutput:
         self._put(text)
 
     def close(self, complete: bool) -> None:
-        """Write what comes after the last answer, also where it is not the last one asked for."""
+        """Write what follows the last answer, also after an interruption."""
         if self.format == "json":
             self._put("\n]\n" if self.written else "[]\n")
         elif self.format == "csv" and self.written == 0:
             self._put(csv_text([columns(self.labels)]))
         elif self.format == "table" and self.warning and self.written:
-            self._put(f"{self.warning}\n")
+            self._put(f"warning: {self.warning}\n")
 
     def _put(self, text: str) -> None:
         self.stream.write(text)
@@ -106,7 +106,7 @@ class TextOutput:
 
 
 def table_text(row: Mapping[str, Any]) -> str:
-    """A recording as lines for people: its name, a bar per emotion, a line per window."""
+    """Format an answer for people: the name, a bar per emotion, a line per window."""
     lines = [row["file"]]
     lines += [_bar(score) for score in row.get("scores", ())] or ["  cannot be used"]
     for window in row.get("timeline", ()):

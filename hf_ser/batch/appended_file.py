@@ -1,4 +1,4 @@
-"""Answers in a CSV or JSONL file, appended one recording at a time and continued after any interruption."""
+"""Answers in a CSV or JSONL file, appended one recording at a time and resumed after any interruption."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from hf_ser.batch.run_stamp import RunStamp
 
 try:
     import fcntl
-except ImportError:  # Windows, where locked bytes cannot be read either
+except ImportError:  # Windows, where locked bytes cannot be read
     fcntl = None  # type: ignore[assignment]
 
 _FIRST = ("file", "start", "end", "emotion")
@@ -27,7 +27,7 @@ REMEDY = "Name another file, or pass --overwrite to replace it."
 
 
 class _Entry(NamedTuple):
-    """A recording whose answer a file holds whole."""
+    """A recording whose complete answer is in the file."""
 
     name: str
     failed: bool
@@ -37,28 +37,28 @@ class _Entry(NamedTuple):
 
 
 class AppendedFile:
-    """A file that grows by one answer per write, so that no interruption loses or repeats one.
+    """A file that grows by one answer per write, so that an interruption neither loses nor repeats an answer.
 
-    A half-written answer at its end is dropped when the file is opened again. Nothing is changed before `start`.
+    A half-written answer at the end is dropped when the file is opened again. The file is not changed before `start`.
     """
 
     is_whole = True  # every answer is in the file itself
 
     def __init__(self, path: Path, kind: str, run: RunStamp, overwrite: bool = False) -> None:
-        """Open and lock the file, and read which recordings it answers.
+        """Open and lock the file, and read which recordings it has answers for.
 
         Args:
-            path: of the file; made if there is none.
+            path: of the file; created if it does not exist.
             kind: csv or jsonl.
-            run: what the answers are made by.
-            overwrite: whether to replace its content.
+            run: the model and options of the answers.
+            overwrite: whether to replace the content.
 
         Raises:
-            BatchError: it cannot be written to, holds something else, or was made by another model or other options.
+            BatchError: the file is not writable, has other content, or is from another model or other options.
         """
         self.path, self.kind, self.run = path, kind, run
-        self.failed: dict[str, bool] = {}  # by name: whether the recording could not be used
-        self.end = 0  # bytes of whole answers
+        self.failed: dict[str, bool] = {}  # by name: whether the recording failed
+        self.end = 0  # bytes of complete answers
         self._labels: Sequence[str] = ()
         self._is_new = not path.exists()
         self._lock: FileLock | None = None
@@ -71,7 +71,7 @@ class AppendedFile:
             raise
 
     def start(self, labels: Sequence[str]) -> None:
-        """Drop a half-written end and make the file ready for answers over these labels."""
+        """Drop a half-written answer at the end and prepare the file for answers with these labels."""
         self._labels = labels
         os.ftruncate(self._descriptor, self.end)
         if self.kind != "csv":
@@ -87,7 +87,7 @@ class AppendedFile:
             raise BatchError(f"{self.path}: got the columns {got}; expected those of this model's labels. {REMEDY}")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        """Append the answer for one recording in one piece."""
+        """Append the answer for one recording in one write."""
         if self.kind == "jsonl":
             text = json_text({**row, "model": self.run.model, "options": self.run.options}) + "\n"
         else:
@@ -96,16 +96,16 @@ class AppendedFile:
         self.failed[row["file"]] = "error" in row
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The answers of a JSONL file."""
+        """Read the answers of a JSONL file."""
         with self.path.open("rb") as file:
             for _, line in _whole_lines(file, self.end):
                 yield json.loads(line)
 
     def close(self, complete: bool) -> None:
-        """Nothing is left to write: every answer is in the file."""
+        """Do nothing: every answer is already in the file."""
 
     def release(self) -> None:
-        """Close and unlock the file; one that was made here and holds nothing is removed."""
+        """Close and unlock the file; remove it if it was created here and is empty."""
         if self._descriptor < 0:
             return
         empty = os.fstat(self._descriptor).st_size == 0
@@ -117,7 +117,7 @@ class AppendedFile:
             self._lock.release()
 
     def remove(self) -> None:
-        """Close the file, since Windows removes no open one, and remove it."""
+        """Close the file (Windows cannot remove an open file) and remove it."""
         self.release()
         self.path.unlink(missing_ok=True)
 
@@ -129,7 +129,7 @@ class AppendedFile:
             raise BatchError(f"--output {escaped_name(str(self.path))}: {error.strerror}.") from error
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BatchError(f"--output {escaped_name(str(self.path))}: got no regular file. Name another.")
+                raise BatchError(f"--output {escaped_name(str(self.path))}: is not a regular file. Name another file.")
             self._lock = _lock(descriptor, self.path)
         except BaseException:
             os.close(descriptor)
@@ -140,7 +140,7 @@ class AppendedFile:
         with self.path.open("rb") as file:
             beginning = file.read(len(_BEGINNING[self.kind]))
             if beginning != _BEGINNING[self.kind][: len(beginning)]:
-                raise BatchError(f"{self.path}: got a file that holds something else. {REMEDY}")
+                raise BatchError(f"{self.path}: got a file with other content. {REMEDY}")
             file.seek(0)
             try:
                 for entry in _csv_entries(file) if self.kind == "csv" else _jsonl_entries(file):
@@ -153,7 +153,7 @@ class AppendedFile:
             except (ValueError, KeyError, TypeError, csv.Error) as error:
                 if isinstance(error, BatchError):
                     raise
-                raise BatchError(f"{self.path}: got a line that no answer has ({error}). {REMEDY}") from error
+                raise BatchError(f"{self.path}: got a line that is not an answer ({error}). {REMEDY}") from error
 
     def _append(self, text: str) -> None:
         content = memoryview(text.encode("utf-8", "backslashreplace"))
@@ -163,13 +163,13 @@ class AppendedFile:
                 content = content[os.write(self._descriptor, content) :]
         except OSError as error:
             os.ftruncate(self._descriptor, self.end)
-            kept = f"{len(self.failed):,} recordings are answered in it; the same command continues."
+            kept = f"It has the answers for {len(self.failed):,} recordings; run the same command to continue."
             raise BatchError(f"{self.path}: {error.strerror}. {kept}") from error
         self.end += size
 
 
 def stamped(row: Mapping[str, Any], labels: Sequence[str], run: RunStamp) -> list[dict[str, Any]]:
-    """The lines of an answer in a file: `tabular`, the number of windows that follow, and the run's stamp."""
+    """Return the lines of an answer in a file: `tabular`, the number of windows that follow, and the stamp."""
     lines = tabular(row, labels)
     for number, line in enumerate(lines):
         windows = len(lines) - 1 if number == 0 and "timeline" in row else None
@@ -178,7 +178,7 @@ def stamped(row: Mapping[str, Any], labels: Sequence[str], run: RunStamp) -> lis
 
 
 def _whole_lines(file: BinaryIO, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Lines that end in a line feed, each after its own end in bytes."""
+    """Yield the position of the end, in bytes, and the content of each line that ends in a line feed."""
     place = 0
     for line in file:
         place += len(line)
@@ -194,7 +194,7 @@ def _jsonl_entries(file: BinaryIO) -> Iterator[_Entry]:
 
 
 def _csv_entries(file: BinaryIO) -> Iterator[_Entry]:
-    """Recordings all of whose windows are there; the first entry has no name and stands for the header."""
+    """Yield the recordings with all windows; the first entry, without a name, is the header."""
     lines = _whole_lines(file)
     end, line = next(lines, (0, b""))
     if not line:
@@ -222,10 +222,10 @@ def _cells(line: bytes) -> list[str]:
 
 
 def _lock(descriptor: int, path: Path) -> FileLock | None:
-    """Two commands that append to one file would repeat each other's answers.
+    """Lock the file: two commands that append to it would repeat each other's answers.
 
     Returns:
-        The lock to release, where it is a file beside the other one and not on the descriptor.
+        The lock to release if it is a separate file; None if the lock is on the descriptor.
     """
     lock = FileLock(f"{path}.lock", timeout=0) if fcntl is None else None
     try:
@@ -234,7 +234,7 @@ def _lock(descriptor: int, path: Path) -> FileLock | None:
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, Timeout) as error:
-        raise BatchError(f"--output {path}: another command writes to it. Wait for its end.") from error
+        raise BatchError(f"--output {path}: another command is writing to it. Wait until it ends.") from error
     except OSError:  # a file system without locks
         return None
     return lock

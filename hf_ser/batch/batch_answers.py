@@ -1,4 +1,4 @@
-"""The pipeline over many recordings, such that one that breaks it costs one answer."""
+"""Run the pipeline over many recordings; a recording that makes it fail costs only its own answer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ _SAMPLING_RATE = 16_000
 
 
 def check_pipeline(classify: Any, options: Mapping[str, Any]) -> None:
-    """Classify noise, which fails only where the options, the model or the device are at fault."""
+    """Classify noise, which fails only because of the options, the model or the device."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, _SAMPLING_RATE // 2).astype(np.float32)
     classify(noise, **options)
 
@@ -25,20 +25,20 @@ def batch_answers(
     stdin: bytes | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Any]]:
-    """Classify recordings in their order.
+    """Classify recordings in order.
 
     Args:
         classify: a `SpeechEmotionPipeline`.
-        names: paths and addresses; `-` is standard input.
+        names: paths and URLs; `-` is standard input.
         options: of the call.
         stdin: the content of standard input.
-        is_stopped: asked before a recording is opened; no more are opened once it is True.
+        is_stopped: called before each recording is opened; no more are opened once it returns True.
 
     Yields:
-        The name and the pipeline's answer, or its error entry.
+        The name, and the answer or error entry of the pipeline.
 
     Raises:
-        Exception: whatever the pipeline raises for noise as well.
+        Exception: an error that the pipeline also raises for noise.
     """
     opened = answered = 0
 
@@ -54,7 +54,7 @@ def batch_answers(
                 yield names[answered], answer
                 answered += 1
         except Exception:
-            # It was decoding ahead, so that any recording that is open may be at fault.
+            # The pipeline decodes ahead, so any of the open recordings can be the cause.
             if answered == opened:
                 raise
             for name in names[answered:opened]:
@@ -63,7 +63,7 @@ def batch_answers(
         if is_stopped():
             return
         if answered < opened:
-            raise RuntimeError(f"the pipeline gave {answered} answers for {opened} recordings")
+            raise RuntimeError(f"the pipeline returned {answered} answers for {opened} recordings")
 
 
 def _source(name: str, stdin: bytes | None) -> Any:
@@ -76,5 +76,5 @@ def _alone(classify: Any, name: str, source: Any, options: Mapping[str, Any]) ->
     except Exception as error:
         check_pipeline(classify, options)
         said = " ".join(str(error).split())
-        got = f"what ended in {type(error).__name__} ({said})"
+        got = f"{type(error).__name__} ({said})"
         return {"error": f"{escaped_name(name)}: got {got}; expected a recording.", "reason": "undecodable"}

@@ -1,11 +1,11 @@
-"""How a batch ends before all of it is answered."""
+"""The errors that end a batch early."""
 
 from hf_ser.errors import SerError
 
 
 class BatchError(SerError):
-    """A command that cannot be followed, or that has to stop; the message is one line."""
+    """Invalid options, or a run that has to stop; the message is one line."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C after some answers; the message says how many and how to continue."""
+    """Ctrl-C; the message says how many recordings have answers and how to continue."""

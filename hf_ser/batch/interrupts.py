@@ -1,4 +1,4 @@
-"""Ctrl-C between two answers, never in the middle of one that is being written."""
+"""Handle Ctrl-C between two answers, never while an answer is being written."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupts:
-    """While this is entered, Ctrl-C raises KeyboardInterrupt outside of `held` only, and sets `stopped`."""
+    """A context in which Ctrl-C sets `stopped` and raises KeyboardInterrupt, but not inside `held`."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -17,7 +17,7 @@ class Interrupts:
         self._previous: Any = None
 
     def __enter__(self) -> "Interrupts":
-        # Shells start background jobs with Ctrl-C ignored, and only the main thread may change what it does.
+        # Shells start background jobs with Ctrl-C ignored, and only the main thread can set a handler.
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._previous = signal.signal(signal.SIGINT, self._stop)
@@ -31,7 +31,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Delay Ctrl-C to the end of this block."""
+        """Delay Ctrl-C until the end of this block."""
         self._held = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""Answers in a Parquet file: gathered in a JSONL file beside it, because Parquet cannot be appended to."""
+"""Answers in a Parquet file. They are collected in a JSONL file first, because Parquet cannot be appended to."""
 
 import itertools
 import os
@@ -14,27 +14,27 @@ from hf_ser.batch.appended_file import REMEDY, AppendedFile, stamped
 from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.run_stamp import RunStamp
 
-_RECORDINGS_PER_GROUP = 2000  # held at a time
+_RECORDINGS_PER_GROUP = 2000  # in memory at a time
 _READ = ["file", "start", "error", "model", "options"]
 
 
 class ParquetOutput:
-    """A Parquet file that is replaced whole, after the last answer and after Ctrl-C; until then `FILE.part` grows."""
+    """A Parquet file, written after the last answer and after Ctrl-C; until then, `FILE.part` grows."""
 
     def __init__(self, path: Path, run: RunStamp, overwrite: bool = False) -> None:
-        """Open the journal, and read which recordings it and the Parquet file answer.
+        """Open the journal, and read which recordings it and the Parquet file have answers for.
 
         Raises:
             BatchError: see `AppendedFile`.
         """
         self.path, self.run, self._overwrite = path, run, overwrite
         if path.exists() and not path.is_file():
-            raise BatchError(f"--output {path}: got no regular file. Name another.")
+            raise BatchError(f"--output {path}: is not a regular file. Name another file.")
         self._journal = AppendedFile(Path(f"{path}.part"), "jsonl", run, overwrite)
         self._schema: pa.Schema | None = None
         self._labels: Sequence[str] = ()
         self._in_parquet: dict[str, bool] = {}
-        self.failed = self._journal.failed  # by name: whether a recording that is answered could not be used
+        self.failed = self._journal.failed  # by name: whether the recording failed
         try:
             if not overwrite and _has_content(path):
                 self._in_parquet = dict(self._entries())
@@ -45,11 +45,11 @@ class ParquetOutput:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the Parquet file holds every answer."""
+        """Whether every answer is in the Parquet file."""
         return _has_content(self.path) and self._journal.failed.keys() <= self._in_parquet.keys()
 
     def start(self, labels: Sequence[str]) -> None:
-        """Make ready for answers over these labels."""
+        """Prepare the file for answers with these labels."""
         kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32()}
         names = [*columns(labels), "windows", "model", "options"]
         self._labels = labels
@@ -59,7 +59,7 @@ class ParquetOutput:
         if self._overwrite:
             self.path.unlink(missing_ok=True)
         elif _has_content(self.path) and not pq.read_schema(self.path).equals(self._schema):
-            raise BatchError(f"{self.path}: got other columns than those of this model's labels. {REMEDY}")
+            raise BatchError(f"{self.path}: got columns that differ from the labels of this model. {REMEDY}")
         self._journal.start(labels)
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -68,14 +68,14 @@ class ParquetOutput:
         self.failed[row["file"]] = "error" in row
 
     def close(self, complete: bool) -> None:
-        """Write the Parquet file; the journal is removed once every recording is answered."""
+        """Write the Parquet file; remove the journal once every recording has an answer."""
         if not self.is_whole:
             beside = Path(f"{self.path}.new")
             try:
                 self._write(beside)
                 os.replace(beside, self.path)
             except OSError as error:
-                kept = f"Its answers are in {self._journal.path}; the same command continues."
+                kept = f"The answers are in {self._journal.path}; run the same command to continue."
                 raise BatchError(f"{self.path}: {error.strerror or error}. {kept}") from error
             finally:
                 beside.unlink(missing_ok=True)
@@ -90,7 +90,7 @@ class ParquetOutput:
         with beside.open("wb") as file:
             with pq.ParquetWriter(file, self._schema) as writer:
                 if _has_content(self.path):
-                    with pq.ParquetFile(self.path) as present:  # closed, since Windows replaces no open file
+                    with pq.ParquetFile(self.path) as present:  # closed, because Windows cannot replace an open file
                         for batch in present.iter_batches():
                             writer.write_batch(batch)
                 fresh = (row for row in self._journal.rows() if row["file"] not in self._in_parquet)
@@ -105,10 +105,10 @@ class ParquetOutput:
             with pq.ParquetFile(self.path) as file:
                 for batch in file.iter_batches(columns=_READ):
                     if set(batch.schema.names) != set(_READ):
-                        raise BatchError(f"{self.path}: got a file that holds something else. {REMEDY}")
+                        raise BatchError(f"{self.path}: got a file with other content. {REMEDY}")
                     yield from self._of_batch(batch.to_pylist())
         except (pa.ArrowException, OSError) as error:
-            raise BatchError(f"{self.path}: got no readable Parquet file ({error}). {REMEDY}") from error
+            raise BatchError(f"{self.path}: got an unreadable Parquet file ({error}). {REMEDY}") from error
 
     def _of_batch(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, bool]]:
         for row in rows:

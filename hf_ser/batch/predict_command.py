@@ -1,4 +1,4 @@
-"""`hf-ser predict`, from the command line's words to the last answer."""
+"""`hf-ser predict`: from the options to the last answer."""
 
 import sys
 import time
@@ -26,7 +26,7 @@ MAX_STDIN_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class PredictArguments:
-    """The options of `hf-ser predict`; the command line's help describes them.
+    """The options of `hf-ser predict`; `hf-ser predict --help` describes them.
 
     >>> PredictArguments(model="runs/audio_cnn", recordings=["voice.wav"], top_k=3).call_options["top_k"]
     3
@@ -48,37 +48,39 @@ class PredictArguments:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse options that contradict each other.
+        """Reject invalid and contradictory options.
 
         Raises:
-            BatchError: with the option's name.
+            BatchError: the message names the option.
         """
         if self.batch_size < 1:
             raise BatchError(f"--batch_size {self.batch_size}; expected at least 1.")
         if not self.recordings and self.recordings_from is None:
-            raise BatchError("got no recordings; expected some, or --recordings_from FILE.")
+            raise BatchError("got no recordings. Name at least one, or pass --recordings_from FILE.")
         if self.recordings_from == STDIN and STDIN in self.recordings:
-            raise BatchError("--recordings_from - beside the recording -: both read standard input. Leave one out.")
+            raise BatchError("--recordings_from - and the recording - both read standard input. Remove one of them.")
         if self.output is None and self.overwrite:
-            raise BatchError("--overwrite without --output; leave it out.")
+            raise BatchError("--overwrite needs --output. Remove it or pass --output.")
         if self.output is None:
             return
         if self.format is not None:
-            raise BatchError(f"--format {self.format} beside --output; the file's name decides. Leave it out.")
+            raise BatchError(f"--format {self.format} cannot be combined with --output. Remove one of them.")
         if Path(self.output).suffix.lower() not in OUTPUTS:
             raise BatchError(f"--output {self.output}: expected a file that ends in {', '.join(OUTPUTS)}.")
         if not Path(self.output).absolute().parent.is_dir():
-            raise BatchError(f"--output {self.output}: there is no folder {Path(self.output).parent}. Make it first.")
+            raise BatchError(
+                f"--output {self.output}: the folder {Path(self.output).parent} does not exist. Create it first."
+            )
 
     @property
     def call_options(self) -> dict[str, Any]:
-        """For a call of the pipeline."""
+        """Arguments for a call of the pipeline."""
         changed = {"top_k": self.top_k, "window_s": self.window_s, "stride_s": self.stride_s}
         return {"batch_size": self.batch_size, "return_timeline": self.timeline, **changed}
 
 
 def predict(args: PredictArguments) -> int:
-    """Classify recordings and write every answer when it is known.
+    """Classify recordings and write every answer as soon as it is known.
 
     >>> predict(PredictArguments(model="runs/audio_cnn", recordings=["voice.wav"], output="answers.csv"))
     0
@@ -86,11 +88,11 @@ def predict(args: PredictArguments) -> int:
     'file,start,end,emotion'
 
     Returns:
-        How many recordings could not be used.
+        The number of recordings that failed.
 
     Raises:
-        SerError: what was asked cannot be done; before the first answer wherever that can be known.
-        Interrupted: Ctrl-C; what was answered has been written.
+        SerError: the command cannot be carried out; raised before the first answer if possible.
+        Interrupted: Ctrl-C; the answers so far have been written.
     """
     names = _names(args)
     computed_in = _choose_precision(args)
@@ -102,18 +104,18 @@ def predict(args: PredictArguments) -> int:
     }
     if args.output is None:
         return _to_stdout(args, names)
-    options["precision"] = None if computed_in == "fp32" else computed_in  # as files of earlier versions were
+    options["precision"] = None if computed_in == "fp32" else computed_in  # as in files of earlier versions
     run = stamp(args.model, args.revision, options)
     if run is None:
-        _load(args)  # which says why there is no such model
-        raise BatchError(f"--model {args.model}: got no config.json; expected a trained model.")
+        _load(args)  # raises the reason
+        raise BatchError(f"--model {args.model}: has no config.json; expected a trained model.")
     return _to_file(args, list(dict.fromkeys(names)), run)
 
 
 def _choose_precision(args: PredictArguments) -> str:
-    """Choose bf16, fp16 or fp32, and print a choice of auto other than float32.
+    """Choose bf16, fp16 or fp32, and print the choice if it is automatic and not float32.
 
-    The pipeline warns of a slow choice.
+    The pipeline warns about a slow choice.
     """
     from hf_ser.inference import resolve_precision
 
@@ -128,7 +130,7 @@ def _names(args: PredictArguments) -> list[str]:
     if args.recordings_from is not None:
         places += read_list(args.recordings_from, getattr(sys.stdin, "buffer", None))
         if args.recordings_from == STDIN and STDIN in places:
-            raise BatchError("--recordings_from -: the list names -, which is the list itself. Leave it out.")
+            raise BatchError("--recordings_from -: the list contains -, which is the list itself. Remove it.")
     names, listings = list_recordings(places)
     for listing in listings:
         for line in listing.lines():
@@ -139,10 +141,12 @@ def _names(args: PredictArguments) -> list[str]:
 def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
     stdin = _read_stdin(names)
     classify, labels = _load(args)
-    warning = _warning(args)
+    warning = _synthetic_warning(args)
     output = TextOutput(args.format or "table", labels, warning, sys.stdout)
+    if warning and output.format != "table":  # the table ends with it
+        _say(f"warning: {warning}")
     answers = _Answers(classify, names, args.call_options, stdin, warning)
-    # Where the answers are shown, they are the progress.
+    # Answers on a terminal show the progress.
     return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
 
 
@@ -155,19 +159,21 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
         todo = [name for name in names if name not in before]
         failed_before = sum(output.failed[escaped_name(name)] for name in before)
         for name in filter(is_stream, sorted(before)):
-            _say(f"note: {escaped_name(name)} is answered in {args.output} and not read again")
+            _say(f"note: {escaped_name(name)} has an answer in {args.output} and is not read again")
         if not todo and output.is_whole:
             failures = f" ({failed_before:,} of them failed)" if failed_before else ""
             output.close(complete=True)
-            _say(f"{args.output}: all {len(names):,} recordings are answered{failures}; nothing to do.")
+            _say(f"{args.output}: all {len(names):,} recordings have answers{failures}; nothing to do.")
             return failed_before
         stdin = _read_stdin(todo)
         classify, labels = _load(args)
-        warning = _warning(args)
+        warning = _synthetic_warning(args)
         output.start(labels)
+        if warning:
+            _say(f"warning: {warning}")
         answers = _Answers(classify, todo, args.call_options, stdin, warning, answered_before=len(before))
-        failed = _write_all(output, answers, remedy=f" in {args.output}; the same command continues")
-    kept = f"; {len(before):,} were answered before" if before else ""
+        failed = _write_all(output, answers, remedy=f" in {args.output}; run the same command to continue")
+    kept = f"; {len(before):,} had answers before" if before else ""
     duration_s = time.monotonic() - started_s
     _say(f"{args.output}: {len(todo) - failed:,} recordings answered, {failed:,} failed in {duration_s:.1f} s{kept}")
     return failed + failed_before
@@ -175,7 +181,7 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
 
 @dataclass(frozen=True)
 class _Answers:
-    """What there is to answer."""
+    """The recordings to answer."""
 
     classify: Any
     names: Sequence[str]
@@ -197,7 +203,7 @@ class _Answers:
 
 
 def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bool = True, tell: bool = False) -> int:
-    """Write every answer when it is known; return how many recordings failed."""
+    """Write every answer as soon as it is known; return the number of failed recordings."""
     answered, failed = answers.answered_before, 0
     show_bar = show_bar and answers.total > 1 and sys.stderr.isatty()
     with Interrupts() as interrupts, closing(answers.rows(interrupts)) as rows:
@@ -211,8 +217,8 @@ def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bo
                         _say(f"error: {row['error']}")
         except KeyboardInterrupt:
             output.close(complete=False)
-            told = f"interrupted: {answered:,} of {answers.total:,} recordings answered"
-            raise Interrupted(told + remedy) from None
+            shown = f"interrupted: {answered:,} of {answers.total:,} recordings answered"
+            raise Interrupted(shown + remedy) from None
         except (ValueError, RuntimeError) as error:
             output.close(complete=False)
             said = " ".join(str(error).split())
@@ -222,13 +228,13 @@ def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bo
 
 
 def _load(args: PredictArguments) -> tuple[Any, list[str]]:
-    """The pipeline, tried on noise, and the labels of its model."""
+    """Load the pipeline, test it on noise, and return it with the labels of the model."""
     import transformers
 
     from hf_ser.inference import label_names, load_classifier
     from hf_ser.models import SpeechEmotionPipeline
 
-    transformers.utils.logging.disable_progress_bar()  # of the weights, which load in a moment
+    transformers.utils.logging.disable_progress_bar()  # of the weights, which load quickly
     model, extractor = load_classifier(args.model, args.revision)
     warnings.filterwarnings("ignore", ".* was trained on synthetic")  # `_warning` prints it
     try:
@@ -245,14 +251,12 @@ def _load(args: PredictArguments) -> tuple[Any, list[str]]:
     return classify, label_names(model.config)
 
 
-def _warning(args: PredictArguments) -> str | None:
+def _synthetic_warning(args: PredictArguments) -> str | None:
+    """The warning about a model trained on synthetic recordings; None for other models."""
     from hf_ser.results_file import model_results
 
     results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
-    if not results.get("dataset", {}).get("synthetic"):
-        return None
-    _say(f"warning: {escaped_name(args.model)} was {SYNTHETIC}")
-    return SYNTHETIC
+    return SYNTHETIC if results.get("dataset", {}).get("synthetic") else None
 
 
 def _open_output(args: PredictArguments, run: RunStamp) -> Any:

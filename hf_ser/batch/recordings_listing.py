@@ -1,4 +1,4 @@
-"""Which recordings a command names: files, folders, addresses, a list, standard input."""
+"""The recordings of a command: files, folders, URLs, a list, standard input."""
 
 import os
 import stat
@@ -11,51 +11,51 @@ from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.escaped_names import escaped_name
 
 STDIN = "-"
-# Audio, and containers of video that hold some. Whether a file can be decoded is seen when it is opened.
+# Audio, and video containers. Whether a file can be decoded turns out when it is opened.
 MEDIA_SUFFIXES = frozenset(
     ".3g2 .3gp .3gpp .8svx .aac .ac3 .adts .aif .aifc .aiff .alac .amr .ape .asf .au .avi .avr .awb .caf .dss .eac3 "
     ".f4a .flac .flv .gsm .iff .ircam .m4a .m4b .m4r .m4v .mka .mkv .mov .mp1 .mp2 .mp3 .mp4 .mpc .mpeg .mpg .mpga "
     ".nist .oga .ogg .ogv .opus .paf .pvf .qcp .ra .rf64 .rm .sds .sf .snd .sph .spx .svx .tta .voc .w64 .wav .wave "
     ".wavex .weba .webm .wma .wmv .wv".split()
 )
-_SHOWN = 5  # suffixes and unreadable folders that are named; the others are counted
-_RESOURCE_FORKS = "__MACOSX"  # where archives made on macOS hold them
+_SHOWN = 5  # suffixes and unreadable folders to name; the others are counted
+_RESOURCE_FORKS = "__MACOSX"  # their folder in archives from macOS
 
 
 @dataclass
 class FolderListing:
-    """The recordings of a folder at any depth, sorted, and what else it holds."""
+    """The recordings in a folder and its subfolders, sorted, and counts of everything else."""
 
     place: str
     recordings: list[str] = field(default_factory=list)
     resource_forks: int = 0
     hidden_folders: int = 0
-    repeated_folders: int = 0  # links to folders that are listed under another name
+    repeated_folders: int = 0  # links to folders that are already listed
     broken_links: int = 0
     not_regular: int = 0  # pipes, devices, sockets
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders and why
     suffixes: Counter[str] = field(default_factory=Counter)  # of the other files
 
     def passed_over(self) -> str:
-        """Say in words what is no recording; empty where there is nothing else."""
+        """Describe what was skipped; empty if everything is a recording."""
         others = self.suffixes.total()
         parts = [
             _count(self.resource_forks, "macOS resource fork"),
             _count(others, "other file") + (f" ({self._common_suffixes()})" if others else ""),
             _count(self.hidden_folders, "hidden folder"),
-            _count(self.repeated_folders, "link to a folder listed already", "links to folders listed already"),
+            _count(self.repeated_folders, "link to a listed folder", "links to listed folders"),
             _count(self.broken_links, "broken link"),
             _count(len(self.unreadable), "unreadable folder"),
-            _count(self.not_regular, "that is no regular file", "that are no regular files"),
+            _count(self.not_regular, "special file"),
         ]
         return ", ".join(part for part in parts if part)
 
     def lines(self) -> list[str]:
-        """Say what the folder holds, and name the folders in it that cannot be read."""
+        """Describe the content of the folder, and name the subfolders that cannot be read."""
         passed_over = self.passed_over()
         lines = [
             f"{escaped_name(self.place)}: {_count(len(self.recordings), 'recording') or '0 recordings'}"
-            + (f"; passed over {passed_over}" if passed_over else "")
+            + (f"; skipped {passed_over}" if passed_over else "")
         ]
         lines += [f"  cannot read {escaped_name(folder)}: {why}" for folder, why in self.unreadable[:_SHOWN]]
         if len(self.unreadable) > _SHOWN:
@@ -70,11 +70,11 @@ class FolderListing:
 
 
 def list_folder(place: str) -> FolderListing:
-    """List a folder. Links are followed; a folder that is reached twice is listed once, under its own name."""
+    """List a folder. Links are followed; a folder that is reached twice is listed once, not under the link."""
     listing = FolderListing(place)
     seen: set[tuple[int, int]] = set()
     waiting: list[str] = [place]
-    links: list[str] = []  # listed last, so that a folder is listed under its own name
+    links: list[str] = []  # listed last, so that folders are preferred to links to them
     while waiting or links:
         is_link = not waiting
         folder = links.pop(0) if is_link else waiting.pop()
@@ -97,13 +97,13 @@ def list_folder(place: str) -> FolderListing:
 
 
 def _list_entry(entry: os.DirEntry[str], listing: FolderListing) -> str | None:
-    """Count one entry of a folder; return its path if it is a folder to list."""
+    """Count one entry of a folder; return the path if it is a folder to list."""
     try:
         is_folder, is_file = entry.is_dir(), entry.is_file()
         if not is_folder and not is_file and entry.is_symlink() and not os.path.exists(entry.path):
             listing.broken_links += 1
             return None
-    except OSError:  # links that lead in a circle
+    except OSError:  # circular links
         listing.broken_links += 1
         return None
     if is_folder and entry.name == _RESOURCE_FORKS:
@@ -124,10 +124,10 @@ def _list_entry(entry: os.DirEntry[str], listing: FolderListing) -> str | None:
 
 
 def list_recordings(places: Sequence[str]) -> tuple[list[str], list[FolderListing]]:
-    """Replace folders by the recordings in them; everything else stays as it is, to be opened later.
+    """Replace folders by the recordings in them; keep everything else.
 
     Raises:
-        BatchError: a folder without recordings, or standard input twice.
+        BatchError: a folder has no recordings, or standard input is named twice.
     """
     recordings: list[str] = []
     listings: list[FolderListing] = []
@@ -151,10 +151,10 @@ def list_recordings(places: Sequence[str]) -> tuple[list[str], list[FolderListin
 
 
 def read_list(file: str, stdin: BinaryIO | None) -> list[str]:
-    """Read one path, folder or address per line, or separated by NUL as `find -print0` writes them.
+    """Read paths, folders or URLs, one per line or separated by NUL as `find -print0` writes them.
 
     Args:
-        file: a text file of any encoding that file names have here, or `-` for standard input.
+        file: a text file in the encoding of file names, or `-` for standard input.
         stdin: standard input.
 
     Raises:
@@ -168,18 +168,18 @@ def read_list(file: str, stdin: BinaryIO | None) -> list[str]:
             content = stdin.read() if stdin else b""
     except OSError as error:
         raise BatchError(f"--recordings_from {escaped_name(file)}: {error.strerror}.") from error
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # what `>` writes in Windows PowerShell
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):  # as `>` writes in Windows PowerShell
         content = content.decode("utf-16", "replace").encode()
     separator = b"\0" if b"\0" in content else b"\n"
     lines = [line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(separator)]
     places = [os.fsdecode(line) for line in lines if line.strip()]
     if not places:
-        raise BatchError(f"--recordings_from {escaped_name(file)}: got no line; expected one recording per line.")
+        raise BatchError(f"--recordings_from {escaped_name(file)}: got an empty list; expected a recording per line.")
     return places
 
 
 def is_stream(name: str) -> bool:
-    """Whether a name stands for other content in every run: standard input, a pipe."""
+    """Whether a name has different content in every run, such as standard input or a pipe."""
     if name == STDIN or name.startswith(("/dev/fd/", "/proc/self/fd/")) or name == "/dev/stdin":
         return True
     try:

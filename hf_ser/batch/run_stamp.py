@@ -1,4 +1,4 @@
-"""What an answer was made by: the model and the options that change it. It is written into every row of a file."""
+"""The stamp of an answer: the model and the options that affect it. Every row of a file has one."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ from hf_ser.batch.escaped_names import escaped_name
 
 _DESCRIPTIONS = ("config.json", "preprocessor_config.json", "results.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of the weights: reading all of a large model would take longer than an answer
+_SAMPLES, _SAMPLE_BYTES = 64, 4096  # of the weights: reading a large model completely would take longer than an answer
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class RunStamp:
     options: str  # as on the command line; empty for the defaults
 
     def differences(self, model: str, options: str) -> str:
-        """Say how a row of a file differs from this run; empty where it does not."""
+        """Describe how a row of a file differs from this run; empty if it does not differ."""
         if model.rpartition("#")[2] != self.model.rpartition("#")[2]:
-            return f"answers of the model {model}, now {self.model}"
+            return f"answers of {model}; expected answers of {self.model}"
         if options != self.options:
             shown = [options, self.options]
-            if _precision(options) != _precision(self.options):  # of which float32 is not written
+            if _precision(options) != _precision(self.options):  # float32 is the default and not recorded
                 shown = [words if _precision(words) else f"{words} --precision fp32".strip() for words in shown]
-            return f"answers with {shown[0] or 'default options'}, now {shown[1] or 'default options'}"
+            return f"answers with {shown[0] or 'default options'}; expected {shown[1] or 'default options'}"
         return ""
 
 
@@ -37,12 +37,12 @@ def _precision(options: str) -> str:
 
 
 def stamp(name: str, revision: str, options: dict[str, Any]) -> RunStamp | None:
-    """Stamp a run without loading the model; None where there is no model of this name.
+    """Stamp a run without loading the model; None if the model does not exist.
 
     Args:
         name: model folder or Hub id.
         revision: on the Hub.
-        options: by name; None and False are defaults.
+        options: by name; None and False mean the default.
     """
     digest = hashlib.sha256()
     for file in _DESCRIPTIONS:
@@ -70,12 +70,12 @@ def _file_beside(name: str, file: str, revision: str) -> Path | None:
 
     try:
         return file_beside(name, file, revision)
-    except OSError:  # no such model, which loading it will say
+    except OSError:  # no such model; loading it raises the error
         return None
 
 
 def _sample(path: Path) -> bytes:
-    """The size of a file and pieces of it, evenly spaced: other weights differ in all of them."""
+    """Return the size of a file and evenly spaced pieces of it, which differ between models."""
     size = path.stat().st_size
     with path.open("rb") as opened:
         pieces = [str(size).encode()]

@@ -1,4 +1,4 @@
-"""The demo: a page that shows which emotions a recording carries, on this machine or as a Space."""
+"""The demo: a page that classifies recordings, on this machine or as a Space."""
 
 from hf_ser.demo.app import serve
 from hf_ser.demo.demo_errors import DemoError

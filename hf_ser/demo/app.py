@@ -1,18 +1,20 @@
-"""The page itself, in Gradio, and serving it: nothing is fetched from elsewhere or sent anywhere."""
+"""The page in Gradio, and serving it. It loads nothing from other servers and sends nothing to them."""
 
+import json
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from hf_ser.demo.browser_script import ON_LOAD
 from hf_ser.demo.clip_inference import DemoModel, classify, load_model
 from hf_ser.demo.demo_errors import DemoError
-from hf_ser.demo.examples import GENERATED, make_examples
-from hf_ser.demo.page import CSS, render, render_error
-from hf_ser.demo.words import EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
+from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
+from hf_ser.demo.page import CSS, render, render_error, render_progress
+from hf_ser.demo.words import BUSY, EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
 from hf_ser.extras import needs_extra
 from hf_ser.inference import resolve_precision
 
@@ -25,18 +27,16 @@ _FONTS = ("system-ui", "sans-serif")
 # White on gradio's own orange has too little contrast.
 _BUTTON = {"button_primary_background_fill": "#332288", "button_primary_background_fill_hover": "#4a37a8"}
 _BUTTON |= {f"{name}_dark": colour for name, colour in _BUTTON.items()}
-_KEPT_S = (1800, 3600)  # uploads are looked through every half hour, and deleted when they are an hour old
+_KEPT_S = (1800, 3600)  # every half hour, uploads that are more than an hour old are deleted
 _WAITING = 32
 _MAX_FILE_SIZE = "100mb"
-# Screen readers announce an answer only in a region that was there before it.
-_ON_LOAD = "() => { document.querySelector('#answer')?.setAttribute('aria-live', 'polite'); }"
 
 
 def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.Blocks:
     """Make the page.
 
     Args:
-        models: by name, the first chosen at the start.
+        models: by name; the first one is selected.
         examples: recordings to try.
     """
 
@@ -45,44 +45,68 @@ def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.
 
     with gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=_KEPT_S) as page:
         gr.Markdown(f"# {TITLE}\n\n{SENTENCE}")
-        chosen = gr.Radio(list(models), value=next(iter(models)), label="Model", elem_id="models")
+        chosen = _model_choice(models)
         recording = gr.Audio(
             sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
         )
         if examples:
-            paths = [str(path) for path in examples]
-            names = [path.stem.removeprefix(GENERATED).replace("_", " ") for path in examples]
-            gr.Examples(paths, recording, example_labels=names, cache_examples=False, label="Generated examples")
+            names = [path.stem.replace("_", " ") for path in examples]
+            gr.Examples([str(path) for path in examples], recording, example_labels=names, cache_examples=False)
+        if any(path.parent.joinpath(NOTICES[0]).is_file() for path in examples):
             gr.Markdown(EXAMPLES)
         button = gr.Button("Recognise", variant="primary", elem_id="recognise")
         shown = gr.HTML(elem_id="answer", min_height=120)
         gr.Markdown("\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS), "", PRIVACY]), elem_id="limits")
-        button.click(recognise, [recording, chosen], shown, api_name="recognise", concurrency_limit=1)
-        page.load(None, js=_ON_LOAD)
+        # Gradio's own progress would be drawn over the previous answer: replace the answer instead.
+        started = button.click(None, None, shown, js=_show(render_progress()), show_progress="hidden")
+        done = started.then(
+            recognise, [recording, chosen], shown, api_name="recognise", concurrency_limit=1, show_progress="hidden"
+        )
+        done.failure(None, None, shown, js=_show(render_error(BUSY)))
+        page.load(None, js=ON_LOAD)
     return page.queue(max_size=_WAITING)
 
 
+def _model_choice(models: Mapping[str, DemoModel]) -> gr.Radio:
+    """A choice with a description of each model; only the description if there is a single one."""
+    descriptions = {name: f"{name}: {model.summary}" for name, model in models.items()}
+    if len(models) == 1:
+        gr.HTML(f"<p>{escape(next(iter(descriptions.values())))}</p>", elem_id="model")
+    return gr.Radio(
+        [(description, name) for name, description in descriptions.items()],
+        value=next(iter(models)),
+        label="Model",
+        elem_id="models",
+        visible=True if len(models) > 1 else "hidden",
+    )
+
+
+def _show(html: str) -> str:
+    """A script that returns this HTML as the new content of the answer."""
+    return f"() => {json.dumps(html)}"
+
+
 def answer(models: Mapping[str, DemoModel], recording: str | None, model: str) -> str:
-    """The answer to one recording as HTML; an error is shown in its place.
+    """Classify one recording and return the answer, or an error message, as HTML.
 
     Args:
         models: by name.
-        recording: a path, or None where there is none yet.
-        model: name of the chosen one.
+        recording: a path; None if the person has not chosen one yet.
+        model: name of the selected model.
 
     >>> "There is no recording yet" in answer({}, None, "runs/audio_cnn")
     True
     """
     if recording is None:
-        return render_error("There is no recording yet: choose a file, speak into the microphone, or take an example.")
+        return render_error("There is no recording yet. Choose a file, record your voice, or select an example.")
     if model not in models:
         return render_error(f"Got the model {model}; expected one of {', '.join(models)}.")
     try:
         return render(classify(models[model], recording), models[model], model)
     except DemoError as error:
         return render_error(f"This recording cannot be used. {error}")
-    except Exception:  # such as a full memory: the page goes on for everybody else
-        _LOGGER.exception("the demo could not answer")
+    except Exception:  # such as a full memory: the page stays up for everybody else
+        _LOGGER.exception("the demo failed to classify a recording")
         return render_error("Something went wrong on the machine that runs this page. Try another recording.")
 
 
@@ -93,23 +117,23 @@ def serve(
     precision: str = "auto",
     host: str | None = None,
     port: int | None = None,
-    examples: str | Path | None = None,
+    examples: str | Path = CLIPS,
 ) -> None:
     """Load models and serve the page until Ctrl-C.
 
     Args:
-        models: folders or Hub ids and their revisions.
-        device: cpu, cuda, ...; None for a GPU where there is one.
+        models: model folders or Hub ids, and their revisions.
+        device: cpu, cuda, ...; None for a GPU if there is one.
         precision: auto, bf16, fp16 or fp32.
-        host: address to listen at; None for the one that a Space gives, or else this machine only.
-        port: to listen at; None for the one that a Space gives, or else the first free one from 7860.
-        examples: folder of recordings to try; None to generate some.
+        host: address to listen on; None for the one that a Space sets, or else this machine only.
+        port: port to listen on; None for the one that a Space sets, or else the first free one from 7860.
+        examples: folder of FLAC files to try.
 
     Raises:
-        SerError: a model, the device, the address or the port cannot be used.
+        SerError: a model, the device, the address or the port is not usable.
 
     >>> serve({"runs/audio_cnn": "main"})  # doctest: +SKIP
-    Serving at http://127.0.0.1:7860/ in fp32 (Ctrl-C ends it)
+    Serving at http://127.0.0.1:7860/ in fp32 (press Ctrl-C to stop)
     >>> serve({"runs/audio_cnn": "main"}, port=80_000)
     Traceback (most recent call last):
         ...
@@ -119,22 +143,20 @@ def serve(
     if port is not None and not 1 <= port <= 65_535:
         raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
     loaded = {name: load_model(name, revision, device, precision) for name, revision in models.items()}
-    with tempfile.TemporaryDirectory() as work:
-        paths = make_examples(Path(work)) if examples is None else sorted(Path(examples).glob("*.flac"))
-        page = build(loaded, paths)
-        try:
-            address = launch(page, host, port)
-            print(f"Serving at {address} in {choice} (Ctrl-C ends it)", flush=True)  # noqa: T201
-            threading.Event().wait()
-        finally:
-            page.close(verbose=False)
+    page = build(loaded, example_clips(examples))
+    try:
+        address = launch(page, host, port)
+        print(f"Serving at {address} in {choice} (press Ctrl-C to stop)", flush=True)  # noqa: T201
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)
 
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:
-    """Start serving and return at once, with the address.
+    """Start serving in the background and return the address.
 
     Raises:
-        DemoError: nothing can listen there.
+        DemoError: the address or the port is not usable.
     """
     theme = gr.themes.Default(primary_hue="indigo", font=_FONTS, font_mono=("monospace",))
     options: dict[str, Any] = {"theme": theme.set(**_BUTTON), "css": CSS}
@@ -144,7 +166,7 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None) ->
         _, address, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **options)
     except OSError as error:
         raise DemoError(
-            f"--host {host} --port {port}: cannot listen there ({' '.join(str(error).split())}); expected an address "
-            "of this machine and a free port."
+            f"--host {host} --port {port}: cannot listen there ({' '.join(str(error).split())}); expected an "
+            "address of this machine and a free port."
         ) from error
     return address

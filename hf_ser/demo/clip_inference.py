@@ -1,4 +1,4 @@
-"""One recording's waveform, scores and timeline: all that the page shows comes from here."""
+"""Classify one recording: its waveform, scores and timeline, which the page shows."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -10,24 +10,25 @@ import numpy as np
 
 from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.demo.demo_errors import DemoError
+from hf_ser.demo.model_words import SYNTHETIC, details, summary
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import SpeechEmotionPipeline
 from hf_ser.remote_code.windows import WHOLE_S, WindowPlan, read_windows
-from hf_ser.results_file import bounds, model_results, number
+from hf_ser.results_file import model_results
 
-MAX_DURATION_S = 600.0  # more would keep others waiting
+MAX_DURATION_S = 600.0  # other people wait while a recording is classified
 _BATCH_SIZE = 8
-_SYNTHETIC = "This model was trained on synthetic voices: its answers say nothing about real speech."
 
 
 @dataclass(frozen=True)
 class DemoModel:
-    """A model that is loaded once for many recordings."""
+    """A model, loaded once for all recordings."""
 
     pipeline: Any  # SpeechEmotionPipeline
     labels: Sequence[str]
-    about: str  # what it was trained on and its scores, in a sentence or two
-    warning: str = ""  # what a person must know before anything else
+    summary: str  # what it was trained on and how often it is right, in plain words
+    details: str  # scores and protocol
+    warning: str = ""  # shown above the probabilities
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,11 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
     Args:
         name: folder or Hub id.
         revision: on the Hub.
-        device: cpu, cuda, ...; None for a GPU where there is one.
+        device: cpu, cuda, ...; None for a GPU if there is one.
         precision: auto, bf16, fp16 or fp32.
 
     Raises:
-        SerError: there is no such model, it is not whole, there is no such device, or it lacks the precision.
+        SerError: the model does not exist or is incomplete, or the device or precision is not available.
     """
     model, extractor = load_classifier(name, revision)
     warnings.filterwarnings("ignore", ".* was trained on synthetic")  # the page shows it
@@ -69,15 +70,15 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
     except (ValueError, RuntimeError) as error:
         raise DemoError(" ".join(str(error).split())) from error
     results = model_results(name, revision)
-    warning = _SYNTHETIC if results is not None and results["dataset"]["synthetic"] else ""
-    return DemoModel(pipeline, label_names(model.config), _about(results), warning)
+    warning = SYNTHETIC if results is not None and results["dataset"]["synthetic"] else ""
+    return DemoModel(pipeline, label_names(model.config), summary(results), details(results), warning)
 
 
 def classify(model: DemoModel, path: str | Path) -> Answer:
     """Classify a recording.
 
     Raises:
-        DemoError: it cannot be used; the message names the file, what was got and what was expected.
+        DemoError: the recording cannot be used; the message names the file, what was got and what was expected.
     """
     name = Path(path).name
     waveform = _read(path)
@@ -94,16 +95,16 @@ def classify(model: DemoModel, path: str | Path) -> Answer:
 
 
 def _read(path: str | Path) -> np.ndarray:
-    """A whole recording (samples,), float32 at 16 kHz, and no more of it than the limit."""
+    """Read a recording as (samples,), float32 at 16 kHz; stop at the limit."""
     name, pieces = Path(path).name, []
     try:
-        # Windows that do not overlap: the recording in pieces, so that one of hours is not read to its end.
+        # In pieces (windows without overlap), so that a recording of several hours is not read to its end.
         for window in read_windows(path, WindowPlan(WHOLE_S, WHOLE_S, WHOLE_S)):
             pieces.append(window.waveform)
             if window.end_s > MAX_DURATION_S:
                 raise DemoError(
-                    f"{name}: got more than {MAX_DURATION_S / 60:.0f} minutes; expected less on this page. On the "
-                    "command line, hf-ser predict takes any length."
+                    f"{name}: got more than {MAX_DURATION_S / 60:g} minutes; expected at most that. Cut the "
+                    "recording, or use hf-ser predict, which takes any length."
                 )
     except AudioError as error:
         raise _shown(error, name) from error
@@ -111,18 +112,5 @@ def _read(path: str | Path) -> np.ndarray:
 
 
 def _shown(error: AudioError, name: str) -> DemoError:
-    """Not its own words: they hold the place at which the server keeps the upload."""
+    """Build the message again: the original contains the path of the upload on the server."""
     return DemoError(f"{name}: got {error.got}; expected {error.expected}. {error.remedy}")
-
-
-def _about(results: Mapping[str, Any] | None) -> str:
-    if results is None:
-        return "Its training data is unknown: there is no results.json beside it."
-    dataset, protocol = results["dataset"], results["protocol"]
-    parts = [f"Trained on {dataset['train_clips']} clips of {dataset['train_speakers']} speakers ({dataset['name']})."]
-    test = results["splits"].get("test")
-    if test is not None:
-        uar, interval = number(test["scores"]["uar"]), bounds(test["intervals"][0].get("uar"))
-        parts.append(f"UAR on test clips {uar} (95 % interval {interval}), protocol {protocol['name']}.")
-        parts += [f"{note[0].upper()}{note[1:].rstrip('.')}." for note in protocol["notes"]]
-    return " ".join(parts)

@@ -1,4 +1,4 @@
-"""The page's figures as HTML: they use the width that there is, and follow the page's light and dark themes."""
+"""The page's figures as HTML. They use the full width and follow the light and dark themes."""
 
 import base64
 import io
@@ -13,7 +13,8 @@ from hf_ser.audio import SAMPLING_RATE
 from hf_ser.reporting.palette import class_colour
 from hf_ser.reporting.plots import clips
 
-_COLUMNS = 1200  # of a waveform or spectrogram: more than pixels would only cost time
+_COLUMNS = 1200  # of a waveform or spectrogram: more than the page has pixels would only cost time
+_MARKS = 24  # round marks of more windows would touch on a phone; they become strokes
 
 
 def draw_clip(waveform: np.ndarray) -> str:
@@ -31,7 +32,7 @@ def draw_clip(waveform: np.ndarray) -> str:
     ticks = "".join(
         f'<span style="bottom: {100 * place:.1f}%">{hertz / 1000:g} kHz</span>'
         for hertz, place in clips.mel_ticks(SAMPLING_RATE, len(decibels)).items()
-        if hertz >= 500  # below, labels would overlap
+        if hertz >= 500  # lower labels would overlap
     )
     return (
         f'<div class="clip" role="img" aria-label="{name}">{_outline(waveform)}'
@@ -41,17 +42,17 @@ def draw_clip(waveform: np.ndarray) -> str:
 
 
 def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
-    """Draw the probability of every emotion over time; the best of each window has a mark, silence is hatched.
+    """Draw the probability of every emotion over time. The best of each window is marked; silence is hatched.
 
     Args:
-        timeline: windows as `SpeechEmotionPipeline` gives them, at least two.
-        labels: in the order of the rows, from above.
+        timeline: windows as `SpeechEmotionPipeline` returns them, at least two.
+        labels: in the order of the rows, from the top.
 
     Returns:
         HTML.
     """
     name = "Probability of each emotion in every window of the recording; the table below has the same numbers."
-    # Windows overlap: each is drawn from halfway between its centre and the one before to halfway to the next.
+    # Windows overlap: each is drawn between the midpoints to the centres of its neighbours.
     centres = np.asarray([(window["start"] + window["end"]) / 2 for window in timeline])
     start, end = timeline[0]["start"], timeline[-1]["end"]
     widths = np.diff(np.concatenate([[start], (centres[1:] + centres[:-1]) / 2, [end]]))
@@ -64,7 +65,8 @@ def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
             f'<span class="name">{escape(label)}</span>'
             f'<span class="cells">{cells}</span></div>'
         )
-    return f'<div class="lanes" role="img" aria-label="{name}">{"".join(rows)}{_time_axis(start, end)}</div>'
+    lanes = "lanes dense" if len(timeline) > _MARKS else "lanes"
+    return f'<div class="{lanes}" role="img" aria-label="{name}">{"".join(rows)}{_time_axis(start, end)}</div>'
 
 
 def _cell(label: str, scores: Mapping[str, float], width: float) -> str:
@@ -75,12 +77,18 @@ def _cell(label: str, scores: Mapping[str, float], width: float) -> str:
 
 
 def _time_axis(start: float, end: float) -> str:
-    marks = "".join(f"<span>{second:.1f} s</span>" for second in np.linspace(start, end, 5))
+    seconds = np.linspace(start, end, 5)
+    marks = "".join(f"<span>{_minutes(second) if end >= 60 else f'{second:.1f} s'}</span>" for second in seconds)
     return f'<div class="seconds">{marks}</div>'
 
 
+def _minutes(second: float) -> str:
+    minutes, seconds = divmod(round(second), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
 def _outline(waveform: np.ndarray) -> str:
-    """Smallest and largest sample of as many stretches as there are columns, as one closed path."""
+    """Draw the smallest and largest sample of each column as one closed path."""
     size = max(1, -(-len(waveform) // _COLUMNS))
     starts = np.arange(0, len(waveform), size)
     low, high = np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)
@@ -94,7 +102,7 @@ def _outline(waveform: np.ndarray) -> str:
 
 
 def _spectrogram(decibels: np.ndarray) -> str:
-    """A PNG of one pixel per band and frame, in base64."""
+    """Return a PNG with one pixel per band and frame, in base64."""
     step = max(1, decibels.shape[1] // _COLUMNS)
     top = clips.top_level([decibels])
     buffer = io.BytesIO()

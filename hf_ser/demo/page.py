@@ -1,4 +1,4 @@
-"""The answer as HTML: whatever stands in a figure or a colour stands in words and numbers as well."""
+"""The answer as HTML. What figures and colours show is also given in words and numbers."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,11 +8,11 @@ from hf_ser.demo.clip_inference import Answer, DemoModel
 from hf_ser.demo.figures import draw_clip, draw_timeline
 from hf_ser.reporting.palette import class_colour
 
-_UNSURE = 0.5  # below this, the best is less probable than all the others together
+_UNSURE = 0.5  # below this, the other emotions together are more probable than the best one
 
 CSS = """
 .gradio-container { margin: 0 auto !important; max-width: 64rem !important; width: 100%; }
-#answer .html-container, #answer .prose { padding: 0 !important; }
+#model .html-container, #answer .html-container, #answer .prose { padding: 0 !important; }
 #recording button, #recording time { color: var(--body-text-color) !important; }
 #models input { border-color: var(--body-text-color-subdued) !important; }
 .ser { --ser-bar: #332288; --ser-track: #e2e2ec; --ser-line: #8a8a99; font-size: 1rem; line-height: 1.5; }
@@ -30,7 +30,7 @@ CSS = """
 .ser .bar { width: 99%; min-width: 4rem; }
 .ser .track { background: var(--ser-track); border-radius: 2px; height: .9rem; }
 .ser .fill { background: var(--ser-bar); border-radius: 2px; height: 100%; }
-.ser .answer { font-size: 1.9rem; margin: 0; }
+.ser .answer { font-size: 1.9rem; margin: 0; text-wrap: balance; }
 .ser .clip svg { display: block; height: 5rem; width: 100%; }
 .ser .clip polygon { fill: var(--ser-bar); }
 .ser .spectrogram { position: relative; }
@@ -47,29 +47,36 @@ CSS = """
 .ser .cells .best::after { background: var(--body-text-color); border: 2px solid var(--body-background-fill);
   border-radius: 50%; content: ""; height: .6rem; left: 50%; position: absolute; top: 50%; width: .6rem;
   transform: translate(-50%, -50%); }
+.ser .dense .best::after { border: 0; border-radius: 0; height: .4rem; width: 100%; }
 .ser .cells .silent { background: repeating-linear-gradient(45deg, var(--ser-track) 0 4px, transparent 4px 8px); }
 .ser summary { cursor: pointer; padding: .4rem 0; }
 .ser .scroll { max-height: 20rem; overflow: auto; }
 .ser .scroll th, .ser .scroll td { padding-right: 1rem; }
+.ser .progress { align-items: center; display: flex; gap: .6rem; min-height: 6rem; justify-content: center; }
+.ser .progress::before { animation: ser-turn 1s linear infinite; border: 3px solid currentColor; border-radius: 50%;
+  border-right-color: transparent; content: ""; height: 1.2rem; width: 1.2rem; }
+@keyframes ser-turn { to { transform: rotate(360deg); } }
+@media (prefers-reduced-motion: reduce) { .ser .progress::before { animation: none; } }
 .ser .error { border: 1px solid var(--ser-line); border-left: .4rem solid #cc3311; padding: .75rem 1rem; }
 .ser :focus-visible, button:focus-visible, [role=button]:focus-visible, input:focus-visible {
   outline: 3px solid var(--ser-bar, #6655cc) !important; outline-offset: 2px;
 }
+#model { font-size: 1rem; overflow-wrap: anywhere; }
 #models label { max-width: 100%; }
 #models span { overflow-wrap: anywhere; }
 """
 
 
 def render(answer: Answer, model: DemoModel, name: str) -> str:
-    """The answer: the best emotion, all of them as bars, waveform and spectrogram, and a timeline if it is long.
+    """Render the most probable emotion, a bar per emotion, the recording, and a timeline if the recording is long.
 
     Args:
-        answer: of the model.
-        model: which gave it.
-        name: of the model.
+        answer: what the model predicts.
+        model: the model.
+        name: name of the model.
     """
     best, score = next(iter(answer.scores.items()))
-    unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the model is not sure.</p>"
+    unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the answer is uncertain.</p>"
     parts = [
         f'<h2 class="answer">Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}',
         f"<p><strong>{escape(model.warning)}</strong></p>" if model.warning else "",
@@ -79,13 +86,18 @@ def render(answer: Answer, model: DemoModel, name: str) -> str:
     ]
     if answer.is_long:
         parts += ["<h3>Over time</h3>", _timeline(answer.timeline, model.labels)]
-    about = f"<p>Model: {escape(name)}. {escape(model.about)}</p>"
+    about = f"<p>Model: {escape(name)}. {escape(model.summary)}</p><p>{escape(model.details)}</p>"
     parts.append(f"<details><summary>About the model</summary>{about}</details>")
     return f'<div class="ser">{"".join(parts)}</div>'
 
 
+def render_progress() -> str:
+    """What the page shows until the answer is there."""
+    return '<div class="ser"><p class="progress">Classifying the recording …</p></div>'
+
+
 def render_error(message: str) -> str:
-    """A message in the place of an answer."""
+    """An error message, which replaces the answer."""
     return f'<div class="ser"><div class="error"><h2>No answer</h2><p>{escape(message)}</p></div></div>'
 
 

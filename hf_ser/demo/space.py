@@ -1,10 +1,9 @@
-"""A Space of the demo: the page, this package's source, generated examples, and models pinned to commits."""
+"""A Space of the demo: the page, this package's source, example recordings, and models pinned to commits."""
 
 import importlib.metadata
 import json
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,17 @@ from packaging.requirements import Requirement
 import hf_ser
 from hf_ser import markdown
 from hf_ser.demo.demo_errors import DemoError
-from hf_ser.demo.examples import make_examples
+from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
 from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
 from hf_ser.hub.card import check_card
 from hf_ser.hub.push_checks import Outgoing, check_contents
 from hf_ser.hub.push_plan import Plan, PushArguments
 
 _PACKAGE = Path(hf_ser.__file__).parent
-_LEFT_OUT = "corpora/download/"  # the page downloads no corpora
+_LEFT_OUT = "corpora/download/"  # the page does not download corpora
 _NEEDED = ("config.json", "preprocessor_config.json")
 
-_APP = '''"""A demo of hf_ser: which emotion a recorded voice carries. Written by recipes/push.py."""
+_APP = '''"""A demo of hf_ser: which emotion a voice expresses. Written by recipes/push.py."""
 
 from pathlib import Path
 
@@ -47,15 +46,14 @@ if __name__ == "__main__":
 
 
 def plan_space(args: PushArguments, token: str | None = None) -> Plan:
-    """Choose what goes into a Space and check it.
+    """Collect and check the files of a Space.
 
     Args:
-        args: whose `models` are Hub ids, each with `@REVISION` where it is not main.
-        token: with it, the models are pinned to their commits on the Hub; without one there is no request, as in a dry
-            run.
+        args: `models` are Hub ids, with `@REVISION` for another revision than main.
+        token: pins the models to their commits on the Hub; None for a dry run, which makes no request.
 
     Raises:
-        SerError: a model is not there or no whole classifier, or a file holds what must not go.
+        SerError: a model does not exist or is not a complete classifier, or a file contains a secret.
 
     >>> plan = plan_space(PushArguments("owner/demo", models=["owner/tiny"]))
     >>> [file.path for file in plan.files[:3]]
@@ -63,7 +61,7 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
     """
     revisions = _revisions(args)
     if token is None:
-        models, notes = revisions, ["the models' revisions are replaced by commits when this is pushed."]
+        models, notes = revisions, ["the models' revisions are replaced by commits when the Space is pushed."]
     else:
         models, notes = pin_models(revisions, token)
     files = [
@@ -71,12 +69,12 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
         Outgoing("app.py", _APP.format(models=json.dumps(models, indent=4)).encode()),
         Outgoing("requirements.txt", "".join(f"{line}\n" for line in _requirements()).encode()),
         *_source(),
+        *(Outgoing(f"examples/{name}", CLIPS / name) for name in NOTICES if example_clips()),
     ]
     message = Outgoing("--message", (args.message or "").encode())
     check_contents([*files, message], {"your own token": token or ""})
-    with tempfile.TemporaryDirectory() as work:
-        # Unchecked: sound may look like anything, and this has just been computed.
-        files += [Outgoing(f"examples/{path.name}", path.read_bytes()) for path in make_examples(Path(work))]
+    # Not checked for secrets: compressed sound can match any pattern.
+    files += [Outgoing(f"examples/{path.name}", path) for path in example_clips()]
     line = (
         "from huggingface_hub import snapshot_download\n"
         f'snapshot_download("{args.repository}", repo_type="space", revision="{{revision}}")'
@@ -87,42 +85,44 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
 
 
 def pin_models(models: Mapping[str, str], token: str) -> tuple[dict[str, str], list[str]]:
-    """Find the commits of revisions -> commits by Hub id, and what a person must know.
+    """Resolve revisions to commits.
+
+    Returns:
+        Commits by Hub id, and notes for the person.
 
     Raises:
-        DemoError: the Hub cannot be reached, a model or revision is not there, or it is no whole classifier.
+        DemoError: the Hub cannot be reached, or a model or revision does not exist or is not a complete classifier.
     """
     api, pinned, notes = HfApi(token=token), {}, []
     for name, revision in models.items():
         try:
             info = api.model_info(name, revision=revision)
         except GatedRepoError:
-            raise DemoError(f"--models {name}: its owners ask for an agreement; accept it on the Hub first.") from None
+            raise DemoError(f"--models {name}: the model is gated. Accept its terms on the Hub first.") from None
         except RepositoryNotFoundError:
             raise DemoError(
-                f"--models {name}: the Hub has no such model, or your token may not see it; expected OWNER/NAME of a "
-                "model that was pushed. Push it first with recipes/push.py. Nothing was sent."
+                f"--models {name}: the Hub has no such model, or your token has no access to it. Push it first with "
+                "recipes/push.py. Nothing was sent."
             ) from None
         except RevisionNotFoundError:
             raise DemoError(
                 f"--models {name}@{revision}: the model has no such revision; expected a commit, tag or branch of it."
             ) from None
-        except (HTTPError, OSError, OfflineModeIsEnabled) as error:  # an address in its words may hold a secret
+        except (HTTPError, OSError, OfflineModeIsEnabled) as error:  # its message may contain a URL with a secret
             raise DemoError(
-                f"--models {name}: the Hub cannot be reached ({type(error).__name__}); expected a way to it. Nothing "
-                "was sent."
+                f"--models {name}: the Hub cannot be reached ({type(error).__name__}). Nothing was sent."
             ) from None
         there = {file.rfilename for file in info.siblings or []}
         missing = [name for name in _NEEDED if name not in there]
         if missing or not any(path.endswith(".safetensors") for path in there):
             raise DemoError(
-                f"--models {name}@{revision} holds no {', '.join(missing) or 'model.safetensors'}; expected a whole "
+                f"--models {name}@{revision} has no {', '.join(missing) or 'model.safetensors'}; expected a complete "
                 "classifier, as recipes/push.py pushes it."
             )
         pinned[name] = str(info.sha)
         if info.private:
             notes.append(
-                f"{name} is private: give the Space a secret HF_TOKEN that may read it (Settings > Variables and "
+                f"{name} is private: give the Space a secret HF_TOKEN with read access (Settings > Variables and "
                 "secrets), or it cannot start."
             )
     return pinned, notes
@@ -139,10 +139,10 @@ def _revisions(args: PushArguments) -> dict[str, str]:
 
 
 def _requirements() -> list[str]:
-    """What `pip install "hf-ser[demo]"` asks for; the package itself lies in the Space."""
+    """List the requirements of `hf-ser[demo]`; the Space contains the package itself."""
     every = [Requirement(text) for text in importlib.metadata.requires("hf-ser") or []]
     extras, lines = ["demo"], set()
-    for extra in extras:  # which grows by the extras that an extra consists of
+    for extra in extras:  # grows while it is read: an extra can consist of other extras
         for requirement in every:
             if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
                 continue
@@ -177,7 +177,7 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
         colorFrom="indigo",
         colorTo="pink",
         pinned=False,
-        short_description="Which emotion a recorded voice carries",
+        short_description="Which emotion a voice expresses",
     ).to_dict()
     head = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     rows = [(f"`{name}`", f"`{revision}`") for name, revision in models.items()]
@@ -185,9 +185,9 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
     limits = "\n".join(f"- {limit}" for limit in LIMITS)
     parts = [
         f"# {title}\n\n{TITLE} {SENTENCE}",
-        f"## Models\n\nEach is loaded at this very revision, under its own licence:\n\n{table}",
+        f"## Models\n\nEach model is loaded at this revision and has its own licence:\n\n{table}",
         f"## Limits\n\n{limits}",
-        f"## Files\n\nThe page is `hf_ser.demo` of hf_ser {hf_ser.__version__}, whose source (Apache-2.0) lies in "
-        f"`hf_ser/`. {EXAMPLES}",
+        f"## Files\n\nThe page is `hf_ser.demo` of hf_ser {hf_ser.__version__}, whose source is in `hf_ser/` "
+        f"(Apache-2.0).{f' {EXAMPLES}' if example_clips() else ''}",
     ]
     return re.sub(r"\n{3,}", "\n\n", f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n")

@@ -14,7 +14,7 @@ try:  # an extra: its wheels contain FFmpeg's libraries
 except ImportError:
     av = None  # type: ignore[assignment]
 
-INSTALL = 'Install PyAV with pip install "hf-ser[media]" (or pip install av), or convert the file to WAV.'
+INSTALL = 'Install PyAV with pip install "hf-ser[media]", or convert the file to WAV: ffmpeg -i FILE FILE.wav'
 _EBML, _SEGMENT, _CLUSTER, _BLOCKS = 0x1A45DFA3, 0x18538067, 0x1F43B675, (0xA3, 0xA0)
 _AAC_RATES = 13
 _AMR_BYTES = {  # bytes per frame including the header byte, by the mode in that byte

@@ -1,4 +1,4 @@
-"""`hf-ser` in processes of its own, and its output files read and compared."""
+"""Run `hf-ser` in separate processes, and read and compare its output files."""
 
 import csv
 import io

@@ -43,11 +43,11 @@ def test_ctrl_c_leaves_whole_answers_that_the_same_command_completes(
     present = read(path)
     assert code == cli.INTERRUPTED and out == "" and "Traceback" not in error
     assert error.splitlines()[-1] == (
-        f"interrupted: {len(present)} of 500 recordings answered in {path}; the same command continues"
+        f"interrupted: {len(present)} of 500 recordings answered in {path}; run the same command to continue"
     )
     assert 40 < len(present) < 499
     code, _, error = predict(*words)
-    assert code == cli.SOME_FAILED and f"{len(present)} were answered before" in error
+    assert code == cli.SOME_FAILED and f"{len(present)} had answers before" in error
     assert same_rows(read(path), unbroken(kind)) and not (tmp_path / "a.parquet.part").exists()
 
 
@@ -63,7 +63,7 @@ def test_kill_leaves_a_file_that_the_same_command_completes(
     )
     assert code == -signal.SIGKILL and (kind != "parquet" or not path.exists())
     code, _, error = predict(*words)
-    assert code == cli.SOME_FAILED and " were answered before" in error
+    assert code == cli.SOME_FAILED and " had answers before" in error
     assert same_rows(read(path), unbroken(kind)) and not (tmp_path / "a.parquet.part").exists()
 
 

@@ -1,4 +1,4 @@
-"""CSV, JSONL and Parquet files of answers: whatever was cut off, they are completed, and others' files are kept."""
+"""CSV, JSONL and Parquet files of answers: interrupted files are completed, files with other content are kept."""
 
 import csv
 import io
@@ -128,9 +128,9 @@ def opened(path):
     [
         (
             RunStamp("runs/model#000000000000", "--timeline"),
-            "answers of the model runs/model#000000000000, now runs/mo",
+            "answers of runs/model#000000000000; expected answers of runs/mo",
         ),
-        (RunStamp("runs/model#123456789abc", ""), "got answers with default options, now --timeline"),
+        (RunStamp("runs/model#123456789abc", ""), "got answers with default options; expected --timeline"),
     ],
 )
 def test_answers_of_other_models_and_options_are_refused(tmp_path, kind, run, message, monkeypatch):
@@ -179,11 +179,11 @@ def test_a_row_that_was_taken_out_of_a_csv_is_found(tmp_path):
 def test_empty_files_are_filled_and_two_commands_do_not_mix(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     first = opened(tmp_path / name)
-    with pytest.raises(BatchError, match="another command writes to it"):
+    with pytest.raises(BatchError, match="another command is writing to it"):
         opened(tmp_path / name)
     first.release()
     fill(tmp_path / name, ROWS, ParquetOutput if name.endswith("parquet") else AppendedFile)
-    with pytest.raises(BatchError, match="Is a directory|no regular file"):
+    with pytest.raises(BatchError, match="Is a directory|not a regular file"):
         os.mkdir(tmp_path / "folder.csv")
         opened(tmp_path / "folder.csv")
 
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_whole_answers(tmp_path, monkeypatch):
         return write(descriptor, content[: room.pop()])
 
     monkeypatch.setattr(os, "write", write_little)
-    with pytest.raises(BatchError, match="No space left on device. 1 recordings are answered in it"):
+    with pytest.raises(BatchError, match="No space left on device. It has the answers for 1 recordings"):
         output.write(ROWS[1])
     output.release()
     assert [json.loads(line)["file"] for line in path.read_text().splitlines()] == [ROWS[0]["file"]]

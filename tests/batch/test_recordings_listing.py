@@ -1,4 +1,4 @@
-"""What a folder, a list and standard input hold, and what is passed over."""
+"""What a folder, a list and standard input hold, and what is skipped."""
 
 import io
 import os
@@ -51,8 +51,8 @@ def test_what_is_passed_over_is_counted(tmp_path):
             os.chdir(here)
         listing = list_folder(str(tmp_path))
     assert listing.lines() == [
-        f"{tmp_path}: 2 recordings; passed over 3 macOS resource forks, 13 other files (.txt 10, .csv 2, without "
-        "suffix 1), 2 hidden folders, 1 broken link, 2 that are no regular files"
+        f"{tmp_path}: 2 recordings; skipped 3 macOS resource forks, 13 other files (.txt 10, .csv 2, without "
+        "suffix 1), 2 hidden folders, 1 broken link, 2 special files"
     ]
 
 
@@ -74,7 +74,7 @@ def test_circles_of_links_end_and_linked_folders_are_listed_once(tmp_path):
     listing = list_folder(str(folder))
     names = [os.path.relpath(path, folder) for path in listing.recordings]
     assert names == ["linked.wav", "new/c.wav", "z/a.wav", "z/deep/b.wav"]
-    assert listing.passed_over() == "3 links to folders listed already, 1 broken link"
+    assert listing.passed_over() == "3 links to listed folders, 1 broken link"
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
@@ -88,7 +88,7 @@ def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
     assert list_folder(str(tmp_path)).lines() == [
-        f"{tmp_path}: 1 recording; passed over 1 unreadable folder",
+        f"{tmp_path}: 1 recording; skipped 1 unreadable folder",
         f"  cannot read {tmp_path}/secret: Permission denied",
     ]
     with pytest.raises(BatchError, match="without recordings \\(1 unreadable folder; .*secret: Permission denied\\)"):
@@ -136,7 +136,7 @@ def test_lists_of_every_kind_are_read(tmp_path, content):
 
 
 def test_lists_that_cannot_be_used_are_refused(tmp_path):
-    with pytest.raises(BatchError, match="--recordings_from -: got no line"):
+    with pytest.raises(BatchError, match="--recordings_from -: got an empty list"):
         read_list("-", io.BytesIO(b"\n \n"))
     with pytest.raises(BatchError, match="No such file"):
         read_list(str(tmp_path / "none.txt"), None)

@@ -43,20 +43,37 @@ def recordings(tmp_path_factory, tone, encode):
     (folder / "empty.wav").write_bytes(b"")
     (folder / "cut.wav").write_bytes(encode(tone(1.0))[:9000])
     (folder / "words.txt").write_text("words\n")
+    _write_webm(folder / "voice.webm", tone(1.2))
     return folder
 
 
-@pytest.fixture(scope="session")
-def address(demo_model, tmp_path_factory):
-    """Where the page is served, with two models and one example."""
-    from hf_ser.demo.app import build, launch
-    from hf_ser.demo.examples import make_examples
+def _write_webm(path, samples):
+    """Write what browsers record; nothing without PyAV."""
+    try:
+        import av
+    except ImportError:
+        return
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libopus", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray((samples[None] * 32_767).astype(np.int16), format="s16", layout="mono")
+        frame.sample_rate = 16_000
+        resampler = av.AudioResampler(format=stream.format.name, layout="mono", rate=48_000)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(part))
 
-    examples = make_examples(tmp_path_factory.mktemp("examples"))
+
+@pytest.fixture(scope="session")
+def address(demo_model, recordings, tmp_path_factory):
+    """Where the page is served, with two models and two examples."""
+    from hf_ser.demo.app import build, launch
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "127.0.0.1")
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        page = build({"first/model": demo_model, "second/model": demo_model}, [examples[4], examples[-1]])
+        page = build(
+            {"first/model": demo_model, "second/model": demo_model},
+            [recordings / "voice.wav", recordings / "long.flac"],
+        )
         yield launch(page, "127.0.0.1").rstrip("/")
         page.close(verbose=False)
 

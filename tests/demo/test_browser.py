@@ -1,12 +1,15 @@
-"""The page as a person sees it, in Debian's Chromium: upload, keyboard, microphone, narrow screens, dark mode."""
+"""The page in Debian's Chromium: upload, keyboard, microphone, narrow screens, dark mode."""
 
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+
+from hf_ser.demo import app
 
 pytestmark = pytest.mark.browser
 ANSWER = "#answer h2"
@@ -20,7 +23,7 @@ SETTLED = """() => new Promise(settled => {
 
 @pytest.fixture
 def open_page(chromium, address):
-    """Open the page -> the browser's page; at the end, nothing was asked of anybody else and no script failed."""
+    """Open the page; at the end, check that it made no request to other servers and that no script failed."""
     contexts, foreign, faults = [], [], []
 
     def make(width=1280, **options):
@@ -30,7 +33,7 @@ def open_page(chromium, address):
         page = context.new_page()
         page.on("request", lambda asked: foreign.append(asked.url) if is_foreign(asked.url) else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("filechooser", lambda chooser: None)  # from now on: a dialog that opens sooner than told is never seen
+        page.on("filechooser", lambda chooser: None)  # listen from the start: an earlier dialog would be missed
         page.goto(address)
         page.get_by_role("button", name="Recognise").wait_for()
         page.locator("#recording input[type=file]").wait_for(state="attached")  # its scripts come last
@@ -62,7 +65,7 @@ def expect_no_overflow(page):
 
 
 def tab_to(page, role, name, most=40):
-    """Press Tab until the focus is there, and see that it can be seen."""
+    """Press Tab until the element has the focus, and check that the focus is visible."""
     wanted = page.get_by_role(role, name=name, exact=True)
     for _ in range(most):
         page.keyboard.press("Tab")
@@ -73,7 +76,7 @@ def tab_to(page, role, name, most=40):
 
 
 def contrast(page, selector):
-    """The contrast of WCAG between an element's words and what lies behind them."""
+    """The WCAG contrast between the text of an element and its background."""
     return page.locator(selector).first.evaluate(
         """element => {
           const channels = text => text.match(/[\\d.]+/g).map(Number);
@@ -94,7 +97,7 @@ def contrast(page, selector):
 def test_a_clip_is_uploaded_and_its_result_can_be_read(open_page, recordings, width, scheme):
     page = open_page(width, color_scheme=scheme)
     assert page.locator("#limits").get_by_role("heading", name="Limits").is_visible()
-    for word in ("Acted speech", "Eight classes", "AI Act", "Consent", "no measure of what a person feels"):
+    for word in ("Acted speech", "Few classes", "AI Act", "Consent", "does not measure what a person feels"):
         assert word in page.locator("#limits").inner_text()
     expect_no_overflow(page)
     upload(page, recordings / "voice.wav")
@@ -121,7 +124,7 @@ def test_a_long_recording_has_a_timeline_on_a_narrow_screen_too(open_page, recor
     expect_no_overflow(page)
 
 
-def test_bad_recordings_are_told_and_the_next_one_is_answered(open_page, recordings):
+def test_bad_recordings_get_a_message_and_the_next_one_an_answer(open_page, recordings):
     page = open_page()
     assert "There is no recording yet" in recognise(page)
     for name, message in (("text.wav", "got a file starting with b"), ("silence.wav", "got silence")):
@@ -140,10 +143,10 @@ def test_bad_recordings_are_told_and_the_next_one_is_answered(open_page, recordi
 def test_everything_can_be_done_with_the_keyboard(open_page):
     page = open_page()
 
-    tab_to(page, "radio", "second/model")
+    tab_to(page, "radio", "second/model: Training data and accuracy are unknown: the model has no results.json.")
     page.keyboard.press("Space")
     page.locator("#models input:checked[value='second/model']").wait_for()
-    tab_to(page, "button", "all in turn")
+    tab_to(page, "button", "long")
     page.keyboard.press("Enter")
     page.locator("#recording").get_by_role("button", name="Clear").wait_for()
     tab_to(page, "button", "Recognise")
@@ -160,6 +163,40 @@ def test_everything_can_be_done_with_the_keyboard(open_page):
     assert page.locator("#answer .timeline").is_visible()
 
 
+def test_a_voice_memo_that_the_browser_takes_for_a_video_is_classified(open_page, recordings):
+    pytest.importorskip("av", reason="PyAV is not installed (extra media)")
+    page = open_page()
+    upload(page, recordings / "voice.webm")
+    assert recognise(page).startswith("Sounds most like")
+    page.locator("#recording").get_by_role("button", name="Clear").click()
+    page.evaluate(
+        """() => {
+          const all = new DataTransfer();
+          all.items.add(new File(['words'], 'memo.mp4', {type: 'video/mp4'}));
+          const options = {bubbles: true, cancelable: true, dataTransfer: all};
+          document.querySelector('#recording button').dispatchEvent(new DragEvent('drop', options));
+        }"""
+    )
+    page.locator("#recording").get_by_role("button", name="Clear").wait_for()
+    page.get_by_role("button", name="Recognise").click()
+    page.get_by_text("memo.mp4: got a file starting").wait_for()
+
+
+def test_the_progress_replaces_the_previous_answer(open_page, recordings, monkeypatch):
+    page = open_page()
+    upload(page, recordings / "voice.wav")
+    recognise(page)
+    answered, release = app.answer, threading.Event()
+    monkeypatch.setattr(app, "answer", lambda *args: release.wait(20) and answered(*args))
+    page.get_by_role("button", name="Recognise").click()
+    page.get_by_text("Classifying the recording").wait_for()
+    assert page.locator("#answer .ser").inner_text() == "Classifying the recording …"
+    own = "document.querySelector('#answer .wrap')"  # Gradio's progress, which would cover the answer
+    assert page.evaluate(f"{own} === null || getComputedStyle({own}).opacity === '0'")
+    release.set()
+    page.locator(ANSWER).wait_for()
+
+
 def test_files_are_chosen_with_the_keyboard(open_page, recordings):
     page = open_page()
     tab_to(page, "button", "Drop an audio file here to upload")
@@ -170,7 +207,7 @@ def test_files_are_chosen_with_the_keyboard(open_page, recordings):
     assert recognise(page).startswith("Sounds most like")
 
 
-def test_the_microphone_is_heard(open_page):
+def test_a_microphone_recording_is_classified(open_page):
     page = open_page()
     page.locator("#recording").get_by_role("button", name="Record audio").click()
     page.locator("#recording").get_by_role("button", name="Record", exact=True).click()

@@ -1,4 +1,4 @@
-"""What the page hears: the pipeline's own answers, refusals that name the file and nothing else, no traces left."""
+"""The page gives the pipeline's answers, errors that name the file and not its folder, and keeps no uploads."""
 
 import shutil
 import time
@@ -14,7 +14,8 @@ from hf_ser.audio import load_audio
 from hf_ser.demo import DemoError, app
 from hf_ser.demo import clip_inference as module
 from hf_ser.demo.clip_inference import classify, load_model
-from hf_ser.demo.examples import make_examples
+from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
+from hf_ser.demo.model_words import details, summary
 from hf_ser.labels import EMOTIONS
 from hf_ser.remote_code.preprocessing import Preprocessing
 from hf_ser.remote_code.windows import WindowPlan, read_windows
@@ -58,7 +59,7 @@ def test_recordings_of_other_rates_and_channels_are_read_as_one_piece(demo_model
         ("absent.wav", "absent.wav: got no such file; expected an audio file."),
     ],
 )
-def test_what_cannot_be_used_is_named_without_its_place(demo_model, recordings, name, message):
+def test_errors_name_the_file_without_its_folder(demo_model, recordings, name, message):
     with pytest.raises(DemoError) as raised:
         classify(demo_model, recordings / name)
     assert str(raised.value).startswith(message) and str(recordings) not in str(raised.value)
@@ -66,30 +67,54 @@ def test_what_cannot_be_used_is_named_without_its_place(demo_model, recordings, 
 
 def test_recordings_that_are_too_long_are_not_read_to_their_end(demo_model, recordings, monkeypatch):
     monkeypatch.setattr(module, "MAX_DURATION_S", 30.0)
-    with pytest.raises(DemoError, match="long.flac: got more than 0 minutes; expected less on this page"):
+    with pytest.raises(DemoError, match="long.flac: got more than 0.5 minutes; expected at most that. Cut"):
         classify(demo_model, recordings / "long.flac")
 
 
+def results_of(accuracy=0.62, protocol="speaker_disjoint", synthetic=(), speakers=31):
+    dataset = {"name": "x", "synthetic": list(synthetic), "train_clips": 2327, "train_speakers": speakers}
+    scored = {"scores": {"accuracy": accuracy, "uar": 0.5}, "intervals": [{"uar": [0.4, 0.6]}]}
+    found = {"dataset": dataset, "splits": {"test": scored}, "training": {"corpora": ["crema_d", "own", "tess"]}}
+    return found | {"protocol": {"name": protocol, "notes": ["clips of one speaker train and test"]}}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "Right about 6 times in 10 on new speakers."),
+        ({"protocol": "random"}, "Right about 6 times in 10 on new recordings of the speakers it was trained on."),
+        ({"accuracy": 0.12}, "Right about 1 time in 10 on new speakers."),
+        ({"speakers": 1}, "Right about 6 times in 10 on test recordings."),
+    ],
+)
+def test_models_are_described_in_plain_words(options, sentence):
+    people = "" if "speakers" in options else " of 31 speakers"
+    assert summary(results_of(**options)) == f"Trained on 2,327 recordings{people} (CREMA-D, own and TESS). {sentence}"
+    assert "UAR on test clips: 0.500 (95 % interval 0.400 to 0.600). Protocol: " in details(results_of(**options))
+    assert details(results_of()).endswith("Protocol: speaker_disjoint. Clips of one speaker train and test.")
+
+
+def test_models_without_evidence_say_so():
+    assert summary(results_of(synthetic=["x"])).endswith("Its answers say nothing about real speech.")
+    assert "are unknown" in summary(None) and "are unknown" in details(None)
+    assert "Right about" not in summary(results_of(accuracy=None))
+
+
 def test_clips_are_cut_as_the_models_folder_says(model_dir, recordings, monkeypatch, tmp_path):
-    results = {"dataset": {"name": "x", "synthetic": ["x"], "train_clips": 7, "train_speakers": 2}}
-    scored = {"scores": {"uar": 0.5}, "intervals": [{"uar": [0.4, 0.6]}]}
-    results |= {"protocol": {"name": "random", "notes": ["clips of one speaker train and test"]}}
-    results |= {"splits": {"test": scored}}
-    monkeypatch.setattr(module, "model_results", lambda *_: results)
+    monkeypatch.setattr(module, "model_results", lambda *_: results_of(synthetic=["x"]))
     model = shutil.copytree(model_dir, tmp_path / "model")
     extractor = AutoFeatureExtractor.from_pretrained(model)
     Preprocessing(duration_s=0.5).store(extractor)
     extractor.save_pretrained(model)
     demo_model = load_model(str(model), device="cpu")
-    assert "7 clips of 2 speakers (x)" in demo_model.about and "say nothing about real speech" in demo_model.warning
-    assert "UAR on test clips 0.500 (95 % interval 0.400 to 0.600), protocol random. Clips of one" in demo_model.about
+    assert "say nothing about real speech" in demo_model.warning
     answered = classify(demo_model, recordings / "voice.wav")
     assert (
         answered.timeline[0]["end"] == 0.5 and len(answered.waveform) == 1.2 * 16_000
     )  # windows of what is used of a clip
 
 
-def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):
+def test_unknown_models_and_devices_are_rejected(model_dir, tmp_path):
     with pytest.raises(ValueError, match="no_model"):
         load_model(str(tmp_path / "no_model"))
     with pytest.raises(DemoError, match="device is 'cuda:77'; expected one"):
@@ -98,14 +123,15 @@ def test_models_and_devices_that_are_none_are_refused(model_dir, tmp_path):
         load_model(str(model_dir), device="cpu", precision="fp16")
 
 
-def test_examples_are_generated_one_per_emotion_and_one_with_a_timeline(tmp_path):
-    paths = make_examples(tmp_path / "new")
-    assert [path.name for path in paths[:-1]] == [f"generated_{emotion}.flac" for emotion in EMOTIONS]
-    durations = [sf.info(path).duration for path in paths]
-    assert durations[-1] == pytest.approx(sum(durations[:-1])) and durations[-1] > 30
-    assert {(sf.info(path).samplerate, sf.info(path).channels) for path in paths} == {(16_000, 1)}
-    again = make_examples(tmp_path / "again")
-    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
+def test_examples_are_short_real_clips_with_their_licence(tmp_path):
+    paths = example_clips()
+    assert [path.stem for path in paths] == ["angry", "fearful", "happy", "sad"]
+    for path in paths:
+        info = sf.info(path)
+        assert (info.samplerate, info.channels) == (16_000, 1) and info.duration < 4 and path.stat().st_size < 1e5
+    licence, readme = ((CLIPS / name).read_text(encoding="utf-8") for name in NOTICES)
+    assert "opendatacommons.org/licenses/odbl/1-0" in licence and all(f"`{path.name}`" in readme for path in paths)
+    assert example_clips(tmp_path / "no_folder") == []
 
 
 def test_uploads_are_deleted_when_they_are_old(demo_model, recordings, tmp_path, monkeypatch):

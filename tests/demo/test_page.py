@@ -23,8 +23,8 @@ def test_the_answer_says_in_numbers_what_it_shows_in_bars(demo_model, recordings
         (label, pytest.approx(100 * score, abs=0.051)) for label, score in answered.scores.items()
     ]
     assert all(number == width for _, number, width in rows) and len(rows) == 8
-    assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the model is not sure" in html
-    assert "Model: first/model." in html and "Its training data is unknown" in html
+    assert f"Sounds most like: {next(iter(answered.scores))}" in html and "the answer is uncertain" in html
+    assert "Model: first/model." in html and "Training data and accuracy are unknown" in html
     (text,) = re.findall(r'role="img" aria-label="(.*?)"', html)
     assert text == "Waveform and log-mel spectrogram of the recording, 1.2 s." and "timeline" not in html
 
@@ -48,10 +48,10 @@ def test_long_recordings_have_a_timeline_as_figure_and_as_table(demo_model, reco
 def test_a_sure_answer_carries_no_doubt(demo_model):
     scores = {"angry": 0.9, "sad": 0.1}
     html = render(Answer(np.ones(9000, np.float32), scores, [{}]), demo_model, "m")
-    assert "Sounds most like: angry (90.0 %)" in html and "not sure" not in html
+    assert "Sounds most like: angry (90.0 %)" in html and "uncertain" not in html
 
 
-def test_words_from_outside_are_no_markup(demo_model, recordings):
+def test_text_from_outside_is_escaped(demo_model, recordings):
     hostile = "<script>alert(1)</script>"
     assert hostile not in render_error(hostile) and "&lt;script&gt;" in render_error(hostile)
     assert hostile not in render(classify(demo_model, recordings / "voice.wav"), demo_model, hostile)
@@ -98,13 +98,13 @@ def test_the_timeline_puts_each_window_where_it_belongs():
         ("silence.wav", "This recording cannot be used. silence.wav: got silence (peak"),
     ],
 )
-def test_refusals_stand_in_the_place_of_the_answer(demo_model, recordings, name, message):
+def test_errors_replace_the_answer(demo_model, recordings, name, message):
     html = answer({"m": demo_model}, name and str(recordings / name), "m")
     assert message in html and "No answer" in html and "Traceback" not in html and str(recordings) not in html
     assert "Sounds most like" in answer({"m": demo_model}, str(recordings / "voice.wav"), "m")
 
 
-def test_faults_of_our_own_are_logged_and_not_shown(demo_model, recordings, monkeypatch, caplog):
+def test_internal_errors_are_logged_and_not_shown(demo_model, recordings, monkeypatch, caplog):
     def fail(*_):
         raise MemoryError("secret words")
 

@@ -49,9 +49,10 @@ def test_a_dry_run_shows_everything_and_asks_nobody(call, hub):
     assert f"{SPACE}: space, private, " in out and "Nothing was sent." in out
     for place in ("app.py", "requirements.txt", "hf_ser/demo/app.py", "hf_ser/remote_code/hybrid.py"):
         assert re.search(rf" k?B  {place}\n", out), place
-    assert re.search(r" kB  examples/generated_angry.flac\n", out)
+    for name in ("angry.flac", "LICENSE", "README.md"):
+        assert re.search(rf" k?B  examples/{name}\n", out), name
     assert re.search(r"\| `owner/tiny` +\| `main` +\|", out) and re.search(r"\| `owner/other` +\| `v1` +\|", out)
-    assert "revisions are replaced by commits when this is pushed" in out
+    assert "revisions are replaced by commits when the Space is pushed" in out
     assert f"sdk_version: {importlib.metadata.version('gradio')}" in out and "AI Act" in out
 
 
@@ -100,7 +101,7 @@ def test_a_private_model_asks_for_a_secret(call, hub, model):
         (["owner/absent"], "--models owner/absent: the Hub has no such model"),
         ([f"{MODEL}@v9"], f"--models {MODEL}@v9: the model has no such revision"),
         ([MODEL, f"{MODEL}@main"], f"--models names {MODEL} twice"),
-        (["owner/empty"], "--models owner/empty@main holds no config.json, preprocessor_config.json"),
+        (["owner/empty"], "--models owner/empty@main has no config.json, preprocessor_config.json"),
         (["tiny"], "--models tiny names no owner; expected OWNER/tiny."),
         ([MODEL, "../x"], "--models ../x: Repo id must use"),
     ],
@@ -173,13 +174,13 @@ def test_a_fetched_space_starts_and_answers(call, hub, model, tmp_path):
         try:
             _wait_for(f"http://127.0.0.1:{port}", process, log)
             client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=tmp_path / "downloads")
-            example = folder / "examples" / "generated_angry.flac"
+            example = folder / "examples" / "angry.flac"
             answer = client.predict(handle_file(example), MODEL, api_name="/recognise")
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(20)
     assert "Sounds most like: " in answer and answer.partition("</table>")[0].count('<th scope="row">') == 3
-    assert f"Model: {MODEL}. Trained on 70 clips" in answer
+    assert f"Model: {MODEL}. Trained on 70 recordings" in answer
     # Ctrl-C ends app.py, and where it was then tells whose source ran: the Space's own, not this checkout's.
     said = log.read_text()
     assert f'File "{folder}/hf_ser/demo/app.py"' in said and said.rstrip().endswith("KeyboardInterrupt")

@@ -238,6 +238,7 @@ def test_the_training_command_and_the_pipeline_example_run(workplace):
     assert "weighted F1" in _run([*shlex.split(command), *small], workplace)
     recording = next((workplace / "corpora").rglob("*.wav"))
     (workplace / "recording.wav").symlink_to(recording)
+    (workplace / "examples").symlink_to(ROOT / "examples")
     code = CLASSIFYING.replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
     assert _run([sys.executable, "-c", code], workplace).strip() == "8"
     shown = _run([sys.executable, "-c", SHORT], workplace)
