@@ -31,6 +31,8 @@ MODEL_FILES = (
     "preprocessor_config.json",
     "*.py",
     "results.json",
+    "recipe.yaml",
+    ".eval_results/*.yaml",
     "report.md",
     "training_history.json",
     "predictions_*.parquet",

@@ -12,6 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_ser.arguments import ConfigError
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
+from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import LicenceError, check_audio
 from hf_ser.hub.push_checks import (
     Outgoing,
@@ -22,6 +23,7 @@ from hf_ser.hub.push_checks import (
     sort_files,
     without_audio,
 )
+from hf_ser.recipe_file import read_recipe
 from hf_ser.results_file import RESULTS
 
 # What a repository that a recipe pushed has.
@@ -146,7 +148,9 @@ def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: 
     synthetic = list(results["dataset"]["synthetic"])
     _refuse_public_synthetic(args, synthetic, "a model that was trained on")
     card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())
-    files = _with_card(card, files)
+    files = [file for file in files if not file.path.startswith(f"{FOLDER}/")]  # written anew, with its source
+    scores = evaluation_file(results, read_recipe(folder), args.repository)
+    files = _with_card(card, files + ([Outgoing(scores[0], scores[1].encode())] if scores else []))
     corpora = set(trained_on(results, folder)) - set(synthetic)
     notes = []
     if "savee" in corpora:

@@ -214,8 +214,12 @@ def _open_tables(name: str, locations: Sequence[str]) -> BaseModel:
 
 
 def describe_base_models(base_models: Sequence[BaseModel]) -> list[dict[str, Any]]:
-    """Their entries in results.json."""
-    return [{"name": base_model.name, "splits_hash": base_model.splits_hash} for base_model in base_models]
+    """Their entries in results.json: name, hash of the split assignment, and the repository of those on the Hub."""
+    return [
+        {"name": base_model.name, "splits_hash": base_model.splits_hash}
+        | ({"repository": base_model.model, "revision": base_model.commit} if base_model.commit else {})
+        for base_model in base_models
+    ]
 
 
 def training_notes(base_models: Sequence[BaseModel], data: SplitData, what: str) -> list[str]:

@@ -10,8 +10,11 @@ from typing import Any
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
+from hf_ser.recipe_file import RECIPE
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import write_json
+from hf_ser.scoring.results import write_text
+from hf_ser.training.recipe_settings import training_recipe
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -122,9 +125,10 @@ def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[s
 
 
 def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
-    """Store the settings in the output folder until the run is finished, to be compared when it is resumed.
+    """Write the settings into the output folder: recipe.yaml, which repeats the run, and those that a resume compares.
 
-    With `overwrite`, what an earlier run left is removed first: only now is it known that the new one can start.
+    With `overwrite`, the results and checkpoints of an earlier run are removed first. It is called after all checks,
+    so that they are removed only if the new run can start.
 
     >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
     >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
@@ -137,6 +141,7 @@ def write_settings(model_args: ModelArguments, data_args: DataArguments, args: S
     if args.process_index == 0:
         content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
         write_json(Path(str(args.output_dir)) / SETTINGS, content)
+        write_text(Path(str(args.output_dir)) / RECIPE, training_recipe(model_args, data_args, args))
 
 
 def _remove_run(output: Path) -> None:

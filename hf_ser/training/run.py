@@ -166,6 +166,8 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "best_step": state.best_global_step,
         "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
     }
+    if args.world_size > 1:
+        training["processes"] = args.world_size
     if args.earlier_precisions:
         training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:

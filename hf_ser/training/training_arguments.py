@@ -10,12 +10,15 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
+from hf_ser.recipe_file import changed_fields
 from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
 
 _ERRORS = ("loss", "brier", "ece")  # names of scores that are better when they are smaller end so
+# Fields of logging and debugging whose defaults HfArgumentParser replaces by equivalent values.
+_PARSED = ("debug", "include_num_input_tokens_seen")
 
 
 @dataclass
@@ -167,6 +170,8 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     def __post_init__(self) -> None:
         if self.output_dir is None:
             raise ConfigError("output_dir is not given; expected the folder of the trained model.")
+        # Before transformers replaces values by their meaning on this machine.
+        self.given = {name: value for name, value in changed_fields(self).items() if name not in _PARSED}
         self.check_figures()
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")

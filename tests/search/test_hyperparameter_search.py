@@ -18,8 +18,9 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.plots.trials import plot_trials
 from hf_ser.search.hyperparameter_search import SearchArguments, TrialError, search
-from hf_ser.search.search_space import arguments_of, check_space, read_space, settings_of, with_values
+from hf_ser.search.search_space import arguments_of, check_space, read_space, with_values
 from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.recipe_settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)

@@ -44,12 +44,14 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
 
 def test_what_is_overwritten_goes_when_the_new_run_can_start(tmp_path):
     _checkpoint(tmp_path, 7)
-    (tmp_path / "results.json").write_text("{}")
+    for name in ("results.json", "recipe.yaml"):
+        (tmp_path / name).write_text("{}")
     args = _arguments(tmp_path, overwrite=True)
     assert claim_output_dir(args) is None
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json", "recipe.yaml"}
     output_dir.write_settings(ModelArguments("x"), DataArguments("y"), args)
-    assert {path.name for path in tmp_path.iterdir()} == {"settings.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "recipe.yaml"}
+    assert "model_name_or_path: x\n" in (tmp_path / "recipe.yaml").read_text()
 
 
 def test_the_last_whole_checkpoint_counts(tmp_path):
