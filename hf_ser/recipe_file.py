@@ -13,7 +13,7 @@ import hf_ser
 from hf_ser.arguments import load_yaml
 
 RECIPE = "recipe.yaml"
-# Fields of the person or the machine: they change where a run reads, writes and computes, but not its model.
+# Fields of the user or the machine: where a run reads, writes and computes. They do not change the model.
 _NOT_KEPT = re.compile(
     "dataset|output_dir|overwrite|resume_from_checkpoint|push_to_hub|hub_.*|.*_token|trackio_.*|project|run_name|"
     "report_to|logging_dir|disable_tqdm|log_level.*|log_on_each_node|device|deepspeed|fsdp.*|ddp_.*|local_rank|"
@@ -91,5 +91,5 @@ def _portable(value: Any, name: str, shortened: list[str]) -> Any:
         return f"{found['name'] or ''}{path.relative_to(Path.cwd()).as_posix()}"
     if name not in shortened:
         shortened.append(name)
-    last = PureWindowsPath(found["path"]).name  # which takes both kinds of separators
+    last = PureWindowsPath(found["path"]).name  # it accepts both kinds of separators
     return f"{found['name'] or ''}{last}"

@@ -73,7 +73,7 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
         *_source(),
     ]
     message = Outgoing("--message", (args.message or "").encode())
-    check_contents([*files, message], {"your own token": token or ""})
+    check_contents([*files, message], {"your Hub token": token or ""})
     with tempfile.TemporaryDirectory() as work:
         # Unchecked: sound may look like anything, and this has just been computed.
         files += [Outgoing(f"examples/{path.name}", path.read_bytes()) for path in make_examples(Path(work))]

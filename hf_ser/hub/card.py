@@ -37,7 +37,7 @@ _ARCHITECTURES = {
     "wavlm": "a WavLM model",
 }
 _HERE = Path(__file__).parent
-# A checkout holds the template at its top level; an installed wheel beside this file.
+# The template is at the top level of a checkout, and next to this file in an installed wheel.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
 _FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "roc_{}")
 
@@ -157,7 +157,7 @@ def folder_card(folder: Path, results: dict[str, Any], repository: str | None = 
 def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]:
     """The corpora whose clips trained or selected a model.
 
-    Older runs do not record them; then they follow from the folder's splits.csv, or else from what was scored.
+    If the run is too old to record them, they are those in the folder's splits.csv, or else those that were scored.
     """
     recorded = results["training"].get("corpora")
     if recorded is not None:
@@ -169,25 +169,25 @@ def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]
 
 
 def _steps(results: dict[str, Any]) -> dict[str, Any]:
-    """What is done to recordings before the model, as far as it does something."""
+    """The preprocessing steps that are active."""
     steps = results["preprocessing"]
     names = ("trim_db", "normalize", "duration_s")
     return {name: steps[name] for name in names if steps.get(name) not in (None, False)}
 
 
 def needs_code(results: dict[str, Any]) -> bool:
-    """Whether a model folder carries its architecture's code."""
+    """Whether a model folder ships the code of its architecture."""
     return results["model_type"].startswith("ser-") or is_hybrid(results)
 
 
 def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool) -> str:
-    """A prepared dataset's card as it goes to the Hub: its name, its licence, and whether the audio is there.
+    """The card of a prepared dataset on the Hub, with its name, its licence, and whether it includes the audio.
 
     Args:
         text: the README.md that preparation wrote.
-        corpora: whose recordings are in it.
+        corpora: those with recordings in it.
         repository: the Hub id.
-        with_audio: whether the audio goes along.
+        with_audio: whether the audio is pushed.
     """
     front, body = _parts(text)
     front = {key: value for key, value in front.items() if key not in ("license", "license_name")}
@@ -203,25 +203,27 @@ def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_aud
 
 
 _WITHOUT_AUDIO = (
-    "**Metadata only: no audio is here**, since the licence of at least one corpus does not let it be passed on. Who "
-    "has the corpora makes the same clips with `recipes/prepare.py` and joins these rows by `sha256` (of the mono "
-    "samples) and `id`. The columns `split_...` hold each clip's split under each protocol."
+    "**Metadata only, without audio**, since the licence of at least one corpus forbids redistribution. If you have "
+    "the corpora, make the same clips with `recipes/prepare.py` and join these rows by `sha256` (of the mono samples) "
+    "and `id`. The columns `split_...` have the split of each clip under each protocol."
 )
 
 
 def check_card(text: str, kind: str) -> None:
-    """Let huggingface_hub read a card as the Hub will.
+    """Check a card with the parser of huggingface_hub.
 
     Raises:
-        CardError: it cannot.
+        CardError: its metadata is invalid or has no licence.
     """
     reader: type[RepoCard] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}[kind]
     try:
         data = reader(text).data.to_dict()
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise CardError(f"README.md: {' '.join(str(error).split())}; expected metadata that the Hub takes.") from error
+        raise CardError(
+            f"README.md: {' '.join(str(error).split())}; expected metadata that the Hub accepts."
+        ) from error
     if "license" not in data:
-        raise CardError("README.md has no metadata with a licence; expected a card that a recipe wrote.")
+        raise CardError("README.md has no licence in its metadata; expected a card written by a recipe.")
 
 
 def _parts(text: str) -> tuple[dict[str, Any], str]:
@@ -229,9 +231,9 @@ def _parts(text: str) -> tuple[dict[str, Any], str]:
     try:
         front = yaml.safe_load(found[1]) if found else None
     except yaml.YAMLError as error:
-        raise CardError(f"README.md: {' '.join(str(error).split())}; expected valid YAML at its head.") from error
+        raise CardError(f"README.md: {' '.join(str(error).split())}; expected valid YAML at the top.") from error
     if found is None or not isinstance(front, dict):
-        raise CardError("README.md has no metadata at its head; expected a card that recipes/prepare.py wrote.")
+        raise CardError("README.md has no metadata at the top; expected a card written by recipes/prepare.py.")
     return front, text[found.end() :]
 
 

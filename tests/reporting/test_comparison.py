@@ -108,7 +108,7 @@ def tables_of(*folders, **options):
 
 def test_folders_that_cannot_be_compared_are_refused(make, tmp_path):
     good = make("good", predict(0.5))
-    with pytest.raises(ResultsError, match="holds no results.json"):
+    with pytest.raises(ResultsError, match="has no results.json"):
         load_runs([good, tmp_path / "missing"])
     with pytest.raises(ComparisonError, match="good twice"):
         load_runs([good, tmp_path / "other" / ".." / "good"])
