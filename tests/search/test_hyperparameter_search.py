@@ -148,7 +148,7 @@ def test_a_missing_space_is_refused(tmp_path):
         ({"label_smoothing": {"low": 0.0, "high": 1.5}}, r"label_smoothing = 1.5: .*below 1"),
         ({"per_device_train_batch_size": {"low": 1.5, "high": 8.0}}, "1.5.*expected int"),
         ({"loss": ["cross_entropy", "hinge"]}, "loss = hinge"),
-        ({"config_overrides.hidden_dropout": [0.0, 0.1]}, "change model_config itself"),
+        ({"config_overrides.hidden_dropout": [0.0, 0.1]}, "change model_config"),
         ({"learning_rate.head": [0.0, 0.1]}, "expected a mapping|holds a mapping"),
     ],
 )
