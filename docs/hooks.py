@@ -52,7 +52,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def help_text(command: str) -> str:
-    """What a command prints with --help."""
+    """The output of a command with --help."""
     program = [sys.executable, "-m", "hf_ser.cli", *command.split()[1:], "--help"]
     environment = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     done = subprocess.run(program, capture_output=True, text=True, env=environment, check=True)
@@ -60,7 +60,7 @@ def help_text(command: str) -> str:
 
 
 def fields() -> str:
-    """A table of each dataclass of arguments: field, type, default, and help."""
+    """A table for each dataclass of arguments: field, type, default and help."""
     sections = []
     for title, (module, name) in ARGUMENTS.items():
         cls = getattr(importlib.import_module(module), name)
@@ -73,7 +73,7 @@ def fields() -> str:
 
 
 def models() -> str:
-    """A table of each companion's configuration: the line of each field, and the comment beside or above it."""
+    """A table for each companion's configuration: each field with the comment after or above it."""
     sections = []
     for title, (module, name) in MODELS.items():
         cls = getattr(importlib.import_module(module), name)
@@ -91,7 +91,7 @@ def models() -> str:
 
 
 def _declared(cls: type) -> set[str]:
-    """Fields that this package declares, without those of transformers."""
+    """Fields declared in this package, without those of transformers."""
     own = [parent for parent in cls.__mro__ if parent.__module__.startswith("hf_ser")]
     return {name for parent in own for name in parent.__dict__.get("__annotations__", {})}
 
@@ -159,7 +159,7 @@ def _kind(content: dict[str, Any]) -> str:
 
 
 def api() -> str:
-    """A heading for each part of the package, and the documentation of each name that it exports, once."""
+    """A heading for each subpackage, and the documentation of each exported name, once."""
     import hf_ser
 
     rooms = [

@@ -1,7 +1,7 @@
 """Recipe arguments: dataclasses filled from `--config FILE.yaml` and `--field value` overrides.
 
 `HfArgumentParser.parse_yaml_file` leaves `3e-5` a string and cannot be combined with the command line; `set_defaults`
-types values but swallows misspelt keys. `parse` does both and refuses unknown keys wherever they stand.
+converts values but ignores misspelt keys. `parse` combines both sources and rejects unknown keys in either.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LOG_LEVEL = "log_level"
 
 
 class ConfigError(SerError):
-    """A recipe's YAML file or command line names something unknown or of the wrong type."""
+    """A recipe's YAML file or command line has an unknown field or an invalid value."""
 
 
 class _Parser(HfArgumentParser):
@@ -44,13 +44,13 @@ class _Finder(argparse.ArgumentParser):
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Safe loading that refuses a repeated key instead of keeping its last value."""
+    """A safe loader that rejects repeated keys instead of keeping the last value."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
         if repeated:
-            raise yaml.YAMLError(f"the key {repeated[0]} stands twice in one mapping")
+            raise yaml.YAMLError(f"the key {repeated[0]} occurs twice in one mapping")
         return super().construct_mapping(node, deep)
 
 
@@ -60,14 +60,15 @@ def parse(
     description: str | None = None,
     positional: str | None = None,
 ) -> tuple[Any, ...]:
-    """Fill the dataclasses from `argv` (default: the command line), later sources overriding earlier ones:
-    field defaults, then the YAML file behind `--config`, then `--field value`, or `--field.key value` for one key of a
-    field that holds a mapping. Then set up logging as `--log_level` says, which every recipe takes.
+    """Fill the dataclasses from `argv` (default: the command line), then set up logging by `--log_level`.
+
+    Later sources override earlier ones: field defaults, then the YAML file of `--config`, then `--field value`, or
+    `--field.key value` for one key of a field that holds a mapping. Every recipe takes `--log_level`.
 
     Args:
-        dataclass_types: whose fields may be given.
+        dataclass_types: the dataclasses to fill.
         argv: the words of the command line.
-        description: what `--help` says first.
+        description: the first text of `--help`.
         positional: a field that also takes the words before the first flag: `A B --x 1` means `--field A B --x 1`.
 
     Returns:
@@ -89,7 +90,12 @@ def parse(
     known = {field.name for cls in dataclass_types for field in fields(cls) if field.init}
     if LOG_LEVEL not in known:  # TrainingArguments has it
         known.add(LOG_LEVEL)
-        parser.add_argument(f"--{LOG_LEVEL}", type=str, choices=LEVELS, help="what is logged (default: what matters)")
+        parser.add_argument(
+            f"--{LOG_LEVEL}",
+            type=str,
+            choices=LEVELS,
+            help="log level (default: this package and warnings)",
+        )
     if set(FLAGS) & set(argv):
         arrange_help(parser, dataclass_types, show_all="--help_all" in argv)
     argv, nested = _split_nested(argv)
@@ -111,33 +117,33 @@ def parse(
     return tuple(filled[: len(dataclass_types)])
 
 
-def run(main: Callable[[], None], *, after_interrupt: str = "the same command goes on from there") -> NoReturn:
-    """Run a recipe's `main()` and end the process: bad input ends in one line and exit code 2, Ctrl-C in 130.
+def run(main: Callable[[], None], *, after_interrupt: str = "run the same command again to continue") -> NoReturn:
+    """Run a recipe's `main()` and exit: with one line and exit code 2 after invalid input, with 130 after Ctrl-C.
 
-    The program's own folder is taken off `sys.path` if it has an evaluate.py; worker processes get the same path.
+    The folder of the program is removed from `sys.path` if it has an evaluate.py; worker processes get the same path.
 
     Args:
         main: the recipe.
-        after_interrupt: what a person who pressed Ctrl-C can do next.
+        after_interrupt: what to do after Ctrl-C, for the message.
     """
     tolerate_any_character()
     _uncover_evaluate()
     try:
         main()
     except KeyboardInterrupt:
-        tqdm.write(f"\ninterrupted; what was finished is kept: {after_interrupt}", file=sys.stderr)
+        tqdm.write(f"\ninterrupted; finished parts are kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         refused = missing_extra(error) or error
         if not isinstance(refused, _bad_input()):
             raise
-        tqdm.write(f"error: {refused}", file=sys.stderr)  # which removes a progress bar before
+        tqdm.write(f"error: {refused}", file=sys.stderr)  # removes a progress bar first
         sys.exit(2)
     sys.exit(0)
 
 
 def _name_missing_extras(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one line where this package's imports at the head of a program lack an extra; see `sys.excepthook`."""
+    """Print one line if an import of this package at the top of a program needs a missing extra (`sys.excepthook`)."""
     missing = missing_extra(error)
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(trace)]
     if missing is None or hasattr(sys, "ps1") or not any(name.startswith("hf_ser.") for name in modules):
@@ -147,7 +153,7 @@ def _name_missing_extras(kind: type[BaseException], error: BaseException, trace:
     sys.exit(2)
 
 
-# A recipe imports what it needs before `run` could catch anything.
+# Imports at the top of a recipe run before `run` can catch their errors.
 _excepthook, sys.excepthook = sys.excepthook, _name_missing_extras
 
 
@@ -160,13 +166,13 @@ def _uncover_evaluate() -> None:
 
 
 def _bad_input() -> tuple[type[Exception], ...]:
-    from hf_ser.audio import AudioError  # here: it brings torch, which a recipe such as generate.py need not wait for
+    from hf_ser.audio import AudioError  # here: it imports torch, which recipes such as generate.py do not need
 
     return SerError, AudioError
 
 
 def _log_level(filled: Iterable[Any]) -> int | None:
-    """The level that was asked for, or None; other processes than the first have that of `log_level_replica`."""
+    """The requested level, or None. Processes other than the first use `log_level_replica`."""
     values = list(filled)
     training = next((value for value in values if hasattr(value, "get_process_log_level")), None)
     if training is not None:
@@ -177,17 +183,17 @@ def _log_level(filled: Iterable[Any]) -> int | None:
 
 
 def _name_leading_words(argv: list[str], field_name: str) -> list[str]:
-    """Put the field's flag before the words that no flag precedes."""
+    """Insert the field's flag before the leading words."""
     if not argv or argv[0].startswith("-"):
         return argv
     flags = {f"--{field_name}", f"--{field_name.replace('_', '-')}"}
     if any(word.partition("=")[0] in flags for word in argv):
-        raise ConfigError(f"command line: got --{field_name} beside the leading {argv[0]}; expected one of them.")
+        raise ConfigError(f"command line: got both --{field_name} and the leading {argv[0]}; expected one of them.")
     return [f"--{field_name}", *argv]
 
 
 def _refuse_unknown_words(parser: HfArgumentParser, argv: list[str], known: set[str]) -> None:
-    """Refuse what no field takes before any dataclass is made, whose own checks would speak of something else."""
+    """Reject unknown words before the dataclasses are made, whose checks could hide them behind another error."""
     if set(FLAGS) & set(argv):
         return
     required = [action for action in parser._actions if action.required]
@@ -206,7 +212,7 @@ def _refuse_unknown_words(parser: HfArgumentParser, argv: list[str], known: set[
 
 
 def _split_nested(argv: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Take `--field.key value` and `--field.key=value` out -> the other words, and field -> key -> value."""
+    """Extract `--field.key value` and `--field.key=value` -> the other words, and field -> key -> value."""
     rest: list[str] = []
     nested: dict[str, dict[str, Any]] = {}
     words = iter(argv)
@@ -225,7 +231,7 @@ def _split_nested(argv: list[str]) -> tuple[list[str], dict[str, dict[str, Any]]
 
 
 def _yaml_value(text: str) -> Any:
-    """What a word would be in a YAML file, or text where it would be nothing; 3e-5 is a number, as elsewhere here."""
+    """The value of a word in a YAML file, or the word itself if it is not valid YAML; 3e-5 is a number."""
     try:
         value = yaml.safe_load(text)
         return float(value) if isinstance(value, str) else value
@@ -250,15 +256,15 @@ def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:
         return parser.parse_args_into_dataclasses(args=argv, return_remaining_strings=True, look_for_args_file=False)
     except SerError:
         raise
-    except ValueError as error:  # what the dataclasses' own checks raise
+    except ValueError as error:  # raised by the checks of the dataclasses
         raise ConfigError(str(error)) from error
 
 
 def load_yaml(path: Path) -> Any:
-    """What stands in a YAML file, safely loaded, without repeated keys.
+    """The content of a YAML file, loaded safely.
 
     Raises:
-        ConfigError: it is not valid.
+        ConfigError: it is invalid or repeats a key.
     """
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
@@ -293,13 +299,13 @@ def _set_defaults(
         if isinstance(value, dict) and not any(dict in (kind, get_origin(kind)) for kind in allowed):
             expected = "a list" if list in allowed else _type_name(action)
             raise ConfigError(f"{source}: {key} holds a mapping; expected {expected}")
-        whole = isinstance(value, list) and list in allowed  # of whatever: the dataclass checks what it holds
+        whole = isinstance(value, list) and list in allowed  # items of any type: the dataclass checks them
         parser.set_defaults(**{key: value if whole else _typed(action, key, value, source)})
         action.required = False
 
 
 def _typed(action: argparse.Action, key: str, value: Any, source: str) -> Any:
-    """Give a YAML value the type that the command line would give it (so that `3e-5` becomes a float)."""
+    """Convert a YAML value to the type that it has on the command line (`3e-5` becomes a float)."""
     if value is None or action.type is None:
         return value
     if isinstance(value, list) and action.nargs == "+":
@@ -329,7 +335,7 @@ def _type_name(action: argparse.Action) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint that names the close matches of a misspelt name, or nothing where there are none."""
+    """A hint with the close matches of a misspelt name; empty if there are none."""
     close = difflib.get_close_matches(name, list(known), n=3)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 

@@ -1,11 +1,11 @@
-"""The extras of the installation: the packages that each brings, and the line that names it where one is absent."""
+"""The extras of the installation: their packages, and the error that names the extra of a missing package."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hf_ser.errors import SerError
 
-# Extra -> what needs it, and the modules that it brings.
+# Extra -> what needs it, and its modules.
 EXTRAS = {
     "train": (
         "datasets, training and evaluation",
@@ -28,11 +28,11 @@ class MissingExtraError(SerError, ImportError):
 
 
 def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtraError | None:
-    """Turn the failed import of an extra's package into the line that says how to install it; None for other errors.
+    """Turn the failed import of an extra's package into an error with the pip command; None for other errors.
 
     Args:
-        error: what was raised.
-        extra: the extra to name; default: the one that brings the package.
+        error: the error that was raised.
+        extra: the extra to name; default: the one with the package.
 
     >>> str(missing_extra(ModuleNotFoundError(name="peft")))
     'peft is not installed; it is needed for LoRA. Install it with: pip install "hf-ser[lora]"'
@@ -50,7 +50,7 @@ def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtr
 
 @contextmanager
 def needs_extra(extra: str | None = None) -> Iterator[None]:
-    """Import packages of extras: where one is not installed, the error names its extra, or the one that is given.
+    """Import packages of extras: if one is not installed, the error names `extra`, or by default the package's extra.
 
     >>> with needs_extra("train"):
     ...     import datasets

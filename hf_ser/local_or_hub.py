@@ -1,4 +1,4 @@
-"""Names that stand for a folder here or a repository on the Hub: what can only be a folder is not asked of the Hub."""
+"""Names of local folders or Hub repositories: names that can only be folders are not looked up on the Hub."""
 
 import re
 from pathlib import Path
@@ -11,16 +11,16 @@ _HUB_ID = re.compile(r"(?!.*(?:--|\.\.))\w[\w.-]*/\w[\w.-]*")
 def refuse_missing(
     name: str, flag: str, error: type[SerError], expected: str = "the folder of a trained model"
 ) -> None:
-    """Refuse a name that is no folder here and cannot be asked of the Hub, or is plainly not meant for it.
+    """Reject a name that is neither an existing folder nor a likely Hub id.
 
-    That is a name other than OWNER/NAME, such as one word or one that begins with a dot, a slash, a tilde or a drive,
-    and a name whose parent folder exists here. The Hub would be asked for it several times, which takes a minute where
-    there is no network.
+    Names other than OWNER/NAME cannot be Hub ids, such as a single word or a path that begins with a dot, a slash, a
+    tilde or a drive. A name whose parent folder exists is taken as a mistyped folder. Looking such a name up on the
+    Hub would take a minute without a network.
 
     Args:
         name: a folder, or OWNER/NAME.
-        flag: what the person typed before it.
-        error: what is raised.
+        flag: the flag before it on the command line.
+        error: the type of error to raise.
         expected: what the folder should be, for the message.
 
     Raises:
@@ -30,5 +30,5 @@ def refuse_missing(
     if path.is_dir():
         return
     if path.is_file() or _HUB_ID.fullmatch(name) is None or path.parent.is_dir():
-        state = "that is a file" if path.is_file() else "no such folder"
+        state = "this is a file" if path.is_file() else "no such folder"
         raise error(f"{flag} {name}: {state}; expected {expected}, or OWNER/NAME on the Hub.")

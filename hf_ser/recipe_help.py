@@ -1,4 +1,4 @@
-"""`--help` of the recipes: their own fields by dataclass, then the fields of transformers that are used most."""
+"""`--help` of the recipes: fields of this package by dataclass, then the common fields of transformers."""
 
 import argparse
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ _MANY = 6  # choices
 
 
 class RecipeHelp(argparse.HelpFormatter):
-    """The description as it is written, one spelling of every flag, the kind of its value, and its default."""
+    """Keep the line breaks of the description, and show one spelling, the type and the default of each flag."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "".join(indent + line for line in text.splitlines(keepends=True))
@@ -62,12 +62,12 @@ class RecipeHelp(argparse.HelpFormatter):
 
 
 def arrange_help(parser: HfArgumentParser, dataclass_types: Sequence[type], show_all: bool) -> None:
-    """Group what `--help` shows by dataclass; parsing is not changed.
+    """Group the output of `--help` by dataclass. Parsing is not changed.
 
     Args:
         parser: has the fields of the dataclasses as arguments.
         dataclass_types: in the order of the groups.
-        show_all: whether the rarely used fields of transformers are shown, too.
+        show_all: whether to include the rarely used fields of transformers.
     """
     shown = {action.dest: action for action in reversed(parser._actions)}  # the first one: --x, not --no_x
     ours = [(cls, [field.name for field in fields(cls) if _is_ours(cls, field)]) for cls in dataclass_types]
@@ -78,7 +78,7 @@ def arrange_help(parser: HfArgumentParser, dataclass_types: Sequence[type], show
     general: list[argparse.Action] = [action for action in parser._actions if isinstance(action, argparse._HelpAction)]
     general += [shown[name] for name in ("config", "log_level") if name not in theirs]
     if rest:
-        text = "show the rarely used fields of transformers, too"
+        text = "also show the rarely used fields of transformers"
         general.append(parser.add_argument("--help_all", action="help", help=text))
     _set_group(parser._optionals, general)
     for cls, names in ours:

@@ -1,6 +1,6 @@
-"""results.json as a model's folder has it: read, checked against its schema, its numbers as text.
+"""Reading results.json: the file of a folder or a Hub repository, its schema, and scores as text.
 
-This much is needed to run a model; `hf_ser.scoring.results` computes and writes the file.
+Running a model needs only this part; `hf_ser.scoring.results` computes and writes the file.
 """
 
 import json
@@ -25,26 +25,26 @@ def read_results(folder: Path) -> dict[str, Any]:
     'training'
 
     Raises:
-        ResultsError: there is none, it is no JSON, or it does not follow `results.schema.json`.
+        ResultsError: there is no such file, it is not JSON, or it does not follow `results.schema.json`.
     """
     path = folder / RESULTS
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ResultsError(f"{folder} holds no {RESULTS}; expected the folder of a finished run.") from error
+        raise ResultsError(f"{folder} has no {RESULTS}; expected the folder of a finished run.") from error
     except ValueError as error:
-        raise ResultsError(f"{path} is no JSON ({error}); expected a file written by a recipe.") from error
+        raise ResultsError(f"{path} is not valid JSON ({error}); expected a file written by a recipe.") from error
     check_results(results, str(path))
     return results
 
 
 def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
-    """The results.json beside a model in a folder or on the Hub; None where there is none of ours.
+    """The results.json of a model in a folder or on the Hub; None if it has none, or one in another format.
 
     >>> model_results("runs/audio_cnn")["protocol"]["name"]
     'random'
     """
-    from hf_ser.remote_code.preprocessing import file_beside  # here: it brings transformers, for models on the Hub
+    from hf_ser.remote_code.preprocessing import file_beside  # here: it imports transformers, for models on the Hub
 
     path = file_beside(name, RESULTS, revision)
     try:
@@ -58,8 +58,8 @@ def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
 
 
 def check_results(results: Any, name: str) -> None:
-    """Raise `ResultsError`, naming the place, unless the results follow `results.schema.json`."""
-    import jsonschema  # here: most models that are run have no results.json
+    """Raise `ResultsError`, which names the place, if the results do not follow `results.schema.json`."""
+    import jsonschema  # here: not needed for models without results.json
 
     schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(results))
@@ -69,12 +69,12 @@ def check_results(results: Any, name: str) -> None:
 
 
 def number(value: float | None) -> str:
-    """A score with three digits; a dash where it is undefined."""
+    """A score with three digits, or a dash if it is undefined."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def bounds(interval: Sequence[float | None] | None) -> str:
-    """An interval, or a dash where there is none."""
+    """An interval, or a dash if there is none."""
     if interval is None or interval[0] is None:
         return "-"
     return f"{number(interval[0])} to {number(interval[1])}"

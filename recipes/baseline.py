@@ -1,4 +1,4 @@
-"""Fit the plain baseline, a logistic regression on mean and standard deviation of log-mels, and score it.
+"""Fit and score the baseline: logistic regression on the mean and standard deviation of log-mels.
 
 python recipes/baseline.py --dataset data/emotions --configuration ravdess --output_dir runs/baseline
 """
@@ -19,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, after_interrupt="start again")
+    run(main, after_interrupt="run the same command again")

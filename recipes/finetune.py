@@ -1,4 +1,4 @@
-r"""Fine-tune a wav2vec2-family model for speech emotion recognition, keeping the checkpoint with the best weighted F1.
+r"""Fine-tune a wav2vec2-family model for speech emotion recognition and keep the checkpoint with the best weighted F1.
 
 accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
     --config recipes/configs/wav2vec2_base.yaml --dataset data/emotions
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -
     trainer = make_trainer(model, extractor, data, args)
     write_settings(model_args, data_args, args)
 
-    # Training, which ends with the best checkpoint loaded
+    # Training; at the end, the best checkpoint is loaded
     trainer.train(resume_from_checkpoint=checkpoint)
 
     # Saving and evaluation

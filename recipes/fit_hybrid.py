@@ -19,10 +19,10 @@ def main() -> None:
     data = load_splits(data_args)
     folder = Path(args.output_dir)
     results = fit_hybrid(data, args, folder.name)
-    if "sources" in results["training"]:  # else there are predictions and a report, but no model
+    if "sources" in results["training"]:  # otherwise there are predictions and a report, but no model
         write_model_card(folder, results)
-    print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
+    print(f"\n{summary(results)}\nWrote {args.output_dir} (see {args.output_dir}/report.md)")
 
 
 if __name__ == "__main__":
-    run(main, after_interrupt="start again")
+    run(main, after_interrupt="run the same command again")

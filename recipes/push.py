@@ -1,12 +1,13 @@
-"""Push a model folder, a prepared dataset or a demo to the Hub; without --dry_run false, only show what would go.
+"""Push a model folder, a prepared dataset or a demo to the Hub. The default is a dry run.
 
 python recipes/push.py --folder runs/stacking --repository OWNER/NAME
 python recipes/push.py --folder runs/stacking --repository OWNER/NAME --tag v1 --dry_run false
 python recipes/push.py --models OWNER/NAME OWNER/OTHER@v1 --repository OWNER/demo --dry_run false
 
-The dry run needs no network. Repositories are made private unless `--private false` is given, which the licences of
-the corpora may forbid: then `--metadata_only true` pushes a dataset without its audio. The token is the one of
-`hf auth login` or HF_TOKEN. All files go in one commit; the same command goes on after a push that broke off.
+The dry run shows the files and the card and needs no network. Repositories are private unless `--private false` is
+given. The licences of the corpora may forbid a public push; `--metadata_only true` then pushes a dataset without its
+audio. The token is that of `hf auth login` or HF_TOKEN. All files go in one commit. After a failed push, run the same
+command again.
 """
 
 from hf_ser.arguments import parse, run
@@ -17,7 +18,7 @@ def main() -> None:
     (args,) = parse(PushArguments, description=__doc__)
     token = None if args.dry_run else find_token()
     if args.models:
-        from hf_ser.demo import plan_space  # which needs the extra `demo`
+        from hf_ser.demo import plan_space  # needs the extra `demo`
 
         plan = plan_space(args, token)
     else:
@@ -25,8 +26,7 @@ def main() -> None:
     print(describe(plan, args), flush=True)
     if token is None:
         print(
-            "Nothing was sent. Add --dry_run false to push this; if an earlier push made the repository, this becomes "
-            "a new commit on top."
+            "No files were sent. Add --dry_run false to push. If the repository exists, the push adds a commit to it."
         )
         return
     pushed = send(plan, args, token)
@@ -35,4 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, after_interrupt="nothing was committed, and the same command sends only what has not arrived")
+    run(main, after_interrupt="no commit was made; the same command sends only the files that are missing")

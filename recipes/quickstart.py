@@ -1,9 +1,9 @@
-"""Try everything out on synthetic voices, stage by stage: install, generate, prepare, train, predict.
+"""Try the main steps on synthetic voices: install, generate, prepare, train, predict.
 
 python3 recipes/quickstart.py
 
-Each stage is a command that is printed before it runs; run them yourself with your own recordings. Nothing is
-downloaded but the packages, and this file needs none of them. `make quickstart` is the same.
+Each step is a command that is printed before it runs, so you can run it on your own recordings. Only packages are
+downloaded, and this file needs none of them. `make quickstart` does the same.
 """
 
 import os
@@ -25,14 +25,14 @@ RECORDING = f"{CORPORA}/ravdess/Actor_02/03-01-05-01-01-01-02.wav"
 
 
 class Stage(NamedTuple):
-    """A command, and what it is for."""
+    """A command and its purpose."""
 
     title: str
     command: str
 
 
 STAGES = (
-    Stage("Install hf_ser and what it runs on into .venv (minutes the first time)", "make install"),
+    Stage("Install hf_ser and its dependencies into .venv (takes minutes the first time)", "make install"),
     Stage(
         "Generate recordings: four small corpora of synthetic voices",
         f"python recipes/generate.py --output_dir {CORPORA}",
@@ -49,7 +49,7 @@ STAGES = (
     Stage("Classify one recording of an angry voice", f"hf-ser predict {RECORDING} --model {MODEL}"),
 )
 
-MADE = f"""Made:
+MADE = f"""Created:
   {CORPORA}   synthetic recordings in the layouts of four corpora
   {DATASET}   the dataset: load_dataset("{DATASET}", "all")
   {MODEL}           the model, its card (README.md), scores (report.md) and figures
@@ -62,24 +62,24 @@ README.md continues with real corpora and your own recordings."""
 
 
 def main() -> int:
-    """Run the stages up to the first that fails.
+    """Run the stages until one fails.
 
     Returns:
-        Its exit code, or 0.
+        The exit code of the failed stage, or 0.
     """
     programs = ROOT / ".venv" / ("Scripts" if os.name == "nt" else "bin")
     environment = {**os.environ, "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", "")])}
-    environment.pop("MAKELEVEL", None)  # else the make of the first stage announces each folder that it enters
+    environment.pop("MAKELEVEL", None)  # otherwise the make of the first stage prints each folder that it enters
     return run_stages(STAGES, MADE, environment)
 
 
 def run_stages(stages: Sequence[Stage], made: str, environment: dict[str, str]) -> int:
-    """Run the stages' commands in the repository's folder.
+    """Run the commands of the stages in the folder of the repository.
 
     Args:
         stages: in this order.
-        made: what is printed when all have succeeded.
-        environment: of the commands.
+        made: text to print when all have succeeded.
+        environment: environment variables of the commands.
 
     Returns:
         The exit code of the first stage that fails, or 0.
@@ -102,7 +102,7 @@ def _run(command: str, environment: dict[str, str]) -> int:
     program, *words = shlex.split(command)
     found = shutil.which(program, path=environment["PATH"])
     if found is None:
-        print(f"error: {program} is not installed; install it and start again.", file=sys.stderr)
+        print(f"error: {program} is not installed. Install it and run this again.", file=sys.stderr)
         return 127
     try:
         return subprocess.run([found, *words], cwd=ROOT, env=environment).returncode

@@ -1,10 +1,10 @@
-"""Search hyperparameters with Optuna: trials are judged on validation, and the test split is never read.
+"""Search hyperparameters with Optuna. Trials are scored on validation; the test split is not read.
 
 python recipes/search.py --config recipes/configs/wav2vec2_base.yaml \
     --search_space recipes/search_spaces/wav2vec2.yaml --dataset data/emotions --n_trials 20 --output_dir runs/search
 
-The YAML file is one of a training recipe; the search space says which of its fields to vary. The same command goes on
-with a search that was interrupted. Needs `pip install "hf-ser[search]"`.
+The YAML file is that of a training recipe; the search space lists the fields to vary. Run the same command again to
+continue an interrupted search. Needs `pip install "hf-ser[search]"`.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ def main() -> None:
     trainer, table = search(model_args, data_args, args, search_args)
     if trainer.is_world_process_zero():
         folder = Path(str(args.output_dir))
-        print(f"\n{table}\n\nChosen on validation; test was not read. Wrote {folder / 'report.md'}. Next:")
+        print(f"\n{table}\n\nSelected on validation; the test split was not read. Wrote {folder / 'report.md'}. Next:")
         model_type = (model_args.model_config or {}).get("model_type")
         companion = model_type in [config.model_type for config in COMPANIONS]
         recipe = "train_companion" if companion else "finetune"

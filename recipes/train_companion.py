@@ -1,4 +1,4 @@
-r"""Train a companion model (MelCNN, AudioCNN, AudioLSTM, CNN-LSTM, CNN-GRU) from scratch, as recipes/finetune.py does.
+r"""Train a companion model (MelCNN, AudioCNN, AudioLSTM, CNN-LSTM, CNN-GRU) from scratch.
 
 accelerate launch --config_file accelerate_config.yaml recipes/train_companion.py \
     --config recipes/configs/audio_cnn.yaml --dataset data/emotions
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hf_ser.arguments import run
 
-sys.path.append(str(Path(__file__).parent))  # at its end, where evaluate.py does not hide the library of this name
+sys.path.append(str(Path(__file__).parent))  # at the end, so that evaluate.py does not hide the library evaluate
 import finetune  # noqa: E402
 
 main = functools.partial(finetune.main, description=__doc__)

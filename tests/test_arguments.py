@@ -394,8 +394,8 @@ def test_leading_words_fill_the_positional_field(config):
     ("argv", "positional", "says"),
     [
         (["tess", "--name", "a"], None, "unknown field tess"),
-        (["tess", "--name", "a", "--corpora", "savee"], "corpora", "got --corpora beside the leading tess"),
-        (["tess", "--name", "a", "--corpora=savee"], "corpora", "got --corpora beside the leading tess"),
+        (["tess", "--name", "a", "--corpora", "savee"], "corpora", "got both --corpora and the leading tess"),
+        (["tess", "--name", "a", "--corpora=savee"], "corpora", "got both --corpora and the leading tess"),
         (["--name", "a", "tess"], "corpora", "unknown field tess"),
         (["three", "--name", "a"], "seeds", "--seeds: invalid int value: 'three'"),
     ],

@@ -59,7 +59,7 @@ def test_folders_that_are_there_pass(here):
     for name in ("runs", "./runs", "../work/runs", ".", str(here), "runs/"):
         refuse_missing(name, "--model", ConfigError)
     (here / "runs" / "x.bin").touch()
-    with pytest.raises(ConfigError, match="runs/x.bin: that is a file; expected the folder of a trained model"):
+    with pytest.raises(ConfigError, match="runs/x.bin: this is a file; expected the folder of a trained model"):
         refuse_missing("runs/x.bin", "--model", ConfigError)
 
 

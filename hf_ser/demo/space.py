@@ -72,7 +72,7 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
         *(Outgoing(f"examples/{name}", CLIPS / name) for name in NOTICES if example_clips()),
     ]
     message = Outgoing("--message", (args.message or "").encode())
-    check_contents([*files, message], {"your own token": token or ""})
+    check_contents([*files, message], {"your Hub token": token or ""})
     # Not checked for secrets: compressed sound can match any pattern.
     files += [Outgoing(f"examples/{path.name}", path) for path in example_clips()]
     line = (

@@ -1,4 +1,4 @@
-"""What goes to the Hub: cards, licence gate, checks and pushes."""
+"""Pushing to the Hub: cards, licence checks, checks of the files, and the push."""
 
 from hf_ser.hub.card import write_model_card
 from hf_ser.hub.licences import LicenceError

@@ -1,7 +1,7 @@
-"""Cards: a model's, from the template `model_card.md` filled only from its run, and a dataset's as it goes out."""
+"""Cards: of a model, from the template `model_card.md` and the results of its run, and of a pushed dataset."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +9,41 @@ import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
 from hf_ser.corpora import CORPORA
-from hf_ser.data import PROTOCOLS
 from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
+from hf_ser.hub import reproduction
+from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import data_licence, model_licence
+from hf_ser.hub.reproduction import is_hybrid
+from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.run_report import SCORES
+from hf_ser.scoring.results import write_text
 
-PLACEHOLDER = "PATH_OR_ID"  # where a card names its own folder or repository
+PLACEHOLDER = "PATH_OR_ID"  # of a folder that is not below the working directory
 _ARCHITECTURES = {
-    "ser-mel-cnn": "MelCNN",
-    "ser-audio-cnn": "AudioCNN",
-    "ser-audio-lstm": "AudioLSTM",
-    "ser-cnn-rnn": "a convolutional and recurrent network",
+    "ser-mel-cnn": "a MelCNN",
+    "ser-audio-cnn": "an AudioCNN",
+    "ser-audio-lstm": "an AudioLSTM",
+    "ser-cnn-rnn": "a convolutional recurrent network",
+    "data2vec-audio": "a data2vec model",
+    "hubert": "a HuBERT model",
+    "sew": "an SEW model",
+    "unispeech": "a UniSpeech model",
+    "unispeech-sat": "a UniSpeech-SAT model",
+    "wav2vec2": "a wav2vec 2.0 model",
+    "wav2vec2-bert": "a wav2vec2-BERT model",
+    "wav2vec2-conformer": "a wav2vec 2.0 conformer model",
+    "wavlm": "a WavLM model",
 }
 _HERE = Path(__file__).parent
-# A checkout holds the template at its top level; an installed wheel beside this file.
+# The template is at the top level of a checkout, and next to this file in an installed wheel.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
 _FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "roc_{}")
 
 
 class CardError(SerError):
-    """A card that the Hub would refuse."""
+    """A card whose metadata the Hub would reject."""
 
 
 def render_model_card(
@@ -38,24 +51,62 @@ def render_model_card(
     *,
     corpora: Collection[str] | None = None,
     figures: Collection[str] | None = None,
+    recipe: Mapping[str, Any] | None = None,
+    folder: str | None = None,
     repository: str | None = None,
 ) -> str:
-    """Render a model folder's README.md from what stands in its results.json.
+    """Render the README.md of a model folder from its results.
 
     Args:
-        results: what stands there.
-        corpora: that the model was trained on; default: as the results say.
-        figures: names without suffix that lie in the folder; default: all that a run of this kind draws.
-        repository: the Hub id that the card will stand under; default: none yet.
+        results: the contents of results.json.
+        corpora: those that the model was trained on; default: those in the results.
+        figures: names, without suffix, of the figures in the folder; default: all that a run of this kind draws.
+        recipe: the settings in recipe.yaml; None if the folder has no such file.
+        folder: the model's folder, for the examples of a model that is not on the Hub.
+        repository: the Hub id of the model; default: none yet.
     """
     template = next(path for path in _TEMPLATES if path.is_file())
     corpora = sorted(trained_on(results) if corpora is None else corpora)
-    synthetic = results["dataset"]["synthetic"]
-    dataset, base = results["dataset"]["name"], results["training"].get("base_model", "")
-    data = ModelCardData(
+    used = reproduction.prepared_corpora(results, corpora)
+    place = repository or folder or PLACEHOLDER
+    data = _metadata(results, corpora, repository)
+    card = ModelCard.from_template(
+        data,
+        template_path=str(template),
+        name=data.model_name,
+        place=place,
+        on_hub=repository is not None,
+        results=results,
+        training=results["training"],
+        synthetic=_synthetic(results, used),
+        labels=next(iter(results["splits"].values()))["labels"],
+        architecture=_ARCHITECTURES.get(results["model_type"], f"a model of type {results['model_type']}"),
+        hybrid=is_hybrid(results),
+        test=results["splits"].get("test"),
+        metrics=SCORES,
+        shares_speakers=results["protocol"]["name"] in SHARES_SPEAKERS,
+        needs_code=needs_code(results),
+        steps=_steps(results),
+        corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
+        figures=_drawn(results, figures),
+        reproducible=recipe is not None,
+        commands=reproduction.commands(results, corpora, place, repository is not None),
+        prepared=[reproduction.folder_name(corpus) for corpus in used],
+        on_the_hub="/" in results["dataset"]["name"],
+        reservations=reproduction.limits(results, recipe or {}),
+    )
+    return str(card)
+
+
+def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str | None) -> ModelCardData:
+    synthetic, dataset = results["dataset"]["synthetic"], results["dataset"]["name"]
+    training = results["training"]
+    bases = [training.get("base_model", ""), *(base.get("repository", "") for base in training.get("bases") or ())]
+    on_hub = [base for base in bases if "/" in base]  # others are names of folders, which the Hub would look up
+    return ModelCardData(
         language="en",
         **model_licence(corpora, synthetic),
-        base_model=base if "/" in base else None,  # else a folder's name, which the Hub would look up
+        base_model=(on_hub[0] if len(on_hub) == 1 else on_hub) or None,
         datasets=[dataset] if "/" in dataset else None,
         library_name="transformers",
         pipeline_tag="audio-classification",
@@ -64,48 +115,49 @@ def render_model_card(
         model_name=results["name"] if repository is None else repository.partition("/")[2],
         eval_results=_eval_results(results),
     )
-    card = ModelCard.from_template(
-        data,
-        template_path=str(template),
-        name=data.model_name,
-        place=repository or PLACEHOLDER,
-        results=results,
-        labels=next(iter(results["splits"].values()))["labels"],
-        kind=_ARCHITECTURES.get(results["model_type"], results["model_type"]),
-        test=results["splits"].get("test"),
-        metrics=SCORES,
-        shares_speakers=results["protocol"]["name"] in SHARES_SPEAKERS,
-        needs_code=needs_code(results),
-        steps=_steps(results),
-        corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
-        figures=_drawn(results, figures),
-        recipe=_recipe(results),
-        known_protocols=PROTOCOLS,
-    )
-    return str(card)
+
+
+def _synthetic(results: dict[str, Any], used: Sequence[str]) -> list[str]:
+    """Titles of the generated corpora: those that the run used, of a dataset that may hold more."""
+    generated = results["dataset"]["synthetic"]
+    named = [corpus for corpus in used if corpus in generated] or generated
+    return [CORPORA[corpus].title if corpus in CORPORA else corpus for corpus in named]
 
 
 def write_model_card(folder: Path, results: dict[str, Any]) -> None:
-    """Write the card into a model folder.
+    """Write the card into a model folder, and the test score in the Hub's format if the dataset is on the Hub.
 
     >>> from hf_ser.scoring import read_results
     >>> write_model_card(Path("runs/audio_cnn"), read_results(Path("runs/audio_cnn")))
     >>> "library_name: transformers" in Path("runs/audio_cnn/README.md").read_text()
     True
     """
-    (folder / "README.md").write_text(folder_card(folder, results), encoding="utf-8", newline="\n")
+    write_text(folder / "README.md", folder_card(folder, results))
+    for path in (folder / FOLDER).glob("*.yaml"):  # of an earlier run
+        path.unlink()
+    found = evaluation_file(results, read_recipe(folder))
+    if found is not None:
+        (folder / FOLDER).mkdir(exist_ok=True)
+        write_text(folder / found[0], found[1])
 
 
 def folder_card(folder: Path, results: dict[str, Any], repository: str | None = None) -> str:
-    """Render the card of a run's folder; `repository` is the Hub id that it will stand under."""
-    figures = {path.stem for path in (folder / "figures").glob("*.png")}
-    return render_model_card(results, corpora=trained_on(results, folder), figures=figures, repository=repository)
+    """Render the card of a run's folder; `repository` is the Hub id that it is pushed to."""
+    path = folder.resolve()
+    return render_model_card(
+        results,
+        corpora=trained_on(results, folder),
+        figures={path.stem for path in (folder / "figures").glob("*.png")},
+        recipe=read_recipe(folder),
+        folder=path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else None,
+        repository=repository,
+    )
 
 
 def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]:
     """The corpora whose clips trained or selected a model.
 
-    Older runs do not record them; then they follow from the folder's splits.csv, or else from what was scored.
+    If the run is too old to record them, they are those in the folder's splits.csv, or else those that were scored.
     """
     recorded = results["training"].get("corpora")
     if recorded is not None:
@@ -117,25 +169,25 @@ def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]
 
 
 def _steps(results: dict[str, Any]) -> dict[str, Any]:
-    """What is done to recordings before the model, as far as it does something."""
+    """The preprocessing steps that are active."""
     steps = results["preprocessing"]
     names = ("trim_db", "normalize", "duration_s")
     return {name: steps[name] for name in names if steps.get(name) not in (None, False)}
 
 
 def needs_code(results: dict[str, Any]) -> bool:
-    """Whether a model folder carries its architecture's code."""
-    return results["model_type"].startswith("ser-") or _is_hybrid(results)
+    """Whether a model folder ships the code of its architecture."""
+    return results["model_type"].startswith("ser-") or is_hybrid(results)
 
 
 def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool) -> str:
-    """A prepared dataset's card as it goes to the Hub: its name, its licence, and whether the audio is there.
+    """The card of a prepared dataset on the Hub, with its name, its licence, and whether it includes the audio.
 
     Args:
         text: the README.md that preparation wrote.
-        corpora: whose recordings are in it.
+        corpora: those with recordings in it.
         repository: the Hub id.
-        with_audio: whether the audio goes along.
+        with_audio: whether the audio is pushed.
     """
     front, body = _parts(text)
     front = {key: value for key, value in front.items() if key not in ("license", "license_name")}
@@ -151,25 +203,27 @@ def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_aud
 
 
 _WITHOUT_AUDIO = (
-    "**Metadata only: no audio is here**, since the licence of at least one corpus does not let it be passed on. Who "
-    "has the corpora makes the same clips with `recipes/prepare.py` and joins these rows by `sha256` (of the mono "
-    "samples) and `id`. The columns `split_...` hold each clip's split under each protocol."
+    "**Metadata only, without audio**, since the licence of at least one corpus forbids redistribution. If you have "
+    "the corpora, make the same clips with `recipes/prepare.py` and join these rows by `sha256` (of the mono samples) "
+    "and `id`. The columns `split_...` have the split of each clip under each protocol."
 )
 
 
 def check_card(text: str, kind: str) -> None:
-    """Let huggingface_hub read a card as the Hub will.
+    """Check a card with the parser of huggingface_hub.
 
     Raises:
-        CardError: it cannot.
+        CardError: its metadata is invalid or has no licence.
     """
     reader: type[RepoCard] = {"model": ModelCard, "dataset": DatasetCard, "space": SpaceCard}[kind]
     try:
         data = reader(text).data.to_dict()
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        raise CardError(f"README.md: {' '.join(str(error).split())}; expected metadata that the Hub takes.") from error
+        raise CardError(
+            f"README.md: {' '.join(str(error).split())}; expected metadata that the Hub accepts."
+        ) from error
     if "license" not in data:
-        raise CardError("README.md has no metadata with a licence; expected a card that a recipe wrote.")
+        raise CardError("README.md has no licence in its metadata; expected a card written by a recipe.")
 
 
 def _parts(text: str) -> tuple[dict[str, Any], str]:
@@ -177,27 +231,17 @@ def _parts(text: str) -> tuple[dict[str, Any], str]:
     try:
         front = yaml.safe_load(found[1]) if found else None
     except yaml.YAMLError as error:
-        raise CardError(f"README.md: {' '.join(str(error).split())}; expected valid YAML at its head.") from error
+        raise CardError(f"README.md: {' '.join(str(error).split())}; expected valid YAML at the top.") from error
     if found is None or not isinstance(front, dict):
-        raise CardError("README.md has no metadata at its head; expected a card that recipes/prepare.py wrote.")
+        raise CardError("README.md has no metadata at the top; expected a card written by recipes/prepare.py.")
     return front, text[found.end() :]
 
 
 def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str]:
     names = [name.format(split) for name in _FIGURES for split in (results["splits"] if "{}" in name else [""])]
     if figures is None:
-        return [name for name in names if name != ("training_curves" if _is_hybrid(results) else "importances")]
+        return [name for name in names if name != ("training_curves" if is_hybrid(results) else "importances")]
     return [name for name in names if name in figures]
-
-
-def _is_hybrid(results: dict[str, Any]) -> bool:
-    return "sources" in results["training"]
-
-
-def _recipe(results: dict[str, Any]) -> str:
-    if _is_hybrid(results):
-        return "fit_hybrid"
-    return "train_companion" if results["model_type"].startswith("ser-") else "finetune"
 
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:

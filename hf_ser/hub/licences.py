@@ -1,4 +1,4 @@
-"""What the corpora's licences allow: whose audio may be public, and under which licence data and models go out."""
+"""What the corpora's licences allow: which audio may be public, and the licence of pushed datasets and models."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from hf_ser.errors import SerError
 
 
 class LicenceError(SerError):
-    """A push that a corpus's licence forbids."""
+    """A push that the licence of a corpus forbids."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What a corpus's licence means for a push; its text stands in `hf_ser.corpora.CORPORA`.
+    """What a corpus's licence means for a push; `hf_ser.corpora.CORPORA` has its name and address.
 
     Args:
-        hub: the Hub's name of the licence; None where it has none.
-        open: whether the audio, cut and resampled as preparation does, may be passed on to everybody; models trained
-            on it can then go out under the licence itself.
+        hub: the Hub's name of the licence; None if it has none.
+        open: whether the audio may be redistributed after resampling and cutting; models trained on it are then
+            pushed under the licence itself.
     """
 
     hub: str | None
     open: bool
 
 
-# Strictest last. ODbL asks for attribution of what is made from the database; NC-SA asks for more. ND forbids changed
+# Strictest last. ODbL requires attribution of works made from the database; NC-SA requires more. ND forbids modified
 # copies, and preparation resamples.
 TERMS = {
     "crema_d": Terms("odbl", True),
@@ -37,38 +37,38 @@ TERMS = {
 
 
 def check_audio(corpora: Collection[str], private: bool) -> list[str]:
-    """Refuse to publish audio whose licence forbids it.
+    """Reject a public push of audio whose licence forbids it.
 
     Args:
-        corpora: whose recordings the push holds.
-        private: whether only the owner will see them.
+        corpora: those with recordings in the push.
+        private: whether the repository is private.
 
     Returns:
-        What a person who pushes privately must know.
+        Notes for a person who pushes privately.
 
     Raises:
-        LicenceError: a public push holds audio that may not be public, or of which nothing is known.
+        LicenceError: a public push holds audio that may not be public or whose licence is unknown.
     """
     unknown = sorted(set(corpora) - TERMS.keys())
     closed = [corpus for corpus in TERMS if corpus in corpora and not TERMS[corpus].open]
     if not private and (unknown or closed):
         reasons = [f"{CORPORA[corpus].title} ({CORPORA[corpus].licence})" for corpus in closed]
-        reasons += [f"{corpus} (a corpus whose licence is not known here)" for corpus in unknown]
+        reasons += [f"{corpus} (unknown licence)" for corpus in unknown]
         raise LicenceError(
-            f"--private false would publish audio of {', '.join(reasons)}; expected audio that may be passed on. Push "
-            "privately, or add --metadata_only true, which leaves the audio out: owners of the corpora join it by "
+            f"--private false would publish audio of {', '.join(reasons)}; expected audio that may be redistributed. "
+            "Push privately, or add --metadata_only true to leave the audio out: owners of the corpora can join it by "
             "sha256 and id."
         )
     if "savee" in corpora:
         return [
-            "SAVEE's agreement lets nobody pass its audio on. Keep this repository private and to yourself: do not "
-            "share it, and do not put it into an organisation whose members have not registered for SAVEE."
+            "SAVEE's agreement forbids redistribution. Keep this repository private: do not share it, and do not put "
+            "it into an organisation whose members have not registered for SAVEE."
         ]
     return []
 
 
 def data_licence(corpora: Collection[str]) -> dict[str, Any]:
-    """Fields of a dataset card's metadata: the licences of what it holds."""
+    """Fields of a dataset card's metadata: the licences of its corpora."""
     if not corpora or any(corpus not in TERMS or TERMS[corpus].hub is None for corpus in corpora):
         return {"license": "other", "license_name": "see-each-corpus"}
     names = sorted(str(TERMS[corpus].hub) for corpus in corpora)
@@ -79,8 +79,8 @@ def model_licence(corpora: Collection[str], synthetic: Collection[str] = ()) -> 
     """Fields of a model card's metadata: the strictest licence among the corpora that it was trained on.
 
     Args:
-        corpora: that trained it; none where that is not known.
-        synthetic: of these, those whose recordings are generated and under no corpus's licence.
+        corpora: those that trained it; empty if they are unknown.
+        synthetic: those of them whose recordings are generated, so that no corpus's licence applies.
     """
     real = set(corpora) - set(synthetic)
     if corpora and not real:

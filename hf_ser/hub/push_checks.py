@@ -1,4 +1,4 @@
-"""What may leave a folder: which files go, and what none may hold: pickles, secrets, paths of this machine."""
+"""Which files are pushed, and checks of their contents: no pickles, secrets or local paths."""
 
 import hashlib
 import io
@@ -31,6 +31,8 @@ MODEL_FILES = (
     "preprocessor_config.json",
     "*.py",
     "results.json",
+    "recipe.yaml",
+    ".eval_results/*.yaml",
     "report.md",
     "training_history.json",
     "predictions_*.parquet",
@@ -55,7 +57,7 @@ _SECRETS = {
     "a Slack token": rb"\bxox[abprs]-[0-9A-Za-z-]{20,}",
     "a password in an address": rb"\bhttps?://[^/\s:@\"']+:[^/\s@\"']+@",
 }
-# Folders that hold what is a person's own. Anything below them is taken for a path of somebody's machine.
+# Top-level folders for personal files and data. Anything below them counts as a local path.
 _ROOTS = "home|root|Users|tmp|mnt|media|scratch|workspace|content|data\\d*|work|private|var|opt|srv|nfs|kaggle"
 _LOCAL_PATH = re.compile(
     rb"(?<![\w.:/~-])(?:/(?:"
@@ -64,7 +66,7 @@ _LOCAL_PATH = re.compile(
     rb"|\bfile://[^\s\"')]+"
 )
 _PICKLE_STEPS = 20
-_SCANNED_BYTES = 64 * 2**20  # larger files are weights or audio, of which the header is scanned
+_SCANNED_BYTES = 64 * 2**20  # larger files are weights or audio; only their header is scanned
 
 
 class FolderError(SerError):
@@ -73,7 +75,7 @@ class FolderError(SerError):
 
 @dataclass(frozen=True)
 class Outgoing:
-    """One file of a push: where it will stand, and its content or the file that has it."""
+    """One file of a push: its path in the repository, and its content or the local file."""
 
     path: str
     source: Path | bytes
@@ -84,7 +86,7 @@ class Outgoing:
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
     def read(self, limit: int | None = None) -> bytes:
-        """The content, or so many bytes of its beginning."""
+        """The content, or its first `limit` bytes."""
         if isinstance(self.source, bytes):
             return self.source[:limit]
         with open(self.source, "rb") as file:
@@ -109,41 +111,43 @@ def find_kind(folder: Path) -> str:
         FolderError: there is no such folder, or it holds neither or both.
     """
     if not folder.is_dir():
-        raise FolderError(f"--folder {folder}: no such folder; expected one that a recipe wrote.")
+        raise FolderError(f"--folder {folder}: no such folder; expected one written by a recipe.")
     found = [kind for kind, name in (("model", "config.json"), ("dataset", SUMMARY)) if (folder / name).is_file()]
     if len(found) == 1:
         return found[0]
     got = "both a model and a dataset" if found else "neither a model (config.json) nor a prepared dataset"
     if not found and (folder / RESULTS).is_file():
-        got = "results without a model (config.json), as baselines, evaluations and some stacks leave it"
+        got = "results without a model (config.json), like the folders of baselines, evaluations and some stacks"
     raise FolderError(f"--folder {folder} holds {got}; expected the folder of one run of a recipe.")
 
 
 def goes(path: str, kind: str) -> bool:
-    """Whether a file of this place is part of what is pushed."""
+    """Whether a file with this path is pushed."""
     return any(path.count("/") == pattern.count("/") and fnmatch(path, pattern) for pattern in PATTERNS[kind])
 
 
 def sort_files(folder: Path, kind: str) -> tuple[list[Outgoing], list[str]]:
-    """The files that go, and the places of those that stay (a whole folder is named once).
+    """The files that are pushed, and the paths of those that are not (a folder is named once).
 
     Raises:
-        FolderError: a pickle or a file of secrets lies in the folder, wherever, except in a Trainer's checkpoints.
+        FolderError: the folder or a subfolder other than a Trainer's checkpoint holds a pickle or a file of secrets.
     """
     files, left = [], set()
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
         top = place.partition("/")[0]
-        if top.startswith("checkpoint-"):  # the Trainer's own: optimizer states, which are pickles
+        if top.startswith("checkpoint-"):  # written by the Trainer: optimizer states, which are pickles
             left.add(f"{top}/")
         elif not path.is_file():
             continue
         elif any(fnmatch(path.name, pattern) for pattern in _SECRET_FILES):
-            raise FolderError(f"{path} is where secrets lie; expected none in a folder to push. Move it away.")
+            raise FolderError(
+                f"{path} usually holds secrets; expected no such file in a folder to push. Move it away."
+            )
         elif path.suffix.lower() in _PICKLES or _is_pickle(path):
             raise FolderError(
                 f"{path} is a pickle, which runs code when it is loaded; expected none in a folder to push. Remove "
-                "it: weights belong in model.safetensors."
+                "it; weights belong in model.safetensors."
             )
         elif goes(place, kind):
             files.append(Outgoing(place, path))
@@ -162,7 +166,7 @@ def _is_pickle(path: Path) -> bool:
         if len(head) < 2 or head[0] != 0x80 or not 2 <= head[1] <= 5:
             return False
         file.seek(0)
-        try:  # weights of safetensors may begin with the same two bytes, but go on otherwise
+        try:  # safetensors files may begin with the same two bytes
             for number, _ in enumerate(pickletools.genops(file)):
                 if number == _PICKLE_STEPS:
                     break
@@ -172,24 +176,24 @@ def _is_pickle(path: Path) -> bool:
 
 
 def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
-    """Make sure that a folder is a whole trained model with its results -> what stands in results.json.
+    """Check that a folder is a complete trained model with its results -> the contents of results.json.
 
     Raises:
-        SerError: a file is missing, results.json breaks its schema or is of another kind of run, or weights are
-            missing or do not fit.
+        SerError: a file is missing, results.json breaks its schema or is from another kind of run, or weights are
+            missing or do not match.
     """
     found = set(found)
     results = read_results(folder)
     if results["kind"] != "training" or not results["training"] or not results["splits"]:
         raise FolderError(
             f"{folder}/results.json is of kind {results['kind']} with {len(results['splits'])} scored splits; "
-            "expected that of a training with at least one. Push the folder that the training wrote."
+            "expected a training with at least one. Push the folder that the training wrote."
         )
     for name in ("config.json", "preprocessor_config.json"):
         if name not in found:
-            raise FolderError(f"{folder} holds no {name}; expected a whole model folder, as a recipe writes it.")
+            raise FolderError(f"{folder} has no {name}; expected a complete model folder, as written by a recipe.")
     if not any(fnmatch(name, "model*.safetensors") for name in found):
-        raise FolderError(f"{folder} holds no model.safetensors; expected weights in it. Train the model again.")
+        raise FolderError(f"{folder} has no model.safetensors; expected the model's weights. Train the model again.")
     try:
         model, _ = load_classifier(str(folder))
     except CheckpointError as error:
@@ -198,15 +202,15 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
     strange = sorted(scored - set(label_names(model.config)))
     if strange:
         raise FolderError(
-            f"{folder}/results.json scores {', '.join(strange)}, which config.json does not name; expected the "
-            "results of this very model."
+            f"{folder}/results.json has scores of {', '.join(strange)}, which are not labels in config.json; expected "
+            "the results of this model."
         )
     _check_code(folder, found)
     return results
 
 
 def _check_code(folder: Path, found: set[str]) -> None:
-    """Make sure that the code which config.json names is there, and what that code imports from beside it."""
+    """Check that the folder has the code that config.json names and its sibling imports."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     pipelines = (config.get("custom_pipelines") or {}).values()
     classes = [pipeline["impl"] for pipeline in pipelines if pipeline.get("impl")]
@@ -218,31 +222,35 @@ def _check_code(folder: Path, found: set[str]) -> None:
         named |= {f"{name}.py": path for name in re.findall(r"^\s*from \.(\w+) import", code, re.MULTILINE)}
     for name, where in named.items():
         if name not in found:
-            raise FolderError(f"{folder} holds no {name}, which {where} names; expected its code beside it.")
+            raise FolderError(
+                f"{folder} has no {name}, which {where} refers to; expected the code in the same folder."
+            )
 
 
 def check_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Make sure that a prepared dataset is whole -> what preparation wrote about it, and the corpora that it holds.
+    """Check that a prepared dataset is complete -> the contents of preparation.json, and the corpora of its clips.
 
-    The corpora are read from the clips themselves: what is written about them may be older or edited.
+    The corpora are read from the clips, since preparation.json may be older or edited.
 
     Raises:
-        FolderError: a file is missing or not the one that was written.
+        FolderError: a file is missing or has changed.
     """
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         written = dict(summary["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FolderError(f"{folder}/{SUMMARY} is missing or broken; expected one by recipes/prepare.py.") from error
+        raise FolderError(
+            f"{folder}/{SUMMARY} is missing or invalid; expected the file that recipes/prepare.py writes."
+        ) from error
     sizes = {path.name: path.stat().st_size for path in (folder / "data").glob("*.parquet")}
     odd = sorted(name for name in written.keys() | sizes.keys() if written.get(name) != sizes.get(name))
     if odd or not written:
         raise FolderError(
-            f"{folder}/data is not what was prepared ({', '.join(odd[:3]) or 'no file'} is missing, new or of another "
-            "size); expected the files as written. Run recipes/prepare.py again."
+            f"{folder}/data has changed since preparation (missing, new or of another size: "
+            f"{', '.join(odd[:3]) or 'all files'}); expected the files as written. Run recipes/prepare.py again."
         )
     if not (folder / "README.md").is_file():
-        raise FolderError(f"{folder} holds no README.md; expected the card that recipes/prepare.py wrote.")
+        raise FolderError(f"{folder} has no README.md; expected the card that recipes/prepare.py writes.")
     corpora: set[str] = set()
     for name in written:
         try:
@@ -255,7 +263,7 @@ def check_dataset(folder: Path) -> tuple[dict[str, Any], list[str]]:
 
 
 def without_audio(file: Outgoing) -> bytes:
-    """A prepared dataset's table without its audio, and with each clip's split under every protocol.
+    """A table of a prepared dataset without its audio, with a column for the split under every protocol.
 
     The splits are in the file's name: "ravdess.speaker_disjoint=train.random=test.parquet".
     """
@@ -274,14 +282,14 @@ def without_audio(file: Outgoing) -> bytes:
 
 
 def check_contents(files: Sequence[Outgoing], own: Mapping[str, str] | None = None) -> None:
-    """Refuse files that hold secrets or paths of this machine.
+    """Reject files that hold secrets or local paths.
 
     Args:
-        files: that would go.
-        own: what else must not occur, such as the person's token: its name -> text. It is never printed.
+        files: those to push.
+        own: other text that must not occur, such as the person's token: name -> text. It is never printed.
 
     Raises:
-        FolderError: one does; the message names the file and the kind, and shows paths but no secret.
+        FolderError: naming the file and what was found; the message shows paths but no secrets.
     """
     exact = {name: text.encode() for name, text in (own or {}).items() if text}
     here = [str(Path.home()), str(Path.cwd())]
@@ -292,14 +300,14 @@ def check_contents(files: Sequence[Outgoing], own: Mapping[str, str] | None = No
             kinds += [kind for kind, text in exact.items() if text in content]
             if kinds:
                 raise FolderError(
-                    f"{file.path} holds {kinds[0]}; expected no secret in a file to push. Take it out, and revoke it "
+                    f"{file.path} contains {kinds[0]}; expected no secret in a file to push. Remove it, and revoke it "
                     "if anybody else may have seen it."
                 )
             shown = _local_path(content, local)
             if shown:
                 raise FolderError(
-                    f"{file.path} holds the local path {shown}; expected none of this machine's paths in a file to "
-                    "push. Replace it by a name or a Hub id."
+                    f"{file.path} contains the local path {shown}; expected no local path in a file to push. Replace "
+                    "it with a name or a Hub id."
                 )
 
 
@@ -311,13 +319,13 @@ def _local_path(content: bytes, local: Sequence[bytes]) -> str | None:
 
 
 def _scanned(file: Outgoing) -> Iterator[bytes]:
-    """The parts of a file that are text: of weights the header, of tables the header and the columns of words."""
+    """The text in a file: of weights the header, of tables the header and the text columns."""
     if file.path.endswith(".safetensors"):
         yield _header(file)
     elif file.path.endswith(".parquet"):
         yield from _table_text(file)
     elif file.path.endswith(".png"):
-        # Compressed pixels may look like anything, but words in its notes are as they are.
+        # Compressed pixels may match by chance; only its text chunks are scanned.
         yield b"\n".join(re.findall(rb"(?:tEXt|iTXt)([ -~\0]{4,})", file.read(_SCANNED_BYTES)))
     else:
         yield file.read()

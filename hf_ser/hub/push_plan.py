@@ -1,4 +1,4 @@
-"""What a push would do: the files that go, chosen and checked without a network, and the card."""
+"""Planning a push: the files and the card, selected and checked without a network."""
 
 import json
 import re
@@ -12,6 +12,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_ser.arguments import ConfigError
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
+from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import LicenceError, check_audio
 from hf_ser.hub.push_checks import (
     Outgoing,
@@ -22,34 +23,35 @@ from hf_ser.hub.push_checks import (
     sort_files,
     without_audio,
 )
+from hf_ser.recipe_file import read_recipe
 from hf_ser.results_file import RESULTS
 
-# What a repository that a recipe pushed has.
+# A file that every repository pushed by a recipe has.
 MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
 
 
 @dataclass
 class PushArguments:
-    """What `recipes/push.py` takes. The token is what huggingface_hub finds (HF_TOKEN, `hf auth login`).
+    """Arguments of `recipes/push.py`. The token is that of HF_TOKEN or `hf auth login`.
 
     >>> PushArguments("owner/tiny", folder="runs/audio_cnn").dry_run
     True
     """
 
-    repository: str = field(metadata={"help": "where to, as OWNER/NAME"})
+    repository: str = field(metadata={"help": "repository on the Hub, as OWNER/NAME"})
     folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
     models: list[str] = field(
         default_factory=list,
-        metadata={"help": "for a Space: models of the demo, as Hub ids, each with @REVISION where it is not main"},
+        metadata={"help": "for a Space: models of the demo, as Hub ids, with @REVISION if it is not main"},
     )
-    kind: str | None = field(default=None, metadata={"help": "model, dataset or space; default: what is given"})
-    dry_run: bool = field(default=True, metadata={"help": "show what would go, without a network; false: push"})
-    private: bool = field(
-        default=True, metadata={"help": "who may see a new repository: only its owner, or everybody"}
+    kind: str | None = field(default=None, metadata={"help": "model, dataset or space; default: as found"})
+    dry_run: bool = field(
+        default=True, metadata={"help": "only show what would be pushed, without a network; false: push"}
     )
-    metadata_only: bool = field(default=False, metadata={"help": "of a dataset: all but the audio"})
+    private: bool = field(default=True, metadata={"help": "whether a new repository is private"})
+    metadata_only: bool = field(default=False, metadata={"help": "for a dataset: push everything except the audio"})
     tag: str | None = field(default=None, metadata={"help": "name for the pushed revision, such as v1"})
-    message: str | None = field(default=None, metadata={"help": "of the commit; default: what was pushed"})
+    message: str | None = field(default=None, metadata={"help": "commit message; default: the name of the folder"})
 
     def __post_init__(self) -> None:
         for flag, name in (("repository", self.repository), *(("models", model) for model in self.models)):
@@ -60,9 +62,9 @@ class PushArguments:
         if self.kind not in (None, *MARKS):
             raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
         if self.kind is not None and (self.kind == "space") != bool(self.models):
-            raise ConfigError(f"--kind {self.kind}; a Space is made of --models, everything else of --folder.")
+            raise ConfigError(f"--kind {self.kind}: a Space needs --models, a model or dataset needs --folder.")
         if self.models and self.metadata_only:
-            raise ConfigError("--metadata_only true is for datasets, and this is a Space; leave it out.")
+            raise ConfigError("--metadata_only true is for datasets, but this is a Space. Leave it out.")
         if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
             raise ConfigError(
                 f"--tag {self.tag}; expected letters, digits, dots and dashes, such as v1, and not main."
@@ -70,7 +72,7 @@ class PushArguments:
         if self.tag is not None and re.fullmatch(r"[0-9a-f]{40}", self.tag):
             raise ConfigError(f"--tag {self.tag} looks like a commit; expected a name such as v1.")
         if self.message is not None and not self.message.strip():
-            raise ConfigError("--message is empty; expected a line, or leave it out.")
+            raise ConfigError("--message is empty; expected text, or leave it out.")
 
 
 def _check_name(flag: str, name: str) -> None:
@@ -79,19 +81,19 @@ def _check_name(flag: str, name: str) -> None:
     except HFValidationError as error:
         raise ConfigError(f"--{flag} {name}: {error}") from error
     if "/" not in name:
-        raise ConfigError(f"--{flag} {name} names no owner; expected OWNER/{name}.")
+        raise ConfigError(f"--{flag} {name} has no owner; expected OWNER/{name}.")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a push would do.
+    """A planned push.
 
     Args:
         kind: model, dataset or space.
-        files: that go.
-        left: what stays in the folder.
-        notes: what the person must know before it is done.
-        line: Python that loads it, with {revision} in it.
+        files: those that are pushed.
+        left: files and folders that are not pushed.
+        notes: for the person who pushes.
+        line: Python code that loads it, with {revision} in it.
 
     >>> Plan("model", [Outgoing("README.md", b"# Tiny")], left=["checkpoint-5/"], notes=[], line="").card
     '# Tiny'
@@ -105,39 +107,39 @@ class Plan:
 
     @property
     def card(self) -> str:
-        """The README.md that goes."""
+        """The text of README.md."""
         return next(file.read().decode() for file in self.files if file.path == "README.md")
 
 
 def make_plan(args: PushArguments, token: str | None = None) -> Plan:
-    """Choose what goes and check all of it, without a network.
+    """Select the files of a push and check them, without a network.
 
     Args:
-        args: what to push, and how.
-        token: must occur in none of the files.
+        args: of the push.
+        token: must not occur in any file.
 
     Raises:
-        SerError: the folder is not whole, or holds what must not leave it, or a licence forbids the push.
+        SerError: the folder is incomplete or holds a file that must not be pushed, or a licence forbids the push.
 
     >>> plan = make_plan(PushArguments("owner/tiny", folder="runs/audio_cnn"))
     >>> plan.kind, plan.files[0].path
     ('model', 'README.md')
     """
     if args.folder is None:
-        raise ConfigError("got no --folder; expected that of a model or dataset. A Space is planned elsewhere.")
+        raise ConfigError("got no --folder; expected the folder of a model or dataset. For a Space, use plan_space.")
     folder = Path(args.folder)
     kind = find_kind(folder)
     if args.kind not in (None, kind):
         raise ConfigError(
-            f"--kind {args.kind}, but {folder} holds a {kind}; leave --kind out, or choose another folder."
+            f"--kind {args.kind}, but {folder} holds a {kind}. Leave --kind out, or choose another folder."
         )
     if kind == "model" and args.metadata_only:
-        raise ConfigError("--metadata_only true is for datasets, and this is a model; leave it out.")
+        raise ConfigError("--metadata_only true is for datasets, but this is a model. Leave it out.")
     files, left = sort_files(folder, kind)
     plan = (_plan_model if kind == "model" else _plan_dataset)(args, folder, files, left)
     check_card(plan.card, kind)
     message = Outgoing("--message", (args.message or "").encode())
-    check_contents([*plan.files, message], {"your own token": token or ""})
+    check_contents([*plan.files, message], {"your Hub token": token or ""})
     return plan
 
 
@@ -146,11 +148,13 @@ def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: 
     synthetic = list(results["dataset"]["synthetic"])
     _refuse_public_synthetic(args, synthetic, "a model that was trained on")
     card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())
-    files = _with_card(card, files)
+    files = [file for file in files if not file.path.startswith(f"{FOLDER}/")]  # regenerated, with its source
+    scores = evaluation_file(results, read_recipe(folder), args.repository)
+    files = _with_card(card, files + ([Outgoing(scores[0], scores[1].encode())] if scores else []))
     corpora = set(trained_on(results, folder)) - set(synthetic)
     notes = []
     if "savee" in corpora:
-        notes.append("SAVEE is for research by who registered: ask its makers before this model is used otherwise.")
+        notes.append("SAVEE is for research by registered users. Ask its authors before any other use of this model.")
     trust = ", trust_remote_code=True" if needs_code(results) else ""
     line = (
         "from transformers import pipeline\n"
@@ -188,12 +192,12 @@ def _refuse_public_synthetic(args: PushArguments, synthetic: Sequence[str], what
     if synthetic and not args.private:
         raise LicenceError(
             f"--private false would publish {what} synthetic recordings ({', '.join(synthetic)}) under the names of "
-            "real corpora; expected real ones. Push privately."
+            "real corpora; expected real recordings. Push privately."
         )
 
 
 def describe(plan: Plan, args: PushArguments) -> str:
-    """The plan as a person reads it: files, sizes, what stays, and the card.
+    """The plan as text: files with sizes, files that are not pushed, notes, and the card.
 
     >>> args = PushArguments("owner/tiny", folder="runs/audio_cnn")
     >>> print(describe(make_plan(args), args))
@@ -205,7 +209,7 @@ def describe(plan: Plan, args: PushArguments) -> str:
     rows = [f"  {_size(file.size):>10}  {file.path}" for file in plan.files]
     parts = [f"{args.repository}: {plan.kind}, {seen}, {len(plan.files)} files, {_size(total)}", *rows]
     if plan.left:
-        parts.append(f"Stays here: {', '.join(plan.left)}")
+        parts.append(f"Not pushed: {', '.join(plan.left)}")
     parts += [f"Note: {note}" for note in plan.notes]
     return "\n".join([*parts, "", "README.md:", "", plan.card])
 

@@ -215,8 +215,12 @@ def _open_tables(name: str, locations: Sequence[str]) -> BaseModel:
 
 
 def describe_base_models(base_models: Sequence[BaseModel]) -> list[dict[str, Any]]:
-    """Entries of base models in results.json."""
-    return [{"name": base_model.name, "splits_hash": base_model.splits_hash} for base_model in base_models]
+    """Entries of base models in results.json: name, hash of the splits, and the repository of those on the Hub."""
+    return [
+        {"name": base_model.name, "splits_hash": base_model.splits_hash}
+        | ({"repository": base_model.model, "revision": base_model.commit} if base_model.commit else {})
+        for base_model in base_models
+    ]
 
 
 def training_notes(base_models: Sequence[BaseModel], data: SplitData, what: str) -> list[str]:

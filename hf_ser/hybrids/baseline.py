@@ -14,10 +14,11 @@ from hf_ser.data.splits import SPLITS_FILE, SplitData, write_assignment
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.hybrids.meta_learners import class_probabilities, regression
 from hf_ser.models import LogMel
+from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.reporting import ReportArguments, write_run
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import score
-from hf_ser.scoring.results import describe_training
+from hf_ser.scoring.results import describe_training, write_text
 
 _MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
@@ -84,6 +85,7 @@ def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[st
     folder = Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
+    write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "baseline"))
     write_run(folder, results, predictions, figures=args.figures)
     return results
 

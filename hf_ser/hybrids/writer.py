@@ -23,6 +23,7 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.inference import choose_device, load_classifier
 from hf_ser.models import HybridConfig, HybridForAudioClassification, TreeEnsemble, make_feature_extractor
+from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.hybrid_sources import Source
@@ -31,7 +32,7 @@ from hf_ser.remote_code.windows import WindowPlan
 from hf_ser.reporting import Explanation, write_run
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import apply_temperature, softmax
-from hf_ser.scoring.results import describe_training
+from hf_ser.scoring.results import describe_training, write_text
 
 if TYPE_CHECKING:
     import datasets
@@ -144,6 +145,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
     folder.mkdir(parents=True, exist_ok=True)
     _remove_earlier(folder)
     _write_splits(folder, data, fit)
+    write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "fit_hybrid"))
     if fit.booster is not None:
         fit.booster.save_model(folder / "booster.txt")
     if fit.importances:
@@ -167,7 +169,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
 def _remove_earlier(folder: Path) -> None:
     """Remove an earlier run's files, so that no old model remains next to the scores of a run without a model."""
     model = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
-    for name in (RESULTS, "booster.txt", "importances.csv", *model):
+    for name in (RESULTS, RECIPE, "booster.txt", "importances.csv", *model):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("*.py"):
         path.unlink()

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 import hf_ser
-from hf_ser.data.prepare import SUMMARY
+from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
+from hf_ser.data.prepare import SUMMARY, PrepareArguments
 from hf_ser.data.splits import SplitData
 from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import intervals_over_seeds
@@ -129,18 +130,27 @@ def describe_dataset(data: SplitData) -> dict[str, Any]:
 
 
 def describe_recordings(data: SplitData) -> dict[str, Any]:
-    """The corpora that a model was trained and selected on, and their rejected files, for results.json.
+    """The recordings that trained or selected a model, and how they were prepared, for results.json.
 
     Returns:
-        corpora, and quarantined: corpus -> reason -> files; None for a dataset without that record, such as one on the
-        Hub.
+        corpora; quarantined: corpus -> reason -> files; and preparation: the fields of recipes/prepare.py that are not
+        at their defaults. The last two are None for a dataset without `preparation.json`, such as one on the Hub.
     """
     corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
     summary = Path(str(data.args.dataset)) / SUMMARY
     if not summary.is_file():
-        return {"corpora": corpora, "quarantined": None}
-    kept_out = json.loads(summary.read_text(encoding="utf-8")).get("quarantined", {})
-    return {"corpora": corpora, "quarantined": {corpus: kept_out.get(corpus, {}) for corpus in corpora}}
+        return {"corpora": corpora, "quarantined": None, "preparation": None}
+    made = json.loads(summary.read_text(encoding="utf-8"))
+    kept_out = made.get("quarantined", {})
+    quarantined = {corpus: kept_out.get(corpus, {}) for corpus in corpora}
+    return {"corpora": corpora, "quarantined": quarantined, "preparation": _preparation(made)}
+
+
+def _preparation(made: Mapping[str, Any]) -> dict[str, Any]:
+    splits = made.get("protocols", {}).get(DEFAULT_PROTOCOL, {})
+    given = {name: splits[name] for name in ("seed", "ratios") if name in splits} | made.get("limits", {})
+    plain = PrepareArguments("data", ravdess="any")  # for its defaults
+    return {name: value for name, value in given.items() if value != getattr(plain, name)}
 
 
 def describe_protocol(data: SplitData) -> dict[str, Any]:

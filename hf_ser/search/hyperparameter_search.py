@@ -27,13 +27,13 @@ from hf_ser.search.search_space import (
     check_space,
     propose,
     read_space,
-    settings_of,
     with_values,
 )
 from hf_ser.search.search_study import begin, direction, record, stored
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.modeling import build_model
 from hf_ser.training.preflight import check_arguments, check_clips
+from hf_ser.training.recipe_settings import settings_of
 from hf_ser.training.trainer import DivergedError, make_trainer
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 

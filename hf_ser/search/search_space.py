@@ -1,6 +1,5 @@
 """The search space of a hyperparameter search, and the arguments of a trial."""
 
-import dataclasses
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -128,28 +127,6 @@ def _typed(value: Any) -> Any:
 def propose(space: Space, trial: Any) -> dict[str, Any]:
     """Return an Optuna trial's value of each field; repeated calls return the same values."""
     return {dimension.name: dimension.suggest(trial) for dimension in space}
-
-
-def settings_of(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
-    """Return the fields that differ from their defaults, without output_dir, as a YAML file would have them."""
-    own = args.to_dict()
-    # Without matplotlib, arguments with the default of `figures` raise an error.
-    plain = SerTrainingArguments(output_dir=args.output_dir, use_cpu=args.use_cpu, figures=args.figures).to_dict()
-    settings = _changed(model_args) | _changed(data_args)
-    settings |= {name: value for name, value in own.items() if value != plain[name] and not name.endswith("_token")}
-    settings |= {"use_cpu": True} if args.use_cpu else {}
-    settings |= {} if args.figures else {"figures": False}
-    return {name: value for name, value in settings.items() if name not in ("output_dir", "overwrite")}
-
-
-def _changed(arguments: Any) -> dict[str, Any]:
-    changed = {}
-    for field in fields(arguments):
-        factory = field.default_factory
-        default = field.default if factory is dataclasses.MISSING else factory()
-        if getattr(arguments, field.name) != default:
-            changed[field.name] = getattr(arguments, field.name)
-    return changed
 
 
 def with_values(settings: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,22 +20,22 @@ from hf_ser.audio import SAMPLING_RATE
 from hf_ser.errors import SerError
 from hf_ser.extras import needs_extra
 
-_FILE_LISTS = ("ir_files", "sound_file_paths")  # where transforms keep what they found in a folder
+_FILE_LISTS = ("ir_files", "sound_file_paths")  # attributes with the files that a transform found in a folder
 
 
 class AugmentationError(SerError):
-    """A transform that left nothing, or numbers that are not finite, of a clip."""
+    """A transform that returned no samples, or samples that are not finite."""
 
 
 def make_transforms(entries: Any) -> list[Any]:
-    """Make the transforms that `augmentation` names, in its order, and try each on noise.
+    """Make the transforms in `augmentation`, in this order, and test each on noise.
 
     Args:
         entries: mappings of `transform`, a class of audiomentations, and its parameters.
 
     Raises:
-        ConfigError: not a list of such mappings, an unknown transform or parameter, a value that the transform does
-            not take, a file or folder that does not exist, or a package that the transform needs and that is missing.
+        ConfigError: not a list of such mappings, an unknown transform or parameter, an invalid value, a file or folder
+            that does not exist, or a missing package of the transform.
     """
     if not isinstance(entries, list):
         raise ConfigError(
@@ -48,7 +48,7 @@ def make_transforms(entries: Any) -> list[Any]:
 def _make(entry: Any) -> Any:
     if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
         raise ConfigError(
-            f"augmentation: got {entry!r}; expected a mapping that names its transform, such as "
+            f"augmentation: got {entry!r}; expected a mapping with a transform, such as "
             "{transform: Gain, min_gain_db: -6, max_gain_db: 6, p: 0.5}."
         )
     name, known = entry["transform"], _known_transforms()
@@ -64,26 +64,28 @@ def _make(entry: Any) -> Any:
         if key.endswith("_path"):
             missing = [path for path in (value if isinstance(value, list) else [value]) if not Path(path).exists()]
             if missing:
-                raise ConfigError(f"augmentation: {key} of {name} is {missing[0]}; expected a file or folder there.")
+                raise ConfigError(
+                    f"augmentation: {key} of {name} is {missing[0]}; expected an existing file or folder."
+                )
     try:
         transform = known[name](**parameters)
         _try(transform)
-    except Exception as error:  # of whatever kind: each transform checks in its own way, some only when they are used
+    except Exception as error:  # of any type: transforms raise different errors, some only when called
         given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
         raise ConfigError(
-            f"augmentation: {name}({given}) is refused: {str(error) or type(error).__name__}; its parameters are "
-            f"{', '.join(taken)}, of which p is from 0 to 1."
+            f"augmentation: {name}({given}) is invalid: {str(error) or type(error).__name__}; its parameters are "
+            f"{', '.join(taken)}. p is a probability."
         ) from error
     if name == "TimeStretch" and transform.method == "signalsmith_stretch" and transform.min_rate < 0.5:
         raise ConfigError(
-            f"augmentation: TimeStretch with min_rate {transform.min_rate} differs from run to run whatever the seed; "
-            "expected at least 0.5, or method: librosa_phase_vocoder."
+            f"augmentation: TimeStretch with min_rate {transform.min_rate} is not reproducible with a seed; expected "
+            "at least 0.5, or method: librosa_phase_vocoder."
         )
     return transform
 
 
 def _known_transforms() -> dict[str, Any]:
-    with needs_extra():  # here, because it takes a second that runs without augmentation need not wait
+    with needs_extra():  # here: the import takes a second
         import audiomentations
         from audiomentations.core.transforms_interface import BaseWaveformTransform
     classes = {name: value for name, value in vars(audiomentations).items() if isinstance(value, type)}
@@ -93,7 +95,7 @@ def _known_transforms() -> dict[str, Any]:
 
 def _try(transform: Any) -> None:
     for name in _FILE_LISTS:
-        if hasattr(transform, name):  # in the order of the file system, on which no draw may depend
+        if hasattr(transform, name):  # the order of the file system must not decide the draws
             setattr(transform, name, sorted(getattr(transform, name)))
     probability, transform.p = transform.p, 1.0
     with seeded(0):
@@ -103,7 +105,7 @@ def _try(transform: Any) -> None:
 
 @contextmanager
 def seeded(*numbers: int) -> Iterator[None]:
-    """Seed `random` and `numpy.random`, from which audiomentations draws, and put their states back at the end."""
+    """Seed `random` and `numpy.random`, which audiomentations uses, and restore their states at the end."""
     states = random.getstate(), np.random.get_state()
     words = np.random.SeedSequence(numbers).generate_state(4)
     random.seed(int(words[0]) << 32 | int(words[1]))
@@ -116,25 +118,25 @@ def seeded(*numbers: int) -> Iterator[None]:
 
 
 def apply_transforms(waveform: np.ndarray, transforms: Sequence[Any]) -> np.ndarray:
-    """Pass a waveform (samples,) at 16 kHz through the transforms -> (samples,) float32, maybe of another length.
+    """Apply the transforms to a waveform (samples,) at 16 kHz -> (samples,) float32, possibly of another length.
 
     Raises:
-        AugmentationError: a transform returns no sample, or samples that are not finite.
+        AugmentationError: a transform returns no samples, or samples that are not finite.
     """
-    samples = np.array(waveform, dtype=np.float32)  # a copy: some transforms write into what they get
+    samples = np.array(waveform, dtype=np.float32)  # a copy: some transforms modify their input
     for transform in transforms:
         samples = np.ascontiguousarray(transform(samples, SAMPLING_RATE), dtype=np.float32)
         if not len(samples) or not np.isfinite(samples).all():
-            what = "values that are not finite" if len(samples) else "no sample"
+            what = "samples that are not finite" if len(samples) else "no samples"
             raise AugmentationError(
-                f"augmentation: {type(transform).__name__} left {what} of a clip of {len(waveform)} samples; expected "
-                "finite samples. Give it milder parameters, or leave it out."
+                f"augmentation: {type(transform).__name__} returned {what} for a clip of {len(waveform)} samples; "
+                "expected finite samples. Use milder parameters, or leave the transform out."
             )
     return samples
 
 
 def augment_clip(waveform: np.ndarray, transforms: Sequence[Any], *, seed: int, epoch: int, number: int) -> np.ndarray:
-    """Augment a clip by draws that depend on seed, epoch and number only.
+    """Augment a clip with draws that depend only on seed, epoch and number.
 
     Args:
         waveform: (samples,) at 16 kHz.
@@ -147,30 +149,30 @@ def augment_clip(waveform: np.ndarray, transforms: Sequence[Any], *, seed: int, 
         (samples,) float32, possibly of another length.
 
     Raises:
-        AugmentationError: a transform returns no sample, or samples that are not finite.
+        AugmentationError: a transform returns no samples, or samples that are not finite.
     """
     with seeded(seed, epoch, number):
         return apply_transforms(waveform, transforms)
 
 
 class AugmentedDataset(Dataset[dict[str, Any]]):
-    """Decoded clips (see `decoded`), other in every epoch: items are `{"waveform": (samples,) float32, "label": id}`.
+    """Decoded clips (see `decoded`), augmented anew in every epoch.
 
-    What a clip becomes depends on seed, epoch and its number only, so that neither batches nor workers nor processes
-    change it.
+    Items are `{"waveform": (samples,) float32, "label": id}`. The augmentation of a clip depends only on seed, epoch
+    and its number, not on batches, workers or processes.
 
     Args:
-        clips: what `decoded` gives.
-        transforms: what `make_transforms` gives.
+        clips: returned by `decoded`.
+        transforms: returned by `make_transforms`.
         seed: of the draws.
     """
 
     def __init__(self, clips: Any, transforms: Sequence[Any], seed: int) -> None:
         self.clips, self.transforms, self.seed = clips, transforms, seed
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch read it, too
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw anew from the next item on."""
+        """Use the draws of this epoch from the next item on."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -193,13 +195,13 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
 class EpochSetter(TrainerCallback):
     """Call `set_epoch` of a dataset at the start of every epoch.
 
-    accelerate's `DataLoaderShard.set_epoch` does so, too, but not in several processes and not in an epoch that is
-    resumed in its middle: there the batch sampler is wrapped, and only the inner sampler gets the epoch.
+    accelerate's `DataLoaderShard.set_epoch` does this too, but not with several processes or in an epoch that is
+    resumed in the middle: the batch sampler is then wrapped, and only the inner sampler gets the epoch.
     """
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """`state.epoch` has a fraction where an epoch is resumed."""
+        """`state.epoch` has a fraction if an epoch is resumed."""
         self.dataset.set_epoch(int(state.epoch or 0))

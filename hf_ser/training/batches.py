@@ -14,14 +14,14 @@ _WINDOW = 50  # batches whose clips are sorted together
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """Shuffled batches of clips of similar length: little padding, and another order in every epoch.
+    """Shuffled batches of clips of similar length, with little padding and another order in every epoch.
 
-    A model without attention mask averages padding into its answer: trained on much padding, it is wrong on a clip
-    that comes alone. The order depends on seed and epoch only, so that all processes and a resumed run agree on it.
+    A model without attention mask averages padding into its output; trained with much padding, it is less accurate on
+    single clips. The order depends only on seed and epoch, so that all processes and a resumed run use the same one.
 
     Args:
         lengths: samples of each clip.
-        batch_size: clips of a batch, over all processes and accumulation steps.
+        batch_size: clips per batch, over all processes and accumulation steps.
         seed: of the order.
     """
 
@@ -30,7 +30,7 @@ class LengthGroupedSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """The Trainer calls this before every epoch."""
+        """Set the epoch; called by the Trainer before every epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class LengthGroupedSampler(Sampler[int]):
         window = _WINDOW * self.batch_size
         parts = [order[start : start + window] for start in range(0, len(order), window)]
         order = np.concatenate([part[np.argsort(-self.lengths[part], kind="stable")] for part in parts])
-        full = len(order) // self.batch_size * self.batch_size  # the last batch, which may be smaller, stays last
+        full = len(order) // self.batch_size * self.batch_size  # a smaller last batch stays last
         batches = order[:full].reshape(-1, self.batch_size)
         return iter([*rng.permutation(batches).ravel().tolist(), *order[full:].tolist()])
 
@@ -50,11 +50,11 @@ class LengthGroupedSampler(Sampler[int]):
 class AudioCollator:
     """Waveforms -> padded batch with labels.
 
-    It has a mask whatever the model: clips are normalised over their own samples, and pooled over their own frames
-    (see `pool_true_frames`).
+    Batches always have an attention mask: clips are normalised over their samples and pooled over their frames without
+    padding (see `pool_true_frames`).
 
     Args:
-        feature_extractor: the model's own, which is left as it is.
+        feature_extractor: of the model; it is copied.
         min_samples: shorter clips are padded with zeros to this length (see `models.min_samples`).
     """
 

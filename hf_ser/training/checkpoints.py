@@ -1,4 +1,4 @@
-"""Checkpoints to fine-tune: every weight arrives, and a head of other labels is refused."""
+"""Loading checkpoints to fine-tune: every weight must be loaded, and heads with other labels are rejected."""
 
 import logging
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from hf_ser.training.training_arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 
-# A layer that is dropped has no gradient, and then DistributedDataParallel waits for it forever.
+# A dropped layer has no gradient, and DistributedDataParallel would wait for it forever.
 FIXED: dict[str, Any] = {"layerdrop": 0.0}
 
 
@@ -27,7 +27,7 @@ class ModelError(SerError):
 
 
 def check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -> None:
-    """Refuse misspelt fields: a configuration takes any keyword, and would keep them in silence."""
+    """Reject misspelt fields: configurations of transformers accept any keyword."""
     for key in content:
         if not hasattr(config, key):
             hint = did_you_mean(key, config.to_dict())
@@ -35,10 +35,10 @@ def check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -
 
 
 def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, Any]:
-    """Load an encoder, with its head where it is a classifier of the same labels and with a new one otherwise.
+    """Load an encoder, with its head if it is a classifier of the same labels, and with a new head otherwise.
 
     Args:
-        args: which checkpoint.
+        args: of the model.
         names: num_labels, label2id and id2label of the model to train.
 
     Returns:
@@ -47,7 +47,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
     Raises:
         ModelError: no such checkpoint, one that does not take waveforms, another sampling rate, or encoder, head or
             labels that do not match.
-        ConfigError: an unknown field of its configuration.
+        ConfigError: an unknown field of the configuration.
     """
     source: dict[str, Any] = {"revision": args.revision}
     name = str(args.model_name_or_path)
@@ -76,7 +76,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
         raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     _forget_mapping(model, mapping)
     if "layer_weights" in info["missing_keys"] or (args.new_head and hasattr(model, "layer_weights")):
-        # transformers 5 leaves the memory of wav2vec2's, WavLM's and data2vec's as it was found.
+        # transformers 5 does not initialise it for wav2vec2, WavLM and data2vec.
         torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     if args.new_head:
         info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
@@ -97,30 +97,30 @@ def _check_kind(name: str, config: PretrainedConfig) -> None:
 
 
 def _forget_mapping(model: Any, mapping: dict[str, str]) -> None:
-    """Keep the model's own names: transformers would give the checkpoint's old ones back when it is saved."""
+    """Save the model under its present names: transformers would restore the old names of the checkpoint."""
     conversions = getattr(model, "_weight_conversions", None)
     if conversions and mapping:
         model._weight_conversions = [each for each in conversions if not set(each.source_patterns) & set(mapping)]
 
 
 def _renew_head(model: Any) -> set[str]:
-    """Draw the head's weights anew, whatever the checkpoint brought -> their names."""
+    """Initialise the weights of the head again -> their names."""
     for name, module in model.named_children():
         if f"{name}." in HEAD:
             for parameter in module.parameters():
-                parameter._is_hf_initialized = False  # else transformers would leave it as it was loaded
+                parameter._is_hf_initialized = False  # otherwise transformers would not initialise it
             module.apply(model._init_weights)
     return {name for name in model.state_dict() if name.startswith(HEAD)}
 
 
 def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info: dict[str, Any]) -> None:
-    """Refuse weights that did not arrive: transformers fills them at random and says so in one log line."""
+    """Reject missing weights: transformers would initialise them at random with one log line."""
     name, missing = args.model_name_or_path, missing_weights(info)
     new = sorted(key for key in missing if key.startswith(HEAD))
     if len(missing) > len(new):
         shown = ", ".join(sorted(missing - set(new))[:5])
         raise ModelError(
-            f"{name} lacks {len(missing) - len(new)} weights of its encoder ({shown}, ...); expected a whole "
+            f"{name} lacks {len(missing) - len(new)} weights of its encoder ({shown}, ...); expected a complete "
             "checkpoint of this architecture."
         )
     labels = label_names(model.config)
@@ -128,22 +128,22 @@ def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info
     classifier = next((name for name in stored.architectures or () if name.endswith("Classification")), None)
     if new and not args.new_head and (classifier or others):
         raise ModelError(
-            f"{name} is a classifier whose head does not fit: {', '.join(new)} of {len(labels)} labels would be "
+            f"{name} is a classifier whose head does not match: {', '.join(new)} for {len(labels)} labels would be "
             f"new.{_hint(others)} Pass --new_head true to train a new one."
         )
     if not new:
         _check_labels(args, stored, labels)
         if args.key_mapping and classifier not in (None, type(model).__name__):
             raise ModelError(
-                f"{name} is a {classifier}, and its head does not compute what {type(model).__name__} does, whatever "
-                "its weights are called; leave key_mapping out and pass --new_head true."
+                f"{name} is a {classifier}, whose head computes something else than {type(model).__name__}. Leave "
+                "key_mapping out and pass --new_head true."
             )
     else:
         logger.info("new classification head: %s", ", ".join(new))
 
 
 def _hint(others: Sequence[str]) -> str:
-    """What to do about a head under other names."""
+    """The remedy for a head under other names."""
     if not others:
         return ""
     hint = f" The checkpoint has {', '.join(others)} instead."
@@ -154,14 +154,14 @@ def _hint(others: Sequence[str]) -> str:
             pairs = [("classifier.dense", "classifier")]
         entries = ", ".join(f"'^{old}': {new}" for old, new in pairs)
         hint += (
-            f" Where these layers are linear with nothing between them, write key_mapping: {{{entries}}} into the "
-            "YAML file; the usual head of such names has a tanh there, which no mapping gives back."
+            f" If these layers are linear with nothing between them, add key_mapping: {{{entries}}} to the YAML "
+            "file. Most heads with such names have a tanh between them, which a mapping cannot reproduce."
         )
     return hint
 
 
 def _check_labels(args: ModelArguments, stored: PretrainedConfig, labels: Sequence[str]) -> None:
-    """Refuse a head whose outputs mean something else: it fits in shape, and every class would be mistaken."""
+    """Reject a head with other labels or another order: its shape would match, but its classes would be wrong."""
     given = label_names(stored)
     if [label.lower() for label in given] != list(labels):
         raise ModelError(

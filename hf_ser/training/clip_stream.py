@@ -1,4 +1,4 @@
-"""Training clips from a stream: which clips, in which order, and decoded where they are needed."""
+"""Training clips from a stream: selected, shuffled, and decoded when they are needed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,26 +15,26 @@ from hf_ser.training.augmentation import augment_clip, make_transforms
 from hf_ser.training.batches import AudioCollator
 from hf_ser.training.training_arguments import SerTrainingArguments
 
-_READ_TOGETHER = 32  # clips that pass from Arrow to Python at a time
+_READ_TOGETHER = 32  # clips read from Arrow at a time
 
 
 class ClipStream(IterableDataset[dict[str, Any]]):
-    """Training clips in another order in every epoch, each once: items are {"audio", "label", "number", "epoch"}.
+    """Training clips, each once per epoch in another order: items are {"audio", "label", "number", "epoch"}.
 
-    Audio is left as it is stored; `StreamCollator` decodes it, after accelerate has kept a process's slice of each
-    batch. The order depends on seed and epoch only, so that all processes and a resumed run agree on it. Workers of a
-    DataLoader take whole batches in turn: batches do not change with their number, but each reads the whole stream.
+    Audio stays as stored; `StreamCollator` decodes it after accelerate has selected the process's part of each batch.
+    The order depends only on seed and epoch, so that all processes and a resumed run use the same one. The workers of
+    a DataLoader take whole batches in turn: their number does not change the batches, but each reads the whole stream.
 
     Args:
-        clips: id and audio, maybe of other clips, too.
+        clips: id and audio, possibly of other clips too.
         metadata: id and label of the training clips; `number` is the position in it.
         seed: of the order.
-        buffer_size: clips among which the next is drawn.
-        batch_size: clips of a batch over all processes.
-        drop_last: whether an incomplete last batch is left out.
+        buffer_size: number of clips from which the next is drawn.
+        batch_size: clips per batch over all processes.
+        drop_last: whether to drop an incomplete last batch.
 
     Raises:
-        DatasetError: an id that stands twice.
+        DatasetError: an id occurs twice.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class ClipStream(IterableDataset[dict[str, Any]]):
         self._labels = list(metadata["label"])
         if len(self._numbers) != len(self._labels):
             raise DatasetError(
-                f"{len(self._labels)} training clips have {len(self._numbers)} different ids; expected one for each, "
-                "by which a stream knows them. Prepare the dataset again, or leave streaming out."
+                f"{len(self._labels)} training clips have {len(self._numbers)} different ids; expected "
+                "one for each clip. Prepare the dataset again, or leave streaming out."
             )
         self._length = len(self._labels) // batch_size * batch_size if drop_last else len(self._labels)
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that outlive an epoch read it, too
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw another order, and other augmentation, from the next iteration on."""
+        """Use the order and the augmentation of this epoch from the next iteration on."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
@@ -79,28 +79,28 @@ class ClipStream(IterableDataset[dict[str, Any]]):
             read += 1
         if read < self._length:
             raise DatasetError(
-                f"the stream gave {read} of {self._length} training clips; the dataset changed, or its files are not "
-                "whole. Start again, or leave streaming out."
+                f"the stream has {read} of {self._length} training clips; the dataset changed, or its files are "
+                "incomplete. Start again, or leave streaming out."
             )
 
     def _shuffled(self, epoch: int) -> Iterator[tuple[str, Any]]:
-        # One shard at a time: several are read in threads that datasets lets sleep for seconds at the end of an epoch.
+        # One shard at a time: datasets reads several in threads, which sleep for seconds at the end of an epoch.
         shuffled = self.clips.shuffle(
             generator=np.random.default_rng([self.seed, epoch]),
             buffer_size=self.buffer_size,
             max_buffer_input_shards=1,
         )
-        for batch in shuffled.iter(_READ_TOGETHER):  # unlike __iter__, in workers also the whole of it
+        for batch in shuffled.iter(_READ_TOGETHER):  # unlike __iter__, it reads the whole stream in workers too
             yield from zip(batch["id"], batch["audio"], strict=True)
 
 
 class StreamCollator:
-    """Items of a `ClipStream` -> padded batch with labels; clips that are decoded already are taken as they are.
+    """Items of a `ClipStream` -> padded batch with labels. Clips that are already decoded are not changed.
 
     Args:
-        collator: what pads waveforms.
-        steps: what is done to a clip first.
-        transforms: what `make_transforms` gives; none to leave clips as they are.
+        collator: pads the waveforms.
+        steps: preprocessing of the clips.
+        transforms: returned by `make_transforms`; empty for no augmentation.
         seed: of the augmentation.
     """
 
@@ -108,7 +108,7 @@ class StreamCollator:
         self.collator, self.steps, self.transforms, self.seed = collator, steps, transforms, seed
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return what the collator makes of the waveforms."""
+        """Return the batch of the collator."""
         return self.collator([clip if "waveform" in clip else self._decoded(clip) for clip in examples])
 
     def _decoded(self, example: dict[str, Any]) -> dict[str, Any]:
@@ -125,22 +125,22 @@ def streamed(
     """Make the training dataset and the collator of a Trainer that trains from `data.stream`.
 
     Raises:
-        ConfigError: arguments that need all clips at hand, or one process to read for all.
+        ConfigError: arguments that need all clips in memory, or one process that reads for all.
     """
     if data.stream is None:
         raise ConfigError("the dataset was loaded without streaming; expected streaming true.")
     if args.train_sampling_strategy != "random":
         raise ConfigError(
-            f"train_sampling_strategy is {args.train_sampling_strategy} and streaming is true; a stream is read in "
+            f"train_sampling_strategy is {args.train_sampling_strategy} and streaming is true; a stream has "
             "its own shuffled order. Leave one of them out."
         )
     config: Any = args.accelerator_config
     if config.dispatch_batches:
         raise ConfigError(
-            "dispatch_batches is true and streaming is true; each process decodes its own share of a stream. Leave "
+            "dispatch_batches is true and streaming is true; each process decodes its share of a stream. Leave "
             "dispatch_batches out."
         )
-    config.dispatch_batches = False  # accelerate's default for a stream: the first process reads and decodes for all
+    config.dispatch_batches = False  # accelerate's default: the first process reads and decodes for all
     seed = args.seed if args.data_seed is None else args.data_seed
     clips = ClipStream(
         data.stream,

@@ -1,4 +1,4 @@
-"""One line for every epoch of a training, and one progress bar in terminals."""
+"""One line per epoch of a training, and a progress bar in terminals."""
 
 import logging
 import sys
@@ -13,16 +13,16 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 NAMES = {"loss": "loss", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
-_SHOWN = ("loss", "f1_weighted", "uar")  # of validation, beside the score that decides
-_MANY = 1_000_000  # epochs: the Trainer's number for a stream of unknown length
+_SHOWN = ("loss", "f1_weighted", "uar")  # validation scores, shown with metric_for_best_model
+_MANY = 1_000_000  # epochs: the Trainer's value for a stream of unknown length
 
 
 class EpochLines(TrainerCallback):
     """Print a line for each evaluation: losses, scores, seconds, and the best value so far.
 
-    A training without evaluation gets a line for each time that its loss is logged. Every line is printed on stdout by
-    the main process. The progress bar is on stderr, if that is a terminal and `disable_tqdm` is false. The raw scores
-    are printed as well where `log_level` is info or debug.
+    Without evaluation, it prints a line each time the loss is logged. The main process prints the lines on stdout. The
+    progress bar is on stderr, if that is a terminal and `disable_tqdm` is false. With `log_level` info or debug, the
+    raw scores are printed too.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class EpochLines(TrainerCallback):
         self._since_s = time.perf_counter()
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Open the bar."""
+        """Open the progress bar."""
         self._loss, self._since_s = None, time.perf_counter()
         if state.is_world_process_zero:
             disable = True if args.disable_tqdm else None  # None: shown on a terminal only
@@ -46,12 +46,12 @@ class EpochLines(TrainerCallback):
             )
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Keep the loss for the next line; print one where there is no evaluation to wait for."""
+        """Keep the loss for the next line; without evaluation, print the line now."""
         logs = kwargs.get("logs")
         if not state.is_world_process_zero or not logs:
             return
@@ -68,7 +68,7 @@ class EpochLines(TrainerCallback):
             self._print_line(args, state, kwargs.get("metrics") or {})
 
     def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Remove the bar."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -87,8 +87,8 @@ def epoch_line(
     Args:
         args: of the training.
         state: of the training; its history includes `metrics`.
-        loss: mean training loss since the last time that it was logged, if it was.
-        metrics: of the validation, named `eval_...`; empty without one.
+        loss: mean training loss since it was last logged; None if it was not logged.
+        metrics: validation scores, named `eval_...`; empty without validation.
         seconds: since the last line.
     """
     decisive = str(args.metric_for_best_model).removeprefix("eval_")
@@ -116,12 +116,12 @@ def _when(state: TrainerState, count: Callable[[float], str]) -> str:
 
 
 def _best(state: TrainerState, name: str, greater_is_better: bool) -> tuple[float, float] | None:
-    """The best value of a score in the history, which a resumed training brings along, and its epoch."""
+    """The best value of a score and its epoch, including those before the training was resumed."""
     entries = [(entry[name], entry["epoch"]) for entry in state.log_history if name in entry]
     if not entries:
         return None
     choose = max if greater_is_better else min
-    return choose(entries, key=lambda entry: entry[0])  # of equals the first, as the Trainer does
+    return choose(entries, key=lambda entry: entry[0])  # the first of equal values, as in the Trainer
 
 
 def _count(epoch: float) -> str:
@@ -141,5 +141,5 @@ def _seconds(seconds: float) -> str:
 
 
 def _print(line: str) -> None:
-    tqdm.write(line, file=sys.stdout)  # which moves a bar out of the way
-    sys.stdout.flush()  # a log is followed while the training runs
+    tqdm.write(line, file=sys.stdout)  # clears the progress bar first
+    sys.stdout.flush()  # so that a log file is up to date

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from hf_ser.arguments import ConfigError
 
 Depths = Mapping[nn.Parameter, int]
-HEAD = ("classifier.", "projector.", "layer_weights")  # how names of the head's parameters begin
+HEAD = ("classifier.", "projector.", "layer_weights")  # prefixes of the names of the head's parameters
 
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:
@@ -20,11 +20,11 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def parameter_depths(model: PreTrainedModel) -> tuple[dict[nn.Parameter, int], int]:
-    """Count layers from the input.
+    """The depth of each parameter, counted from the input.
 
     Returns:
-        Of every parameter 0 for what comes before the encoder's layers, 1 to n for them, and n + 1 for the head; and
-        n, which is 0 for models without such layers.
+        For every parameter: 0 before the encoder layers, 1 to n in them, and n + 1 in the head; and n, which is 0 for
+        models without such layers.
     """
     layers = encoder_layers(model)
     number = 0 if layers is None else len(layers)
@@ -38,23 +38,23 @@ def parameter_depths(model: PreTrainedModel) -> tuple[dict[nn.Parameter, int], i
 
 
 def freeze_layers(model: PreTrainedModel, number: int) -> None:
-    """Keep the first `number` layers, and what comes before them, as they are.
+    """Freeze the first `number` layers and everything before them.
 
     Raises:
-        ConfigError: the model has not more layers than that.
+        ConfigError: the model does not have more layers than that.
     """
     depths, layers = parameter_depths(model)
     if number >= max(layers, 1):
         raise ConfigError(
             f"freeze_encoder_layers is {number}, and {model.config.model_type} has {layers} encoder layers; expected "
-            "fewer."
+            "a smaller number."
         )
     for parameter, depth in depths.items():
         parameter.requires_grad_(parameter.requires_grad and depth > number)
 
 
 def split_groups(groups: list[dict[str, Any]], depths: Depths, rate_of_depth: Sequence[float]) -> list[dict[str, Any]]:
-    """Divide an optimizer's parameter groups by depth, each part with the learning rate of its depth."""
+    """Split an optimizer's parameter groups by depth, each with the learning rate of its depth."""
     parts = []
     for group in groups:
         for depth in sorted({depths[parameter] for parameter in group["params"]}):
@@ -64,7 +64,7 @@ def split_groups(groups: list[dict[str, Any]], depths: Depths, rate_of_depth: Se
 
 
 def rates(learning_rate: float, head_learning_rate: float | None, layer_decay: float, layers: int) -> list[float]:
-    """The learning rate of each depth, from 0 to the head's.
+    """The learning rate of each depth, from 0 to that of the head.
 
     Layer-wise decay (Clark et al. 2020, https://arxiv.org/abs/2003.10555): the topmost layer has `learning_rate`, each
     layer below it `layer_decay` times that of the layer above.
@@ -76,30 +76,30 @@ def rates(learning_rate: float, head_learning_rate: float | None, layer_decay: f
         layers: number of encoder layers.
 
     Returns:
-        layers + 2 rates: of what comes before the layers, of each layer, and of the head.
+        layers + 2 rates: before the layers, of each layer, and of the head.
     """
     body = [learning_rate * layer_decay ** (max(layers, 1) - depth) for depth in range(layers + 1)]
     return [*body, learning_rate if head_learning_rate is None else head_learning_rate]
 
 
 def unfreeze_gradually(scheduler: Any, layers: int, steps_per_layer: float) -> None:
-    """Train the head alone first, then one more layer from the top every so many steps, and finally the rest.
+    """Gradual unfreezing: train the head first, then one more layer from the top every `steps_per_layer`.
 
-    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146. Layers that do not train yet have the learning rate 0
-    instead of no gradient, so that several processes and a resumed run need nothing more.
+    Howard and Ruder 2018, https://arxiv.org/abs/1801.06146. Frozen layers have a learning rate of 0 instead of no
+    gradient, so that this works with several processes and resumed runs.
 
     Args:
-        scheduler: a LambdaLR whose optimizer's groups come from `split_groups`.
+        scheduler: a LambdaLR of an optimizer with the groups of `split_groups`.
         layers: of the encoder.
         steps_per_layer: optimizer steps.
 
     Raises:
-        ConfigError: a schedule of another kind.
+        ConfigError: another type of schedule.
     """
     if not isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
         raise ConfigError(
-            f"unfreeze_every does not go with {type(scheduler).__name__}; expected a schedule such as linear, cosine "
-            "or constant_with_warmup."
+            f"unfreeze_every does not work with {type(scheduler).__name__}; expected a schedule such as linear, "
+            "cosine or constant_with_warmup."
         )
 
     def gated(factor: Callable[[int], float], start: float) -> Callable[[int], float]:

@@ -1,4 +1,4 @@
-"""Losses that do not change with the batch layout (gradient accumulation, several processes), and mixup."""
+"""Losses that do not depend on the batch layout (gradient accumulation, several processes), and mixup."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ def make_loss(
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
 ) -> Loss:
-    """Make a loss as `Trainer`'s `compute_loss_func` needs it: `(outputs, labels, num_items_in_batch) -> scalar`.
+    """Make a loss for the Trainer's `compute_loss_func`: `(outputs, labels, num_items_in_batch) -> scalar`.
 
-    The Trainer takes any `compute_loss_func` for one that is already divided by the clips of the whole accumulated
-    batch. A plain mean over the micro-batch would make batch 2 x accumulation 4 weigh four times batch 8, so the sum
-    over clips is divided by the Trainer's count.
+    The Trainer assumes that `compute_loss_func` already divides by the clips of the whole accumulated batch. With a
+    mean over the micro-batch, batch 2 x accumulation 4 would have four times the loss of batch 8, so the sum over
+    clips is divided by the Trainer's count.
 
     Args:
-        name: cross_entropy, or focal (Lin et al. 2017: clips that are right already weigh less).
-        gamma: of the focal loss; 0 makes it cross entropy.
-        label_smoothing: share of the target that is spread evenly over the classes.
-        class_weights: weight of each class's clips, see `balanced_weights`; with the focal loss, its alpha.
+        name: cross_entropy, or focal (Lin et al. 2017: lower weights for clips that are classified well).
+        gamma: of the focal loss; with 0, it is cross entropy.
+        label_smoothing: share of the target distributed evenly over the classes.
+        class_weights: weight of each class, see `balanced_weights`; alpha of the focal loss.
     """
     if name not in LOSSES:
         raise ConfigError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}.")
@@ -43,7 +43,7 @@ def make_loss(
     def loss(
         outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
-        assert outputs.logits is not None  # typed as optional; every classifier gives them
+        assert outputs.logits is not None  # typed as optional; classifiers always return them
         logits = outputs.logits.float()
         each = functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
         if name == "focal":
@@ -57,21 +57,21 @@ def make_loss(
 
 
 def balanced_weights(labels: Sequence[int], names: Sequence[str]) -> list[float]:
-    """Weights in inverse proportion to the classes' clips, whose mean over the training clips is 1.
+    """Class weights in inverse proportion to the number of clips, with a mean of 1 over the training clips.
 
     Raises:
-        ConfigError: a class without clips, which would weigh infinitely much; it is named.
+        ConfigError: naming the classes without training clips, whose weight would be infinite.
     """
     counts = torch.bincount(torch.as_tensor(list(labels)), minlength=len(names))
     absent = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
     if absent:
-        raise ConfigError(f"class_weights: no training clip of {', '.join(absent)}; expected some of every class.")
+        raise ConfigError(f"class_weights: no training clips of {', '.join(absent)}; expected some of every class.")
     return (len(labels) / (len(names) * counts.double())).tolist()
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How the clips of one batch are mixed: `share` of each, and the rest of the clip that `order` puts beside it.
+    """Mixup of one batch: `share` of each clip, plus 1 - `share` of its partner in `order`.
 
     Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) trains on sums of two clips and of their losses.
     """
@@ -83,16 +83,16 @@ class Mix:
     def draw(cls, batch_size: int, alpha: float) -> "Mix":
         """Draw one share from Beta(alpha, alpha), and the clips' partners.
 
-        torch's global generator is drawn from, whose state the Trainer stores with its checkpoints.
+        The draws use torch's global generator, whose state is in the Trainer's checkpoints.
         """
         share = float(torch.distributions.Beta(alpha, alpha).sample())
         return cls(share, torch.randperm(batch_size))
 
     def inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Mix input_values (batch, samples); attention_mask, where there is one, spans the longer of the two clips.
+        """Mix input_values (batch, samples); attention_mask, if any, covers the longer of the two clips.
 
         Raises:
-            ConfigError: the model takes no input_values.
+            ConfigError: the model does not take input_values.
         """
         if "input_values" not in inputs:
             raise ConfigError(
@@ -107,7 +107,7 @@ class Mix:
         return mixed
 
     def loss(self, loss: Loss) -> Loss:
-        """Weigh a loss (see `make_loss`) against the clips' own labels and against those of their partners."""
+        """The weighted sum of a loss (see `make_loss`) for the labels of the clips and of their partners."""
 
         def mixed(
             outputs: SequenceClassifierOutput,

@@ -1,4 +1,4 @@
-"""The model to train and its feature extractor: from a checkpoint or from scratch, frozen in part, with LoRA."""
+"""The model to train and its feature extractor: from a checkpoint or from scratch, partly frozen, with LoRA."""
 
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,12 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         labels: class names; their order is the order of the head's outputs.
 
     Returns:
-        The model, with a head for `labels`, and the feature extractor, which gives an attention mask if and only if
+        The model, with a head for `labels`, and the feature extractor, which returns an attention mask only if
         the encoder was trained with one (`feat_extract_norm == "layer"`).
 
     Raises:
         ModelError: no such checkpoint, another sampling rate, or encoder or head weights that do not match.
-        ConfigError: an unknown key in the configuration.
+        ConfigError: an unknown field or invalid value.
 
     >>> model_args = ModelArguments(model_config={"model_type": "ser-audio-cnn"})
     >>> model, extractor = build_model(model_args, ("angry", "calm", "sad"))
@@ -49,7 +49,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
         "id2label": dict(enumerate(labels)),
     }
     if args.model_config is not None:
-        assert isinstance(args.model_config, dict)  # ModelArguments refuses strings
+        assert isinstance(args.model_config, dict)  # ModelArguments rejects strings
         config = _config_from_scratch(args.model_config, names)
         try:
             model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
@@ -66,11 +66,11 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     extractor.return_attention_mask = takes_attention_mask(model.config)
     has_feature_encoder = hasattr(model, "freeze_feature_encoder")
     if args.freeze_feature_encoder and not has_feature_encoder:
-        raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no such encoder; leave it out.")
+        raise ConfigError(f"freeze_feature_encoder: {model.config.model_type} has no feature encoder. Leave it out.")
     if args.lora_rank and args.freeze_encoder_layers:
-        raise ConfigError("lora_rank freezes every encoder layer; leave freeze_encoder_layers out.")
+        raise ConfigError("lora_rank already freezes every encoder layer. Leave freeze_encoder_layers out.")
     if has_feature_encoder and (args.freeze_feature_encoder or args.freeze_encoder_layers or args.lora_rank):
-        # LoRA and frozen layers keep it as it is, too, but transformers goes back through it otherwise.
+        # It does not train with LoRA or frozen layers, but transformers would still compute its gradients.
         model.freeze_feature_encoder()
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)
@@ -93,15 +93,15 @@ def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> Pret
     fixed = {} if isinstance(known, CompanionConfig) else FIXED
     try:
         return AutoConfig.for_model(model_type, **content, **names, **fixed)
-    except ValueError as error:  # a field that cannot be
+    except ValueError as error:  # an invalid value
         raise ConfigError(f"model_config: {error}") from error
 
 
 def pool_true_frames(model: PreTrainedModel) -> None:
-    """Average only a clip's own frames in the head, also where the encoder takes no mask (wav2vec2-base, HuBERT-base).
+    """Average only true frames in the head, also if the encoder takes no mask (wav2vec2-base, HuBERT-base).
 
-    These encoders were pretrained on plain zero padding, and get it here, too. Their stock classifiers would average
-    the padding's frames into the answer, which a clip alone does not have. The saved model is the stock one.
+    These encoders were pretrained with zero padding, and are trained with it here. Their stock classifiers would also
+    average the frames of the padding, which a single clip does not have. The saved model is the stock one.
     """
 
     def without_mask(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -112,7 +112,7 @@ def pool_true_frames(model: PreTrainedModel) -> None:
 
 
 def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
-    """Freeze a model except for its head and small matrices beside the named layers.
+    """Freeze a model except for its head and LoRA matrices in the named layers.
 
     Low-rank adaptation (Hu et al. 2021, https://arxiv.org/abs/2106.09685) through peft.
 
@@ -121,7 +121,7 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
 
     Raises:
         MissingExtraError: peft is not installed.
-        ConfigError: the model has no layer of such a name, or it sums its layers.
+        ConfigError: the model has no layer with such a name, or uses a weighted layer sum.
     """
     with needs_extra():
         from peft import LoraConfig, get_peft_model
@@ -129,13 +129,13 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
     absent = [target for target in args.lora_target_modules if target not in names]
     if absent:
         raise ConfigError(
-            f"lora_target_modules: {model.config.model_type} has no layer named {', '.join(absent)}; expected some "
+            f"lora_target_modules: {model.config.model_type} has no layer named {', '.join(absent)}; expected names "
             "such as q_proj, k_proj, v_proj, out_proj."
         )
     if hasattr(model, "layer_weights"):
         raise ConfigError(
-            "lora_rank does not go with use_weighted_layer_sum: the sum's weights would not train, and peft's "
-            "checkpoints leave them out; leave one of them out."
+            "lora_rank does not work with use_weighted_layer_sum: the weights of the sum would not train, and "
+            "checkpoints of peft do not hold them. Leave one of them out."
         )
     config = LoraConfig(
         r=args.lora_rank,
@@ -148,11 +148,11 @@ def add_lora(model: PreTrainedModel, args: ModelArguments) -> Any:
 
 
 def merge_lora(model: Any, folder: Path | None) -> Any:
-    """Add trained LoRA matrices to their layers, which gives a native model again.
+    """Merge trained LoRA matrices into their layers, which gives a native model.
 
     Args:
-        model: the trained one; anything but a peft model is returned as it is.
-        folder: where `adapter/` is saved as well; None to save none.
+        model: the trained model; other than a peft model, it is returned unchanged.
+        folder: for `adapter/`; None to save no adapter.
 
     Returns:
         The model without peft.

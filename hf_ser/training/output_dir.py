@@ -1,4 +1,4 @@
-"""The folder of a run: refused if it holds another run; the checkpoint from which an unfinished run continues."""
+"""The folder of a run: checked for other runs, and for the checkpoint from which an unfinished run continues."""
 
 import json
 import logging
@@ -10,16 +10,19 @@ from typing import Any
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
+from hf_ser.recipe_file import RECIPE
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import write_json
+from hf_ser.scoring.results import write_text
+from hf_ser.training.recipe_settings import training_recipe
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
-SETTINGS = "settings.json"  # while a run is unfinished; then results.json says how it was made
+SETTINGS = "settings.json"  # while a run is unfinished; later, results.json and recipe.yaml describe it
 _STATE = "trainer_state.json"
-_COMPUTED_IN = "computed in"  # what the precision came to, which another machine may choose otherwise
+_COMPUTED_IN = "computed in"  # the precision that was used; auto may choose another on another machine
 _EARLIER = "earlier precisions"
-# What decides which model comes out, but for how long it trains: going on for more epochs is one use of resuming.
+# Settings that decide the model, except the length of the training: a run may be resumed for more epochs.
 _FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
     *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
@@ -29,15 +32,15 @@ _FIELDS = (
 
 
 def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str | None:
-    """Refuse a folder that holds another run, and find the checkpoint to resume from. Nothing is removed yet.
+    """Reject a folder that holds another run, and find the checkpoint to resume from. Nothing is removed yet.
 
     Returns:
-        The checkpoint's folder, or None to start anew.
+        The folder of the checkpoint, or None to start from the beginning.
 
     Raises:
         ConfigError: the folder holds a finished run or checkpoints and neither `overwrite` nor
-            `resume_from_checkpoint` is given, or there is no whole checkpoint to resume from, or it is one of a run
-            with other settings.
+            `resume_from_checkpoint` is given, there is no complete checkpoint to resume from, or the settings differ
+            from those of the run.
 
     >>> model_args, data_args = ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions")
     >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/new"))
@@ -59,16 +62,16 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
         asked = found if str(resume).lower() == "true" else [Path(str(resume))]
         whole = [path for path in asked if _is_whole(path, args)]
         if not whole:
-            state = "only what was cut off while it was written" if found else "no checkpoint"
+            state = "only incomplete checkpoints" if found else "no checkpoint"
             raise ConfigError(
-                f"--resume_from_checkpoint {resume}: {output} holds {state}; pass --overwrite true to start anew."
+                f"--resume_from_checkpoint {resume}: {output} holds {state}; pass --overwrite true to start again."
             )
         return str(whole[-1])
     if not args.overwrite and (found or (output / RESULTS).is_file()):
         state = "a finished run" if (output / RESULTS).is_file() else "the checkpoints of an unfinished run"
         raise ConfigError(
-            f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to go "
-            "on from its last checkpoint, or --overwrite true to replace it."
+            f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to "
+            "continue from its last checkpoint, or --overwrite true to replace it."
         )
     return None
 
@@ -78,7 +81,7 @@ def _resumes(args: SerTrainingArguments) -> bool:
 
 
 def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
-    """What a run that is resumed must have in common with the unfinished one."""
+    """The settings that a resumed run must share with the unfinished run."""
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     fields = {name: getattr(args, name) for name in _FIELDS}
     precisions = {"precision": args.asked_precision, _COMPUTED_IN: args.precision_choice.precision}
@@ -87,15 +90,15 @@ def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrai
 
 
 def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[str]:
-    """Refuse to resume a run of other settings: half of it would be one run, and half another.
+    """Reject settings that differ from those of the run to resume.
 
-    A precision that auto chooses otherwise on this machine is a warning.
+    If auto chooses another precision on this machine, it logs a warning.
 
     Returns:
-        The other precisions that the run was computed in so far.
+        The other precisions in which the run was computed so far.
 
     Raises:
-        ConfigError: with what differs.
+        ConfigError: naming the settings that differ.
     """
     output_dir = str(args.output_dir)
     path = Path(output_dir) / SETTINGS
@@ -108,23 +111,24 @@ def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[s
     if other:
         shown = "; ".join(f"{name} was {stored[name]!r} and is {wanted[name]!r}" for name in other)
         raise ConfigError(
-            f"--resume_from_checkpoint: {output_dir} holds a run of other settings: {shown}. Give the same ones, or "
-            "choose another --output_dir."
+            f"--resume_from_checkpoint: {output_dir} holds a run with other settings: {shown}. Use the same settings, "
+            "or choose another --output_dir."
         )
     before, now = stored.get(_COMPUTED_IN, wanted[_COMPUTED_IN]), wanted[_COMPUTED_IN]
     if before != now:
         logger.warning(
-            "%s was trained in %s so far and goes on in %s, which precision auto chooses on this machine; start with "
-            "--precision %s for a run that can be repeated",
+            "%s was trained in %s so far and continues in %s, which precision auto chooses on this machine; for a "
+            "reproducible run, start again with --precision %s",
             *(output_dir, before, now, now),
         )
     return sorted({*stored.get(_EARLIER, ()), before} - {now})
 
 
 def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
-    """Store the settings in the output folder until the run is finished, to be compared when it is resumed.
+    """Write the settings into the output folder: recipe.yaml, which repeats the run, and those that a resume compares.
 
-    With `overwrite`, what an earlier run left is removed first: only now is it known that the new one can start.
+    With `overwrite`, the results and checkpoints of an earlier run are removed first. It is called after all checks,
+    so that they are removed only if the new run can start.
 
     >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
     >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
@@ -137,6 +141,7 @@ def write_settings(model_args: ModelArguments, data_args: DataArguments, args: S
     if args.process_index == 0:
         content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
         write_json(Path(str(args.output_dir)) / SETTINGS, content)
+        write_text(Path(str(args.output_dir)) / RECIPE, training_recipe(model_args, data_args, args))
 
 
 def _remove_run(output: Path) -> None:
@@ -153,7 +158,7 @@ def _checkpoints(output: Path) -> list[Path]:
 
 
 def _is_whole(checkpoint: Path, args: SerTrainingArguments) -> bool:
-    """Whether the Trainer finished writing it: the state comes last, beside each process's random states."""
+    """Whether it is complete: the Trainer writes the state last, after the random states of each process."""
     try:
         json.loads((checkpoint / _STATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -17,16 +17,16 @@ from hf_ser.training.training_arguments import SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 
-_TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")  # named as the package that each needs
+_TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")  # also the names of their packages
 _BYTES = 4  # of a weight
-_MOMENTS = 2  # of Adam, beside each weight that trains
+_MOMENTS = 2  # of Adam, for each weight that trains
 
 
 def check_arguments(args: SerTrainingArguments) -> None:
-    """Refuse a score that does not exist and trackers that are not installed; log the precision.
+    """Reject unknown scores and trackers that are not installed; log the precision.
 
     Raises:
-        ConfigError: it names the flag and the remedy.
+        ConfigError: naming the flag and the remedy.
 
     >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="uar"))
     >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="f1_weihgted"))
@@ -45,15 +45,15 @@ def check_arguments(args: SerTrainingArguments) -> None:
         args.precision_choice.log(logger)
     for tracker in args.report_to or ():
         if tracker in _TRACKERS and importlib.util.find_spec(tracker) is None:
-            raise ConfigError(f"report_to {tracker} needs its package; pip install {tracker}, or leave it out.")
+            raise ConfigError(f"report_to {tracker} needs its package. Run pip install {tracker}, or leave it out.")
 
 
 def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
-    """Refuse clips without samples, and more processes or data loader workers than clips.
+    """Reject empty clips, and more processes or data loader workers than clips.
 
     Raises:
-        DatasetError: a clip of no length.
-        ConfigError: a process or worker would have nothing to train on or to validate.
+        DatasetError: a clip has no length.
+        ConfigError: a process or worker would have no training or validation clips.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
@@ -67,13 +67,13 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
         if empty:
             raise DatasetError(
                 f"{split} has {len(empty)} clips of zero length ({', '.join(empty[:3])}, ...); prepare the dataset "
-                "with recipes/prepare.py, which leaves such out."
+                "with recipes/prepare.py, which leaves them out."
             )
     for split in ("train", "validation"):
         if len(data.splits[split]) < args.world_size:
             raise ConfigError(
-                f"{args.world_size} processes for {len(data.splits[split])} clips in {split}; launch at most as many, "
-                "with --num_processes."
+                f"got {args.world_size} processes for {len(data.splits[split])} clips in {split}; set --num_processes "
+                "to at most that number."
             )
         most = len(data.splits[split]) // args.world_size
         if args.dataloader_num_workers > most:
@@ -85,10 +85,10 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
 
 
 def check_disk(model: Any, args: SerTrainingArguments) -> None:
-    """Refuse an output folder on a disk that cannot take the checkpoints.
+    """Reject an output folder on a disk without room for the checkpoints.
 
     Raises:
-        ConfigError: with what is free and what is needed.
+        ConfigError: naming the free and the required space.
 
     >>> from hf_ser.training import ModelArguments, build_model
     >>> model, _ = build_model(ModelArguments(model_config={"model_type": "ser-audio-cnn"}), ("calm", "sad"))
@@ -99,13 +99,15 @@ def check_disk(model: Any, args: SerTrainingArguments) -> None:
     saved = trained if hasattr(model, "peft_config") else whole
     checkpoint = _BYTES * (saved + (0 if args.save_only_model else _MOMENTS * trained))
     kept = min(args.save_total_limit or 1, math.ceil(args.num_train_epochs))
-    copies = 0 if args.save_strategy == SaveStrategy.NO else kept + 1  # the next is written before the oldest goes
+    copies = (
+        0 if args.save_strategy == SaveStrategy.NO else kept + 1
+    )  # the next is written before the oldest is removed
     needed = copies * checkpoint + _BYTES * whole
     output = Path(str(args.output_dir)).absolute()
     free = shutil.disk_usage(next(path for path in (output, *output.parents) if path.exists())).free
     if free < needed:
         raise ConfigError(
             f"--output_dir {args.output_dir}: {free / 2**20:,.0f} MiB are free on its disk, and {copies} checkpoints "
-            f"and the model need {needed / 2**20:,.0f}; make room, choose another folder, or pass "
+            f"and the model need {needed / 2**20:,.0f}. Free some space, choose another folder, or pass "
             "--save_total_limit 1 or --save_only_model true."
         )

@@ -1,4 +1,4 @@
-"""What a training run leaves: the saved model, its scores, and the files of its folder."""
+"""The results of a training run: the saved model, its scores, and the files in its folder."""
 
 from pathlib import Path
 from typing import Any
@@ -24,17 +24,17 @@ from hf_ser.training.trainer import SerTrainer
 def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
     """Save the trained model, with LoRA matrices merged, and its feature extractor.
 
-    All processes call it; the first one writes.
+    All processes must call it; the first one writes.
 
     Args:
         trainer: after training.
-        keep_adapter: also save the LoRA matrices alone, in `adapter/`.
+        keep_adapter: also save the LoRA matrices separately, in `adapter/`.
 
     Returns:
         The model folder, which is the trainer's output_dir.
 
     Raises:
-        DivergedError: weights are not finite; nothing is written.
+        DivergedError: weights are not finite; no files are written.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
@@ -52,14 +52,14 @@ def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
 
 
 def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any], dict[str, list[Predictions]]]:
-    """Score the saved model on validation and test, loaded anew from its folder.
+    """Score the saved model, loaded from its folder, on validation and test.
 
-    The temperature that `calibrate` fits on validation goes into the saved weights. All processes call it, and each
-    computes its share.
+    The temperature that `calibrate` fits on validation is stored in the saved weights. All processes must call it;
+    each computes its share.
 
     Args:
         trainer: after `save_model`.
-        data: the splits that it was made with.
+        data: the splits of the run.
 
     Returns:
         The contents of results.json, and split -> predictions.
@@ -94,11 +94,11 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
 def write_reports(
     trainer: SerTrainer, data: SplitData, results: dict[str, Any], predictions: dict[str, list[Predictions]]
 ) -> None:
-    """Write results, report, figures, predictions, history and splits beside the saved model; the run is finished.
+    """Write results, report, figures, predictions, history and splits into the model's folder, which ends the run.
 
     Args:
-        trainer: after training; only its first process calls this.
-        data: the splits that it was made with.
+        trainer: after training; only the first process calls this.
+        data: the splits of the run.
         results: of `evaluate_saved`.
         predictions: of `evaluate_saved`.
 
@@ -113,7 +113,7 @@ def write_reports(
     (True, True)
     """
     folder = Path(str(trainer.args.output_dir))
-    # The Trainer pickles its arguments; the folder stays free of pickles, and results.json holds them.
+    # The Trainer pickles its arguments; recipe.yaml has them, and the folder holds no pickles.
     for left_behind in ("training_args.bin", SETTINGS):
         (folder / left_behind).unlink(missing_ok=True)
     write_json(folder / "training_history.json", trainer.state.log_history)
@@ -124,7 +124,7 @@ def write_reports(
 def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:
     """Logits of a split's clips (clips, classes), each process computing its share."""
     clips = data.splits[split]
-    items = decoded(clips)  # whole: the model's folder says how they are preprocessed
+    items = decoded(clips)  # without preprocessing, which the model's folder defines
     rows, logits = predict_logits(
         model,
         extractor,
@@ -143,7 +143,7 @@ def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: 
 
 
 def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
-    """What a reader needs to judge and repeat the run, before any score."""
+    """The description of the run in results.json, before any score."""
     args, state = trainer.args, trainer.state
     model: Any = trainer.model
     training = {
@@ -166,11 +166,13 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "best_step": state.best_global_step,
         "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
     }
+    if args.world_size > 1:
+        training["processes"] = args.world_size
     if args.earlier_precisions:
         training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
-    base = str(getattr(model.config, "_name_or_path", "") or "")  # empty for a model trained from scratch
+    base = str(getattr(model.config, "_name_or_path", "") or "")  # empty if trained from scratch
     if base:
         training["base_model"] = Path(base).name if Path(base).exists() else base
     parameters = sum(weights.numel() for weights in model.parameters())

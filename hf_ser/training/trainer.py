@@ -1,4 +1,4 @@
-"""`Trainer` with batches of similar length, mixup, the one-cycle learning rate, and an end where training diverges."""
+"""`Trainer` with batches of similar length, mixup, a one-cycle learning rate, and a stop when training diverges."""
 
 import math
 import time
@@ -42,7 +42,7 @@ _LET_GO_S = 0.2
 
 
 class DivergedError(SerError):
-    """A training whose loss, outputs or weights are no longer finite; `what` says so without the remedy."""
+    """A training whose loss, outputs or weights are no longer finite; `what` is the message without the remedy."""
 
     def __init__(self, what: str, remedy: str) -> None:
         self.what = what
@@ -52,16 +52,16 @@ class DivergedError(SerError):
 class SerTrainer(Trainer):
     """A `Trainer` that groups clips of similar length, evaluates in the given order, and stops when it diverges.
 
-    Clips are grouped where `train_sampling_strategy` is group_by_length; the stock Trainer would decode audio for each
-    comparison. Training batches are mixed where `mixup_alpha` is not 0; the learning rate makes one cycle where
+    Clips are grouped if `train_sampling_strategy` is group_by_length; the stock Trainer would decode audio for each
+    comparison. Training batches are mixed if `mixup_alpha` is not 0. The learning rate follows one cycle if
     `one_cycle` is true.
 
-    Training ends with `DivergedError` at the first step whose loss is not finite, before its optimizer step, at a
-    validation pass with outputs that are not, and before weights that are not would be saved.
+    Training ends with `DivergedError` at the first non-finite loss (before the optimizer step), at a validation with
+    non-finite outputs, and before non-finite weights are saved.
 
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
-        kwargs: the Trainer's.
+        kwargs: of the Trainer.
     """
 
     args: SerTrainingArguments
@@ -77,26 +77,26 @@ class SerTrainer(Trainer):
         self._step_loss: torch.Tensor | float = 0.0
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The Trainer's step; the loss of a whole optimizer step is looked at once, by all processes together.
+        """The Trainer's step, with one check of the loss per optimizer step over all processes.
 
         Raises:
-            DivergedError: it is not finite.
+            DivergedError: the loss is not finite.
         """
         loss = super().training_step(*args, **kwargs)
-        self._step_loss = self._step_loss + loss  # of all its batches, so that one that is not finite shows
+        self._step_loss = self._step_loss + loss  # one non-finite loss makes the sum non-finite
         if self.accelerator.sync_gradients:
             total, self._step_loss = self._step_loss, 0.0
-            # Only one process may have met the bad clip; if it ended alone, the others would wait for it.
+            # The bad clip may be in one process only; if that one stopped alone, the others would wait for it.
             value = float(self.accelerator.reduce(total) if self.args.world_size > 1 else total)
             if not math.isfinite(value):
                 raise self._diverged(f"the training loss is {value}", self.state.global_step + 1)
         return loss
 
     def end(self) -> None:
-        """The Trainer's end, after the last gathered tensors have been let go of.
+        """The Trainer's end, after a pause in which the last gathered tensors are released.
 
-        gloo's thread needs the interpreter for that. The process group waits for this thread when it is destroyed, and
-        does not give the interpreter away meanwhile, so that a process would never end.
+        gloo's thread needs the interpreter to release them. When the process group is destroyed, it waits for this
+        thread while it holds the interpreter, so that a process would never end.
         """
         if self.args.world_size > 1:
             time.sleep(_LET_GO_S)
@@ -146,10 +146,10 @@ class SerTrainer(Trainer):
         rate = args.learning_rate if self.lr_scheduler is None else self._get_learning_rate()
         remedy = f"Lower --learning_rate (its peak is {args.learning_rate:g})"
         if args.fp16:
-            remedy += ", or replace --fp16 by --bf16, whose numbers reach further"
+            remedy += ", or replace --fp16 with --bf16, which has a larger range"
         output = str(args.output_dir)
         last = get_last_checkpoint(output) if Path(output).is_dir() else None
-        kept = "no checkpoint was saved before" if last is None else f"the last checkpoint, {last}, is from before"
+        kept = "no checkpoint was saved" if last is None else f"the last checkpoint before that is {last}"
         place = f"step {step} (epoch {self.state.epoch or 0:.2f}, learning rate {rate:g})"
         return DivergedError(
             f"the training diverged: {what} at {place}", f"{remedy}, and start again with --overwrite true; {kept}."
@@ -166,8 +166,8 @@ class SerTrainer(Trainer):
         return SequentialSampler(eval_dataset)
 
     def num_examples(self, dataloader: Any) -> int:
-        """Clips over all processes, from which the Trainer computes its speed."""
-        shard = dataloader.dataset  # of a stream in several processes; its own length is that of one of them
+        """The number of clips over all processes, from which the Trainer computes its speed."""
+        shard = dataloader.dataset  # of a stream in several processes: its length is that of one process
         return len(shard.dataset) if isinstance(shard, IterableDatasetShard) else super().num_examples(dataloader)
 
     def compute_loss(
@@ -177,13 +177,13 @@ class SerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss, of mixed clips while the model trains: one pass through the model either way.
+        """The Trainer's loss; with mixup, that of mixed clips in training. Both take one pass through the model.
 
         Args:
-            model: the one that trains.
+            model: the model to train.
             inputs: a batch, with input_values (batch, samples) and labels (batch,).
-            return_outputs: whether the model's outputs are returned, too.
-            num_items_in_batch: clips of the whole accumulated batch, by which the loss is divided.
+            return_outputs: whether to return the outputs of the model too.
+            num_items_in_batch: clips in the whole accumulated batch, by which the loss is divided.
 
         Returns:
             The loss, or loss and outputs.
@@ -192,7 +192,7 @@ class SerTrainer(Trainer):
         if not (model.training and self.args.mixup_alpha > 0 and plain is not None):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
-        # The Trainer goes on to count clips and to average over processes, which for the mixed loss are the same.
+        # The Trainer still counts clips and averages over processes, which is the same for the mixed loss.
         self.compute_loss_func = mix.loss(plain)
         try:
             return super().compute_loss(model, mix.inputs(inputs), return_outputs, num_items_in_batch)
@@ -202,12 +202,12 @@ class SerTrainer(Trainer):
     @cached_property
     def _depths(self) -> tuple[dict[torch.nn.Parameter, int], int]:
         model: Any = self.model
-        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # beneath peft's
+        model = model.get_base_model() if hasattr(model, "get_base_model") else model  # without peft's wrapper
         depths, layers = parameter_depths(model)
         if not layers and (self.args.layer_decay < 1 or self.args.unfreeze_every is not None):
             raise ConfigError(
-                f"layer_decay and unfreeze_every need an encoder of layers, which {model.config.model_type} has not; "
-                "leave them out."
+                f"layer_decay and unfreeze_every need an encoder with layers, but {model.config.model_type} has none. "
+                "Leave them out."
             )
         return depths, layers
 
@@ -218,7 +218,7 @@ class SerTrainer(Trainer):
         return math.ceil(batches / self.args.gradient_accumulation_steps)
 
     def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
-        """The Trainer's optimizer, with a learning rate for each depth where they are not all the same."""
+        """The Trainer's optimizer, with a learning rate for each depth if they differ."""
         args, fresh = self.args, self.optimizer is None
         optimizer = super().create_optimizer(model)
         if fresh and (args.layer_decay < 1 or args.head_learning_rate is not None or args.unfreeze_every is not None):
@@ -228,7 +228,7 @@ class SerTrainer(Trainer):
         return optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        """The schedule of `lr_scheduler_type`, or one cycle up to `learning_rate` and down."""
+        """The schedule of `lr_scheduler_type`, or one cycle with `learning_rate` as its maximum."""
         args, fresh = self.args, self.lr_scheduler is None
         if args.one_cycle and fresh:
             warmup = args.get_warmup_steps(num_training_steps)
@@ -236,7 +236,7 @@ class SerTrainer(Trainer):
             own: Any = self.optimizer if optimizer is None else optimizer
             schedule: Any = one_cycle(own, num_training_steps, warmup, options)
             self.lr_scheduler = schedule
-            self._created_lr_scheduler = True  # as the Trainer does, so that another train() makes another
+            self._created_lr_scheduler = True  # as in the Trainer, so that another train() creates a new one
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if args.unfreeze_every is not None and fresh:
             unfreeze_gradually(scheduler, self._depths[1], args.unfreeze_every * self._steps_per_epoch)
@@ -246,27 +246,27 @@ class SerTrainer(Trainer):
 def one_cycle(
     optimizer: torch.optim.Optimizer, num_steps: int, num_warmup_steps: int, options: dict[str, Any]
 ) -> OneCycleLR:
-    """Raise the learning rate from peak / 25 to the peak, and lower it to nearly zero at the last step.
+    """One-cycle schedule: from peak / 25 up to the peak, then down to nearly zero at the last step.
 
-    Smith and Topin 2018, https://arxiv.org/abs/1708.07120. Momentum (Adam's first beta) moves the other way, between
-    0.95 and 0.85, as in torch.
+    Smith and Topin 2018, https://arxiv.org/abs/1708.07120. Momentum (Adam's first beta) moves in the opposite
+    direction, between 0.95 and 0.85, as in torch.
 
     Args:
-        optimizer: whose learning rates are the peaks.
+        optimizer: its learning rates are the peaks.
         num_steps: optimizer steps of the training.
-        num_warmup_steps: steps of the rise; 0 for torch's default, three tenths of all.
-        options: what else `torch.optim.lr_scheduler.OneCycleLR` takes.
+        num_warmup_steps: steps up to the peak; 0 for torch's default of 30 %.
+        options: other arguments of `torch.optim.lr_scheduler.OneCycleLR`.
 
     Returns:
         The schedule, at step 0.
 
     Raises:
-        ConfigError: a warmup of one step or of the whole training, or an option that OneCycleLR does not take.
+        ConfigError: a warmup of one step or of the whole training, or an option that OneCycleLR does not accept.
     """
     if num_warmup_steps == 1 or num_warmup_steps >= num_steps > 1:
         raise ConfigError(
-            f"one_cycle: warmup_steps make {num_warmup_steps} of {num_steps} steps; expected from 2 to "
-            f"{num_steps - 1}, or 0 for three tenths of them."
+            f"one_cycle: warmup_steps gives {num_warmup_steps} of {num_steps} steps; expected from 2 to "
+            f"{num_steps - 1}, or 0 for 30 % of them."
         )
     share = {"pct_start": num_warmup_steps / num_steps} if num_warmup_steps else {}
     try:
@@ -277,14 +277,14 @@ def one_cycle(
 
 
 def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments) -> SerTrainer:
-    """Make the Trainer: clips decoded on access, dynamic padding, a loss that no batch layout changes.
+    """Make the Trainer: clips decoded on access, dynamic padding, and a loss independent of the batch layout.
 
-    Training clips come from the stream where `data` has one. They are augmented where `augmentation` is given;
-    validation clips never are. Preprocessing and merged classes are written into extractor and model, whose saved
-    folder then applies them everywhere.
+    Training clips come from the stream if `data` has one. They are augmented if `augmentation` is given; validation
+    clips are not. Preprocessing and merged classes are stored in the extractor and the model, so that the saved folder
+    applies them everywhere.
 
     Args:
-        model: what `build_model` returns.
+        model: returned by `build_model`.
         extractor: its feature extractor.
         data: splits train and validation.
         args: of the training.
@@ -293,7 +293,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         A Trainer; `train()` ends with the best checkpoint loaded.
 
     Raises:
-        ConfigError: arguments that a stream or the training clips do not allow.
+        ConfigError: arguments that do not work with a stream or with the training clips.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import ModelArguments, build_model
@@ -324,11 +324,10 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     return SerTrainer(
         model=model,
         args=args,
-        # Of the clips as they are before augmentation, which hardly changes them. Where silence is cut, they cost a
-        # pass over the clips.
+        # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
         lengths=data.lengths("train") if grouped else [],
         train_dataset=train_dataset,
-        # Similar lengths together: less padding to compute, and to be averaged into the answers of maskless models.
+        # Similar lengths together, for less padding, which models without mask average into their output.
         eval_dataset=data.decoded("validation").select(validation),
         processing_class=extractor,
         data_collator=collator,
@@ -352,7 +351,7 @@ def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
 
 
 def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Scores of a validation pass, under the names that `metric_for_best_model` takes."""
+    """Validation scores, under the names for `metric_for_best_model`."""
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
     probabilities = softmax(np.asarray(logits))
     scores = score(np.asarray(prediction.label_ids), probabilities, [str(i) for i in range(probabilities.shape[1])])

@@ -1,4 +1,4 @@
-"""Arguments of the training recipes: the model, and the Trainer's."""
+"""Arguments of the training recipes: of the model and of the Trainer."""
 
 import math
 import multiprocessing
@@ -10,17 +10,20 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 
 from hf_ser.arguments import ConfigError
+from hf_ser.recipe_file import changed_fields
 from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
 
-_ERRORS = ("loss", "brier", "ece")  # names of scores that are better when they are smaller end so
+_ERRORS = ("loss", "brier", "ece")  # endings of the names of scores for which smaller is better
+# Fields of logging and debugging whose defaults HfArgumentParser replaces by equivalent values.
+_PARSED = ("debug", "include_num_input_tokens_seen")
 
 
 @dataclass
 class ModelArguments:
-    """Which model to train: a checkpoint, or a configuration to train from scratch.
+    """The model to train: a checkpoint, or a configuration to train from scratch.
 
     >>> args = ModelArguments(model_name_or_path="facebook/wav2vec2-base", lora_rank=8)
     >>> args.lora_alpha, args.lora_target_modules
@@ -72,7 +75,7 @@ class ModelArguments:
         if self.lora_rank < 0 or not 0 <= self.lora_dropout < 1 or self.lora_alpha < 1:
             raise ConfigError(
                 f"lora_rank is {self.lora_rank}, lora_alpha {self.lora_alpha}, lora_dropout {self.lora_dropout}; "
-                "expected 0 or more, 1 or more, and from 0 to below 1."
+                "expected at least 0, at least 1, and from 0 to below 1."
             )
         if self.save_adapter and not self.lora_rank:
             raise ConfigError("save_adapter is true without lora_rank; expected a rank such as --lora_rank 8.")
@@ -85,20 +88,20 @@ class ModelArguments:
                 "configuration to train from scratch."
             )
         if isinstance(self.model_config, str):
-            raise ConfigError("model_config is a string; expected a mapping with model_type, in the YAML file.")
+            raise ConfigError("model_config is a string; expected a mapping with model_type in the YAML file.")
         if isinstance(self.config_overrides, str):
             raise ConfigError("config_overrides is a string; expected --config_overrides.FIELD VALUE, or a mapping.")
         if isinstance(self.key_mapping, str):
             raise ConfigError("key_mapping is a string; expected a mapping of patterns to names, in the YAML file.")
         if self.key_mapping and (self.new_head or self.model_config is not None):
-            raise ConfigError("key_mapping renames a checkpoint's weights; leave new_head and model_config out.")
+            raise ConfigError("key_mapping renames the weights of a checkpoint; leave new_head and model_config out.")
         if self.config_overrides and self.model_config is not None:
-            raise ConfigError("config_overrides changes a checkpoint's configuration; change model_config itself.")
+            raise ConfigError("config_overrides changes the configuration of a checkpoint; change model_config.")
 
 
 @dataclass
 class SerTrainingArguments(ReportArguments, TrainingArguments):
-    """`TrainingArguments` with the defaults of this package: the best weighted F1 on validation is kept.
+    """`TrainingArguments` with the defaults of this package: the checkpoint with the best weighted F1 is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
     >>> args.metric_for_best_model, args.greater_is_better, args.precision_choice.precision
@@ -129,7 +132,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             "help": "bf16, fp16 or fp32; auto: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32"
         },
     )
-    # A loss that is not finite ends the training, so that the Trainer need not look for one at every batch.
+    # SerTrainer stops at a non-finite loss, so the Trainer need not check every batch.
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "leave non-finite losses out of the log"})
     loss: str = field(default="cross_entropy", metadata={"help": "loss function: cross_entropy or focal"})
     focal_gamma: float = field(default=2.0, metadata={"help": "focusing parameter gamma of the focal loss"})
@@ -158,7 +161,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     calibrate: bool = field(
         default=True, metadata={"help": "temperature scaling, fitted on validation, in the saved model"}
     )
-    # The collator reads columns that no model's forward names.
+    # The collator reads columns that are not arguments of the model's forward.
     remove_unused_columns: bool = field(default=False, metadata={"help": "must be false"})
     label_names: list[str] | None = field(
         default_factory=lambda: ["labels"], metadata={"help": "names of the label inputs"}
@@ -167,12 +170,16 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     def __post_init__(self) -> None:
         if self.output_dir is None:
             raise ConfigError("output_dir is not given; expected the folder of the trained model.")
+        # Before transformers replaces values by their meaning on this machine.
+        self.given = {name: value for name, value in changed_fields(self).items() if name not in _PARSED}
         self.check_figures()
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
         make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # raises ConfigError
         if self.label_smoothing_factor:
-            raise ConfigError("label_smoothing_factor passes over the losses of this package; use label_smoothing.")
+            raise ConfigError(
+                "label_smoothing_factor does not affect the losses of this package; use label_smoothing."
+            )
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
         if not 0 <= self.mixup_alpha < math.inf:
@@ -191,7 +198,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         self._set_precision()
         super().__post_init__()
         self._check_schedule()
-        # Pinned memory speeds up copies to a GPU; without one, asking for it only makes torch warn at every epoch.
+        # Pinned memory speeds up copies to a GPU; without one, torch only warns about it at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
 
     def _check_workers(self) -> None:
@@ -212,12 +219,12 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         given = [name for name in of_workers if getattr(self, name)]
         if not workers and given:
             raise ConfigError(
-                f"{given[0]} is {getattr(self, given[0])} and dataloader_num_workers is 0; pass "
+                f"{given[0]} is {getattr(self, given[0])}, but dataloader_num_workers is 0; pass "
                 f"--dataloader_num_workers 1 or more, or leave {given[0]} out."
             )
 
     def _set_precision(self) -> None:
-        """Set bf16 or fp16, of which at most one may be given, by `precision` and the hardware."""
+        """Set bf16 or fp16 by `precision` and the hardware; at most one of them may be given."""
         half: tuple[str, ...] = ("bf16", "fp16")
         flags = [name for name in half if getattr(self, name)]
         if self.precision not in PRECISIONS:
@@ -228,14 +235,14 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             raise ConfigError(
                 f"precision is {self.precision} and {flags[0]} is true; expected one choice: leave {flags[0]} out."
             )
-        # What accelerate's launcher was given counts, too; "no" is its default.
+        # The setting of accelerate's launcher counts too; "no" is its default.
         launched = [name for name in half if os.environ.get("ACCELERATE_MIXED_PRECISION") == name]
         asked = self.precision if self.precision != "auto" else next(iter(flags + launched), None)
         cpu = self.use_cpu or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
         hardware = detect("cpu" if cpu else None)
         # Compared when a run is resumed; auto may choose another precision on another machine.
         self.asked_precision = asked or "auto"
-        self.earlier_precisions: list[str] = []  # of the run that goes on
+        self.earlier_precisions: list[str] = []  # of the run that is resumed
         try:
             self.precision_choice = resolve(self.asked_precision, hardware)
         except ValueError as error:
@@ -243,17 +250,17 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         taken = self.precision_choice.precision
         self.bf16, self.fp16 = taken == "bf16", taken == "fp16"
         if taken == "fp32" and launched:
-            os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # or the Trainer would take the launcher's
-        # transformers refuses bfloat16 on CPU without it.
+            os.environ["ACCELERATE_MIXED_PRECISION"] = "no"  # otherwise the Trainer would use that of the launcher
+        # transformers rejects bfloat16 on CPU without it.
         self.use_cpu = self.use_cpu or hardware.kind == "cpu"
 
     def _check_schedule(self) -> None:
         if self.one_cycle and self.lr_scheduler_type != SchedulerType.LINEAR:
             raise ConfigError(
                 f"one_cycle is true and lr_scheduler_type is {SchedulerType(self.lr_scheduler_type).value}; expected "
-                "one of them: leave the other out."
+                "only one of them."
             )
         if self.lr_scheduler_type in (SchedulerType.REDUCE_ON_PLATEAU, SchedulerType.GREEDY):
-            # torch looks for small scores by default, and would take every better F1 for a worse one.
+            # torch minimises by default, and would treat every better F1 as worse.
             options: Any = self.lr_scheduler_kwargs or {}
             self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min", **options}

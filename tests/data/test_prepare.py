@@ -685,7 +685,7 @@ def test_an_interrupted_run_says_so_and_the_next_one_finishes(larger, arguments,
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
-    assert errors.splitlines()[-1] == ("interrupted; what was finished is kept: the same command goes on from there")
+    assert errors.splitlines()[-1] == ("interrupted; finished parts are kept: run the same command again to continue")
     assert "Traceback" not in errors
     assert not output.exists()
     done = in_packs(tmp_path / "out.incomplete")

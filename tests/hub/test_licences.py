@@ -23,14 +23,14 @@ def test_open_corpora_may_be_public(corpora):
 def test_closed_and_unknown_corpora_may_not(corpora):
     with pytest.raises(LicenceError, match="--private false would publish audio of .*--metadata_only true") as caught:
         check_audio(corpora, private=False)
-    assert (CORPORA[corpora[-1]].title if corpora[-1] in CORPORA else "iemocap (a corpus") in str(caught.value)
+    assert (CORPORA[corpora[-1]].title if corpora[-1] in CORPORA else "iemocap (unknown licence") in str(caught.value)
     assert "RAVDESS" not in str(caught.value) and "CREMA-D" not in str(caught.value)
 
 
 def test_private_pushes_of_savee_are_warned_about():
     assert check_audio(["ravdess", "tess", "crema_d"], private=True) == []
     (note,) = check_audio(["savee", "tess"], private=True)
-    assert "SAVEE's agreement lets nobody pass its audio on" in note
+    assert "SAVEE's agreement forbids redistribution" in note
 
 
 def test_data_go_out_under_the_licences_of_what_they_hold():

@@ -45,7 +45,7 @@ def expect_nothing_and_then_all(call, hub, folder):
 def test_a_dry_run_shows_everything_and_asks_nobody(call, hub, model_dir):
     code, out, errors = call(model_dir, "--dry_run", "true", token=None)
     assert (code, errors, hub.requests) == (0, [], [])
-    assert f"{NAME}: model, private, " in out and "Nothing was sent. Add --dry_run false" in out
+    assert f"{NAME}: model, private, " in out and "No files were sent. Add --dry_run false" in out
     size = (model_dir / "model.safetensors").stat().st_size
     assert re.search(rf"{size / 1000:.1f} kB  model.safetensors\n", out)
     assert f'pipeline("audio-classification", model="{NAME}", trust_remote_code=True)' in out
@@ -57,7 +57,7 @@ def test_a_model_goes_in_one_commit_to_a_private_repository(call, hub, model_dir
     (model_dir / "checkpoint-5/optimizer.pt").write_bytes(b"state")
     (model_dir / "train.log").write_text("words")
     code, out, errors = call(model_dir, "--tag", "v1", "--message", "First words")
-    assert (code, errors) == (0, []) and "Stays here: checkpoint-5/, train.log\n" in out
+    assert (code, errors) == (0, []) and "Not pushed: checkpoint-5/, train.log\n" in out
     repo = hub.stored(NAME)
     shutil.rmtree(model_dir / "checkpoint-5")
     (model_dir / "train.log").unlink()
@@ -89,7 +89,7 @@ def test_a_new_push_is_a_commit_on_top_that_holds_this_folder_and_no_older_files
     assert len(repo.history("main")) == 4 and len(hub.seen("PUT /storage")) == uploads
     (model_dir / "report.md").write_text("third words")
     code, _, errors = call(model_dir, "--tag", "v1")
-    assert code == 2 and "has a tag v1 already" in errors[0] and len(repo.history("main")) == 4
+    assert code == 2 and "already has a tag v1" in errors[0] and len(repo.history("main")) == 4
 
 
 def test_a_dataset_goes_privately_and_comes_back(call, hub, data_dir):
@@ -128,7 +128,7 @@ def test_metadata_go_without_audio_and_with_the_splits(call, hub, data_dir):
     assert not repo.private and repo.head.card()["license"] == ["cc-by-nc-sa-4.0", "odbl"]
     assert "metadata-only" in repo.head.card()["tags"]
     card = repo.head.files["README.md"].content.decode()
-    assert "**Metadata only: no audio is here**" in card and "FLAC" not in card and "`audio`" not in card
+    assert "**Metadata only, without audio**" in card and "FLAC" not in card and "`audio`" not in card
     stored = [blob.content for path, blob in repo.head.files.items() if path.endswith(".parquet")]
     assert stored and not any(b"fLaC" in content for content in stored)
     local = data_dir.parent / "local"
@@ -168,7 +168,7 @@ def test_closed_audio_never_becomes_public(call, hub, data_dir, corpus):
     assert not any(b"fLaC" in blob.content for blob in hub.stored("owner/data", "datasets").head.files.values())
     # To the public repository that is there now, audio does not go under the word private.
     code, _, errors = call(data_dir, repository="owner/data")
-    assert code == 2 and "is public on the Hub, which this push was not planned for" in errors[0]
+    assert code == 2 and "is public on the Hub, but the push was planned for the opposite" in errors[0]
 
 
 def test_synthetic_recordings_stay_private(call, hub, data_dir, tmp_path):
@@ -184,11 +184,14 @@ def test_synthetic_recordings_stay_private(call, hub, data_dir, tmp_path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda folder: (folder / "results.json").unlink(), "holds no results.json"),
+        (lambda folder: (folder / "results.json").unlink(), "has no results.json"),
         (lambda folder: (folder / "training_args.bin").write_bytes(b"x"), "is a pickle"),
-        (lambda folder: (folder / "report.md").write_text("hf_" + "a" * 34), "report.md holds a Hugging Face token"),
-        (lambda folder: (folder / "report.md").write_text("my hf_owner"), "report.md holds your own token"),
-        (lambda folder: (folder / "report.md").write_text("/home/ann/x"), "holds the local path /home/ann/x"),
+        (
+            lambda folder: (folder / "report.md").write_text("hf_" + "a" * 34),
+            "report.md contains a Hugging Face token",
+        ),
+        (lambda folder: (folder / "report.md").write_text("my hf_owner"), "report.md contains your Hub token"),
+        (lambda folder: (folder / "report.md").write_text("/home/ann/x"), "contains the local path /home/ann/x"),
     ],
 )
 def test_folders_that_must_not_leave_do_not(call, hub, model_dir, damage, message):
@@ -199,7 +202,7 @@ def test_folders_that_must_not_leave_do_not(call, hub, model_dir, damage, messag
 
 def test_a_token_in_the_message_is_found(call, hub, model_dir):
     (code, out, errors) = call(model_dir, "--message", "by hf_" + "b" * 34)
-    assert code == 2 and "--message holds a Hugging Face token" in errors[0] and hub.requests == []
+    assert code == 2 and "--message contains a Hugging Face token" in errors[0] and hub.requests == []
 
 
 def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, monkeypatch):
@@ -212,7 +215,7 @@ def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, mo
     hub.fail("validate-yaml", status=400)
     monkeypatch.setattr(push_plan, "dataset_card", lambda *_, **__: "---\nlicense: mit\n---\nWords\n")
     code, _, errors = call(data_dir, repository="owner/data")
-    assert code == 2 and "does not take the card's metadata" in errors[0] and hub.repos == {}
+    assert code == 2 and "rejects the card's metadata" in errors[0] and hub.repos == {}
 
 
 # --- what the Hub refuses -----------------------------------------------------------------------------------------
@@ -220,7 +223,9 @@ def test_a_card_that_the_hub_does_not_take_makes_nothing(call, hub, data_dir, mo
 
 def test_no_token_and_no_network_are_told_at_once(call, hub, model_dir, monkeypatch):
     code, out, errors = call(model_dir, token=None)
-    assert code == 2 and "no token" in errors[0] and "hf auth login" in errors[0] and out == "" and not hub.requests
+    assert (
+        code == 2 and "no Hub token" in errors[0] and "hf auth login" in errors[0] and out == "" and not hub.requests
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     code, out, errors = call(model_dir)
     assert code == 2 and "HF_HUB_OFFLINE is set" in errors[0] and not hub.requests
@@ -229,10 +234,10 @@ def test_no_token_and_no_network_are_told_at_once(call, hub, model_dir, monkeypa
 @pytest.mark.parametrize(
     ("token", "repository", "message"),
     [
-        ("hf_wrong", NAME, "does not know the token (HTTP 401)"),
-        ("hf_reader", NAME, "may not write to owner/tiny (HTTP 403)"),
-        ("hf_stranger", NAME, "may not write to owner/tiny (HTTP 403)"),
-        ("hf_owner", "elsewhere/tiny", "may not write to elsewhere/tiny (HTTP 403)"),
+        ("hf_wrong", NAME, "rejects the token (HTTP 401)"),
+        ("hf_reader", NAME, "has no write access to owner/tiny (HTTP 403)"),
+        ("hf_stranger", NAME, "has no write access to owner/tiny (HTTP 403)"),
+        ("hf_owner", "elsewhere/tiny", "has no write access to elsewhere/tiny (HTTP 403)"),
     ],
 )
 @pytest.mark.parametrize("there", [None, "private", "public"])
@@ -242,7 +247,7 @@ def test_tokens_that_may_not_write_make_nothing(call, hub, model_dir, token, rep
     words = ["--private", "false"] if there == "public" else []
     code, _, errors = call(model_dir, *words, repository=repository, token=token)
     assert code == 2 and message in errors[0] and "Traceback" not in errors[0]
-    assert re.search("Nothing was (sent|committed)", errors[0])
+    assert re.search("No (files were sent|commit was made)", errors[0])
     assert all(len(repo.history("main")) == 1 and not repo.objects for repo in hub.repos.values())
 
 
@@ -255,7 +260,7 @@ def test_a_name_that_is_something_else_is_refused(call, hub, model_dir, data_dir
     api.create_repo("owner/mine", private=True)
     api.upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id="owner/mine")
     code, _, errors = call(model_dir, repository="owner/mine")
-    assert code == 2 and "holds something that no recipe pushed" in errors[0]
+    assert code == 2 and "was not pushed by a recipe" in errors[0]
     assert contents(hub, "owner/mine") == {"config.json": b"{}"}
     api.create_repo("owner/public")
     code, _, errors = call(model_dir, repository="owner/public")
@@ -277,19 +282,19 @@ def test_a_repository_made_by_hand_is_pushed_to(call, hub, model_dir):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (401, "does not know the token"),
-        (403, "may not write"),
-        (409, "has just been made by another push"),
-        (412, "was changed by somebody else meanwhile"),
-        (429, "asks for patience"),
-        (500, "has trouble of its own (HTTP 500)"),
-        (418, "the Hub refuses (HTTP 418)"),
+        (401, "rejects the token"),
+        (403, "has no write access"),
+        (409, "another push has just created"),
+        (412, "was changed during the push"),
+        (429, "too many requests"),
+        (500, "has an internal error (HTTP 500)"),
+        (418, "the Hub rejects the request (HTTP 418)"),
     ],
 )
 def test_every_refusal_is_told_and_the_same_command_goes_on(call, hub, model_dir, place, status, message):
     hub.fail(place, times=None, status=status)
     code, _, errors = call(model_dir)
-    assert code == 2 and message in errors[0] and re.search("Nothing was (sent|committed)", errors[0])
+    assert code == 2 and message in errors[0] and re.search("No (files were sent|commit was made)", errors[0])
     expect_nothing_and_then_all(call, hub, model_dir)
 
 
@@ -307,7 +312,7 @@ def test_somebody_elses_commit_meanwhile_is_not_overwritten(call, hub, model_dir
 
     monkeypatch.setattr(push, "_open_repository", racing)
     code, _, errors = call(model_dir)
-    assert code == 2 and "was changed by somebody else meanwhile" in errors[0]
+    assert code == 2 and "was changed during the push" in errors[0]
     assert contents(hub)["report.md"] == b"theirs"
 
 
@@ -319,21 +324,21 @@ def test_a_broken_connection_commits_nothing(call, hub, model_dir, place):
     hub.fail(place, times=None, cut_after=10)
     code, _, errors = call(model_dir)
     assert code == 2 and "cannot be reached, or the connection broke" in errors[0]
-    assert re.search("Nothing was (sent|committed)", errors[0]) and "signature" not in errors[0]
+    assert re.search("No (files were sent|commit was made)", errors[0]) and "signature" not in errors[0]
     expect_nothing_and_then_all(call, hub, model_dir)
 
 
 def test_no_hub_at_all(call, hub, model_dir, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     code, _, errors = call(model_dir)
-    assert code == 2 and "http://127.0.0.1:9 cannot be reached" in errors[0] and "Nothing was sent" in errors[0]
+    assert code == 2 and "http://127.0.0.1:9 cannot be reached" in errors[0] and "No files were sent" in errors[0]
 
 
 def test_an_upload_that_breaks_off_goes_on_with_what_is_left(call, hub, model_dir):
     weights = (model_dir / "model.safetensors").read_bytes()
     hub.fail(f"PUT /storage/{hashlib.sha256(weights).hexdigest()}", times=None, cut_after=1000)
     code, _, errors = call(model_dir)
-    assert code == 2 and "Nothing was committed: the same command goes on" in errors[0]
+    assert code == 2 and "No commit was made: run the same command again" in errors[0]
     assert "signature" not in errors[0] and "/storage/" not in errors[0]
     repo = hub.stored(NAME)
     arrived = set(repo.objects)
@@ -383,7 +388,7 @@ def test_a_tag_that_fails_is_told_and_added_by_the_same_command(call, hub, model
     hub.fail("POST .*/tag/", times=None, status=500)
     code, _, errors = call(model_dir, "--tag", "v1")
     repo = hub.stored(NAME)
-    assert code == 2 and f"is on the Hub as {repo.head.sha}, without the tag" in errors[0]
+    assert code == 2 and f"are on the Hub as {repo.head.sha}, without the tag" in errors[0]
     hub.faults.clear()
     code, out, _ = call(model_dir, "--tag", "v1")
     assert code == 0 and repo.tags == {"v1": repo.head.sha} and len(repo.history("main")) == 2

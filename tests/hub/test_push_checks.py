@@ -85,7 +85,7 @@ def test_weights_whose_first_bytes_look_like_a_pickle_are_none(tmp_path):
 def test_files_where_secrets_lie_are_refused(model_dir, name):
     (model_dir / name).parent.mkdir(exist_ok=True)
     (model_dir / name).write_text("A=1")
-    with pytest.raises(FolderError, match="is where secrets lie"):
+    with pytest.raises(FolderError, match="usually holds secrets"):
         sort_files(model_dir, "model")
 
 
@@ -100,11 +100,11 @@ def test_a_whole_model_passes(model_dir):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("results.json", "holds no results.json"),
-        ("preprocessor_config.json", "holds no preprocessor_config.json"),
-        ("model.safetensors", "holds no model.safetensors"),
-        ("mel_cnn.py", "holds no mel_cnn.py, which config.json names"),
-        ("log_mel.py", "holds no log_mel.py, which .*py names"),
+        ("results.json", "has no results.json"),
+        ("preprocessor_config.json", "has no preprocessor_config.json"),
+        ("model.safetensors", "has no model.safetensors"),
+        ("mel_cnn.py", "has no mel_cnn.py, which config.json refers to"),
+        ("log_mel.py", "has no log_mel.py, which .*py refers to"),
     ],
 )
 def test_what_is_missing_is_named(model_dir, name, message):
@@ -133,7 +133,7 @@ def test_weights_that_lack_the_head_or_do_not_fit_are_refused(model_dir):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "evaluation"}, "of kind evaluation .* expected that of a training"),
+        ({"kind": "evaluation"}, "of kind evaluation .* expected a training"),
         ({"splits": {}}, "with 0 scored splits"),
         ({"dataset": {}}, "does not follow its schema at dataset"),
     ],
@@ -148,10 +148,10 @@ def test_results_of_another_kind_are_refused(model_dir, change, message):
 def test_results_of_another_model_are_refused(model_dir):
     text = (model_dir / "results.json").read_text()
     (model_dir / "results.json").write_text(text.replace('"sad"', '"bored"'))
-    with pytest.raises(FolderError, match="scores bored, which config.json does not name"):
+    with pytest.raises(FolderError, match="scores of bored, which are not labels in config.json"):
         check_model(model_dir, model_files(model_dir))
     (model_dir / "results.json").write_text("{")
-    with pytest.raises(SerError, match="is no JSON"):
+    with pytest.raises(SerError, match="is not valid JSON"):
         check_model(model_dir, model_files(model_dir))
 
 
@@ -168,21 +168,21 @@ def test_a_dataset_that_is_not_as_it_was_prepared_is_refused(data_dir):
     paths = sorted((data_dir / "data").glob("*.parquet"))
     content = paths[0].read_bytes()
     paths[0].unlink()
-    with pytest.raises(FolderError, match="is missing, new or of another size"):
+    with pytest.raises(FolderError, match="missing, new or of another size"):
         check_dataset(data_dir)
     paths[0].write_bytes(bytes(len(content)))
     with pytest.raises(FolderError, match="cannot be read"):
         check_dataset(data_dir)
     paths[0].write_bytes(content)
     (data_dir / "data/more.parquet").write_bytes(content)
-    with pytest.raises(FolderError, match=r"more\.parquet is missing, new"):
+    with pytest.raises(FolderError, match=r"missing, new or of another size: more\.parquet"):
         check_dataset(data_dir)
     (data_dir / "data/more.parquet").unlink()
     (data_dir / "README.md").unlink()
-    with pytest.raises(FolderError, match=r"holds no README\.md"):
+    with pytest.raises(FolderError, match=r"has no README\.md"):
         check_dataset(data_dir)
     (data_dir / "preparation.json").write_text("{}")
-    with pytest.raises(FolderError, match="is missing or broken"):
+    with pytest.raises(FolderError, match="is missing or invalid"):
         check_dataset(data_dir)
 
 
@@ -210,16 +210,16 @@ def _table(text):
 @pytest.mark.parametrize("path", ["config.json", "layers.py", "splits.csv", "predictions_test.parquet", "x.svg"])
 def test_secrets_are_found_and_not_shown(secret, path):
     content = _table(secret) if path.endswith(".parquet") else f"words\n{secret}\nwords".encode()
-    with pytest.raises(FolderError, match=f"{path} holds {SECRETS[secret]}; expected no secret") as caught:
+    with pytest.raises(FolderError, match=f"{path} contains {SECRETS[secret]}; expected no secret") as caught:
         check_contents([Outgoing("README.md", b"words"), Outgoing(path, content)])
     assert secret not in str(caught.value) and secret[:12] not in str(caught.value)
 
 
 def test_secrets_are_found_in_the_notes_of_weights_and_pictures(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors", {"format": "pt", "by": TOKEN})
-    with pytest.raises(FolderError, match="model.safetensors holds a Hugging Face token"):
+    with pytest.raises(FolderError, match="model.safetensors contains a Hugging Face token"):
         check_contents([Outgoing("model.safetensors", tmp_path / "model.safetensors")])
-    with pytest.raises(FolderError, match="holds a Hugging Face token"):
+    with pytest.raises(FolderError, match="contains a Hugging Face token"):
         check_contents([Outgoing("x.png", b"\x89PNG....tEXtComment\0" + TOKEN.encode() + b"\0\0")])
     (tmp_path / "model.safetensors").write_bytes(b"half")
     with pytest.raises(FolderError, match="cannot be read as safetensors"):
@@ -227,10 +227,10 @@ def test_secrets_are_found_in_the_notes_of_weights_and_pictures(tmp_path):
 
 
 def test_the_persons_own_token_is_found_whatever_it_looks_like():
-    with pytest.raises(FolderError, match="config.json holds your own token") as caught:
-        check_contents([Outgoing("config.json", b'{"a": "unusual-one"}')], {"your own token": "unusual-one"})
+    with pytest.raises(FolderError, match="config.json contains your Hub token") as caught:
+        check_contents([Outgoing("config.json", b'{"a": "unusual-one"}')], {"your Hub token": "unusual-one"})
     assert "unusual" not in str(caught.value)
-    check_contents([Outgoing("config.json", b"{}")], {"your own token": ""})
+    check_contents([Outgoing("config.json", b"{}")], {"your Hub token": ""})
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_the_persons_own_token_is_found_whatever_it_looks_like():
 )
 @pytest.mark.parametrize("frame", ['{{"_name_or_path": "{}"}}', "see `{}`", "a,{},b"])
 def test_paths_of_a_machine_are_refused_and_shown(path, frame):
-    with pytest.raises(FolderError, match="config.json holds the local path") as caught:
+    with pytest.raises(FolderError, match="config.json contains the local path") as caught:
         check_contents([Outgoing("config.json", frame.format(path).encode())])
     assert path.split()[0].rstrip("\\") in str(caught.value)
 
@@ -273,7 +273,7 @@ def test_the_working_directory_is_a_local_path(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(push_checks, "_LOCAL_PATH", push_checks.re.compile(b"(?!)"))
-    with pytest.raises(FolderError, match="holds the local path .*one; expected none"):
+    with pytest.raises(FolderError, match="contains the local path .*one; expected no local path"):
         check_contents([Outgoing("config.json", json.dumps({"a": str(folder / "b")}).encode())])
 
 

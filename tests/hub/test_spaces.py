@@ -46,7 +46,7 @@ def files(hub):
 def test_a_dry_run_shows_everything_and_asks_nobody(call, hub):
     code, out, errors = call(models=(MODEL, "owner/other@v1"))
     assert (code, errors, hub.requests) == (0, [], [])
-    assert f"{SPACE}: space, private, " in out and "Nothing was sent." in out
+    assert f"{SPACE}: space, private, " in out and "No files were sent." in out
     for place in ("app.py", "requirements.txt", "hf_ser/demo/app.py", "hf_ser/remote_code/hybrid.py"):
         assert re.search(rf" k?B  {place}\n", out), place
     for name in ("angry.flac", "LICENSE", "README.md"):
@@ -102,7 +102,7 @@ def test_a_private_model_asks_for_a_secret(call, hub, model):
         ([f"{MODEL}@v9"], f"--models {MODEL}@v9: the model has no such revision"),
         ([MODEL, f"{MODEL}@main"], f"--models names {MODEL} twice"),
         (["owner/empty"], "--models owner/empty@main has no config.json, preprocessor_config.json"),
-        (["tiny"], "--models tiny names no owner; expected OWNER/tiny."),
+        (["tiny"], "--models tiny has no owner; expected OWNER/tiny."),
         ([MODEL, "../x"], "--models ../x: Repo id must use"),
     ],
 )

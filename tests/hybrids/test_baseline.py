@@ -6,6 +6,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline, log_mel_statistics
 from hf_ser.models import LogMel
+from hf_ser.recipe_file import read_recipe
 from hf_ser.scoring import read_predictions, read_results
 
 
@@ -30,6 +31,10 @@ def test_it_learns_and_writes_a_whole_run(dataset_dir, tmp_path):
     assert results["parameters"] == 8 * 160 + 8
     with pytest.raises(ConfigError, match="finished run"):
         BaselineArguments(output_dir=str(folder))
+    assert read_recipe(folder) == {"protocol": "random"}
+    again = BaselineArguments(output_dir=str(folder), penalties=[0.1], overwrite=True, figures=False)
+    fit_baseline(data, again, "baseline")
+    assert read_recipe(folder) == {"protocol": "random", "penalties": [0.1], "figures": False}
 
 
 def test_the_penalty_is_chosen_on_validation(dataset_dir, tmp_path):

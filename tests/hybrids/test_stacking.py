@@ -162,7 +162,7 @@ def folds_of(held_out):
 def test_the_folder_is_a_whole_run(world):
     folder, results = world.fit(world.a(), world.b())
     assert read_results(folder) == results
-    names = {"booster.txt", "importances.csv", "predictions_test.parquet"}
+    names = {"recipe.yaml", "booster.txt", "importances.csv", "predictions_test.parquet"}
     names |= {"predictions_validation.parquet", "report.md", "results.json", "splits.csv"}
     assert {path.name for path in folder.iterdir()} == names
     training = results["training"]

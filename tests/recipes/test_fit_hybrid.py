@@ -173,7 +173,13 @@ def test_a_random_forest_on_functionals(call, sounds_dir, tmp_path, monkeypatch)
     results = read_results(folder)
     assert results["splits"]["test"]["scores"]["uar"] > 0.4  # of eight classes; the voices are synthetic and easy
     assert results["training"]["max_features"] in (0.05, 0.1, 0.2) and results["training"]["fit_on"] == "train"
-    names = {"importances.csv", "predictions_test.parquet", "predictions_validation.parquet", "report.md"}
+    names = {
+        "recipe.yaml",
+        "importances.csv",
+        "predictions_test.parquet",
+        "predictions_validation.parquet",
+        "report.md",
+    }
     names |= {"README.md", "results.json", "splits.csv", "config.json", "model.safetensors"}
     names |= {"preprocessor_config.json"}
     assert {path.name for path in folder.iterdir() if path.suffix != ".py"} == names

@@ -34,7 +34,7 @@ def test_a_dry_run_is_the_default_and_lists_files_sizes_and_the_card(call, datas
     for path in (dataset_dir / "data").iterdir():
         assert f" kB  data/{path.name}\n" in out
     assert "preparation.json" in out and "quarantine.csv" in out and "\nREADME.md:\n\n---\npretty_name:" in out
-    assert 'load_dataset("owner/data", "all")' in out and out.rstrip().endswith("a new commit on top.")
+    assert 'load_dataset("owner/data", "all")' in out and out.rstrip().endswith("the push adds a commit to it.")
 
 
 def test_metadata_are_smaller(call, dataset_dir):
@@ -46,11 +46,11 @@ def test_metadata_are_smaller(call, dataset_dir):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--repository", "emotions"], "--repository emotions names no owner; expected OWNER/emotions."),
+        (["--repository", "emotions"], "--repository emotions has no owner; expected OWNER/emotions."),
         (["--repository", "a/b/c"], "--repository a/b/c: "),
         (["--repository", "owner/na me"], "--repository owner/na me: "),
         (["--kind", "spaceship"], "--kind spaceship; expected model, dataset or space."),
-        (["--kind", "space"], "--kind space; a Space is made of --models, everything else of --folder."),
+        (["--kind", "space"], "--kind space: a Space needs --models, a model or dataset needs --folder."),
         (["--models", "owner/tiny"], "got both --folder and --models; expected"),
         (["--kind", "model"], "--kind model, but "),
         (["--tag", "v 1"], "--tag v 1; expected letters, digits"),
@@ -75,7 +75,7 @@ def test_either_a_folder_or_models_must_be_given(call):
     code, out, err = call("--repository", "owner/data")
     assert code == 2 and out == "" and "got neither --folder nor --models; expected the folder" in err
     code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--kind", "model")
-    assert code == 2 and out == "" and "--kind model; a Space is made of --models" in err
+    assert code == 2 and out == "" and "--kind model: a Space needs --models" in err
     code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--metadata_only", "true")
     assert code == 2 and out == "" and "--metadata_only true is for datasets" in err
 
@@ -83,13 +83,13 @@ def test_either_a_folder_or_models_must_be_given(call):
 def test_no_token_is_told_before_anything_is_looked_at(call, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     code, out, err = call("--folder", "absent", "--repository", "owner/data", "--dry_run", "false")
-    assert code == 2 and "no token of the Hub was found" in err and "`hf auth login`" in err and out == ""
+    assert code == 2 and "no Hub token was found" in err and "`hf auth login`" in err and out == ""
 
 
 @pytest.mark.slow
 def test_it_runs_as_a_program(dataset_dir):
     command = [sys.executable, ROOT / "recipes/push.py", "--folder", dataset_dir, "--repository", "owner/data"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "Nothing was sent." in done.stdout
+    assert done.returncode == 0 and "No files were sent." in done.stdout
     done = subprocess.run([*command, "--kind", "model"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: --kind model")

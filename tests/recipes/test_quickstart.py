@@ -64,7 +64,8 @@ def test_the_first_stage_that_fails_ends_it(run, command):
     code, out, err = run(_python("pass"), command, _python("print('never')"))
     assert code == (127 if command.startswith("hf-ser") else 1)
     said, *_, last = err.strip().splitlines()
-    assert said in ("no space left", "error: hf-ser-that-is-not-there is not installed; install it and start again.")
+    missing = "error: hf-ser-that-is-not-there is not installed. Install it and run this again."
+    assert said in ("no space left", missing)
     assert last == f"Stage 2/3 failed with exit code {code}; its message is above. The stages after it were not run."
     assert "3/3" not in out and "never" not in out and "Made" not in out
 

@@ -34,7 +34,7 @@ def test_the_recipe_searches_and_says_where_to_go_next(words, load_recipe, monke
     load_recipe("search").main()
     said = capsys.readouterr().out
     best = tmp_path / "search" / "best.yaml"
-    assert f"python recipes/train_companion.py --config {best}" in said and "test was not read" in said
+    assert f"python recipes/train_companion.py --config {best}" in said and "the test split was not read" in said
     assert said.count("| complete |") == 2
     assert "Scores on validation, protocol " in said and "synthetic recordings" in said
     assert yaml.safe_load(best.read_text())["model_config"]["dropout"] in (0.0, 0.3)
@@ -48,6 +48,6 @@ def test_two_processes_search_together(words, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete", "complete"]
-    assert done.stdout.count("test was not read") == 1
+    assert done.stdout.count("the test split was not read") == 1
     alone = subprocess.run([sys.executable, *launch[5:]], capture_output=True, text=True)
     assert alone.returncode == 2 and "processes was 2 and is 1" in alone.stderr

@@ -89,7 +89,9 @@ def test_the_schema_is_one_and_refuses_what_does_not_follow_it(tmp_path):
             check_results(bad, "r")
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "holds no results.json"), ("{", "no JSON"), ("[]", "schema")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "has no results.json"), ("{", "not valid JSON"), ("[]", "schema")]
+)
 def test_results_that_cannot_be_read_are_refused(tmp_path, content, message):
     if content is not None:
         (tmp_path / "results.json").write_text(content)

@@ -18,8 +18,9 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.plots.trials import plot_trials
 from hf_ser.search.hyperparameter_search import SearchArguments, TrialError, search
-from hf_ser.search.search_space import arguments_of, check_space, read_space, settings_of, with_values
+from hf_ser.search.search_space import arguments_of, check_space, read_space, with_values
 from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.recipe_settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
@@ -147,7 +148,7 @@ def test_a_missing_space_is_rejected(tmp_path):
         ({"label_smoothing": {"low": 0.0, "high": 1.5}}, r"label_smoothing = 1.5: .*below 1"),
         ({"per_device_train_batch_size": {"low": 1.5, "high": 8.0}}, "1.5.*expected int"),
         ({"loss": ["cross_entropy", "hinge"]}, "loss = hinge"),
-        ({"config_overrides.hidden_dropout": [0.0, 0.1]}, "change model_config itself"),
+        ({"config_overrides.hidden_dropout": [0.0, 0.1]}, "change model_config"),
         ({"learning_rate.head": [0.0, 0.1]}, "expected a mapping|holds a mapping"),
     ],
 )

@@ -109,7 +109,7 @@ def test_only_training_clips_come_and_with_their_labels(data):
 def test_lost_clips_and_ids_that_stand_twice_are_errors(data):
     train = data.splits["train"]
     strangers = train.map(lambda row: {"id": row["id"] + "x"} if row["id"] == train[0]["id"] else row)
-    with pytest.raises(DatasetError, match="gave 31 of 32 training clips"):
+    with pytest.raises(DatasetError, match="has 31 of 32 training clips"):
         list(ClipStream(data.stream, strangers, seed=0, buffer_size=4, batch_size=2))
     with pytest.raises(DatasetError, match="3 training clips have 2 different ids"):
         ClipStream(data.stream, train.select([0, 1, 0]), seed=0, buffer_size=4, batch_size=2)

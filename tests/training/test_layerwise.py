@@ -153,5 +153,5 @@ def test_values_that_cannot_be_are_refused(tmp_path, changes, message):
 
 def test_schedules_that_cannot_wait_are_refused(trainer_for):
     trainer = trainer_for(unfreeze_every=1.0, one_cycle=True)
-    with pytest.raises(ConfigError, match="unfreeze_every does not go with OneCycleLR"):
+    with pytest.raises(ConfigError, match="unfreeze_every does not work with OneCycleLR"):
         trainer.train()

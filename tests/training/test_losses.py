@@ -64,7 +64,7 @@ def test_balanced_weights_have_a_mean_of_one_over_the_clips():
     weights = balanced_weights(labels, ["sad", "happy", "calm"])
     assert sum(weights[label] for label in labels) == pytest.approx(len(labels))
     assert weights[2] == pytest.approx(6 * weights[0]) and weights[1] == pytest.approx(2 * weights[0])
-    with pytest.raises(ConfigError, match="no training clip of calm"):
+    with pytest.raises(ConfigError, match="no training clips of calm"):
         balanced_weights([0, 1], ["sad", "happy", "calm"])
 
 

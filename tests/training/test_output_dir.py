@@ -44,18 +44,20 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(tmp_path):
 
 def test_what_is_overwritten_goes_when_the_new_run_can_start(tmp_path):
     _checkpoint(tmp_path, 7)
-    (tmp_path / "results.json").write_text("{}")
+    for name in ("results.json", "recipe.yaml"):
+        (tmp_path / name).write_text("{}")
     args = _arguments(tmp_path, overwrite=True)
     assert claim_output_dir(args) is None
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json", "recipe.yaml"}
     output_dir.write_settings(ModelArguments("x"), DataArguments("y"), args)
-    assert {path.name for path in tmp_path.iterdir()} == {"settings.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "recipe.yaml"}
+    assert "model_name_or_path: x\n" in (tmp_path / "recipe.yaml").read_text()
 
 
 def test_the_last_whole_checkpoint_counts(tmp_path):
     resume = _arguments(tmp_path, resume_from_checkpoint="true")
     _checkpoint(tmp_path, 10, whole=False)
-    with pytest.raises(ConfigError, match="cut off while it was written.*--overwrite true"):
+    with pytest.raises(ConfigError, match="only incomplete checkpoints.*--overwrite true"):
         claim_output_dir(resume)
     last = _checkpoint(tmp_path, 9)
     _checkpoint(tmp_path, 8)
@@ -69,7 +71,7 @@ def test_the_last_whole_checkpoint_counts(tmp_path):
 @pytest.mark.parametrize(
     ("stored", "given", "refused", "told"),
     [
-        (("auto", "bf16"), {}, None, "trained in bf16 so far and goes on in fp32"),
+        (("auto", "bf16"), {}, None, "trained in bf16 so far and continues in fp32"),
         (("auto", "fp32"), {}, None, None),
         (("bf16", "bf16"), {}, "precision was 'bf16' and is 'auto'", None),
         (("auto", "fp32"), {"precision": "bf16"}, "precision was 'auto' and is 'bf16'", None),

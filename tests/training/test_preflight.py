@@ -70,8 +70,8 @@ def test_more_workers_than_clips(data, tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"dataloader_num_workers": -1}, "dataloader_num_workers is -1; expected 0 .no workers. or more"),
-        ({"dataloader_persistent_workers": True}, "persistent_workers is True and dataloader_num_workers is 0; pass"),
-        ({"dataloader_multiprocessing_context": "spawn"}, "context is spawn and dataloader_num_workers is 0"),
+        ({"dataloader_persistent_workers": True}, "persistent_workers is True, but dataloader_num_workers is 0; pass"),
+        ({"dataloader_multiprocessing_context": "spawn"}, "context is spawn, but dataloader_num_workers is 0"),
         (
             {"dataloader_multiprocessing_context": "thread", "dataloader_num_workers": 1},
             "context is 'thread'; expected one of .*spawn",

@@ -34,7 +34,7 @@ def test_one_cycle_of_few_steps(num_steps):
 
 @pytest.mark.parametrize("num_warmup_steps", [1, 100, 500])
 def test_a_warmup_without_a_fall_or_a_rise_is_refused(num_warmup_steps):
-    with pytest.raises(ConfigError, match=f"make {num_warmup_steps} of 100 steps; expected from 2 to 99"):
+    with pytest.raises(ConfigError, match=f"gives {num_warmup_steps} of 100 steps; expected from 2 to 99"):
         _rates(100, num_warmup_steps)
 
 
