@@ -140,7 +140,7 @@ def test_answers_are_closed_before_they_are_replaced(windows_files, monkeypatch,
 def test_two_commands_cannot_append_to_one_file_without_fcntl(monkeypatch, tmp_path):
     monkeypatch.setattr(appended_file, "fcntl", None)
     first = AppendedFile(tmp_path / "answers.jsonl", "jsonl", STAMP)
-    with pytest.raises(BatchError, match="another command writes to it"):
+    with pytest.raises(BatchError, match="another command is writing to it"):
         AppendedFile(tmp_path / "answers.jsonl", "jsonl", STAMP)
     first.start(["happy"])
     first.write(ROW)

@@ -1,5 +1,7 @@
 """The dataset card: YAML with the configurations, then tables of clips, splits, excluded files and licences."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,7 +32,12 @@ def cell_name(corpus: str, splits: Mapping[str, str]) -> str:
 
 
 def configurations(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> list[dict[str, Any]]:
-    """The card's `configs`: each corpus and all corpora together, under each stored protocol, over the same files."""
+    """The card's `configs`: each corpus and all corpora together, under each stored protocol, over the same files.
+
+    `datasets` caches a local folder by its name and these entries. Their descriptions differ with the content, so that
+    a new version of a dataset, or another folder of the same name, is not read from an old cache.
+    """
+    content = _fingerprint(clips, assignments)
     corpora = sorted({clip.utterance.corpus for clip in clips})
     configs: list[dict[str, Any]] = []
     for protocol, assignment in assignments.items():
@@ -41,6 +48,7 @@ def configurations(clips: Sequence[Clip], assignments: Mapping[str, Assignment])
             files = "*" if corpus == "all" else f"{corpus}.*"
             config: dict[str, Any] = {
                 "config_name": config_name(corpus, protocol),
+                "description": f"content {content}",
                 "data_files": [
                     {"split": split, "path": f"data/{files}{protocol}={split}*.parquet"}
                     for split in SPLITS
@@ -51,6 +59,13 @@ def configurations(clips: Sequence[Clip], assignments: Mapping[str, Assignment])
                 config["default"] = True
             configs.append(config)
     return configs
+
+
+def _fingerprint(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str:
+    """A short hash of all samples, labels and splits."""
+    rows = sorted((clip.utterance.id, clip.sha256, clip.utterance.emotion) for clip in clips)
+    splits = sorted((name, assignment.hash) for name, assignment in assignments.items())
+    return hashlib.sha256(json.dumps([rows, splits]).encode()).hexdigest()[:16]
 
 
 def render_card(

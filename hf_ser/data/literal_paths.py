@@ -1,7 +1,8 @@
-"""Load prepared datasets from folders with brackets, stars or question marks in their paths.
+"""Load the Parquet files of prepared datasets by their own names, whatever the path of the folder.
 
-`datasets` treats such a path as a glob pattern. This module lists the files itself and passes them to the builder of
-`datasets` by name.
+`datasets` treats a path with brackets, stars or question marks as a pattern, and caches a folder by its name and
+card. This module lists the files itself and passes them to the builder of `datasets`, so that its cache depends on
+their paths and times.
 """
 
 import glob
@@ -32,10 +33,7 @@ def files_of(folder: str, configuration: str) -> dict[str, list[str]]:
     configs = DatasetCard.load(Path(folder) / "README.md").data.to_dict().get("configs") or []
     named = {config["config_name"]: config.get("data_files") for config in configs}
     if configuration not in named:
-        raise ValueError(
-            f"BuilderConfig {configuration!r} not found. Available: {list(named)}. The folder's path contains [, * or "
-            "?, so only the configurations of its card can be loaded."
-        )
+        raise ValueError(f"BuilderConfig {configuration!r} not found. Available: {list(named)}.")
     root = Path(folder).resolve()
     found = {
         str(split): sorted(str(root / path) for pattern in patterns for path in glob.glob(pattern, root_dir=root))

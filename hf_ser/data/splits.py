@@ -311,7 +311,9 @@ def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.Iterable
         if args.streaming:
             columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
             return load_streamed(args.dataset, args.configuration, columns)
-        if is_pattern(path):
+        # `datasets` caches a folder by its name and card: another one of the same name, or a new version, would not be
+        # read. The files themselves are part of the key where they are passed.
+        if is_pattern(path) or (path / SUMMARY).is_file():
             return load_literal(files_of(args.dataset, args.configuration)), None
         from datasets import load_dataset  # here: it takes long to import
 

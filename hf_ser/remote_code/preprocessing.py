@@ -6,6 +6,7 @@ in `merged_labels` of config.json. Folders of earlier versions have both in resu
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -142,9 +143,10 @@ def trained_on_synthetic(name: str, revision: str | None = None) -> bool:
 
     Args:
         name: folder or Hub id; "" for a model that was not loaded from either.
-        revision: revision on the Hub.
+        revision: commit on the Hub; without one, only a folder is looked at, so that no other version is read.
     """
-    dataset = _json_beside(name, _RESULTS, revision).get("dataset") if name else None
+    known = bool(name) and (revision is not None or os.path.isdir(name))
+    dataset = _json_beside(name, _RESULTS, revision).get("dataset") if known else None
     return isinstance(dataset, Mapping) and bool(dataset.get("synthetic"))
 
 

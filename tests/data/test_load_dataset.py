@@ -6,9 +6,12 @@ import subprocess
 import sys
 from collections import Counter
 
+import pyarrow.parquet as pq
 import pytest
+from datasets import load_dataset
 
-from hf_ser.data import Row, assign
+from hf_ser.corpora import synthetic
+from hf_ser.data import DataArguments, PrepareArguments, Row, assign, load_splits, prepare
 from hf_ser.labels import EMOTIONS
 
 # The default, every corpus and all together, each under both protocols that are materialised.
@@ -159,3 +162,31 @@ def test_columns_are_read_back(loaded, sizes):
     }
     row = rows["crema_d/1001_IEO_HAP_HI"]
     assert (row["age"], row["gender"], row["intensity"], row["label"]) == (51, "male", "high", 2)
+
+
+@pytest.mark.parametrize("by", ["load_dataset", "load_splits", "streaming"])
+def test_no_old_cache_of_the_same_name_is_read(tmp_path, monkeypatch, by):
+    """`datasets` caches a folder by its name and card: another folder of the name, and the same one prepared anew."""
+
+    def loaded():
+        if by == "load_dataset":
+            splits = load_dataset("dataset", "ravdess-random")
+        else:
+            splits = load_splits(DataArguments("dataset", "ravdess-random", streaming=by == "streaming")).splits
+        return {str(split): sorted(rows["id"]) for split, rows in splits.items()}
+
+    seen = []
+    for place, speakers, seeds in (("one", 3, [0]), ("two", 4, [0, 1])):
+        root = tmp_path / place
+        folders = synthetic.generate(
+            root / "corpora", corpora=("ravdess",), clips_per_class=1, speakers_per_corpus=speakers
+        )
+        monkeypatch.chdir(root)
+        for seed in seeds:
+            args = PrepareArguments("dataset", ravdess=str(folders["ravdess"]), num_proc=1, seed=seed, overwrite=True)
+            prepare(args, progress=False)
+            stored = pq.read_table("dataset/data", columns=["id"])
+            splits = loaded()
+            assert sorted(sum(splits.values(), [])) == sorted(stored["id"].to_pylist())
+            seen.append(splits)
+    assert seen[1] != seen[2]  # another seed, another assignment of the same clips

@@ -96,7 +96,7 @@ def test_a_stack_of_trained_companions(call, sounds_dir, companions, tmp_path):
     words = _words(sounds_dir, folder, "--learning_rate", 0.1, "--min_child_samples", 2, "--early_stopping_rounds", 10)
     code, printed, error = call(*words, "--bases", *places)
     assert code == 0, error
-    assert f"Wrote {folder} (read {folder}/report.md)" in printed and "validation (" in printed
+    assert f"Wrote {folder} (see {folder}/report.md)" in printed and "validation (" in printed
     results = read_results(folder)
     digest = load_splits(DataArguments(str(sounds_dir), "ravdess", protocol="random")).assignment.hash
     bases = [{"name": name, "splits_hash": digest} for name in ("audio_cnn", "mel_cnn")]
@@ -157,7 +157,7 @@ def test_deep_features_of_trained_companions(call, sounds_dir, companions, tmp_p
     folder = tmp_path / "deep"
     code, printed, error = call(*_words(sounds_dir, folder, *words), "--bases", *companions)
     assert code == 0, error
-    assert f"Wrote {folder} (read {folder}/report.md)" in printed
+    assert f"Wrote {folder} (see {folder}/report.md)" in printed
     results = read_results(folder)
     assert results["model_type"] == "LightGBM on deep features" and results["training"]["columns"] == 16
     assert results["training"]["fit_on"] == "train" and results["training"]["fit_clips"] == 128

@@ -3,11 +3,11 @@
 from hf_ser.extras import needs_extra
 
 with needs_extra():
+    from hf_ser.reporting.plots.by_protocol import plot_protocols
     from hf_ser.reporting.plots.clips import plot_clip, plot_emotions
     from hf_ser.reporting.plots.distributions import plot_class_distribution, plot_gender_distribution
     from hf_ser.reporting.plots.embeddings import plot_embeddings, project
     from hf_ser.reporting.plots.importances import plot_importances, plot_shares
-    from hf_ser.reporting.plots.protocols import plot_protocols
     from hf_ser.reporting.plots.reliability import plot_reliability
     from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
     from hf_ser.reporting.plots.scores import ScoreRow, plot_scores
