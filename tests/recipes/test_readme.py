@@ -48,7 +48,7 @@ def _examples(page):
 # Each is run below.
 (SHORT,) = _examples("README.md")
 (LOADING,) = _examples("docs/how-to/prepare.md")
-CLASSIFYING, REPORTING = _examples("docs/how-to/predict.md")
+REPORTING, CLASSIFYING = _examples("docs/how-to/predict.md")
 
 
 def _own_arguments(name, cls):
