@@ -34,6 +34,9 @@ quickstart: ## Install, generate small corpora, prepare them, train a small mode
 test: setup ## Run all tests, also on real recordings if HF_SER_CORPORA is set to their folder
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
 
+faults: setup ## Break files and programs on purpose, in all trials (hours)
+	OMP_NUM_THREADS=1 HF_SER_FAULTS=all $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+
 lint: setup ## Check style, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -21,16 +21,16 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from hf_ser.console import LEVELS, set_up_logging
-from hf_ser.errors import SerError
+from hf_ser.errors import ConfigError, SerError
 from hf_ser.extras import missing_extra
+from hf_ser.parent_process import end_with_named_parent
 from hf_ser.recipe_help import FLAGS, RecipeHelp, arrange_help
+from hf_ser.system_errors import check_output, system_trouble
 from hf_ser.terminal import tolerate_any_character
+from hf_ser.yaml_files import load_yaml
 
 LOG_LEVEL = "log_level"
-
-
-class ConfigError(SerError):
-    """A recipe's YAML file or command line has an unknown field or an invalid value."""
+_SHOWN = 10  # unknown fields in one message
 
 
 class _Parser(HfArgumentParser):
@@ -41,17 +41,6 @@ class _Parser(HfArgumentParser):
 class _Finder(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(message)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that rejects repeated keys instead of keeping the last value."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        repeated = [key for index, key in enumerate(keys) if key in keys[:index]]
-        if repeated:
-            raise yaml.YAMLError(f"the key {repeated[0]} occurs twice in one mapping")
-        return super().construct_mapping(node, deep)
 
 
 def parse(
@@ -113,6 +102,9 @@ def parse(
         _set_defaults(parser, _with_nested(content, nested, source), known, source, hints)
 
     filled = _parse_into(parser, argv)
+    for output in [getattr(values, "output_dir", None) for values in filled]:
+        if output:
+            check_output(output)
     set_up_logging(_log_level(filled))
     return tuple(filled[: len(dataclass_types)])
 
@@ -128,13 +120,14 @@ def run(main: Callable[[], None], *, after_interrupt: str = "run the same comman
     """
     tolerate_any_character()
     _uncover_evaluate()
+    end_with_named_parent()
     try:
         main()
     except KeyboardInterrupt:
         tqdm.write(f"\ninterrupted; finished parts are kept: {after_interrupt}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        refused = missing_extra(error) or error
+        refused = missing_extra(error) or (None if isinstance(error, _bad_input()) else system_trouble(error)) or error
         if not isinstance(refused, _bad_input()):
             raise
         tqdm.write(f"error: {refused}", file=sys.stderr)  # removes a progress bar first
@@ -260,18 +253,6 @@ def _parse_into(parser: HfArgumentParser, argv: list[str]) -> tuple[Any, ...]:
         raise ConfigError(str(error)) from error
 
 
-def load_yaml(path: Path) -> Any:
-    """The content of a YAML file, loaded safely.
-
-    Raises:
-        ConfigError: it is invalid or repeats a key.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
@@ -343,5 +324,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def _refuse_unknown(names: Iterable[str], known: set[str], source: str) -> None:
     unknown = [name for name in names if name not in known]
     if unknown:
-        hints = [name + (did_you_mean(name, known) or " (no field has a similar name)") for name in unknown]
-        raise ConfigError(f"{source}: unknown field {'; '.join(hints)}")
+        shown = unknown[:_SHOWN]
+        hints = [name + (did_you_mean(name, known) or " (no field has a similar name)") for name in shown]
+        more = f"; and {len(unknown) - len(shown)} more" if len(unknown) > len(shown) else ""
+        raise ConfigError(f"{source}: unknown field {'; '.join(hints)}{more}")

@@ -3,3 +3,7 @@
 
 class SerError(ValueError):
     """Invalid input; the message says what was found, what was expected and what to do."""
+
+
+class ConfigError(SerError):
+    """A recipe's YAML file or command line has an unknown field or an invalid value."""

@@ -9,7 +9,7 @@ from hf_ser.errors import SerError
 EXTRAS = {
     "train": (
         "datasets, training and evaluation",
-        ("accelerate", "datasets", "evaluate", "jinja2", "pyarrow", "scipy", "sklearn", "tabulate"),
+        ("accelerate", "datasets", "evaluate", "jinja2", "psutil", "pyarrow", "scipy", "sklearn", "tabulate"),
     ),
     "hybrids": ("hybrids", ("lightgbm",)),
     "plots": ("figures", ("matplotlib",)),

@@ -13,8 +13,10 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
+from hf_ser.model_files import ModelFilesError, check_finite, check_model_files
 from hf_ser.remote_code.hardware import PrecisionChoice, check_device, detect, resolve
 from hf_ser.remote_code.preprocessing import complete_preprocessing
+from hf_ser.run_folder import refuse_unfinished
 
 # Checkpoints trained without masking lack the mask embedding, which only training uses.
 _HARMLESS = ("masked_spec_embed",)
@@ -65,7 +67,9 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     ('ser-audio-cnn', 16000)
     """
     refuse_missing(name, "--model", CheckpointError)
+    refuse_unfinished(name, "--model", CheckpointError)
     try:
+        check_model_files(name, revision)
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():
             model, info = AutoModelForAudioClassification.from_pretrained(
@@ -94,6 +98,10 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
             f"--model {name} lacks {len(missing)} weights ({shown}), which would be random; expected a complete "
             "classifier. Train it with recipes/finetune.py first."
         )
+    try:
+        check_finite(model)
+    except ModelFilesError as error:
+        raise CheckpointError(f"--model {name}: {error}. Fetch or train it again.") from error
     return model, extractor
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from hf_ser.errors import SerError
 
 RESULTS = "results.json"
+_LARGEST = 32 << 20  # bytes
 _SCHEMA = Path(__file__).parent / "scoring" / "results.schema.json"
 
 
@@ -29,7 +30,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     """
     path = folder / RESULTS
     try:
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = _load(path)
     except OSError as error:
         raise ResultsError(f"{folder} has no {RESULTS}; expected the folder of a finished run.") from error
     except ValueError as error:
@@ -48,13 +49,24 @@ def model_results(name: str, revision: str = "main") -> dict[str, Any] | None:
 
     path = file_beside(name, RESULTS, revision)
     try:
-        results = json.loads(path.read_text(encoding="utf-8")) if path else None
+        results = _load(path) if path else None
     except ValueError:
         return None
     if not isinstance(results, dict) or "schema_version" not in results:
         return None
     check_results(results, f"{RESULTS} of {name}")
     return results
+
+
+def _load(path: Path) -> Any:
+    """Parse a file of reasonable size; every fault in it is a ValueError."""
+    size = path.stat().st_size
+    if size > _LARGEST:
+        raise ValueError(f"it has {size:,} bytes, and at most {_LARGEST:,} are read")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def check_results(results: Any, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from hf_ser.arguments import ConfigError, parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.exploration import explore
+from hf_ser.run_folder import hold, release
 
 
 @dataclass
@@ -25,7 +26,9 @@ class ExploreArguments:
 def main() -> None:
     data_args, args = parse(DataArguments, ExploreArguments, description=__doc__)
     dataset = load_splits(data_args, needed=("train",))
+    hold(args.output_dir)
     *figures, report = explore(dataset, Path(args.output_dir))
+    release(args.output_dir)
     print(f"Wrote {len(figures)} figures, each as PNG and SVG, and {report}.")
 
 

@@ -23,6 +23,7 @@ from hf_ser.training import (
     check_disk,
     claim_output_dir,
     evaluate_saved,
+    finish_run,
     make_trainer,
     save_model,
     write_reports,
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -
     if trainer.is_world_process_zero():
         write_reports(trainer, data, results, predictions)
         write_model_card(folder, results)
+        finish_run(folder)
         print(f"\n{summary(results)}\nWrote {folder}")
     trainer.end()
 

@@ -3,24 +3,23 @@
 python recipes/fit_hybrid.py --config recipes/configs/stacking.yaml --dataset data/emotions --output_dir runs/stacking
 """
 
-from pathlib import Path
-
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.hub import write_model_card
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.reporting import summary
+from hf_ser.run_folder import held
 
 
 def main() -> None:
     data_args, args = parse(DataArguments, HybridArguments, description=__doc__)
     data_args.refuse_streaming("a hybrid")
     data = load_splits(data_args)
-    folder = Path(args.output_dir)
-    results = fit_hybrid(data, args, folder.name)
-    if "sources" in results["training"]:  # otherwise there are predictions and a report, but no model
-        write_model_card(folder, results)
+    with held(args.output_dir) as folder:
+        results = fit_hybrid(data, args, folder.name)
+        if "sources" in results["training"]:  # otherwise there are predictions and a report, but no model
+            write_model_card(folder, results)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (see {args.output_dir}/report.md)")
 
 

@@ -186,14 +186,24 @@ def _files_below(folder: Path) -> list[str]:
     """List all files in a folder at any depth, in path order. Linked folders are followed, each once.
 
     Hidden folders (incomplete downloads, .git) are skipped.
+
+    Raises:
+        ScanError: folders cannot be read; their recordings would be missing from the dataset.
     """
     paths = []
     seen = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    unreadable: list[OSError] = []
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
         real = os.path.realpath(parent)
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
         paths += [] if real in seen else [os.path.join(parent, name) for name in names]
         seen.add(real)
+    if unreadable:
+        shown = "; ".join(f"{printable(str(error.filename))} ({error.strerror})" for error in unreadable[:5])
+        raise ScanError(
+            f"{len(unreadable)} folders below {folder} cannot be read: {shown}. Check their permissions, or move them "
+            "away."
+        )
     return sorted(paths, key=lambda path: path.replace(os.sep, "/"))  # in the same order on every system
 
 

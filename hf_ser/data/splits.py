@@ -251,7 +251,10 @@ def read_hashes(path: Path) -> dict[str, str]:
 
 def _assigned(path: Path) -> list[tuple[str, str, str]]:
     """Id, split and hash of each line; ids may contain commas."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    try:
+        header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}); expected a CSV file of ids and splits.") from error
     columns = 3 if header.endswith(",sha256") else 2
     rows = [line.rsplit(",", columns - 1) for line in lines]
     broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from hf_ser.console import progress_bar
 from hf_ser.errors import SerError
+from hf_ser.parent_process import end_with_parent
 from hf_ser.remote_code.reading_ahead import available_processors
 
 _T = TypeVar("_T")
@@ -74,7 +75,7 @@ def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
         WorkerError: if a worker was killed or could not start.
     """
     num_proc = min(num_proc, _MOST_ON_WINDOWS) if sys.platform == "win32" else num_proc
-    with ProcessPoolExecutor(num_proc, initializer=_ignore_interrupts) as pool:
+    with ProcessPoolExecutor(num_proc, initializer=_start) as pool:
         try:
             yield pool
         except BrokenProcessPool as error:
@@ -87,7 +88,8 @@ def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
             raise
 
 
-def _ignore_interrupts() -> None:
+def _start() -> None:
     # Ctrl-C reaches every process of the terminal; the parent alone decides, so that workers finish what they write.
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end_with_parent()

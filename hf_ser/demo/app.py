@@ -3,8 +3,12 @@
 import json
 import logging
 import os
+import signal
+import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,8 @@ _FONTS = ("system-ui", "sans-serif")
 _BUTTON = {"button_primary_background_fill": "#332288", "button_primary_background_fill_hover": "#4a37a8"}
 _BUTTON |= {f"{name}_dark": colour for name, colour in _BUTTON.items()}
 _KEPT_S = (1800, 3600)  # every half hour, uploads that are more than an hour old are deleted
+_TEMP_DIR = "GRADIO_TEMP_DIR"
+_TERMINATED = 128 + 15  # as shells report a program that SIGTERM ended
 _WAITING = 32
 _MAX_FILE_SIZE = "100mb"
 
@@ -119,7 +125,9 @@ def serve(
     port: int | None = None,
     examples: str | Path = CLIPS,
 ) -> None:
-    """Load models and serve the page until Ctrl-C.
+    """Load models and serve the page until Ctrl-C or SIGTERM, then delete the uploaded recordings.
+
+    The page shows the names of model folders, not their paths.
 
     Args:
         models: model folders or Hub ids, and their revisions.
@@ -142,14 +150,44 @@ def serve(
     choice = resolve_precision(precision, device)
     if port is not None and not 1 <= port <= 65_535:
         raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
-    loaded = {name: load_model(name, revision, device, precision) for name, revision in models.items()}
-    page = build(loaded, example_clips(examples))
-    try:
-        address = launch(page, host, port)
-        print(f"Serving at {address} in {choice} (press Ctrl-C to stop)", flush=True)  # noqa: T201
-        threading.Event().wait()
-    finally:
-        page.close(verbose=False)
+    labels = _labels(list(models))
+    loaded = {labels[name]: load_model(name, revision, device, precision) for name, revision in models.items()}
+    with _uploads():
+        page = build(loaded, example_clips(examples))
+        try:
+            address = launch(page, host, port)
+            print(f"Serving at {address} in {choice} (press Ctrl-C to stop)", flush=True)  # noqa: T201
+            threading.Event().wait()
+        finally:
+            page.close(verbose=False)
+
+
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """What the page calls each model: a Hub id, or the last part of a folder's path that no other model has."""
+    labels = {}
+    for name in names:
+        parts = Path(name).resolve().parts if Path(name).is_dir() else (name,)
+        others = [Path(other).resolve().parts for other in names if other != name and Path(other).is_dir()]
+        count = next(
+            (count for count in range(1, len(parts)) if all(other[-count:] != parts[-count:] for other in others)), 0
+        )
+        labels[name] = "/".join(parts[-count:])
+    return labels
+
+
+@contextmanager
+def _uploads() -> Iterator[None]:
+    """Keep uploads in a folder of this process, which is deleted when it ends, by SIGTERM too."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    with tempfile.TemporaryDirectory(prefix="hf_ser_demo_", ignore_cleanup_errors=True) as folder:
+        before = os.environ.get(_TEMP_DIR)
+        os.environ[_TEMP_DIR] = before or folder  # gradio reads it when the page is built
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_TEMP_DIR]
 
 
 def launch(page: gr.Blocks, host: str | None = None, port: int | None = None) -> str:

@@ -1,6 +1,7 @@
 """Cross-validation: train and score every fold with every seed through one recipe, and pool the predictions."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -19,8 +20,10 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, assign, folds
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
+from hf_ser.parent_process import as_parent
 from hf_ser.reporting.run_report import write_run
 from hf_ser.results_file import RESULTS, read_results
+from hf_ser.run_folder import LOCK, UNFINISHED, held, is_finished, is_marked
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
 from hf_ser.scoring.results import over_runs, sample_std, score, score_split, versions, write_json
 
@@ -38,7 +41,7 @@ class CrossValidationArguments:
     >>> CrossValidationArguments(recipe_overrides=["num_train_epochs"])
     Traceback (most recent call last):
         ...
-    hf_ser.arguments.ConfigError: recipe_config or recipe_overrides is given without model_recipe; name the recipe too.
+    hf_ser.errors.ConfigError: recipe_config or recipe_overrides is given without model_recipe; name the recipe too.
     """
 
     model_recipe: str | None = field(
@@ -112,12 +115,24 @@ def cross_validate(
     """
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
-    protocol = data_args.protocol
+    with held(output_dir):
+        return _cross_validate(rows, args, data_args, output_dir, overwrite, figures)
+
+
+def _cross_validate(
+    rows: Sequence[Row],
+    args: CrossValidationArguments,
+    data_args: DataArguments,
+    output_dir: Path,
+    overwrite: bool,
+    figures: bool,
+) -> dict[str, Any]:
+    protocol = str(data_args.protocol)
     _claim(output_dir, _plan(rows, args, data_args), overwrite)
     runs = list(_runs(rows, args, protocol, output_dir))
     for number, run in enumerate(runs, 1):
         wanted = assign(rows, protocol, seed=run.seed, fold=run.fold).hash
-        if (run.folder / RESULTS).is_file() and read_results(run.folder)["protocol"]["hash"] == wanted:
+        if is_finished(run.folder) and read_results(run.folder)["protocol"]["hash"] == wanted:
             continue
         where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
         print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
@@ -153,11 +168,19 @@ def _claim(output_dir: Path, plan: dict[str, Any], overwrite: bool) -> None:
                 f"--output_dir {output_dir} holds a cross-validation with another {', '.join(differ)}. Choose another "
                 "folder, or pass --overwrite true to replace it."
             )
-        shutil.rmtree(output_dir)
-    elif output_dir.is_dir() and any(output_dir.iterdir()):
+        _empty(output_dir)
+    elif any(path.name not in (LOCK, UNFINISHED) for path in output_dir.iterdir()):
         raise CrossValidationError(f"--output_dir {output_dir} holds other files; choose another folder.")
-    output_dir.mkdir(parents=True, exist_ok=True)
     write_json(path, plan)
+
+
+def _empty(folder: Path) -> None:
+    """Remove everything but the lock and the mark of this process."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (LOCK, UNFINISHED):
+            path.unlink()
 
 
 def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, output_dir: Path) -> Iterator[Run]:
@@ -188,10 +211,14 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, f
         fields["figures"] = "false"
     if any(run.folder.glob("checkpoint-*")):
         fields["resume_from_checkpoint"] = "true"
+    elif is_marked(run.folder):  # a recipe without checkpoints was killed
+        fields["overwrite"] = "true"
     words = [f"--{key}={value}" for key, value in fields.items() if value is not None and value is not False]
     config = ["--config", args.recipe_config] if args.recipe_config else []
     overrides = [f"--{override}" for override in args.recipe_overrides]
-    process = subprocess.Popen([*launcher, str(args.model_recipe), *config, *words, *overrides])
+    process = subprocess.Popen(
+        [*launcher, str(args.model_recipe), *config, *words, *overrides], env={**os.environ, **as_parent()}
+    )
     try:
         with _ended_with_us(process):
             code = process.wait()

@@ -23,6 +23,7 @@ from hf_ser.remote_code.forward_precision import choose_precision
 from hf_ser.remote_code.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.results_file import RESULTS, model_results
+from hf_ser.run_folder import held, is_finished
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
@@ -137,10 +138,10 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
     if (args.model is None) == (args.predictions is None):
         raise ConfigError("expected either model or predictions (or model_recipe, to train and score every fold).")
     output = Path(args.output_dir)
-    if (output / RESULTS).is_file() and not args.overwrite:
+    if is_finished(output) and not args.overwrite:
         raise ConfigError(f"--output_dir {output} holds a finished run; pass --overwrite true to replace it.")
     _check_source(args, data_args)
-    with tempfile.TemporaryDirectory() as packs:
+    with held(output), tempfile.TemporaryDirectory() as packs:
         if args.predictions is not None:
             data, clips = _source(args, data_args, packs)
             table = read_predictions(Path(args.predictions), clips.columns if clips is not None else None)

@@ -16,6 +16,7 @@ from hf_ser.hub import reproduction
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
+from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.scoring.results import write_text
@@ -66,6 +67,7 @@ def render_model_card(
         repository: the Hub id of the model; default: none yet.
     """
     template = next(path for path in _TEMPLATES if path.is_file())
+    results = plain(results)  # a file from elsewhere may contain markup
     corpora = sorted(trained_on(results) if corpora is None else corpora)
     used = reproduction.prepared_corpora(results, corpora)
     place = repository or folder or PLACEHOLDER

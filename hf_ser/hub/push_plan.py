@@ -25,6 +25,7 @@ from hf_ser.hub.push_checks import (
 )
 from hf_ser.recipe_file import read_recipe
 from hf_ser.results_file import RESULTS
+from hf_ser.run_folder import refuse_unfinished
 
 # A file that every repository pushed by a recipe has.
 MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
@@ -128,6 +129,7 @@ def make_plan(args: PushArguments, token: str | None = None) -> Plan:
     if args.folder is None:
         raise ConfigError("got no --folder; expected the folder of a model or dataset. For a Space, use plan_space.")
     folder = Path(args.folder)
+    refuse_unfinished(folder, "--folder")
     kind = find_kind(folder)
     if args.kind not in (None, kind):
         raise ConfigError(

@@ -24,6 +24,7 @@ from hf_ser.inference import choose_device, label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.preprocessing import file_beside, stored_preprocessing
 from hf_ser.results_file import model_results
+from hf_ser.run_folder import refuse_unfinished
 from hf_ser.scoring import Predictions, softmax
 from hf_ser.scoring.predictions import PredictionsError, read_table
 
@@ -153,6 +154,7 @@ def _fill_in(location: str, args: DataArguments) -> str:
 def _open_model(name: str, location: str) -> BaseModel:
     model, commit = (location, None) if Path(location).is_dir() else _find_on_hub(name, location)
     revision = commit or "main"
+    refuse_unfinished(model, f"base {name}:")
     results = model_results(model, revision) or {"kind": None, "splits": {}, "parameters": None}
     if results["kind"] == "cross_validation":
         raise StackError(

@@ -16,7 +16,7 @@ from hf_ser.hybrids.meta_learners import class_probabilities, regression
 from hf_ser.models import LogMel
 from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.reporting import ReportArguments, write_run
-from hf_ser.results_file import RESULTS
+from hf_ser.run_folder import held, is_finished
 from hf_ser.scoring import score
 from hf_ser.scoring.results import describe_training, write_text
 
@@ -39,7 +39,7 @@ class BaselineArguments(ReportArguments):
         self.check_figures()
         if not self.penalties or min(self.penalties) <= 0:
             raise ConfigError(f"penalties is {self.penalties}; expected at least one positive number.")
-        if (Path(self.output_dir) / RESULTS).is_file() and not self.overwrite:
+        if is_finished(self.output_dir) and not self.overwrite:
             raise ConfigError(f"--output_dir {self.output_dir} contains a finished run; pass --overwrite true.")
 
 
@@ -61,6 +61,11 @@ def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[st
         The contents of results.json.
     """
     data.args.refuse_streaming("the baseline")
+    with held(args.output_dir) as folder:
+        return _fit(data, args, name, folder)
+
+
+def _fit(data: SplitData, args: BaselineArguments, name: str, folder: Path) -> dict[str, Any]:
     features = {split: _features(data, split) for split, part in data.splits.items() if len(part)}
     labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
     models = [regression(features["train"], labels["train"], penalty) for penalty in args.penalties]
@@ -82,8 +87,6 @@ def fit_baseline(data: SplitData, args: BaselineArguments, name: str) -> dict[st
     results["splits"], predictions, _ = score_splits(
         data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
     )
-    folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
     write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "baseline"))
     write_run(folder, results, predictions, figures=args.figures)

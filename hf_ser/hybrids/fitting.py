@@ -9,6 +9,7 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.random_forest import fit_random_forest
 from hf_ser.hybrids.stacking import fit_stack
 from hf_ser.inference import resolve_precision
+from hf_ser.run_folder import held
 
 logger = logging.getLogger(__name__)
 _FITS = {"stacking": fit_stack, "deep_features": fit_deep_features, "random_forest": fit_random_forest}
@@ -22,4 +23,5 @@ def fit_hybrid(data: SplitData, args: HybridArguments, name: str) -> dict[str, A
     """
     if args.bases:
         resolve_precision(args.precision, args.device).log(logger)
-    return _FITS[args.kind](data, args, name)
+    with held(args.output_dir):
+        return _FITS[args.kind](data, args, name)

@@ -8,7 +8,7 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.reporting import ReportArguments
-from hf_ser.results_file import RESULTS
+from hf_ser.run_folder import is_finished
 
 KINDS = ("stacking", "deep_features", "random_forest")
 META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")
@@ -119,7 +119,7 @@ class HybridArguments(ReportArguments):
         folder = Path(self.output_dir)
         if folder.exists() and not folder.is_dir():
             raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new path.")
-        if (folder / RESULTS).is_file() and not self.overwrite:
+        if is_finished(folder) and not self.overwrite:
             raise ConfigError(f"--output_dir {folder} contains a finished run; pass --overwrite true.")
 
     @property

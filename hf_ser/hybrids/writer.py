@@ -142,7 +142,6 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
     results["splits"], predictions, temperature = score_splits(
         data, fit.probabilities.__getitem__, args.calibrate, fit.precision
     )
-    folder.mkdir(parents=True, exist_ok=True)
     _remove_earlier(folder)
     _write_splits(folder, data, fit)
     write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "fit_hybrid"))

@@ -10,14 +10,12 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-import requests
-
+from .addresses import download, is_address, without_secrets
 from .audio_errors import AudioError, argument_error
 
 MAX_BYTES = 1 << 30  # limit for a download, a pipe or a compressed recording
 # Files up to this size are read at once; longer ones are read as they are decoded.
 READ_AT_ONCE = 1 << 22
-_TIMEOUT_S = 30.0
 _PIPE_TIMEOUT_S = 30.0  # maximum wait for the next bytes of a pipe
 
 
@@ -57,7 +55,8 @@ def describe(source: Any) -> str:
         return printable(os.fspath(path)) if path else f"audio dict with keys {', '.join(map(str, source))}"
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        return printable(name if isinstance(name, str) else os.fsdecode(name))
+        name = name if isinstance(name, str) else os.fsdecode(name)
+        return printable(without_secrets(name) if is_address(name) else name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"{len(source)} bytes of audio"
     name = getattr(source, "name", None)  # files have one; tensors have None
@@ -121,10 +120,9 @@ def _open_encoded(source: Any, name: str) -> Opened | None:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _in_memory(bytes(source))
     if isinstance(source, str):
-        scheme = source.partition("://")[0].lower() if "://" in source else ""
-        if scheme in ("http", "https"):
-            return _in_memory(_download(source))
-        if scheme == "file":
+        if is_address(source):
+            return _in_memory(download(source, lambda size: _check_size(size, name)))
+        if source.lower().startswith("file://"):
             return _open_path(_local_path(source), name)
     if isinstance(source, (str, os.PathLike)):
         return _open_path(source, name)
@@ -226,23 +224,3 @@ def _of_file_object(file: Any, name: str) -> Opened:
         got = f"a file object that reads {type(content).__name__}"
         raise argument_error(name, got, "bytes", 'Open it with "rb".')
     return _in_memory(content)
-
-
-def _download(url: str) -> bytes:
-    """Download the content of a URL; redirects are followed."""
-    content = bytearray()
-    try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT_S) as answer:
-            if not answer.ok:
-                got = f"HTTP status {answer.status_code}"
-                raise AudioError("not_found", url, got, "a recording", "Check the URL.")
-            for part in answer.iter_content(1 << 20):
-                content += part
-                _check_size(len(content), url)
-    except AudioError:
-        raise
-    except (requests.RequestException, ValueError) as error:  # urllib3 raises ValueError for invalid host names
-        got = f"no complete response ({type(error).__name__})"
-        expected = f"a complete recording, without pauses of more than {_TIMEOUT_S:.0f} s"
-        raise AudioError("not_found", url, got, expected, "Check the URL, or download the file first.") from error
-    return bytes(content)

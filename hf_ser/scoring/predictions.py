@@ -203,8 +203,9 @@ def read_table(
     """
     try:
         table = pq.read_table(path).to_pydict()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise PredictionsError(f"{path}: {error}; expected a Parquet file of predictions.") from error
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: column names that are not UTF-8
+        cause = " ".join(str(error).split())[:300]
+        raise PredictionsError(f"{path}: {cause}; expected a Parquet file of predictions.") from error
     labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
     missing = [name for name in needed if name not in table]
     if missing or not labels:

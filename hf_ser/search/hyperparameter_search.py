@@ -19,6 +19,7 @@ from hf_ser.data.splits import DataArguments, SplitData, load_splits
 from hf_ser.errors import SerError
 from hf_ser.extras import needs_extra
 from hf_ser.results_file import RESULTS
+from hf_ser.run_folder import release
 from hf_ser.search.search_report import BEST, write_search
 from hf_ser.search.search_space import (
     Arguments,
@@ -156,7 +157,7 @@ def search(
     ...     SearchArguments("space.yaml", n_trials=2),
     ... )
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn contains a training run; choose another folder ...
+    hf_ser.errors.ConfigError: --output_dir runs/audio_cnn contains a training run; choose another folder ...
     """
     with needs_extra():
         import optuna
@@ -177,7 +178,7 @@ def search(
 
     run_trial = _runner(space, settings, data, args)
     trainer = SearchTrainer(arguments_of({**_still(settings), "output_dir": str(folder)})[2], run_trial)
-    study, lock, left = begin(folder, record(settings, space, args, data), args, search_args.n_trials)
+    study, left = begin(folder, record(settings, space, args, data), args, search_args.n_trials)
     try:
         if left > 0:
             _optimize(trainer, study, space, args, search_args, left)
@@ -187,7 +188,7 @@ def search(
             for left_behind in (folder / "trials").glob("*"):  # by a killed process
                 _remove_empty(left_behind)
             text = write_search(folder, study, space, settings, args, data, search_args.n_trials)
-            lock.release()
+            release(folder)
     if study is not None and not (folder / BEST).is_file():
         raise ConfigError(f"no trial of {folder} has a value; see {folder / 'report.md'} for the reasons.")
     return trainer, text

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from accelerate.utils import broadcast_object_list
-from filelock import FileLock, Timeout
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
+from hf_ser.run_folder import hold, release
 from hf_ser.search.search_report import BEST
 from hf_ser.search.search_space import Space
+from hf_ser.system_errors import system_trouble
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 STUDY = "study.db"
@@ -50,9 +51,7 @@ def record(settings: Mapping[str, Any], space: Space, args: SerTrainingArguments
     return json.loads(json.dumps({**kept, **ranges, **own}))
 
 
-def begin(
-    folder: Path, settings: Mapping[str, Any], args: SerTrainingArguments, n_trials: int
-) -> tuple[Any, Any, int]:
+def begin(folder: Path, settings: Mapping[str, Any], args: SerTrainingArguments, n_trials: int) -> tuple[Any, int]:
     """Open the study on the first process.
 
     Args:
@@ -62,38 +61,31 @@ def begin(
         n_trials: requested number of trials.
 
     Returns:
-        The study and the lock of its folder (None on other processes), and the number of remaining trials.
+        The study, None on other processes, and the number of remaining trials.
 
     Raises:
         ConfigError: the folder contains another study, or another search is running there.
     """
-    study, lock = None, None
+    study = None
     outcome: list[Any] = [0, None]
     if args.process_index == 0:
-        lock = FileLock(folder / ".study.lock", timeout=0)
         try:
-            study = _open_study(folder, lock, settings, args)
+            hold(folder)
+            study = _open_study(folder, settings, args)
             outcome[0] = n_trials - _take_up(study)
         except SerError as error:
             outcome[1] = error
-            lock.release()
+            release(folder)
     left, failure = broadcast_object_list(outcome)
     if failure is not None:
         raise failure
-    return study, lock, left
+    return study, left
 
 
-def _open_study(folder: Path, lock: FileLock, settings: Mapping[str, Any], args: SerTrainingArguments) -> Any:
+def _open_study(folder: Path, settings: Mapping[str, Any], args: SerTrainingArguments) -> Any:
     import optuna
     from sqlalchemy.exc import DatabaseError
 
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"--output_dir {folder}: another search is running there; wait, or choose another folder."
-        ) from error
     if args.overwrite:
         for name in (STUDY, BEST):
             (folder / name).unlink(missing_ok=True)
@@ -112,6 +104,9 @@ def _open_study(folder: Path, lock: FileLock, settings: Mapping[str, Any], args:
             study = optuna.create_study(**stored(folder), direction=direction(args))
         study.set_user_attr("settings", settings)
     except DatabaseError as error:
+        trouble = system_trouble(error)
+        if trouble is not None:
+            raise trouble from error
         raise ConfigError(f"{folder / STUDY} is not a study ({error.orig}); remove it to start a new one.") from error
     return study
 

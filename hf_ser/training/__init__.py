@@ -1,6 +1,7 @@
 """Training through `Trainer` and `accelerate`."""
 
 from hf_ser.extras import needs_extra
+from hf_ser.run_folder import finish_run
 
 with needs_extra():
     from hf_ser.training.modeling import build_model
@@ -19,6 +20,7 @@ __all__ = [
     "check_disk",
     "claim_output_dir",
     "evaluate_saved",
+    "finish_run",
     "make_trainer",
     "save_model",
     "write_reports",

@@ -12,6 +12,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
 from hf_ser.recipe_file import RECIPE
 from hf_ser.results_file import RESULTS
+from hf_ser.run_folder import begin_run, hold, is_finished, is_marked, join, release
 from hf_ser.scoring import write_json
 from hf_ser.scoring.results import write_text
 from hf_ser.training.recipe_settings import training_recipe
@@ -32,7 +33,9 @@ _FIELDS = (
 
 
 def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str | None:
-    """Reject a folder that holds another run, and find the checkpoint to resume from. Nothing is removed yet.
+    """Lock the folder, reject one that holds another run, and find the checkpoint to resume from.
+
+    No earlier run is removed yet. The lock ends with `finish_run` or with the process.
 
     Returns:
         The folder of the checkpoint, or None to start from the beginning.
@@ -46,11 +49,16 @@ def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args:
     >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/new"))
     >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/audio_cnn"))
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: --output_dir runs/audio_cnn holds a finished run; choose another folder, or ...
+    hf_ser.errors.ConfigError: --output_dir runs/audio_cnn holds a finished run; choose another folder, or ...
     """
-    checkpoint = _find_checkpoint(args)
-    if checkpoint is not None:
-        args.earlier_precisions = check_settings(args, settings(model_args, data_args, args))
+    (hold if args.process_index == 0 else join)(str(args.output_dir))
+    try:
+        checkpoint = _find_checkpoint(args)
+        if checkpoint is not None:
+            args.earlier_precisions = check_settings(args, settings(model_args, data_args, args))
+    except ConfigError:
+        release(str(args.output_dir))
+        raise
     return checkpoint
 
 
@@ -61,6 +69,9 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
     if _resumes(args):
         asked = found if str(resume).lower() == "true" else [Path(str(resume))]
         whole = [path for path in asked if _is_whole(path, args)]
+        if not whole and is_marked(output) and str(resume).lower() == "true":
+            logger.warning("%s holds no whole checkpoint; training starts from the beginning", output)
+            return None
         if not whole:
             state = "only incomplete checkpoints" if found else "no checkpoint"
             raise ConfigError(
@@ -68,7 +79,7 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
             )
         return str(whole[-1])
     if not args.overwrite and (found or (output / RESULTS).is_file()):
-        state = "a finished run" if (output / RESULTS).is_file() else "the checkpoints of an unfinished run"
+        state = "a finished run" if is_finished(output) else "an unfinished run"
         raise ConfigError(
             f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to "
             "continue from its last checkpoint, or --overwrite true to replace it."
@@ -139,6 +150,7 @@ def write_settings(model_args: ModelArguments, data_args: DataArguments, args: S
     if args.overwrite and args.should_save and not _resumes(args):
         _remove_run(Path(str(args.output_dir)))
     if args.process_index == 0:
+        begin_run(str(args.output_dir))
         content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
         write_json(Path(str(args.output_dir)) / SETTINGS, content)
         write_text(Path(str(args.output_dir)) / RECIPE, training_recipe(model_args, data_args, args))

@@ -31,7 +31,7 @@ def check_arguments(args: SerTrainingArguments) -> None:
     >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="uar"))
     >>> check_arguments(SerTrainingArguments("runs/new", metric_for_best_model="f1_weihgted"))
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
+    hf_ser.errors.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
     """
     known = [name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)]
     metric = str(args.metric_for_best_model).removeprefix("eval_")
@@ -60,7 +60,7 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
     >>> check_clips(data, SerTrainingArguments("runs/new"))
     >>> check_clips(data, SerTrainingArguments("runs/new", dataloader_num_workers=1000))
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: dataloader_num_workers is 1000, and train has 128 clips; use at most 128.
+    hf_ser.errors.ConfigError: dataloader_num_workers is 1000, and train has 128 clips; use at most 128.
     """
     for split, clips in data.splits.items():
         empty = [clip for clip, seconds in zip(clips["id"], clips["duration"], strict=True) if not seconds > 0]

@@ -19,6 +19,7 @@ from hf_ser.scoring.results import describe_training
 from hf_ser.training.modeling import merge_lora
 from hf_ser.training.output_dir import SETTINGS
 from hf_ser.training.trainer import SerTrainer
+from hf_ser.training.training_clock import elapsed
 
 
 def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
@@ -164,7 +165,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "best_metric": args.metric_for_best_model,
         "best_value": state.best_metric,
         "best_step": state.best_global_step,
-        "seconds": round(sum(entry.get("train_runtime", 0.0) for entry in state.log_history), 1),
+        "seconds": round(elapsed(state), 1),
     }
     if args.world_size > 1:
         training["processes"] = args.world_size

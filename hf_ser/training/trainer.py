@@ -37,6 +37,7 @@ from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
 from hf_ser.training.training_arguments import SerTrainingArguments
+from hf_ser.training.training_clock import SECONDS, TrainingClock
 
 _LET_GO_S = 0.2
 
@@ -70,11 +71,24 @@ class SerTrainer(Trainer):
         super().__init__(**kwargs)
         for printing in (PrinterCallback, trainer.DEFAULT_PROGRESS_CALLBACK):
             self.remove_callback(printing)
+        self._clock = TrainingClock()
         self.add_callback(EpochLines())
+        self.add_callback(self._clock)
         self._lengths = lengths
         model: Any = self.model
         self.trainable_parameters = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self._step_loss: torch.Tensor | float = 0.0
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """The Trainer's log; its summary gets the seconds before interruptions too.
+
+        A resumed training that had no step left gets no summary, whose loss would be 0.
+        """
+        if "train_runtime" in logs:
+            if self.state.global_step <= self._clock.first_step:
+                return
+            logs = {**logs, SECONDS: self._clock.seconds()}
+        super().log(logs, *args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The Trainer's step, with one check of the loss per optimizer step over all processes.

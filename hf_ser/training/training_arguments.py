@@ -30,7 +30,7 @@ class ModelArguments:
     (16, ['q_proj', 'v_proj'])
     >>> ModelArguments()
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: got neither of model_name_or_path and model_config; expected one: ...
+    hf_ser.errors.ConfigError: got neither of model_name_or_path and model_config; expected one: ...
     """
 
     model_name_or_path: str | None = field(
@@ -108,7 +108,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     ('f1_weighted', True, 'fp32')
     >>> SerTrainingArguments(output_dir="runs/new", layer_decay=1.1)
     Traceback (most recent call last):
-    hf_ser.arguments.ConfigError: layer_decay is 1.1; expected above 0 to 1 (none), such as 0.9.
+    hf_ser.errors.ConfigError: layer_decay is 1.1; expected above 0 to 1 (none), such as 0.9.
     """
 
     output_dir: str | None = field(default=None, metadata={"help": "folder of the trained model"})

@@ -1,5 +1,6 @@
 """The scan: what is kept, what is quarantined and why, what is stored, and how a broken scan goes on."""
 
+import errno
 import hashlib
 import io
 import itertools
@@ -662,3 +663,19 @@ def test_an_unknown_corpus_is_an_error(tmp_path):
     with pytest.raises(ScanError) as error:
         find({"iemocap": tmp_path})
     assert str(error.value) == "unknown corpus 'iemocap'; expected one of ravdess, crema_d, tess, savee."
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    """Root may read everything, so the system call is replaced."""
+    (tmp_path / "Actor_01").mkdir()
+    (tmp_path / "Actor_01" / "03-01-01-01-01-01-01.wav").touch()
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("Actor_01"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(ScanError, match="1 folders below .* cannot be read: .*Actor_01 .Permission denied."):
+        find({"ravdess": tmp_path})

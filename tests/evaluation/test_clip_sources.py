@@ -1,6 +1,7 @@
 """Clips to evaluate from a prepared dataset, a folder of recordings, and a CSV file."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -370,3 +371,10 @@ def test_a_recording_that_breaks_off_is_refused_by_line(listed, tmp_path):
     (tmp_path / "a.wav").write_bytes(content[: len(content) // 2])
     with pytest.raises(SourceError, match="1 unusable recordings .line 2: .*a.wav: got .* bytes are missing"):
         clips_of_csv(path, DataArguments())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_csv_file_that_is_a_pipe_is_rejected_at_once(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(SourceError, match="not a regular file"):
+        clips_of_csv(tmp_path / "labels.csv", DataArguments())

@@ -25,7 +25,8 @@ class InProcess:
     interrupt_at: int | None = None
     fail_at: int | None = None
 
-    def __init__(self, command):
+    def __init__(self, command, env):
+        assert env["HF_SER_PARENT"].startswith(f"{os.getpid()}:")
         self.commands.append(command)
         self.command, self.waited = command, False
 

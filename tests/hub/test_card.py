@@ -457,3 +457,11 @@ def test_a_hybrid_names_its_inputs_and_how_it_was_fitted():
     assert "Settings: trees per class 77.\n" in card
     assert "trust_remote_code=True" in card and "training_curves" not in card and "None, None" not in card
     assert " parameters." not in render_model_card({**RESULTS, "parameters": None, "training": training})
+
+
+def test_markup_in_results_does_not_reach_the_card():
+    bad = "<script>alert(1)</script> ![](http://example.org/a.png)\n# Heading"
+    protocol = {**RESULTS["protocol"], "notes": [bad]}
+    body = render_model_card({**RESULTS, "name": bad, "model_type": bad, "protocol": protocol}).split("---\n", 2)[2]
+    assert "<script" not in body and "![](" not in body and "\n# Heading" not in body
+    assert "&lt;script&gt;" in body

@@ -17,6 +17,7 @@ import hf_ser.search.hyperparameter_search as search_module
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.plots.trials import plot_trials
+from hf_ser.run_folder import RunFolderError
 from hf_ser.search.hyperparameter_search import SearchArguments, TrialError, search
 from hf_ser.search.search_space import arguments_of, check_space, read_space, with_values
 from hf_ser.training import ModelArguments, SerTrainingArguments
@@ -316,7 +317,7 @@ def test_a_second_search_and_an_invalid_study_are_rejected(run, scripted, tmp_pa
     with pytest.raises(ConfigError, match="is not a study"):
         run()
     (folder / "study.db").unlink()
-    with FileLock(folder / ".study.lock"), pytest.raises(ConfigError, match="another search is running"):
+    with FileLock(folder / ".lock"), pytest.raises(RunFolderError, match="is in use by"):
         run()
     scripted(0.5)
     assert _states(run(n_trials=1)) == ["COMPLETE"]

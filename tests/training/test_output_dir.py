@@ -48,9 +48,9 @@ def test_what_is_overwritten_goes_when_the_new_run_can_start(tmp_path):
         (tmp_path / name).write_text("{}")
     args = _arguments(tmp_path, overwrite=True)
     assert claim_output_dir(args) is None
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-7", "results.json", "recipe.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "checkpoint-7", "results.json", "recipe.yaml"}
     output_dir.write_settings(ModelArguments("x"), DataArguments("y"), args)
-    assert {path.name for path in tmp_path.iterdir()} == {"settings.json", "recipe.yaml"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "settings.json", "recipe.yaml", "unfinished.json"}
     assert "model_name_or_path: x\n" in (tmp_path / "recipe.yaml").read_text()
 
 

@@ -1,0 +1,68 @@
+"""Processes that end when the program that started them is killed, on Linux, macOS and Windows.
+
+A killed program cannot end its children, so each child watches: signals on the parent's death exist on Linux alone,
+and come when the thread that started the child ends.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+_PARENT = "HF_SER_PARENT"  # process id and time of creation, for programs that are started through others
+_INTERVAL_S = 0.5
+_watching = False
+
+
+def as_parent() -> dict[str, str]:
+    """Variables for the environment of a program that shall end with this one; see `end_with_parent`."""
+    import psutil
+
+    return {_PARENT: f"{os.getpid()}:{psutil.Process().create_time()}"}
+
+
+def end_with_parent(pid: int | None = None, created: float | None = None) -> None:
+    """Watch the parent process from a thread, and end this process when it is gone.
+
+    Args:
+        pid: of the process to watch; default: the one that started this one.
+        created: when that process was created, in seconds since the epoch; default: looked up.
+    """
+    global _watching
+    if _watching:
+        return
+    _watching = True
+    import psutil
+
+    pid = os.getppid() if pid is None else pid
+    try:
+        parent = psutil.Process(pid)
+        created = parent.create_time() if created is None else created
+    except psutil.NoSuchProcess:
+        os._exit(1)
+    threading.Thread(target=_watch, args=(parent, created), daemon=True, name="watch the parent").start()
+
+
+def end_with_named_parent(environment: Mapping[str, str] = os.environ) -> None:
+    """End this process with the one that put `as_parent` into its environment; no effect without one."""
+    pid, _, created = environment.get(_PARENT, "").partition(":")
+    if pid:
+        end_with_parent(int(pid), float(created))
+
+
+def _watch(parent: "psutil.Process", created: float) -> None:  # type: ignore[name-defined] # noqa: F821
+    while _lives(parent, created):
+        time.sleep(_INTERVAL_S)
+    os._exit(1)  # as a kill would end it: everything that is written survives that
+
+
+def _lives(parent: "psutil.Process", created: float) -> bool:  # type: ignore[name-defined] # noqa: F821
+    import psutil
+
+    try:
+        # Another process may have got its id. A zombie has ended, and only waits for its own parent.
+        return abs(parent.create_time() - created) < 1.0 and parent.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

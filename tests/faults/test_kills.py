@@ -1,0 +1,194 @@
+"""Programs killed at random moments: no child survives, nothing half written loads, reruns end as unbroken runs."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from hf_ser.inference import CheckpointError, load_classifier
+from hf_ser.run_folder import LOCK, UNFINISHED
+
+pytestmark = [pytest.mark.faults, pytest.mark.slow]
+ROOT = Path(__file__).parents[2]
+WHOLE = os.environ.get("HF_SER_FAULTS") == "all"  # make faults
+MOMENTS = 20 if WHOLE else 1
+ALL = ["prepare", "train", "fit", "cross_validate", "predict", "search"]
+_MARK = "HF_SER_FAULT_TRIAL"
+_LEFT_BEHIND = (LOCK, UNFINISHED, ".partial", "settings.json")
+# Of results.json, what differs between two runs of the same settings.
+_CLOCK = ("seconds",)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that writes a folder.
+
+    Args:
+        words: of the command line, without the folder.
+        again: what a person adds to finish a killed run, from what is in the folder.
+        outcome: what must be the same after a rerun as in an unbroken run.
+    """
+
+    words: Sequence[str]
+    again: Callable[[Path], Sequence[str]]
+    outcome: Callable[[Path], Any]
+
+    def start(self, folder: Path, *more: str, mark: str = "") -> subprocess.Popen:
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, *self.words, str(folder), *more]
+        return subprocess.Popen(
+            command,
+            cwd=folder.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment | {_MARK: mark},
+        )
+
+    def finish(self, folder: Path, *more: str) -> Any:
+        process = self.start(folder, *more)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-3000:]
+        return self.outcome(folder)
+
+
+def _scores(folder: Path) -> Any:
+    results = json.loads((folder / "results.json").read_text())
+    for key in _CLOCK:
+        results["training"].pop(key, None)
+    left = [name for name in _LEFT_BEHIND if list(folder.rglob(name))]
+    assert left == [] and list(folder.rglob("*.part")) == []
+    return {key: results[key] for key in ("splits", "training", "protocol")}
+
+
+def _dataset(folder: Path) -> Any:
+    assert not folder.with_name(folder.name + ".incomplete").exists()
+    summary = json.loads((folder / "preparation.json").read_text())
+    assert {path.name: path.stat().st_size for path in (folder / "data").iterdir()} == summary["files"]
+    return summary
+
+
+def _trials(folder: Path) -> Any:
+    assert (folder / "best.yaml").is_file() and not (folder / LOCK).exists()
+    return (folder / "report.md").read_text().count("| ") > 0
+
+
+def _rows(file: Path) -> Any:
+    return sorted(file.read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory, dataset_dir, sounds_dir, companions, tiny_config):
+    root = tmp_path_factory.mktemp("faults")
+    corpora = dataset_dir.parent / "corpora"
+    common = {"dataset": str(dataset_dir), "configuration": "ravdess", "disable_tqdm": True}
+    train = {"model_config": tiny_config, "num_train_epochs": 3, "use_cpu": True, "figures": False, **common}
+    (root / "train.yaml").write_text(yaml.safe_dump(train))
+    (root / "space.yaml").write_text("learning_rate: {low: 1.0e-4, high: 1.0e-3}\n")
+    recipe = lambda name: str(ROOT / f"recipes/{name}.py")  # noqa: E731
+    bases = [f"{folder.parent.name}={folder}" for folder in companions]
+    folds = ["--model_recipe", recipe("baseline"), "--protocol", "random", "--seeds", "0", "1", "--figures", "false"]
+    overwrite = lambda folder: ["--overwrite", "true"] if (folder / "results.json").is_file() else []  # noqa: E731
+    resume = lambda folder: (  # noqa: E731
+        ["--resume_from_checkpoint", "true"] if list(folder.glob("checkpoint-*")) else []
+    )
+    nothing = lambda folder: []  # noqa: E731
+    return {
+        "prepare": Program(
+            [recipe("prepare"), "--ravdess", str(corpora / "ravdess"), "--num_proc", "2", "--output_dir"],
+            nothing,
+            _dataset,
+        ),
+        "train": Program([recipe("finetune"), "--config", str(root / "train.yaml"), "--output_dir"], resume, _scores),
+        "fit": Program(
+            [
+                *(recipe("fit_hybrid"), "--kind", "stacking", "--dataset", str(sounds_dir), "--figures", "false"),
+                *("--configuration", "ravdess", "--protocol", "random", "--bases", *bases, "--output_dir"),
+            ],
+            overwrite,
+            _scores,
+        ),
+        "cross_validate": Program(
+            [recipe("evaluate"), *folds, "--dataset", str(dataset_dir), "--configuration", "ravdess", "--output_dir"],
+            nothing,
+            lambda folder: _scores(folder)["splits"],
+        ),
+        "predict": Program(
+            ["-m", "hf_ser.cli", "predict", str(corpora), "--model", str(companions[0]), "--output"],
+            nothing,
+            _rows,
+        ),
+        "search": Program(
+            [
+                *(recipe("search"), "--config", str(root / "train.yaml"), "--search_space", str(root / "space.yaml")),
+                *("--n_trials", "2", "--output_dir"),
+            ],
+            nothing,
+            _trials,
+        ),
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(programs, tmp_path_factory):
+    """Name of a program -> seconds and outcome of an unbroken run, made when it is asked for."""
+    known: dict[str, tuple[float, Any]] = {}
+
+    def run(name):
+        if name not in known:
+            start = time.monotonic()
+            outcome = programs[name].finish(_place(tmp_path_factory.mktemp(name), name))
+            known[name] = time.monotonic() - start, outcome
+        return known[name]
+
+    return run
+
+
+def _place(folder: Path, name: str) -> Path:
+    return folder / ("answers.csv" if name == "predict" else "run")
+
+
+@pytest.mark.parametrize("moment", range(MOMENTS))
+@pytest.mark.parametrize("name", ALL if WHOLE else ["prepare", "train", "fit", "predict"])
+def test_a_program_killed_at_a_random_moment(programs, unbroken, tmp_path, name, moment):
+    seconds, expected = unbroken(name)
+    program, folder, mark = programs[name], _place(tmp_path, name), uuid.uuid4().hex
+    process = program.start(folder, mark=mark)
+    time.sleep(seconds * random.Random(f"{name} {moment}").uniform(0.2, 0.98))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert _survivors(mark) == []
+    if (folder / "config.json").is_file() and not (folder / "results.json").is_file():
+        with pytest.raises(CheckpointError):
+            load_classifier(str(folder))
+    assert program.finish(folder, *program.again(folder)) == expected
+    assert [path for path in tmp_path.iterdir() if path != folder] == []
+
+
+def _survivors(mark: str, within_s: float = 15.0) -> list[psutil.Process]:
+    """Processes that inherited the mark and are still there after a while."""
+    deadline = time.monotonic() + within_s
+    while (left := [process for process in psutil.process_iter() if _has(process, mark)]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.2)
+    return left
+
+
+def _has(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == mark
+    except psutil.Error:
+        return False
