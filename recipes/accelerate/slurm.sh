@@ -1,6 +1,6 @@
 #!/bin/bash
 # Two machines with four GPUs each: sbatch recipes/accelerate/slurm.sh --config recipes/configs/wav2vec2_xlsr.yaml
-# A job that is stopped goes on from its last checkpoint: sbatch ... --resume_from_checkpoint true
+# To continue a stopped job from its last checkpoint: sbatch ... --resume_from_checkpoint true
 #SBATCH --job-name=hf_ser
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
