@@ -122,6 +122,10 @@ def assign(
         names = "; ".join(f"{number}: {choice.name}" for number, choice in enumerate(choices, 1))
         raise ProtocolError(f"fold is {fold}; expected 1 to {len(choices)} for protocol {protocol} ({names}).")
     splits, notes = _assign_fold(rows, choices[fold - 1], seed, parts)
+    unused = Counter(f"{row.corpus} ({row.vocal_channel})" for row in rows if row.id not in splits)
+    if unused:
+        counts = ", ".join(f"{number} of {name}" for name, number in sorted(unused.items()))
+        notes = [*notes, f"clips that the protocol does not use: {counts}"]
     return Assignment(protocol, fold, seed, parts, splits, tuple(notes))
 
 
@@ -331,8 +335,8 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
     corpora = sorted({row.corpus for row in rows} & set(tables))
     if len(corpora) != 1:
         raise ProtocolError(
-            f"protocol {protocol} is published for {' and '.join(sorted(tables))} and uses one corpus at a time; got "
-            f"clips of {', '.join(sorted({row.corpus for row in rows}))}. Choose the configuration of one corpus."
+            f"protocol {protocol} is published for {', and separately for '.join(sorted(tables))}; got clips of "
+            f"{', '.join(sorted({row.corpus for row in rows}))}. Choose the configuration of one corpus."
         )
     corpus = corpora[0]
     present = {row.speaker for row in rows if row.corpus == corpus and row.vocal_channel == "speech"}

@@ -114,7 +114,8 @@ def format_report(
     blocks = [_overview(result, counts, other_files), _per_class(counts)]
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
     if quarantined:
-        shown = quarantined[:20]
+        # Copies can be thousands, such as in archives that contain every file twice.
+        shown = sorted(quarantined, key=lambda row: row[1].startswith("duplicate"))[:20]
         blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
         if len(quarantined) > len(shown):
             blocks.append(f"... and {len(quarantined) - len(shown)} more. The full list is in quarantine.csv.")

@@ -64,6 +64,14 @@ class _Answer:
     error: AudioError | None = None
 
 
+def _not_finite(answer: _Answer) -> AudioError | None:
+    """The error for scores that are NaN, which weights or an overflow in low precision can cause."""
+    if all(np.isfinite(window.probabilities).all() for window in answer.windows if not window.silent):
+        return None
+    remedy = "Use precision fp32, or check the weights of the model."
+    return AudioError("not_finite", answer.name, "scores that are not numbers", "probabilities", remedy)
+
+
 class SpeechEmotionPipeline(Pipeline):
     """Classify recordings with a model of this package or of the wav2vec2 family.
 
@@ -283,6 +291,7 @@ class SpeechEmotionPipeline(Pipeline):
             part.save_pretrained(save_directory, **kwargs)  # type: ignore[union-attr]
 
     def _finish(self, answer: _Answer, options: Mapping[str, Any]) -> Any:
+        answer.error = answer.error or _not_finite(answer)
         if answer.error is not None:
             if options["on_error"] == "raise":
                 raise answer.error

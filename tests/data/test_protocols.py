@@ -597,8 +597,7 @@ def test_a_speaker_of_whom_only_song_is_here_is_missing():
 
 def test_two_corpora_under_a_protocol_published_for_both_are_refused():
     refused(
-        "protocol emobox is published for ravdess and savee and uses one corpus at a time; "
-        "got clips of ravdess, savee.",
+        "protocol emobox is published for ravdess, and separately for savee; got clips of ravdess, savee.",
         WHOLE["ravdess"] + WHOLE["savee"],
         "emobox",
         fold=1,
@@ -607,6 +606,13 @@ def test_two_corpora_under_a_protocol_published_for_both_are_refused():
 
 def test_a_corpus_that_a_protocol_was_not_published_for_is_refused():
     refused("protocol peft_ser is published for crema_d", WHOLE["tess"], "peft_ser", fold=1)
+
+
+def test_clips_that_a_protocol_does_not_use_are_noted():
+    song = [row._replace(id=f"{row.id}_song", vocal_channel="song") for row in WHOLE["ravdess"][:7]]
+    made = assign(WHOLE["ravdess"] + song, "emobox", fold=1)
+    assert made.notes[-1] == "clips that the protocol does not use: 7 of ravdess (song)"
+    assert not any("does not use" in note for note in assign(WHOLE["ravdess"], "emobox", fold=1).notes)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

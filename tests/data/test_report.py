@@ -249,9 +249,11 @@ def test_classes_are_shown_kept_beside_published():
 
 def test_quarantined_files_are_listed():
     rows = table(formatted(), "quarantined")
+    reasons = [row.split()[1] for row in formatted().split("\n\n")[2].splitlines()[2:]]
+    assert reasons == sorted(reasons, key=lambda reason: reason.startswith("duplicate")) and len(set(reasons)) > 1
     assert len([line for line in formatted().splitlines() if "got this; expected that" in line]) == 6
     assert rows["ravdess"] == {  # the last of them
-        **{"reason": "conflicting_labels", "file": "Actor_03/03-01-06-01-01-01-03.wav"},
+        **{"reason": "duplicate_stem", "file": "nested/Actor_01/03-01-03-01-01-01-01.wav"},
         "detail": "got this; expected that",
     }
 

@@ -464,6 +464,20 @@ def test_a_recording_of_more_windows_than_are_decoded_at_once_keeps_its_place(cl
         assert_equal_scores(one["scores"], other["scores"])
 
 
+def test_scores_that_are_not_numbers_are_errors(build_pipeline, clips):
+    pipeline = build_pipeline("companion", on_error="report")
+    bias = next(weights for name, weights in pipeline.model.named_parameters() if "classifier" in name)
+    kept = bias.data.clone()
+    try:
+        bias.data[...] = float("nan")
+        answers = pipeline(clips[:2])
+    finally:
+        bias.data[...] = kept
+    assert [answer["reason"] for answer in answers] == ["not_finite"] * 2
+    assert "got scores that are not numbers" in answers[0]["error"]
+    assert np.isfinite(list(by_label(pipeline(clips[0])).values())).all()
+
+
 def test_windows_are_released_after_prediction(classify, clips, tmp_path):
     sf.write(tmp_path / "long.flac", np.tile(clips[1], 400), 16_000)  # 10 minutes, 38 MB
     tracemalloc.start()
