@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import yaml
 from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, RepoCard, SpaceCard
 
@@ -65,12 +66,34 @@ def render_model_card(
         recipe: the settings in recipe.yaml; None if the folder has no such file.
         folder: the model's folder, for the examples of a model that is not on the Hub.
         repository: the Hub id of the model; default: none yet.
+
+    Raises:
+        CardError: results.json follows its schema, but has values that a card cannot show, such as text for a number.
     """
-    template = next(path for path in _TEMPLATES if path.is_file())
     results = plain(results)  # a file from elsewhere may contain markup
-    corpora = sorted(trained_on(results) if corpora is None else corpora)
+    try:
+        corpora = sorted(trained_on(results) if corpora is None else corpora)
+        place = repository or folder or PLACEHOLDER
+        return _render(results, corpora, _drawn(results, figures), recipe, place, repository)
+    except (TypeError, ValueError, LookupError, AttributeError, StopIteration, jinja2.TemplateError) as error:
+        if isinstance(error, SerError):
+            raise
+        cause = " ".join(str(error).split())[:200]
+        raise CardError(
+            f"results.json has values that the card cannot show ({cause}). Evaluate the model again."
+        ) from error
+
+
+def _render(
+    results: dict[str, Any],
+    corpora: Sequence[str],
+    figures: Sequence[str],
+    recipe: Mapping[str, Any] | None,
+    place: str,
+    repository: str | None,
+) -> str:
+    template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
-    place = repository or folder or PLACEHOLDER
     data = _metadata(results, corpora, repository)
     card = ModelCard.from_template(
         data,
@@ -90,7 +113,7 @@ def render_model_card(
         needs_code=needs_code(results),
         steps=_steps(results),
         corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
-        figures=_drawn(results, figures),
+        figures=figures,
         reproducible=recipe is not None,
         commands=reproduction.commands(results, corpora, place, repository is not None),
         prepared=[reproduction.folder_name(corpus) for corpus in used],
