@@ -23,7 +23,7 @@ def main() -> None:
         args.refuse_model_options()
         folder = Path(args.output_dir)
         results = cross_validate(load_rows(data_args), folds, data_args, folder, args.overwrite, args.figures)
-    print(f"\n{summary(results)}\nWrote {args.output_dir} (read {args.output_dir}/report.md)")
+    print(f"\n{summary(results)}\nWrote {args.output_dir} (see {args.output_dir}/report.md)")
 
 
 if __name__ == "__main__":

@@ -34,13 +34,14 @@ def commands(tmp_path_factory, dataset_dir, sounds_dir, companions, tiny_config)
     corpora = str(dataset_dir.parent / "corpora/ravdess")
     plain = ["--figures", "false"]
     folds = ["--model_recipe", _recipe("baseline"), "--protocol", "random"]
-    hybrid = ["--kind", "stacking", "--dataset", str(sounds_dir), "--configuration", "ravdess", "--protocol", "random"]
+    sounds = ["--dataset", str(sounds_dir), "--configuration", "ravdess", "--protocol", "random"]
+    hybrid = ["--kind", "stacking", *sounds]
     words = {
         "prepare": [_recipe("prepare"), "--ravdess", corpora, "--num_proc", "1"],
         "train": [_recipe("finetune"), *train],
         "fit": [_recipe("fit_hybrid"), *hybrid, *plain, "--bases", *bases],
         "baseline": [_recipe("baseline"), *data, *plain],
-        "evaluate": [_recipe("evaluate"), "--model", str(companions[0]), "--dataset", str(sounds_dir), *plain],
+        "evaluate": [_recipe("evaluate"), "--model", str(companions[0]), *sounds, *plain],
         "cross_validate": [_recipe("evaluate"), *folds, *data, *plain],
         "search": [_recipe("search"), *train, *search],
         "explore": [_recipe("explore"), *data],
@@ -123,7 +124,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("name", ALL if WHOLE else ["train", "fit"])
 def test_a_full_disk(commands, small_disk, name):
-    folder = small_disk("-o", "size=48k") / "run"
+    folder = small_disk("-o", "size=16k") / "run"
     code, output = _ends(_start(commands[name], folder))
     _is_one_line(code, output)
     assert re.search("No space left|disk is full|are free", output), output[-2000:]
