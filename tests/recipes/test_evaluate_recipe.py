@@ -86,7 +86,7 @@ def test_a_model_on_a_split(call, model_dir, dataset_dir, tmp_path):
     assert f"{line}{split['scores']['accuracy']:.3f}" in printed
     assert f"UAR {split['scores']['uar']:.3f} [{low:.3f}, {high:.3f}]" in printed
     assert "Synthetic recordings: these scores say nothing about real speech." in printed
-    assert f"Wrote {out} (read {out}/report.md)" in printed
+    assert f"Wrote {out} (see {out}/report.md)" in printed
     assert {path.name for path in out.iterdir()} == {"predictions.parquet", "report.md", "results.json"}
     code, printed, errors = call("--model", model_dir, "--dataset", dataset_dir, "--output_dir", out)
     assert code == 2 and printed == ""
