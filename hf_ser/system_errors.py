@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,16 +104,15 @@ def check_output(path: str | Path, flag: str = "--output_dir", *, needed: int = 
                 f"{flag}: the name {part[:20]}... has {size} bytes; expected at most {_LONGEST_NAME - _SUFFIX}. "
                 "Choose a shorter name."
             )
-    absolute = path.absolute()
     try:
-        existing = next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+        existing = _existing(path)
     except OSError as error:  # a path that is too long as a whole, or a folder that cannot be looked into
         raise system_trouble(error) or error from error
-    if not existing.is_dir() and existing != absolute:
+    if not existing.is_dir() and existing != path.absolute():
         raise SystemTroubleError(f"{flag} {path}: {existing} is a file; expected a folder. Choose another path.")
     if not os.access(existing, os.W_OK | (os.X_OK if existing.is_dir() else 0)):
         raise SystemTroubleError(f"{flag} {path}: {existing} cannot be written to. Choose another path.")
-    free = _free_bytes(existing)
+    free = free_bytes(path)
     if free < needed:
         raise SystemTroubleError(
             f"{flag} {path}: {free / 2**20:,.0f} MiB are free on its disk and {needed / 2**20:,.0f} MiB are needed. "
@@ -120,7 +120,12 @@ def check_output(path: str | Path, flag: str = "--output_dir", *, needed: int = 
         )
 
 
-def _free_bytes(folder: Path) -> int:
-    import shutil
+def free_bytes(path: Path) -> int:
+    """Bytes that are free on the disk of a path that may not exist yet."""
+    return shutil.disk_usage(_existing(path)).free
 
-    return shutil.disk_usage(folder).free
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.exists())

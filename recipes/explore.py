@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_ser.arguments import ConfigError, parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.exploration import explore
-from hf_ser.run_folder import hold, release
+from hf_ser.run_folder import held
 
 
 @dataclass
@@ -26,9 +26,8 @@ class ExploreArguments:
 def main() -> None:
     data_args, args = parse(DataArguments, ExploreArguments, description=__doc__)
     dataset = load_splits(data_args, needed=("train",))
-    hold(args.output_dir)
-    *figures, report = explore(dataset, Path(args.output_dir))
-    release(args.output_dir)
+    with held(args.output_dir) as folder:
+        *figures, report = explore(dataset, folder)
     print(f"Wrote {len(figures)} figures, each as PNG and SVG, and {report}.")
 
 

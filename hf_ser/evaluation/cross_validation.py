@@ -115,29 +115,18 @@ def cross_validate(
     """
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
+    protocol = data_args.protocol
     with held(output_dir):
-        return _cross_validate(rows, args, data_args, output_dir, overwrite, figures)
-
-
-def _cross_validate(
-    rows: Sequence[Row],
-    args: CrossValidationArguments,
-    data_args: DataArguments,
-    output_dir: Path,
-    overwrite: bool,
-    figures: bool,
-) -> dict[str, Any]:
-    protocol = str(data_args.protocol)
-    _claim(output_dir, _plan(rows, args, data_args), overwrite)
-    runs = list(_runs(rows, args, protocol, output_dir))
-    for number, run in enumerate(runs, 1):
-        wanted = assign(rows, protocol, seed=run.seed, fold=run.fold).hash
-        if is_finished(run.folder) and read_results(run.folder)["protocol"]["hash"] == wanted:
-            continue
-        where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
-        print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
-        _train(run, args, data_args, figures)
-    return _pool(runs, args, data_args, output_dir, figures)
+        _claim(output_dir, _plan(rows, args, data_args), overwrite)
+        runs = list(_runs(rows, args, protocol, output_dir))
+        for number, run in enumerate(runs, 1):
+            wanted = assign(rows, protocol, seed=run.seed, fold=run.fold).hash
+            if is_finished(run.folder) and read_results(run.folder)["protocol"]["hash"] == wanted:
+                continue
+            where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
+            print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
+            _train(run, args, data_args, figures)
+        return _pool(runs, args, data_args, output_dir, figures)
 
 
 def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from hf_ser.reporting.comparison_rendering import plain, render_csv, render_mark
 from hf_ser.reporting.comparison_tables import Groups, Table, family, heading, make_tables, protocol_label
 from hf_ser.reporting.published_scores import read_published
 from hf_ser.reporting.run_report import SCORES
-from hf_ser.run_folder import hold, release
+from hf_ser.run_folder import held
 from hf_ser.scoring.results import write_text
 
 _FIGURES = ("scores_", "macro_roc_", "confusions_", "protocols", "curves")
@@ -60,13 +60,11 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # raises before anything is written
     if args.output_dir is not None:
-        hold(args.output_dir)
-        written += write_comparison(Path(args.output_dir), groups, tables, figures=args.figures)
+        with held(args.output_dir) as folder:
+            written += write_comparison(folder, groups, tables, figures=args.figures)
     if args.readme and readme is not None:
         write_text(Path(args.readme), readme)
         written.append(Path(args.readme))
-    if args.output_dir is not None:
-        release(args.output_dir)
     return text, written
 
 

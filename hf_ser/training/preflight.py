@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.data.splits import DatasetError, SplitData
 from hf_ser.scoring import score
+from hf_ser.system_errors import free_bytes
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -103,8 +103,7 @@ def check_disk(model: Any, args: SerTrainingArguments) -> None:
         0 if args.save_strategy == SaveStrategy.NO else kept + 1
     )  # the next is written before the oldest is removed
     needed = copies * checkpoint + _BYTES * whole
-    output = Path(str(args.output_dir)).absolute()
-    free = shutil.disk_usage(next(path for path in (output, *output.parents) if path.exists())).free
+    free = free_bytes(Path(str(args.output_dir)))
     if free < needed:
         raise ConfigError(
             f"--output_dir {args.output_dir}: {free / 2**20:,.0f} MiB are free on its disk, and {copies} checkpoints "

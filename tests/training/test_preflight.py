@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from hf_ser import system_errors
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, DatasetError, load_splits
 from hf_ser.labels import EMOTIONS
@@ -89,7 +90,7 @@ def test_a_disk_without_room(tmp_path, tiny_config, monkeypatch):
     usage = namedtuple("usage", "free")
 
     def check(free, **changes):
-        monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: usage(free))
+        monkeypatch.setattr(system_errors.shutil, "disk_usage", lambda folder: usage(free))
         preflight.check_disk(model, _arguments(tmp_path / "not" / "there", **changes))
 
     # Weights and Adam's two moments in each of two checkpoints and the one being written; and the model.
