@@ -14,6 +14,7 @@ from transformers import set_seed
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline, min_samples
+from hf_ser.remote_code.grouped_convolution import use_matrix_products
 from hf_ser.remote_code.hardware import choose, detect
 from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
 from hf_ser.training.batches import AudioCollator
@@ -91,6 +92,24 @@ def test_logits_are_those_of_the_cpu(built, waveforms, kind):
                 assert _apart(model(**inputs).logits, expected) < 0.1
         if kind in MODELS:  # loaded in half the precision, as pipelines may be
             assert _apart(model.to(torch.bfloat16)(**inputs).logits, expected) < 0.1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_positional_convolution_is_that_of_float32(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 60, 768, generator=generator).to(DEVICE).transpose(1, 2).requires_grad_()
+    convolution = torch.nn.Conv1d(768, 768, 128, padding=64, groups=16).to(DEVICE)
+    convolution(x).square().sum().backward()
+    expected = [convolution(x), x.grad, convolution.weight.grad]
+    x.grad = None
+    convolution.zero_grad()
+    use_matrix_products(convolution)
+    with torch.autocast(DEVICE, dtype):
+        found = convolution(x)
+    assert found.dtype == dtype and found.shape == expected[0].shape
+    found.float().square().sum().backward()
+    for own, stock in zip([found, x.grad, convolution.weight.grad], expected, strict=True):
+        assert (own.float() - stock).norm() <= 2e-2 * stock.norm()
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp16", "fp32"])

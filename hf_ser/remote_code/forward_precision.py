@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from .grouped_convolution import use_matrix_products
 from .hardware import PrecisionChoice, detect, resolve
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,7 +24,7 @@ def autocast(device_type: str, precision: str) -> AbstractContextManager:
 
 
 def lowered(module: nn.Module, precision: str) -> nn.Module:
-    """Copy a module for computing under autocast; the results are bitwise equal to those of the original.
+    """Copy a module for computing under autocast; on CPU, the results are bitwise equal to those of the original.
 
     Autocast casts weights for every batch, which takes as long as some of the products. The copy has transformers
     encoders with weights that are cast once; it shares all other tensors with the original. Companion models would not
@@ -44,6 +45,7 @@ def lowered(module: nn.Module, precision: str) -> nn.Module:
                     low = weights.detach().to(DTYPES[precision])
                     memo[id(weights)] = nn.Parameter(low, requires_grad=False)
     made = copy.deepcopy(module, memo)
+    use_matrix_products(made)
     for source in _sources(made):
         source.column_precision = precision
     return made

@@ -16,6 +16,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.extras import needs_extra
 from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
+from hf_ser.remote_code.grouped_convolution import use_matrix_products
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
 from hf_ser.training.layerwise import HEAD, freeze_layers
 from hf_ser.training.training_arguments import ModelArguments
@@ -75,6 +76,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     if args.freeze_encoder_layers:
         freeze_layers(model, args.freeze_encoder_layers)
     pool_true_frames(model)
+    use_matrix_products(model)
     if args.lora_rank:
         model = add_lora(model, args)
     return model, extractor
