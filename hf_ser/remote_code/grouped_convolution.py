@@ -26,7 +26,7 @@ def use_matrix_products(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv1d) and module.groups > 1 and _is_plain(module):
-            module._conv_forward = partial(_forward, module)
+            vars(module)["_conv_forward"] = partial(_forward, module)
 
 
 def _is_plain(module: nn.Conv1d) -> bool:
