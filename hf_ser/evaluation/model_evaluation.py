@@ -19,6 +19,7 @@ from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder,
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.inference import choose_device, label_names, load_classifier, resolve_precision
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.model_draft import new_draft, publish
 from hf_ser.remote_code.forward_precision import choose_precision
 from hf_ser.remote_code.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
@@ -271,12 +272,14 @@ class _Scorer:
         store_temperature(self.model, factor)
         folder = Path(self.args.output_dir) / MODEL
         shutil.rmtree(folder, ignore_errors=True)
-        self.model.cpu().save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        draft = new_draft(folder)
+        self.model.cpu().save_pretrained(draft)
+        self.extractor.save_pretrained(draft)
         for name in (SPLITS_FILE, RESULTS):
             path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
-                shutil.copyfile(path, folder / name)
+                shutil.copyfile(path, draft / name)
+        publish(folder)
         return factor, notes
 
     def _refuse_seen(self, clips: Clips, which: str = "these {} clips") -> list[str]:

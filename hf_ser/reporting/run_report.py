@@ -12,6 +12,7 @@ import numpy as np
 from hf_ser import markdown
 from hf_ser.arguments import ConfigError
 from hf_ser.extras import missing_extra
+from hf_ser.model_draft import publish
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
 from hf_ser.results_file import RESULTS, bounds, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
@@ -80,7 +81,9 @@ def write_run(
     explanation: Explanation | None = None,
     figures: bool = True,
 ) -> None:
-    """Write predictions, figures, report.md and, last, results.json, which marks the run as finished.
+    """Write predictions, figures, report.md and results.json, and then move the run's model into the folder.
+
+    Until then, the folder holds no run that any program could load.
 
     Args:
         folder: the run's folder.
@@ -118,6 +121,7 @@ def write_run(
     text = explanation.text if explanation else ""
     (folder / REPORT).write_text(render_report(results, drawn, text), encoding="utf-8", newline="\n")
     write_results(folder, results)
+    publish(folder)
 
 
 def draw_figures(
