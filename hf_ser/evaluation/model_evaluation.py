@@ -98,8 +98,6 @@ class EvaluateArguments(ReportArguments):
             self._refuse(_FOR_MODELS, "predictions")
         resolve_precision(self.precision, self.device)  # raises if it is not available
         output = Path(self.output_dir)
-        if output.exists() and not output.is_dir():
-            raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
         if self.model is not None and output.exists() and Path(self.model).exists() and output.samefile(self.model):
             raise ConfigError(f"--output_dir {output} is the folder of the model; choose another.")
 

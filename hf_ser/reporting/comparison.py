@@ -75,8 +75,6 @@ class CompareArguments(ReportArguments):
         if self.output_dir is None:
             return
         self.check_figures()
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).exists():
             raise ConfigError(f"--output_dir {folder} contains a run; expected another folder.")
         if (folder / COMPARISON).exists() and not self.overwrite:

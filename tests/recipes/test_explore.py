@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from hf_ser.arguments import ConfigError
 from hf_ser.corpora.synthetic import generate
 from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting import exploration as module
 from hf_ser.reporting.exploration import explore
+from hf_ser.system_errors import SystemTroubleError
 
 NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender", "classes_by_corpus", "genders"]
 
@@ -70,10 +70,11 @@ def test_the_docstring_opens_with_a_command_that_parses(recipe):
     assert (data_args.dataset, args.output_dir) == ("data/emotions", "runs/explore")
 
 
-def test_a_file_in_the_way_is_refused(recipe, tmp_path):
+def test_a_file_in_the_way_is_rejected(recipe, tmp_path):
     (tmp_path / "figures").write_text("")
-    with pytest.raises(ConfigError, match="output_dir is .*figures, which is a file"):
-        recipe.ExploreArguments(str(tmp_path / "figures"))
+    words = ["--dataset", "data/emotions", "--output_dir", str(tmp_path / "figures")]
+    with pytest.raises(SystemTroubleError, match="--output_dir .*figures is a file; expected a folder"):
+        recipe.parse(DataArguments, recipe.ExploreArguments, argv=words)
 
 
 def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
