@@ -148,7 +148,7 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     """The recordings in a CSV file.
 
     Required columns: path (relative to the file) and label. Optional columns: id (default: the path), corpus, speaker
-    (default: every clip is a separate speaker), gender, intensity.
+    (default: unknown), gender, intensity.
 
     Raises:
         SourceError: no such file, missing columns, an unknown label, or a recording that cannot be read.
@@ -162,11 +162,8 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     _refuse(path, "unusable recordings", unusable, "expected audio files, relative to the CSV file")
     usable = [found for found in checked if not isinstance(found, str)]
     columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL} | {"id": ids}
-    speakers = columns["speaker"]
-    note = "some clips have no speaker: intervals treat each of them as a separate speaker"
-    notes = () if all(speakers) else (note,)
+    notes = _notes_on_speakers(columns["speaker"])
     columns["corpus"] = [corpus or path.stem for corpus in columns["corpus"]]
-    columns["speaker"] = [speaker or clip for speaker, clip in zip(speakers, columns["id"], strict=True)]
     intensities = [intensity or None for intensity in columns["intensity"]]
     labels = [_emotion(row["label"], args) for row in rows]
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
@@ -178,6 +175,14 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
     )
+
+
+def _notes_on_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
+    if all(speakers):
+        return ()
+    if any(speakers):
+        return ("some clips have no speaker: intervals treat each of them as a separate speaker",)
+    return ("the speakers are unknown: intervals are over clips, and too narrow if speakers have several clips",)
 
 
 def listed_marks(csv_file: str | None, folder: str | None, channel: str | None) -> Marks:

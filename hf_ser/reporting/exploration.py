@@ -17,6 +17,7 @@ from hf_ser.reporting.plots import (
     plot_gender_distribution,
 )
 from hf_ser.reporting.run_titles import protocol_title
+from hf_ser.scoring.predictions import count_speakers
 from hf_ser.scoring.results import describe_protocol
 
 REPORT = "explore.md"
@@ -59,8 +60,9 @@ def _draw_clips(dataset: SplitData, folder: Path) -> dict[str, str]:
     plot_clip(first, SAMPLING_RATE, folder / "clip", f"{_title(dataset)}: {shown}")
     plot_emotions(waveforms, SAMPLING_RATE, folder / "emotions", f"{_title(dataset)}: one clip per class")
 
-    speakers = list(dict.fromkeys(str(clip["speaker"]) for clip in clips.values()))
+    speakers = list(dict.fromkeys(str(clip["speaker"] or _UNKNOWN) for clip in clips.values()))
     who = f"speaker {speakers[0]}" if len(speakers) == 1 else f"{len(speakers)} speakers ({', '.join(speakers)})"
+    who = "unknown speakers" if _UNKNOWN in speakers else who
     emotions = "1 emotion" if len(clips) == 1 else f"{len(clips)} emotions"
     return {
         "clip": f"Waveform and log-mel spectrogram of the training clip {shown}, {first.size / SAMPLING_RATE:.2f} s.",
@@ -131,7 +133,8 @@ def _draw_counts(dataset: SplitData, folder: Path) -> dict[str, str]:
     speakers = set(zip(whole["corpus"], genders, whole["speaker"], strict=True))
     speaker_counts = _nested(Counter((corpus, gender) for corpus, gender, _ in speakers))
     plot_gender_distribution(_nested(clips), speaker_counts, folder / "genders", _title(dataset))
-    captions["genders"] = f"Clips and speakers ({len(speakers)} in total) of each corpus by gender{sung}."
+    total = _UNKNOWN if count_speakers(whole["speaker"]) is None else f"{len(speakers)} in total"
+    captions["genders"] = f"Clips and speakers ({total}) of each corpus by gender{sung}."
     return captions
 
 

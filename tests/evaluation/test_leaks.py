@@ -135,6 +135,15 @@ def test_clips_of_the_test_split_are_scored_whatever_they_are_called(scored, mod
     assert not [note for note in notes(results) if "trained on" in note]
 
 
+def test_a_list_without_speakers_is_scored_with_unknown_speakers(scored, model, listed, tmp_path):
+    file, ids = listed("test", renamed)
+    split = scored(model=str(model), csv=file)["splits"]["all"]
+    assert split["speakers"] is None and split["clips"] == len(ids)
+    assert [(one["method"], one["clusters"]) for one in split["intervals"]] == [("plain", len(ids))] * 2
+    assert set(read_predictions(tmp_path / "out" / "predictions.parquet").clips["speaker"]) == {""}
+    assert f"{len(ids)} clips, speakers unknown." in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path):
     file, ids = listed("train", renamed)
     results = scored(model=str(model), csv=file, allow_seen=True)
