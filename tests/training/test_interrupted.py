@@ -99,6 +99,19 @@ def test_a_training_that_breaks_off_loads_nowhere_and_can_be_resumed(
     assert pipeline("audio-classification", model=str(folder), device="cpu").model.config.calibration_temperature
 
 
+def test_a_training_killed_after_its_last_step_takes_no_other_one(fields, finetune, tmp_path, monkeypatch):
+    steps = {"max_steps": 1, "save_strategy": "steps", "save_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    runs = {name: fields | steps | {"output_dir": str(tmp_path / name)} for name in ("unbroken", "broken")}
+    unbroken = finetune(**runs["unbroken"])
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "score_splits", _breaks(run.score_splits))
+        with pytest.raises(BrokenOffError):
+            finetune(**runs["broken"])
+    release(tmp_path / "broken")
+    broken = finetune(**runs["broken"], resume_from_checkpoint="true")
+    assert broken["training"]["steps"] == 1 and broken["splits"] == unbroken["splits"]
+
+
 def test_a_run_without_its_card_loads_and_is_resumed(fields, finetune, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(card, "write_text", _breaks(card.write_text))
