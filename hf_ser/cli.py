@@ -154,12 +154,11 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _training(results: dict[str, Any]) -> list[tuple[str, str]]:
-    from hf_ser.results_file import bounds, number
+    from hf_ser.results_file import bounds, clips_and_speakers, number
 
     dataset, protocol = results["dataset"], results["protocol"]
-    rows = [
-        ("trained on", f"{dataset['train_clips']} clips of {dataset['train_speakers']} speakers, {dataset['name']}")
-    ]
+    trained_on = clips_and_speakers(dataset["train_clips"], dataset["train_speakers"])
+    rows = [("trained on", f"{trained_on}, {dataset['name']}")]
     if dataset["synthetic"]:
         rows.append(("", "synthetic recordings: these scores say nothing about real speech"))
     fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
@@ -171,7 +170,7 @@ def _training(results: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 split,
-                f"{scored['clips']} clips of {scored['speakers']} speakers: accuracy {number(scores['accuracy'])}, "
+                f"{clips_and_speakers(scored['clips'], scored['speakers'])}: accuracy {number(scores['accuracy'])}, "
                 f"weighted F1 {number(scores['f1_weighted'])}, UAR {number(scores['uar'])} (95 % {interval})",
             )
         )

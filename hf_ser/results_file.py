@@ -80,6 +80,16 @@ def check_results(results: Any, name: str) -> None:
         raise ResultsError(f"{name} does not follow its schema at {place}: {error.message[:300]}")
 
 
+def clips_and_speakers(clips: int, speakers: int | None) -> str:
+    """Both numbers as text.
+
+    >>> clips_and_speakers(1439, 24), clips_and_speakers(454, None)
+    ('1,439 clips of 24 speakers', '454 clips, speakers unknown')
+    """
+    of = ", speakers unknown" if speakers is None else f" of {speakers:,} speaker{'' if speakers == 1 else 's'}"
+    return f"{clips:,} clip{'' if clips == 1 else 's'}{of}"
+
+
 def number(value: float | None) -> str:
     """A score with three digits, or a dash if it is undefined."""
     return "-" if value is None else f"{value:.3f}"

@@ -1,7 +1,7 @@
 """One run folder, one owner: a lock for as long as the program lives, and a mark for as long as the run is unfinished.
 
 The mark shows what a killed program left behind: it is written before the first file of the run and removed after the
-last. Loaders, pushes and hybrids reject a marked folder that has no results.json.
+last. Loaders, pushes and hybrids reject a marked folder without results.json or with a model that is still a draft.
 """
 
 import atexit
@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from hf_ser.errors import SerError
+from hf_ser.model_draft import discard_draft, draft_of
 from hf_ser.system_errors import SystemTroubleError, check_output, system_trouble
 
 UNFINISHED = "unfinished.json"
@@ -115,7 +116,7 @@ def held(folder: str | Path, *, flag: str = "--output_dir") -> Iterator[Path]:
         finish_run(folder)
     finally:
         untouched = all(entry.name in (LOCK, UNFINISHED) for entry in path.iterdir())
-        if untouched or (path / _RESULTS).is_file():  # the earlier run, which nothing replaced yet
+        if untouched or _is_whole(path):  # the earlier run, which nothing replaced yet
             (path / UNFINISHED).unlink(missing_ok=True)
         release(folder)
 
@@ -123,15 +124,14 @@ def held(folder: str | Path, *, flag: str = "--output_dir") -> Iterator[Path]:
 @atexit.register
 def _release_all() -> None:
     for folder, held in list(_held.items()):
-        if (
-            held.lock is not None and held.pid == os.getpid() and (folder / _RESULTS).is_file()
-        ):  # of a script that did not call `finish_run`
+        # A script may have ended without `finish_run`.
+        if held.lock is not None and held.pid == os.getpid() and _is_whole(folder):
             finish_run(folder)
         release(folder)
 
 
 def begin_run(folder: str | Path) -> None:
-    """Mark the run in a folder that this process holds as unfinished.
+    """Mark the run in a folder that this process holds as unfinished, and remove the draft of a killed one.
 
     >>> hold("runs/new")
     >>> begin_run("runs/new")
@@ -142,6 +142,7 @@ def begin_run(folder: str | Path) -> None:
     False
     """
     _write(Path(folder).resolve() / UNFINISHED)
+    discard_draft(folder)
 
 
 def finish_run(folder: str | Path) -> None:
@@ -158,13 +159,18 @@ def finish_run(folder: str | Path) -> None:
 
 
 def is_unfinished(folder: str | Path) -> bool:
-    """Whether a folder has no scores yet, and a program that writes it is still running or ended early."""
-    return is_marked(folder) and not (Path(folder) / _RESULTS).is_file()
+    """Whether scores or model are not complete yet, and a program that writes them is running or ended early."""
+    return is_marked(folder) and not _is_whole(folder)
 
 
 def is_finished(folder: str | Path) -> bool:
     """Whether a folder holds the scores and all other files of a run."""
     return (Path(folder) / _RESULTS).is_file() and not is_marked(folder)
+
+
+def _is_whole(folder: str | Path) -> bool:
+    """Whether a folder has scores, and the model that they belong to if there is one."""
+    return (Path(folder) / _RESULTS).is_file() and not draft_of(folder).is_dir()
 
 
 def is_marked(folder: str | Path) -> bool:

@@ -78,17 +78,15 @@ def _code(error: BaseException) -> int | None:
     return errno.ENOSPC if full else None
 
 
-def check_output(path: str | Path, flag: str = "--output_dir", *, needed: int = 0) -> None:
-    """Check that files can be written at a path that may not exist yet. Nothing is created.
+def check_output(path: str | Path, flag: str = "--output_dir") -> None:
+    """Check that files can be written into a folder that may not exist yet. Nothing is created.
 
     Args:
-        path: a folder, or a file that is going to be written.
+        path: of the folder.
         flag: the argument that it comes from, for the message.
-        needed: bytes that are going to be written there.
 
     Raises:
-        SystemTroubleError: part of the path is a file, a name is too long, the folder above is read-only, or its
-            disk has less room.
+        SystemTroubleError: the path or a part of it is a file, a name is too long, or the folder is read-only.
 
     >>> check_output("runs/new")
     >>> check_output("runs/" + "x" * 300)
@@ -108,16 +106,10 @@ def check_output(path: str | Path, flag: str = "--output_dir", *, needed: int = 
         existing = _existing(path)
     except OSError as error:  # a path that is too long as a whole, or a folder that cannot be looked into
         raise system_trouble(error) or error from error
-    if not existing.is_dir() and existing != path.absolute():
+    if not existing.is_dir():
         raise SystemTroubleError(f"{flag} {path}: {existing} is a file; expected a folder. Choose another path.")
-    if not os.access(existing, os.W_OK | (os.X_OK if existing.is_dir() else 0)):
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise SystemTroubleError(f"{flag} {path}: {existing} cannot be written to. Choose another path.")
-    free = free_bytes(path)
-    if free < needed:
-        raise SystemTroubleError(
-            f"{flag} {path}: {free / 2**20:,.0f} MiB are free on its disk and {needed / 2**20:,.0f} MiB are needed. "
-            "Free some space, or choose a folder on another disk."
-        )
 
 
 def free_bytes(path: Path) -> int:

@@ -4,9 +4,8 @@ python recipes/explore.py --dataset data/emotions --output_dir runs/explore
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from hf_ser.arguments import ConfigError, parse, run
+from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.reporting.exploration import explore
 from hf_ser.run_folder import held
@@ -17,10 +16,6 @@ class ExploreArguments:
     """The output folder."""
 
     output_dir: str = field(default="figures", metadata={"help": "folder for the figures and explore.md"})
-
-    def __post_init__(self) -> None:
-        if Path(self.output_dir).exists() and not Path(self.output_dir).is_dir():
-            raise ConfigError(f"output_dir is {self.output_dir}, which is a file; expected a folder or a new name.")
 
 
 def main() -> None:

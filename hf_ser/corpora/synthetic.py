@@ -20,6 +20,7 @@ from hf_ser.console import progress_bar
 from hf_ser.corpora import crema_d, ravdess, savee, tess, voice
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
+from hf_ser.system_errors import check_output
 
 MARKER = "SYNTHETIC.json"
 NOTICE = (
@@ -228,8 +229,7 @@ def generate(
     """
     _check(corpora, clips_per_class, speakers_per_corpus, duration_s)
     output_dir = Path(output_dir)
-    if output_dir.exists() and not output_dir.is_dir():
-        raise SyntheticError(f"output_dir {output_dir} is a file; expected a folder or a new path.")
+    check_output(output_dir)
     jobs = {}
     for corpus in corpora:
         arguments: dict[str, Any] = {

@@ -336,7 +336,7 @@ def _published_folds(rows: list[Row], protocol: str) -> list[Fold]:
     if len(corpora) != 1:
         raise ProtocolError(
             f"protocol {protocol} is published for {', and separately for '.join(sorted(tables))}; got clips of "
-            f"{', '.join(sorted({row.corpus for row in rows}))}. Choose the configuration of one corpus."
+            f"{', '.join(sorted({row.corpus for row in rows}))}. Pass --configuration {' or '.join(sorted(tables))}."
         )
     corpus = corpora[0]
     present = {row.speaker for row in rows if row.corpus == corpus and row.vocal_channel == "speech"}

@@ -71,5 +71,5 @@ def _tested_on(results: Mapping[str, Any]) -> str:
 
 
 def _has_speakers(dataset: Mapping[str, Any]) -> bool:
-    """Whether the speakers are known; in a dataset without speakers, all recordings have the same empty one."""
+    """Whether the speakers are known; earlier versions counted unknown speakers as one."""
     return (dataset["train_speakers"] or 0) > 1

@@ -42,15 +42,15 @@ class Clips:
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
         notes: remarks for the report.
         synthetic: corpora with generated recordings.
-        marks: ids and content hashes that identify the clips; None to use their ids only.
+        marks: ids and content hashes that identify the clips.
     """
 
     columns: dict[str, list[Any]]
     durations: list[float]
     decode: Callable[[list[int]], list[np.ndarray]]
+    marks: Marks
     notes: tuple[str, ...] = ()
     synthetic: tuple[str, ...] = ()
-    marks: Marks | None = None
 
 
 def clip_columns(split: "datasets.Dataset") -> dict[str, list[Any]]:
@@ -109,7 +109,7 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
     folders = {(one.corpus, one.path.parent) for one in utterances}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
     marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
-    return Clips(columns, [clip.duration for clip in clips], decode, tuple(notes), tuple(sorted(synthetic)), marks)
+    return Clips(columns, [clip.duration for clip in clips], decode, marks, tuple(notes), tuple(sorted(synthetic)))
 
 
 def _find_any(folder: Path) -> Found:
@@ -148,34 +148,22 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
     """The recordings in a CSV file.
 
     Required columns: path (relative to the file) and label. Optional columns: id (default: the path), corpus, speaker
-    (default: every clip is a separate speaker), gender, intensity.
+    (default: unknown), gender, intensity.
 
     Raises:
         SourceError: no such file, missing columns, an unknown label, or a recording that cannot be read.
     """
-    lines, rows = _read_csv(path)
     if args.channel is not None:
         raise SourceError(f"--channel {args.channel} is not supported with --csv; leave it out.")
-    short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
-    _refuse(path, "rows without path or label", short, "expected both in every row")
-    named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
-    unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
-    _refuse(path, "unknown labels", unknown, f"expected {', '.join(EMOTIONS)}")
+    lines, rows, ids = _listed(path)
     files = [path.parent / row["path"] for row in rows]
     checked = _check_files(files)
     unusable = [f"line {line}: {found}" for line, found in zip(lines, checked, strict=True) if isinstance(found, str)]
     _refuse(path, "unusable recordings", unusable, "expected audio files, relative to the CSV file")
     usable = [found for found in checked if not isinstance(found, str)]
-    columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
-    columns["id"] = [clip or row["path"] for clip, row in zip(columns["id"], rows, strict=True)]
-    counts = Counter(columns["id"])
-    twice = [f"line {line}: {clip}" for line, clip in zip(lines, columns["id"], strict=True) if counts[clip] > 1]
-    _refuse(path, "repeated ids", twice, "expected each recording once")
-    speakers = columns["speaker"]
-    note = "some clips have no speaker: intervals treat each of them as a separate speaker"
-    notes = () if all(speakers) else (note,)
+    columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL} | {"id": ids}
+    notes = _notes_on_speakers(columns["speaker"])
     columns["corpus"] = [corpus or path.stem for corpus in columns["corpus"]]
-    columns["speaker"] = [speaker or clip for speaker, clip in zip(speakers, columns["id"], strict=True)]
     intensities = [intensity or None for intensity in columns["intensity"]]
     labels = [_emotion(row["label"], args) for row in rows]
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
@@ -183,10 +171,48 @@ def clips_of_csv(path: Path, args: DataArguments) -> Clips:
         {**columns, "intensity": intensities, "label": labels},
         [seconds for seconds, _ in usable],
         lambda numbers: [load_audio(files[number]) for number in numbers],
+        Marks(columns["id"], lambda: [sha256 for _, sha256 in usable], [str(file) for file in files]),
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
-        Marks(columns["id"], lambda: [sha256 for _, sha256 in usable], [str(file) for file in files]),
     )
+
+
+def _notes_on_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
+    if all(speakers):
+        return ()
+    if any(speakers):
+        return ("some clips have no speaker: intervals treat each of them as a separate speaker",)
+    return ("the speakers are unknown: intervals are over clips, and too narrow if speakers have several clips",)
+
+
+def listed_marks(csv_file: str | None, folder: str | None, channel: str | None) -> Marks:
+    """The names of the recordings in a CSV file or a folder, before any recording is opened.
+
+    Raises:
+        SourceError: no such file or folder, or one without recordings; or missing columns, unknown labels or repeated
+            ids in the CSV file.
+    """
+    if csv_file is not None:
+        path = Path(csv_file)
+        _, rows, ids = _listed(path)
+        return Marks(ids, names=[str(path.parent / row["path"]) for row in rows])
+    first = [copies[0] for copies in _find_any(Path(str(folder))).copies]
+    return Marks([one.id for one in first if channel in (None, one.vocal_channel)])
+
+
+def _listed(path: Path) -> tuple[list[int], list[dict[str, str]], list[str]]:
+    """Line numbers, rows and ids; everything but the recordings is checked."""
+    lines, rows = _read_csv(path)
+    short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
+    _refuse(path, "rows without path or label", short, "expected both in every row")
+    named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
+    unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
+    _refuse(path, "unknown labels", unknown, f"expected {', '.join(EMOTIONS)}")
+    ids = [row.get("id") or row["path"] for row in rows]
+    counts = Counter(ids)
+    twice = [f"line {line}: {clip}" for line, clip in zip(lines, ids, strict=True) if counts[clip] > 1]
+    _refuse(path, "repeated ids", twice, "expected each recording once")
+    return lines, rows, ids
 
 
 def _read_csv(path: Path) -> tuple[list[int], list[dict[str, str]]]:

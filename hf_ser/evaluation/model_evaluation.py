@@ -15,10 +15,12 @@ from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
-from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split
+from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split, listed_marks
 from hf_ser.evaluation.predict import predict_logits
-from hf_ser.inference import choose_device, label_names, load_classifier, resolve_precision
+from hf_ser.inference import CheckpointError, choose_device, label_names, load_classifier, resolve_precision
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.local_or_hub import refuse_missing
+from hf_ser.model_draft import new_draft, publish
 from hf_ser.remote_code.forward_precision import choose_precision
 from hf_ser.remote_code.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
@@ -97,8 +99,6 @@ class EvaluateArguments(ReportArguments):
             self._refuse(_FOR_MODELS, "predictions")
         resolve_precision(self.precision, self.device)  # raises if it is not available
         output = Path(self.output_dir)
-        if output.exists() and not output.is_dir():
-            raise ConfigError(f"--output_dir {output} is a file; expected a folder or a new name.")
         if self.model is not None and output.exists() and Path(self.model).exists() and output.samefile(self.model):
             raise ConfigError(f"--output_dir {output} is the folder of the model; choose another.")
 
@@ -194,7 +194,7 @@ def _precision(args: EvaluateArguments, model: PreTrainedModel) -> str:
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
-    """Check, before anything is loaded, that exactly one source of clips is given."""
+    """Check, before anything is loaded, that exactly one source of clips is given and its listing can be scored."""
     data_args.refuse_streaming("the evaluation")
     beside = "recordings" if args.recordings else "csv" if args.csv else None
     if beside is None:
@@ -208,6 +208,10 @@ def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
         raise ConfigError(
             f"calibrate needs the validation split of a dataset and does not support {beside}; leave one out."
         )
+    marks = listed_marks(args.csv, args.recordings, data_args.channel)
+    if args.model is not None and not args.allow_seen:
+        refuse_missing(args.model, "--model", CheckpointError)
+        _refuse_seen(args, marks)  # by name; the samples are compared once they are decoded
 
 
 def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tuple[SplitData | None, Clips | None]:
@@ -219,6 +223,29 @@ def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tu
         return None, None
     data = load_splits(data_args, needed=(args.split, "validation") if args.calibrate else (args.split,))
     return data, clips_of_split(data.splits[args.split])
+
+
+def _refuse_seen(args: EvaluateArguments, marks: Marks, which: str = "these {} clips") -> list[str]:
+    """Reject clips that the model was trained on, by id and by content; return notes on the check.
+
+    Raises:
+        PredictionsError: names the first of them and the matching training clips.
+    """
+    path = file_beside(str(args.model), SPLITS_FILE, args.revision)
+    record = Record.read(path) if path is not None else None
+    seen = find_seen(record, marks) if record is not None else []
+    if not seen:
+        return unchecked(record, marks)
+    counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
+    if not args.allow_seen:
+        listed = args.recordings is not None or args.csv is not None
+        remedy = "Remove these clips" if listed else "Pass the protocol, fold and seed of its results.json"
+        raise PredictionsError(
+            f"{args.model} was trained on {counted}; expected clips that are not in its training data. {remedy}, or "
+            "pass --allow_seen true."
+        )
+    note = f"the model was trained on {counted}: these scores say nothing about new recordings"
+    return [note, *unchecked(record, marks)]
 
 
 @dataclass
@@ -235,7 +262,7 @@ class _Scorer:
 
     def score(self, clips: Clips) -> _Outcome:
         """Calibrate if requested, and predict."""
-        notes = self._refuse_seen(clips)
+        notes = _refuse_seen(self.args, clips.marks)
         temperature = stored_temperature(self.model.config)
         if self.args.calibrate:
             factor, more = self._calibrate()
@@ -265,40 +292,21 @@ class _Scorer:
         """
         assert self.data is not None  # _source rejects calibrate without a dataset
         validation = clips_of_split(self.data.splits["validation"])
-        notes = self._refuse_seen(validation, "the {} calibration clips")
+        notes = _refuse_seen(self.args, validation.marks, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
         factor = fit_temperature(fitted.probabilities, fitted.label_ids)
         store_temperature(self.model, factor)
         folder = Path(self.args.output_dir) / MODEL
         shutil.rmtree(folder, ignore_errors=True)
-        self.model.cpu().save_pretrained(folder)
-        self.extractor.save_pretrained(folder)
+        draft = new_draft(folder)
+        self.model.cpu().save_pretrained(draft)
+        self.extractor.save_pretrained(draft)
         for name in (SPLITS_FILE, RESULTS):
             path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
-                shutil.copyfile(path, folder / name)
+                shutil.copyfile(path, draft / name)
+        publish(folder)
         return factor, notes
-
-    def _refuse_seen(self, clips: Clips, which: str = "these {} clips") -> list[str]:
-        """Reject clips that the model was trained on, by id and by content; return notes on the check.
-
-        Raises:
-            PredictionsError: names the first of them and the matching training clips.
-        """
-        path = file_beside(str(self.args.model), SPLITS_FILE, self.args.revision)
-        record = Record.read(path) if path is not None else None
-        marks = clips.marks or Marks(clips.columns["id"])
-        seen = find_seen(record, marks) if record is not None else []
-        if not seen:
-            return unchecked(record, marks)
-        counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
-        if not self.args.allow_seen:
-            raise PredictionsError(
-                f"{self.args.model} was trained on {counted}; expected clips that are not in its training data. "
-                "Pass the protocol, fold and seed of its results.json, or --allow_seen true."
-            )
-        note = f"the model was trained on {counted}: these scores say nothing about new recordings"
-        return [note, *unchecked(record, marks)]
 
     def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
         names = label_names(self.model.config)

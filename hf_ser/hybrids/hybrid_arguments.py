@@ -117,8 +117,6 @@ class HybridArguments(ReportArguments):
         self._check_numbers()
         resolve_precision(self.precision, self.device)  # raises ConfigError if this machine does not support it
         folder = Path(self.output_dir)
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new path.")
         if is_finished(folder) and not self.overwrite:
             raise ConfigError(f"--output_dir {folder} contains a finished run; pass --overwrite true.")
 

@@ -2,8 +2,6 @@
 
 import csv
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from hf_ser.hybrids.conversion import from_forest, from_lightgbm
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import Fitted
 from hf_ser.inference import choose_device, load_classifier
+from hf_ser.model_draft import discard_draft, new_draft, remove_model
 from hf_ser.models import HybridConfig, HybridForAudioClassification, TreeEnsemble, make_feature_extractor
 from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.remote_code.encoder_inputs import max_input_s
@@ -121,7 +120,7 @@ def assemble(
 
 
 def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) -> dict[str, Any]:
-    """Score validation and test and write the folder. results.json is written last and marks the run as finished.
+    """Score validation and test and write the folder. The model is moved there after results.json.
 
     Args:
         data: the dataset.
@@ -167,11 +166,9 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
 
 def _remove_earlier(folder: Path) -> None:
     """Remove an earlier run's files, so that no old model remains next to the scores of a run without a model."""
-    model = ("config.json", "model.safetensors", "preprocessor_config.json", "README.md")
-    for name in (RESULTS, RECIPE, "booster.txt", "importances.csv", *model):
+    remove_model(folder)
+    for name in (RESULTS, RECIPE, "booster.txt", "importances.csv", "README.md"):
         (folder / name).unlink(missing_ok=True)
-    for path in folder.glob("*.py"):
-        path.unlink()
 
 
 def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
@@ -187,28 +184,25 @@ def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
 
 
 def _save(fit: Fit, folder: Path, test: "datasets.Dataset", args: HybridArguments) -> None:
-    """Save the model, load it, compare its predictions with the fit, and move the files to the folder.
+    """Save the model as a draft, load it, and compare its predictions with the fit.
 
     Raises:
         HybridError: the predictions differ.
     """
     assert fit.model is not None
-    partial = folder / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    draft = new_draft(folder)
     try:
-        fit.model.save_pretrained(partial)
+        fit.model.save_pretrained(draft)
         extractor = make_feature_extractor()
         Preprocessing().store(extractor)  # each source has its own
-        extractor.save_pretrained(partial)
+        extractor.save_pretrained(draft)
         if len(test):
             temperature = fit.model.config.calibration_temperature or 1.0
             expected = apply_temperature(fit.probabilities["test"], temperature)
-            _check(partial, test, expected, choose_device(args.device), fit.precision or args.computed_in)
-        (folder / "config.json").unlink(missing_ok=True)  # the folder cannot be loaded until it is complete
-        for path in sorted(partial.iterdir(), key=lambda path: path.name == "config.json"):
-            os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            _check(draft, test, expected, choose_device(args.device), fit.precision or args.computed_in)
+    except BaseException:  # it may have filled the disk
+        discard_draft(folder)
+        raise
 
 
 def _check(folder: Path, test: "datasets.Dataset", expected: np.ndarray, device: str, precision: str) -> None:

@@ -22,12 +22,11 @@ from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.results_file import RESULTS, read_results
-from hf_ser.scoring.bootstrap import compare, point_scores
+from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, compare, point_scores
 from hf_ser.scoring.predictions import Predictions, read_predictions
 
 COMPARISON = "comparison.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-CLUSTERED = "clustered on speakers"
 
 
 class ComparisonError(SerError):
@@ -75,8 +74,6 @@ class CompareArguments(ReportArguments):
         if self.output_dir is None:
             return
         self.check_figures()
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"--output_dir {folder} is a file; expected a folder or a new name.")
         if (folder / RESULTS).exists():
             raise ConfigError(f"--output_dir {folder} contains a run; expected another folder.")
         if (folder / COMPARISON).exists() and not self.overwrite:
@@ -155,10 +152,15 @@ class Run:
         return (self.scored["std"] if self.scored else over["std"] if over else None) or {}
 
     def interval(self, score: str) -> tuple[float | None, float | None]:
-        """A score's 95 % interval, clustered on speakers."""
-        every = self.scored["intervals"] if self.scored else []
-        low, high = next((interval[score] for interval in every if interval["method"] == CLUSTERED), (None, None))
+        """A score's 95 % interval, clustered on speakers if they are known."""
+        low, high = self.scored["intervals"][0].get(score, (None, None)) if self.scored else (None, None)
         return low, high
+
+    @property
+    def drawn(self) -> str:
+        """How the bootstrap of the intervals draws clips, to follow the noun."""
+        plain = self.scored and self.scored["intervals"][0]["method"] == PLAIN
+        return "over clips (speakers unknown)" if plain else CLUSTERED
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -373,9 +375,8 @@ def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
         rows = [row_of[clip] for clip in left.clips["id"]]
         if (left.label_ids != right.label_ids[rows]).any():
             raise ComparisonError(f"its labels differ from those of {b.shown}")
-        for column, values in zip(
-            columns, (left.label_ids, left.predicted, right.predicted[rows], left.clips["speaker"]), strict=True
-        ):
+        found: tuple[Any, ...] = (left.label_ids, left.predicted, right.predicted[rows], left.clusters)
+        for column, values in zip(columns, found, strict=True):
             column.extend(values)
     label_ids, predicted_a, predicted_b, speakers = (np.asarray(column) for column in columns)
     return compare(label_ids, predicted_a, predicted_b, speakers.tolist(), len(a.labels))

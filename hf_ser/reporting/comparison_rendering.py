@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hf_ser import markdown
-from hf_ser.reporting.comparison import CLUSTERED, Run
+from hf_ser.reporting.comparison import Run
 from hf_ser.reporting.comparison_tables import Groups, Table
 from hf_ser.reporting.run_report import SCORES
 
@@ -89,7 +89,7 @@ def _csv_line(group_number: int, rank_in_group: int, run: Run) -> dict[str, Any]
         "left_out": sum(run.left_out.values()),
         "hash": run.key.clips,
         "largest_class": scored["chance"]["accuracy_of_the_largest_class"] if scored else None,
-        "interval": CLUSTERED if scored else None,
+        "interval": run.drawn if scored else None,
     }
     for score in SCORES:
         low, high = run.interval(score)

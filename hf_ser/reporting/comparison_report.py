@@ -13,7 +13,6 @@ from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.errors import SerError
 from hf_ser.reporting.comparison import (
     BEGIN,
-    CLUSTERED,
     COMPARISON,
     END,
     CompareArguments,
@@ -111,7 +110,7 @@ def draw_figures(groups: Groups, folder: Path) -> dict[str, str]:
         rows = [plots.ScoreRow(run.shown, _bars(run, scores)) for run in runs]
         plots.plot_scores(rows, folder / f"scores_{slug}", title)
         shown = "Scores" if len(scores) > 1 else "UAR"
-        drawn[f"scores_{slug}"] = f"{shown}, {title}; whiskers are 95 % intervals {CLUSTERED}"
+        drawn[f"scores_{slug}"] = f"{shown}, {title}; whiskers are 95 % intervals {runs[0].drawn}"
         drawn |= _draw_predictions(runs, folder, slug, title)
     drawn |= _draw_protocols(groups, folder)
     histories = _histories([run for runs in groups.values() for run in runs])
@@ -146,7 +145,7 @@ def _draw_protocols(groups: Groups, folder: Path) -> dict[str, str]:
             name = "protocols" + (f"_{len(drawn) + 1}" if drawn else "")
             title = f"UAR by protocol on {heading(keys[0]).partition(' on ')[2]}"
             plots.plot_protocols(rows, folder / name, title, "UAR")
-            drawn[name] = f"{title}; lines are 95 % intervals {CLUSTERED}"
+            drawn[name] = f"{title}; lines are 95 % intervals {groups[keys[0]][0].drawn}"
     return drawn
 
 

@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.errors import SerError
-from hf_ser.reporting.comparison import CLUSTERED, Key, Run, differing, paired, without_protocol
+from hf_ser.reporting.comparison import Key, Run, differing, paired, without_protocol
 from hf_ser.reporting.published_scores import Published, published_for
 from hf_ser.reporting.run_report import SCORES, brackets
-from hf_ser.results_file import number
+from hf_ser.results_file import clips_and_speakers, number
 
 Groups = Mapping[Key, Sequence[Run]]
 
 SYNTHETIC, SIGNIFICANT = "synthetic", "*"
-_INTERVALS = f"Brackets give 95 % intervals, from a bootstrap {CLUSTERED} ({{}} replicates)."
+_INTERVALS = "Brackets give 95 % intervals, from a bootstrap {} ({} replicates)."
 _SPREAD = "A score with ± is the mean over seeds and its standard deviation."
 _TESTS = (
-    f"Differences come from a paired bootstrap {CLUSTERED} on the same clips, with pooled seeds. They are significant "
+    "Differences come from a paired bootstrap {} on the same clips, with pooled seeds. They are significant "
     "if the interval excludes 0; p is two-sided and not corrected for the number of comparisons."
 )
 _GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
@@ -155,7 +155,7 @@ def _caption(key: Key, runs: Sequence[Run], with_seeds: bool) -> str:
             f"{described}. Mean ± standard deviation over them, without intervals: folds differ in clips or classes."
         )
     over = " over the splits of all seeds" if key.seeds else ""
-    clips = f"{first.scored['clips']:,} clips of {first.scored['speakers']} speakers{over}"
+    clips = clips_and_speakers(first.scored["clips"], first.scored["speakers"]) + over
     chance = number(first.scored["chance"]["accuracy_of_the_largest_class"])
     described = ", ".join([clips, f"{len(key.classes)} classes", *parts])
     return f"{described}. Always predicting the largest class gives {chance} accuracy."
@@ -165,8 +165,7 @@ def _add_explanations(table: Table, key: Key, runs: Sequence[Run]) -> None:
     """Add what holds for all scores, and notes that hold for all runs under a protocol."""
     scored = runs[0].scored
     if scored:
-        interval = next(interval for interval in scored["intervals"] if interval["method"] == CLUSTERED)
-        table.explanations.append(_INTERVALS.format(interval["replicates"]))
+        table.explanations.append(_INTERVALS.format(runs[0].drawn, scored["intervals"][0]["replicates"]))
         if any(run.std for run in runs):
             table.explanations.append(_SPREAD)
     for note in _common_notes(runs):
@@ -256,7 +255,7 @@ def _corpora_tables(key: Key, runs: Sequence[Run]) -> list[Table]:
         for row, (_, scores) in zip(rows, of_run, strict=True):
             row += _corpus_cells(scores.get(corpus))
     first = sorted(of_run[0][1].items())
-    sizes = ", ".join(f"{name} {group['clips']:,} clips of {group['speakers']} speakers" for name, group in first)
+    sizes = ", ".join(f"{name} {clips_and_speakers(group['clips'], group['speakers'])}" for name, group in first)
     caption = f"The same predictions, scored within each corpus over its classes: {sizes}."
     table = Table(f"Scores per corpus: {heading(key)}", caption, header, rows)
     _mark_synthetic(table, key)
@@ -290,7 +289,7 @@ def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
         table.rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p])
     if table.rows:
         table.caption = f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks significant differences."
-        table.explanations.append(_TESTS)
+        table.explanations.append(_TESTS.format(runs[0].drawn))
     _mark_synthetic(table, key)
     return table
 

@@ -12,8 +12,9 @@ import numpy as np
 from hf_ser import markdown
 from hf_ser.arguments import ConfigError
 from hf_ser.extras import missing_extra
+from hf_ser.model_draft import publish
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
-from hf_ser.results_file import RESULTS, bounds, number
+from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
 
@@ -80,7 +81,9 @@ def write_run(
     explanation: Explanation | None = None,
     figures: bool = True,
 ) -> None:
-    """Write predictions, figures, report.md and, last, results.json, which marks the run as finished.
+    """Write predictions, figures, report.md and results.json, and then move the run's model into the folder.
+
+    Until then, the folder holds no run that any program could load.
 
     Args:
         folder: the run's folder.
@@ -118,6 +121,7 @@ def write_run(
     text = explanation.text if explanation else ""
     (folder / REPORT).write_text(render_report(results, drawn, text), encoding="utf-8", newline="\n")
     write_results(folder, results)
+    publish(folder)
 
 
 def draw_figures(
@@ -236,7 +240,7 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     if dataset["train_clips"]:
-        facts.append(("trained on", f"{dataset['train_clips']} clips of {dataset['train_speakers']} speakers"))
+        facts.append(("trained on", clips_and_speakers(dataset["train_clips"], dataset["train_speakers"])))
     digest = f", assignment hash {protocol['hash'][:16]}" if protocol["hash"] else ""
     facts.append(("protocol", protocol_title(protocol) + digest))
     facts.append(("seeds", ", ".join(map(str, results["seeds"])) or "unknown"))
@@ -246,9 +250,9 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], protocol: str) -> list[str]:
-    clustered, plain = scored["intervals"]
+    intervals = {interval["method"]: interval for interval in scored["intervals"]}  # one if no speaker is known
     several = scored["std"] is not None
-    parts = [f"## Scores on {_named(split, protocol)}", f"{scored['clips']} clips of {scored['speakers']} speakers."]
+    parts = [f"## Scores on {_named(split, protocol)}", f"{clips_and_speakers(scored['clips'], scored['speakers'])}."]
     if several:
         parts[-1] += f" Mean and standard deviation over {len(seeds)} seeds."
     if scored["left_out"]:
@@ -259,11 +263,12 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
     if scored["absent"]:
         parts[-1] += f" Without clips, and not in the averages: {', '.join(scored['absent'])}."
     over_seeds = ("over seeds",) if several else ()
-    header = ("score", "value", *over_seeds, "95 % interval, clustered on speakers", "95 % interval, plain")
+    header = ("score", "value", *over_seeds, *(f"95 % interval, {method}" for method in intervals))
     rows = []
     for key, name in (SCORES | _MORE).items():
         spread = (f"± {number(scored['std'][key])}",) if several else ()
-        rows.append((name, number(scored["scores"][key]), *spread, bounds(clustered.get(key)), bounds(plain.get(key))))
+        ends = [bounds(interval.get(key)) for interval in intervals.values()]
+        rows.append((name, number(scored["scores"][key]), *spread, *ends))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
     parts += [
         markdown.table(header, rows),
@@ -292,7 +297,7 @@ def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
         (
             name,
             group["clips"],
-            group["speakers"],
+            "unknown" if group["speakers"] is None else group["speakers"],
             *(number(group["scores"][key]) for key in SCORES),
             bounds(group["interval"]),
         )
@@ -366,7 +371,7 @@ def summary(results: dict[str, Any]) -> str:
     for split, scored in results["splits"].items():
         values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
         lines.append(
-            f"{_named(split, protocol)}: {scored['clips']} clips of {scored['speakers']} speakers, "
+            f"{_named(split, protocol)}: {clips_and_speakers(scored['clips'], scored['speakers'])}, "
             f"accuracy {values['accuracy']:.3f}, weighted F1 {values['f1_weighted']:.3f}, "
             f"UAR {values['uar']:.3f}{interval} "
             f"(largest class {scored['chance']['accuracy_of_the_largest_class']:.3f})"

@@ -13,6 +13,7 @@ import numpy as np
 from hf_ser.errors import SerError
 
 SCORES = ("accuracy", "uar", "f1_weighted", "f1_macro")
+CLUSTERED, PLAIN = "clustered on speakers", "plain"  # the method if the drawn units are speakers, or clips
 _REPLICATES = 2000
 _LEVEL = 0.95
 
@@ -44,7 +45,7 @@ def intervals(
     >>> found["method"], found["clusters"], [round(bound, 1) for bound in found["uar"]]
     ('clustered on speakers', 4, [0.7, 0.8])
     """
-    method = "plain" if clusters is None else "clustered on speakers"
+    method = PLAIN if clusters is None else CLUSTERED
     return intervals_over_seeds([(label_ids, predicted, clusters)], num_classes, method, seed)
 
 

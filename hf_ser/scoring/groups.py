@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hf_ser.scoring.bootstrap import intervals, point_scores
-from hf_ser.scoring.predictions import Predictions
+from hf_ser.scoring.predictions import Predictions, count_speakers
 
 # Grouping -> function that names the group of a clip; None leaves the clip out.
 GROUPINGS: dict[str, Callable[[str, str, str, str | None], str | None]] = {
@@ -25,7 +25,8 @@ def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
 
     Returns:
         Grouping -> `{"groups": {name: {"clips", "speakers", "scores", "interval"}}, "best", "worst"}`. Clips are
-        counted once, not once per seed. The interval is that of UAR, clustered on speakers; None for one speaker.
+        counted once, not once per seed; speakers is None if that of any clip is unknown. The interval is that of UAR,
+        clustered on speakers, where a clip of an unknown speaker is a cluster of its own; None for one cluster.
         Best and worst are by UAR; None with fewer than two groups.
     """
     return {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
@@ -40,14 +41,15 @@ def _grouping(predictions: Sequence[Predictions], naming: Callable[..., str | No
     names = np.asarray([naming(*clip) or "" for clip in zip(corpora, genders, speakers, intensities, strict=True)])
     label_ids = np.concatenate([part.label_ids for part in predictions])
     predicted = np.concatenate([part.predicted for part in predictions])
-    clips, voices, num_classes = np.asarray(ids), np.asarray(speakers), len(predictions[0].labels)
+    clips, num_classes = np.asarray(ids), len(predictions[0].labels)
+    voices, clusters = np.asarray(speakers), np.asarray([unit for part in predictions for unit in part.clusters])
     groups: dict[str, Any] = {}
     for name in sorted(set(names) - {""}):
         rows = names == name
-        bounds = intervals(label_ids[rows], predicted[rows], voices[rows], num_classes)["uar"]
+        bounds = intervals(label_ids[rows], predicted[rows], clusters[rows], num_classes)["uar"]
         groups[str(name)] = {
             "clips": len(set(clips[rows])),
-            "speakers": len(set(voices[rows])),
+            "speakers": count_speakers(voices[rows].tolist()),
             "scores": point_scores(label_ids[rows], predicted[rows], num_classes),
             "interval": None if bounds[0] is None else bounds,
         }

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class Predictions:
     """Clips and a model's probabilities for them.
 
     Args:
-        clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None.
+        clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None, and an unknown speaker is
+            an empty string.
         probabilities: (clips, classes), rows that sum to 1.
         labels: class names, in the order of the columns of `probabilities`.
 
@@ -71,6 +72,11 @@ class Predictions:
         return np.asarray(self.clips["label"])
 
     @property
+    def clusters(self) -> list[str]:
+        """What a bootstrap draws, for each clip: its speaker, or the clip itself if the speaker is unknown."""
+        return [speaker or clip for speaker, clip in zip(self.clips["speaker"], self.clips["id"], strict=True)]
+
+    @property
     def predicted(self) -> np.ndarray:
         """Predicted class ids (clips,)."""
         return self.probabilities.argmax(axis=1)
@@ -89,6 +95,16 @@ def _refuse(problem: str, ids: Sequence[str], expected: str) -> None:
     if len(ids):
         more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
         raise PredictionsError(f"got {len(ids)} {problem} ({', '.join(ids[:5])}{more}); expected {expected}.")
+
+
+def count_speakers(speakers: Iterable[str | None]) -> int | None:
+    """The number of speakers; None if that of any clip is unknown.
+
+    >>> count_speakers(["a", "b", "a"]), count_speakers(["a", ""])
+    (2, None)
+    """
+    different = set(speakers)
+    return len(different) if all(different) else None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

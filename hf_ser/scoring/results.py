@@ -16,10 +16,10 @@ from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import SUMMARY, PrepareArguments
 from hf_ser.data.splits import SplitData
 from hf_ser.results_file import RESULTS, check_results
-from hf_ser.scoring.bootstrap import intervals_over_seeds
+from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
-from hf_ser.scoring.predictions import Predictions
+from hf_ser.scoring.predictions import Predictions, count_speakers
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
@@ -78,9 +78,10 @@ def score_split(
     whole = score(label_ids, probabilities, labels)
     each = [_scalars(score(run.label_ids, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
     ids = sorted({clip for run in runs for clip in run.clips["id"]})
+    speakers = {speaker for run in runs for speaker in run.clips["speaker"]}
     return {
         "clips": len(ids),
-        "speakers": len({speaker for run in runs for speaker in run.clips["speaker"]}),
+        "speakers": count_speakers(speakers),
         "clips_hash": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
         "predictions": list(files),
         "left_out": dict(left_out or {}),
@@ -89,9 +90,14 @@ def score_split(
         "std": over_runs(each, sample_std) if each else None,
         "intervals": [
             intervals_over_seeds(
-                [(run.label_ids, run.predicted, run.clips[column]) for run in runs], len(labels), method, seed=0
+                [(run.label_ids, run.predicted, units) for run, units in zip(runs, drawn, strict=True)],
+                *(len(labels), method),
+                seed=0,
             )
-            for method, column in (("clustered on speakers", "speaker"), ("plain", "id"))
+            for method, drawn in (
+                (CLUSTERED if any(speakers) else PLAIN, [run.clusters for run in runs]),
+                (PLAIN, [run.clips["id"] for run in runs]),
+            )
         ],
         "per_class": whole["per_class"],
         "absent": whole["absent"],
@@ -191,7 +197,7 @@ def describe_training(
         "dataset": {
             **describe_dataset(data),
             "train_clips": len(train),
-            "train_speakers": len(set(train["speaker"])),
+            "train_speakers": count_speakers(train["speaker"]),
             "train_classes": [data.labels[label] for label in sorted(set(train["label"]))],
         },
         "protocol": describe_protocol(data),

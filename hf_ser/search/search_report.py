@@ -13,6 +13,8 @@ from hf_ser import markdown
 from hf_ser.data.splits import SplitData
 from hf_ser.reporting.run_report import REPORT
 from hf_ser.reporting.run_titles import run_title
+from hf_ser.results_file import clips_and_speakers
+from hf_ser.scoring.predictions import count_speakers
 from hf_ser.scoring.results import describe_dataset, describe_protocol, versions, write_text
 from hf_ser.search.search_space import Space, with_values
 from hf_ser.training.training_arguments import SerTrainingArguments
@@ -84,6 +86,10 @@ def _draw(
     )
     for suffix in ("png", "svg"):
         os.replace(figures / f"{FIGURE}.part.{suffix}", figures / f"{FIGURE}.{suffix}")
+
+
+def _counted(split: Any) -> str:
+    return clips_and_speakers(len(split), count_speakers(split["speaker"]))
 
 
 def _model(settings: Mapping[str, Any]) -> str:
@@ -171,8 +177,8 @@ def _facts(
         ("model", _model(settings)),
         ("dataset", f"{dataset['name']}, configuration {dataset['configuration']}"),
         ("protocol", f"{protocol['name']}{fold}, assignment hash {protocol['hash'][:16]}"),
-        ("trained on", f"{len(data.splits['train'])} clips of {len(set(data.splits['train']['speaker']))} speakers"),
-        ("validated on", f"{len(validation)} clips of {len(set(validation['speaker']))} speakers"),
+        ("trained on", _counted(data.splits["train"])),
+        ("validated on", _counted(validation)),
         (
             "value",
             f"{args.metric_for_best_model} on validation ({better} is better), the best of a trial's evaluations",

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
+from hf_ser.model_draft import remove_model
 from hf_ser.recipe_file import RECIPE
 from hf_ser.results_file import RESULTS
 from hf_ser.run_folder import begin_run, hold, is_finished, is_marked, join, release
@@ -138,8 +139,8 @@ def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[s
 def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
     """Write the settings into the output folder: recipe.yaml, which repeats the run, and those that a resume compares.
 
-    With `overwrite`, the results and checkpoints of an earlier run are removed first. It is called after all checks,
-    so that they are removed only if the new run can start.
+    With `overwrite`, model, results and checkpoints of an earlier run are removed first. It is called after all
+    checks, so that they are removed only if the new run can start.
 
     >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
     >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
@@ -147,16 +148,18 @@ def write_settings(model_args: ModelArguments, data_args: DataArguments, args: S
     >>> stored["learning_rate"], stored["seed"]
     (0.0001, 7)
     """
+    if args.process_index == 0:
+        begin_run(str(args.output_dir))
     if args.overwrite and args.should_save and not _resumes(args):
         _remove_run(Path(str(args.output_dir)))
     if args.process_index == 0:
-        begin_run(str(args.output_dir))
         content = settings(model_args, data_args, args) | {_EARLIER: args.earlier_precisions}
         write_json(Path(str(args.output_dir)) / SETTINGS, content)
         write_text(Path(str(args.output_dir)) / RECIPE, training_recipe(model_args, data_args, args))
 
 
 def _remove_run(output: Path) -> None:
+    remove_model(output)
     (output / RESULTS).unlink(missing_ok=True)
     for path in _checkpoints(output):
         shutil.rmtree(path)

@@ -13,6 +13,7 @@ from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded, write_assignment
 from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.inference import load_classifier
+from hf_ser.model_draft import draft_of, new_draft
 from hf_ser.reporting import write_run
 from hf_ser.scoring import Predictions, softmax, store_temperature, write_json
 from hf_ser.scoring.results import describe_training
@@ -23,16 +24,17 @@ from hf_ser.training.training_clock import elapsed
 
 
 def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
-    """Save the trained model, with LoRA matrices merged, and its feature extractor.
+    """Save the trained model, with LoRA matrices merged, and its feature extractor, as a draft.
 
-    All processes must call it; the first one writes.
+    No program loads the run's folder until `write_reports` has moved the model there. All processes must call it; the
+    first one writes.
 
     Args:
         trainer: after training.
         keep_adapter: also save the LoRA matrices separately, in `adapter/`.
 
     Returns:
-        The model folder, which is the trainer's output_dir.
+        The run's folder, which is the trainer's output_dir.
 
     Raises:
         DivergedError: weights are not finite; no files are written.
@@ -46,14 +48,15 @@ def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
     'more'
     """
     folder = Path(str(trainer.args.output_dir))
-    trainer.model = merge_lora(trainer.model, folder if keep_adapter and trainer.is_world_process_zero() else None)
-    trainer.save_model(str(folder))
+    draft = new_draft(folder) if trainer.args.should_save else draft_of(folder)
+    trainer.model = merge_lora(trainer.model, draft if keep_adapter and trainer.is_world_process_zero() else None)
+    trainer.save_model(str(draft))
     trainer.accelerator.wait_for_everyone()
     return folder
 
 
 def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any], dict[str, list[Predictions]]]:
-    """Score the saved model, loaded from its folder, on validation and test.
+    """Score the saved model, loaded from its draft, on validation and test.
 
     The temperature that `calibrate` fits on validation is stored in the saved weights. All processes must call it;
     each computes its share.
@@ -75,8 +78,9 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     >>> results["splits"]["test"]["clips"]
     32
     """
-    folder, args = str(trainer.args.output_dir), trainer.args
-    model, extractor = load_classifier(folder)
+    args = trainer.args
+    draft = str(draft_of(str(args.output_dir)))
+    model, extractor = load_classifier(draft)
     results = _describe(trainer, data)
     probabilities = {
         split: softmax(_predict(trainer, model, extractor, data, split))
@@ -88,14 +92,14 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     )
     if temperature is not None and trainer.is_world_process_zero():
         store_temperature(model, temperature)
-        model.cpu().save_pretrained(folder)
+        model.cpu().save_pretrained(draft)
     return results, predictions
 
 
 def write_reports(
     trainer: SerTrainer, data: SplitData, results: dict[str, Any], predictions: dict[str, list[Predictions]]
 ) -> None:
-    """Write results, report, figures, predictions, history and splits into the model's folder, which ends the run.
+    """Write history, splits, predictions, figures, report and results, and move the model into the run's folder.
 
     Args:
         trainer: after training; only the first process calls this.
@@ -115,8 +119,8 @@ def write_reports(
     """
     folder = Path(str(trainer.args.output_dir))
     # The Trainer pickles its arguments; recipe.yaml has them, and the folder holds no pickles.
-    for left_behind in ("training_args.bin", SETTINGS):
-        (folder / left_behind).unlink(missing_ok=True)
+    for left_behind in (draft_of(folder) / "training_args.bin", folder / SETTINGS):
+        left_behind.unlink(missing_ok=True)
     write_json(folder / "training_history.json", trainer.state.log_history)
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
     write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)

@@ -90,6 +90,13 @@ class SerTrainer(Trainer):
             logs = {**logs, SECONDS: self._clock.seconds()}
         super().log(logs, *args, **kwargs)
 
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Any]:
+        """The Trainer's batches of a step; none if the resumed training has no step left, where it would take one."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(*args, **kwargs)
+
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The Trainer's step, with one check of the loss per optimizer step over all processes.
 

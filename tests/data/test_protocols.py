@@ -597,7 +597,8 @@ def test_a_speaker_of_whom_only_song_is_here_is_missing():
 
 def test_two_corpora_under_a_protocol_published_for_both_are_refused():
     refused(
-        "protocol emobox is published for ravdess, and separately for savee; got clips of ravdess, savee.",
+        "protocol emobox is published for ravdess, and separately for savee; got clips of ravdess, savee. Pass "
+        "--configuration ravdess or savee.",
         WHOLE["ravdess"] + WHOLE["savee"],
         "emobox",
         fold=1,
@@ -605,7 +606,14 @@ def test_two_corpora_under_a_protocol_published_for_both_are_refused():
 
 
 def test_a_corpus_that_a_protocol_was_not_published_for_is_refused():
-    refused("protocol peft_ser is published for crema_d", WHOLE["tess"], "peft_ser", fold=1)
+    refused("protocol peft_ser is published for crema_d; got clips of tess.", WHOLE["tess"], "peft_ser", fold=1)
+
+
+@pytest.mark.parametrize(("protocol", "corpus"), [("emobox", "ravdess"), ("emobox", "savee"), ("peft_ser", "crema_d")])
+def test_other_corpora_are_left_out_with_a_note(protocol, corpus):
+    alone, more = (assign(rows, protocol, fold=1) for rows in (WHOLE[corpus], WHOLE[corpus] + WHOLE["tess"]))
+    assert more.splits == alone.splits
+    assert more.notes == (*alone.notes, f"clips that the protocol does not use: {len(WHOLE['tess'])} of tess (speech)")
 
 
 def test_clips_that_a_protocol_does_not_use_are_noted():

@@ -254,13 +254,13 @@ def test_path_and_label_are_enough(listed, encoding, options):
     assert found.columns == {
         "id": ["a.wav", "sub/b.wav", "c, the third.flac"],
         "corpus": ["list"] * 3,
-        "speaker": ["a.wav", "sub/b.wav", "c, the third.flac"],
+        "speaker": [""] * 3,
         "gender": [""] * 3,
         "intensity": [None] * 3,
         "label": ["happy", "calm", "sad"],
     }
     assert found.durations == pytest.approx([0.3, 0.4, 0.5], abs=1e-3)
-    assert len(found.notes) == 1 and "some clips have no speaker" in found.notes[0]
+    assert len(found.notes) == 1 and "the speakers are unknown: intervals are over clips" in found.notes[0]
 
 
 def test_optional_columns_in_any_order(listed):
@@ -346,7 +346,10 @@ def test_a_recording_that_stands_twice_is_refused(listed):
 
 def test_an_empty_speaker_column_is_noted_like_none(listed):
     found = clips_of_csv(listed([(*row, "") for row in ROWS], ("path", "label", "speaker")), DataArguments())
-    assert len(found.notes) == 1
+    assert found.columns["speaker"] == [""] * 3 and "the speakers are unknown" in found.notes[0]
+    some = [(*row, speaker) for row, speaker in zip(ROWS, ("s1", "", "s1"), strict=True)]
+    found = clips_of_csv(listed(some, ("path", "label", "speaker")), DataArguments())
+    assert found.columns["speaker"] == ["s1", "", "s1"] and "some clips have no speaker" in found.notes[0]
 
 
 def test_a_channel_is_refused_beside_a_list_without_one(listed):

@@ -13,7 +13,9 @@ from hf_ser.audio import decode
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.seen import Record
 from hf_ser.data.splits import SPLITS_FILE, write_assignment
-from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate
+from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate, model_evaluation
+from hf_ser.evaluation.clip_sources import SourceError
+from hf_ser.inference import CheckpointError
 from hf_ser.labels import EMOTIONS
 from hf_ser.scoring import PredictionsError, read_predictions
 
@@ -133,6 +135,15 @@ def test_clips_of_the_test_split_are_scored_whatever_they_are_called(scored, mod
     assert not [note for note in notes(results) if "trained on" in note]
 
 
+def test_a_list_without_speakers_is_scored_with_unknown_speakers(scored, model, listed, tmp_path):
+    file, ids = listed("test", renamed)
+    split = scored(model=str(model), csv=file)["splits"]["all"]
+    assert split["speakers"] is None and split["clips"] == len(ids)
+    assert [(one["method"], one["clusters"]) for one in split["intervals"]] == [("plain", len(ids))] * 2
+    assert set(read_predictions(tmp_path / "out" / "predictions.parquet").clips["speaker"]) == {""}
+    assert f"{len(ids)} clips, speakers unknown." in (tmp_path / "out" / "report.md").read_text()
+
+
 def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path):
     file, ids = listed("train", renamed)
     results = scored(model=str(model), csv=file, allow_seen=True)
@@ -142,6 +153,38 @@ def test_allowed_clips_are_counted_in_the_notes(scored, model, listed, tmp_path)
     assert read_predictions(tmp_path / "out" / "predictions.parquet").clips.keys() == {
         "id", "corpus", "speaker", "gender", "intensity", "label"
     }  # fmt: skip
+
+
+def test_known_names_are_rejected_before_anything_is_decoded_or_loaded(
+    scored, model, listed, originals, data, tmp_path, monkeypatch
+):
+    def late(*args, **kwargs):
+        raise AssertionError("too late")
+
+    for name in ("scan", "_check_files"):
+        monkeypatch.setattr(clip_sources, name, late)
+    monkeypatch.setattr(model_evaluation, "load_classifier", late)
+    file, ids = listed("train", lambda _, path: path.name)
+    test = next(clip for clip in data.splits["test"]["id"] if clip.startswith("ravdess"))
+    shutil.copy(originals[test], tmp_path / "clips")
+    counts = {"csv": (file, len(ids)), "recordings": (str(tmp_path / "clips"), len(ids) + 1)}
+    for name, (source, count) in counts.items():
+        with pytest.raises(PredictionsError, match=rf"trained on {len(ids)} of these {count} clips") as caught:
+            scored(model=str(model), **{name: source})
+        assert "protocol" not in str(caught.value)
+        assert str(caught.value).endswith("Remove these clips, or pass --allow_seen true.")
+    with pytest.raises(CheckpointError, match="--model runs/none/seed_0"):
+        scored(model="runs/none/seed_0", recordings=str(tmp_path / "clips"))
+
+
+def test_unknown_labels_of_a_list_are_rejected_before_the_model_is_loaded(scored, model, listed, monkeypatch):
+    monkeypatch.setattr(model_evaluation, "load_classifier", lambda *_: pytest.fail("too late"))
+    file, _ = listed("test", renamed)
+    with open(file, "a") as lines:
+        lines.write("clips/x0.wav,joy\n")
+    for options in ({}, {"allow_seen": True}):
+        with pytest.raises(SourceError, match="1 unknown labels .line .*: 'joy'"):
+            scored(model=str(model), csv=file, **options)
 
 
 def test_every_file_is_decoded_once_for_its_checks_and_its_hash(scored, model, listed, monkeypatch):

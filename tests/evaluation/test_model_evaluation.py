@@ -22,6 +22,7 @@ from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
 from hf_ser.reporting import run_report
 from hf_ser.scoring import PredictionsError, apply_temperature, read_predictions, read_results, score, softmax
+from hf_ser.system_errors import SystemTroubleError
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy": "happy"}
@@ -502,7 +503,7 @@ def test_the_results_of_a_training_are_never_overwritten(trained, dataset_dir, t
 
 def test_a_file_in_the_way_is_refused(scored, model_dir, dataset_dir, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(ConfigError, match="output_dir"):
+    with pytest.raises(SystemTroubleError, match="--output_dir .* is a file"):
         scored(DataArguments(str(dataset_dir), "crema_d"), model=str(model_dir))
 
 

@@ -17,7 +17,6 @@ import psutil
 import pytest
 import yaml
 
-from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.run_folder import LOCK, UNFINISHED
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -170,9 +169,8 @@ def test_a_program_killed_at_a_random_moment(programs, unbroken, tmp_path, name,
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert _survivors(mark) == []
-    if (folder / "config.json").is_file() and not (folder / "results.json").is_file():
-        with pytest.raises(CheckpointError):
-            load_classifier(str(folder))
+    # No program loads a folder without config.json, transformers' own pipeline included.
+    assert (folder / "results.json").is_file() or not (folder / "config.json").exists()
     assert program.finish(folder, *program.again(folder)) == expected
     assert [path for path in tmp_path.iterdir() if path != folder] == []
 

@@ -246,6 +246,19 @@ def test_the_card_says_what_stands_in_the_results():
     assert "{{" not in card.split("## Citation")[0] and "{%" not in card
 
 
+def test_unknown_speakers_are_said_to_be_unknown():
+    interval = {"uar": [0.125, 0.625], "method": "plain"}
+    test = RESULTS["splits"]["test"] | {"speakers": None, "intervals": [interval]}
+    test["groups"] = {"corpus": {"groups": {"own": test["groups"]["corpus"]["groups"]["tess"] | {"speakers": None}}}}
+    splits = {**RESULTS["splits"], "test": test}
+    card = render_model_card({**TOLD, "splits": splits, "dataset": {**TOLD["dataset"], "train_speakers": None}})
+    assert "fine-tuned on 70 clips (speakers unknown) from CREMA-D and RAVDESS." in card
+    assert "On 16 test clips (speakers unknown), its unweighted average recall" in card
+    assert "from a bootstrap over clips, whose speakers are unknown." in card and "clustered by speaker" not in card
+    assert "| test | all | 16 | 0.500 | 0.432 | 0.250 | 0.375 | 0.125 to 0.625 (speakers unknown) |" in card
+    assert "0.200 to 0.600 (speakers unknown) |" in card and "None" not in card
+
+
 def test_synthetic_recordings_are_named_first():
     card = render_model_card({**RESULTS, "dataset": {**RESULTS["dataset"], "synthetic": ["tess"]}})
     assert "synthetic" in _metadata(card)["tags"]

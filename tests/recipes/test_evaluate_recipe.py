@@ -137,7 +137,7 @@ def test_a_list_of_one_speaker(call, model_dir, dataset_dir, tmp_path):
     code, printed, _ = call("--model", model_dir, "--csv", tmp_path / "list.csv", "--output_dir", out)
     assert (
         code == 0
-        and f"all clips, synthetic recordings: {len(paths)} clips of 1 speakers" in printed
+        and f"all clips, synthetic recordings: {len(paths)} clips of 1 speaker, " in printed
         and "[" not in printed
     )
     assert read_results(out)["splits"]["all"]["intervals"][0]["uar"] == [None, None]

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from matplotlib import image
 
-from hf_ser.arguments import ConfigError
-from hf_ser.data import DataArguments, load_splits
+from hf_ser.corpora.synthetic import generate
+from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting import exploration as module
 from hf_ser.reporting.exploration import explore
+from hf_ser.system_errors import SystemTroubleError
 
 NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender", "classes_by_corpus", "genders"]
 
@@ -20,6 +21,18 @@ NAMES = ["clip", "emotions", "classes", "classes_by_split", "classes_by_gender",
 @pytest.fixture
 def recipe(load_recipe):
     return load_recipe("explore")
+
+
+@pytest.fixture(scope="module")
+def with_song(tmp_path_factory):
+    """RAVDESS in speech and song, and CREMA-D, which has speech only."""
+    root = tmp_path_factory.mktemp("song")
+    corpora, sizes = ("ravdess", "crema_d"), {"clips_per_class": 1, "speakers_per_corpus": 3}
+    folders = generate(root / "corpora", corpora=corpora, **sizes, duration_s=(0.5, 0.6), include_song=True)
+    paths = {name: str(path) for name, path in folders.items()}
+    arguments = PrepareArguments(str(root / "dataset"), **paths, num_proc=1)
+    prepare(arguments, progress=False)
+    return root / "dataset"
 
 
 @pytest.fixture
@@ -57,10 +70,11 @@ def test_the_docstring_opens_with_a_command_that_parses(recipe):
     assert (data_args.dataset, args.output_dir) == ("data/emotions", "runs/explore")
 
 
-def test_a_file_in_the_way_is_refused(recipe, tmp_path):
+def test_a_file_in_the_way_is_rejected(recipe, tmp_path):
     (tmp_path / "figures").write_text("")
-    with pytest.raises(ConfigError, match="output_dir is .*figures, which is a file"):
-        recipe.ExploreArguments(str(tmp_path / "figures"))
+    words = ["--dataset", "data/emotions", "--output_dir", str(tmp_path / "figures")]
+    with pytest.raises(SystemTroubleError, match="--output_dir .*figures is a file; expected a folder"):
+        recipe.parse(DataArguments, recipe.ExploreArguments, argv=words)
 
 
 def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
@@ -83,6 +97,28 @@ def test_few_clips_are_read_and_counts_are_of_all(dataset_dir, tmp_path, calls):
     clips, speakers, *_ = calls["genders"]
     assert sum(sum(by_gender.values()) for by_gender in clips.values()) == 112
     assert {corpus: sum(by_gender.values()) for corpus, by_gender in speakers.items()} == {"crema_d": 4, "ravdess": 4}
+
+
+def test_speech_and_song_are_drawn_apart(with_song, tmp_path, calls):
+    dataset = load_splits(DataArguments(str(with_song)))
+    report = explore(dataset, tmp_path)[-1].read_text()
+    by_channel, by_corpus = (calls[f"classes_by_{name}"][0] for name in ("channel", "corpus"))
+    sizes = {name: sum(counts.values()) for name, counts in by_channel.items()}
+    assert list(sizes) == ["speech", "song"] and min(sizes.values()) > 0
+    assert list(by_corpus) == ["crema_d", "ravdess, song", "ravdess, speech"]
+    assert sum(by_corpus["ravdess, song"].values()) == sizes["song"]
+    assert f"Clips per emotion and vocal channel ({sizes['speech']} speech, {sizes['song']} song)." in report
+    assert report.count(", speech and song") == 2 * 5  # counts of clips: alternative text and caption
+    assert all("speech and song" in calls[name][-1] for name in ("classes", "classes_by_gender", "genders"))
+    assert not any("song" in name for name in calls["emotions"][0])  # one speaker has every emotion in speech
+
+
+def test_a_dataset_of_song_says_so(with_song, tmp_path, calls):
+    dataset = load_splits(DataArguments(str(with_song), "ravdess", channel="song"))
+    report = explore(dataset, tmp_path)[-1].read_text()
+    assert "classes_by_channel" not in calls and list(calls["classes_by_corpus"][0]) == ["ravdess"]
+    assert ", song" in calls["classes"][-1] and "speech" not in calls["classes"][-1] + report
+    assert list(calls["emotions"][0])[0] == "neutral, song" and re.search(r"\(neutral, song\)", report)
 
 
 def test_what_one_speaker_lacks_comes_from_others(dataset_dir, tmp_path, calls):

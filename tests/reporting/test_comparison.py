@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,6 +274,20 @@ def test_the_numbers_are_those_of_results_json(make):
     assert table.caption.startswith("120 clips of 10 speakers, 3 classes, seed 0. ")
     assert table.caption.endswith("the largest class gives 0.333 accuracy.")
     assert "clustered on speakers (2000 replicates)" in table.explanations[0]
+
+
+def test_unknown_speakers_are_compared_over_clips(make):
+    def unknown(skill, seed=0):
+        predictions = predict(skill, seed)
+        return replace(predictions, clips=predictions.clips | {"speaker": [""] * 120})
+
+    folders = [make("model_a", unknown(0.9)), make("model_b", unknown(0.1, 1))]
+    scores, tests = tables_of(*folders)
+    assert scores.caption.startswith("120 clips, speakers unknown, 3 classes")
+    assert "from a bootstrap over clips (speakers unknown) (2000 replicates)" in scores.explanations[0]
+    assert "a paired bootstrap over clips (speakers unknown) on the same clips" in tests.explanations[0]
+    low, high = results_of(folders[0])["splits"]["test"]["intervals"][0]["uar"]
+    assert f"[{low:.3f}, {high:.3f}]" in cells_of(scores)[0][4]
 
 
 def test_several_seeds_show_mean_and_standard_deviation(make):
@@ -566,7 +581,6 @@ def test_invalid_arguments_are_rejected(make, tmp_path):
         ({"names": ["a="]}, "--names: got 'a='; expected RUN=NAME"),
         ({"names": ["a=x", "a=y"]}, "--names: a has two names"),
         ({"readme": str(tmp_path / "none.md")}, "--readme .*none.md: no such file"),
-        ({"output_dir": f"{folder}/results.json"}, "--output_dir .* is a file"),
         ({"output_dir": folder}, "--output_dir .* contains a run"),
     ):
         with pytest.raises(ConfigError, match=says):

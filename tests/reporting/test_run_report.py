@@ -1,6 +1,8 @@
 """A run's folder: report.md, its figures and the printed summary."""
 
 import importlib.util
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,18 @@ def test_every_score_names_its_protocol_and_synthetic_recordings(synthetic, pred
     assert warning == [sentence] * bool(synthetic) and text.count(f"**{sentence}**") == bool(synthetic)
     title = run_title("ser-mel-cnn", results["dataset"] | {"name": "crema_d"}, results["protocol"])
     assert title == f"MelCNN, CREMA-D, {scope}"
+
+
+def test_unknown_speakers_are_said_to_be_unknown(predictions, tmp_path):
+    unknown = replace(predictions, clips=predictions.clips | {"speaker": ["", ""]})
+    results = make_results({"test": score_split(unknown, files=["test.parquet"])}, dataset={"train_speakers": None})
+    write_run(tmp_path, results, {"test": [unknown]}, figures=False)
+    text = (tmp_path / "report.md").read_text()
+    assert "\n\n2 clips, speakers unknown." in text
+    assert re.search(r"trained on +\| \d+ clips, speakers unknown +\|", text)
+    assert re.search(r"\| score +\| value +\| 95 % interval, plain +\|\n", text) and "clustered" not in text
+    assert re.search(r"\| c +\| 2 +\| unknown +\|", text) and "None" not in text and "By speaker" not in text
+    assert "2 clips, speakers unknown, accuracy" in summary(results)
 
 
 def test_without_figures_nothing_is_drawn_and_earlier_figures_go(tmp_path):

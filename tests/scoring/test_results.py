@@ -43,6 +43,26 @@ def test_scores_of_a_split():
     assert scored["calibration"]["temperature"] is None and scored["left_out"] == {}
 
 
+def test_unknown_speakers_are_not_counted_and_intervals_are_over_clips():
+    def scored(*speakers):
+        return score_split(Predictions(CLIPS | {"speaker": speakers}, PROBABILITIES, LABELS), files=["p.parquet"])
+
+    for missing in ("", None):
+        unknown = scored(*[missing] * 4)
+        first, plain = unknown["intervals"]
+        assert unknown["speakers"] is None and first == plain and (plain["method"], plain["clusters"]) == ("plain", 4)
+        group = unknown["groups"]["corpus"]["groups"]["b"]
+        assert group["speakers"] is None and group["interval"] is not None  # of two clips
+        assert unknown["groups"]["speaker"]["groups"] == {}
+        check_results(json.loads(json.dumps(_results(test=unknown))), "results.json")
+    some = scored("a_1", "", "b_1", "b_1")
+    assert some["speakers"] is None and some["groups"]["corpus"]["groups"]["b"]["speakers"] == 1
+    assert [(one["method"], one["clusters"]) for one in some["intervals"]] == [
+        ("clustered on speakers", 3),
+        ("plain", 4),
+    ]
+
+
 def test_several_seeds_give_means_with_their_standard_deviation():
     other = Predictions(CLIPS, PROBABILITIES[[0, 1, 3, 3]], LABELS)
     one, two = (score_split(predictions, files=["p"])["scores"] for predictions in (PREDICTIONS, other))

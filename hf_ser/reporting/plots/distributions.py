@@ -21,7 +21,7 @@ def plot_class_distribution(
         counts: clips by group and emotion.
         labels: emotions in the order of the axis.
         path: file to write, without suffix.
-        by: the kind of group: split, gender or corpus; not shown for a single group.
+        by: the kind of group: split, gender, corpus or channel; not shown for a single group.
         title: of the figure: the dataset.
     """
     figure = new_figure(8.5, 4.9, title)
