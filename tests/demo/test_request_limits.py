@@ -3,6 +3,7 @@
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -39,6 +40,21 @@ async def test_larger_bodies_are_rejected(client, content):
     answer = await client.post("/call", content=content)
     assert answer.status_code == 413
     assert answer.text == "The request exceeds the maximum allowed size of 1,000 bytes."
+
+
+@pytest.mark.anyio
+async def test_an_upload_whose_client_has_gone_ends_in_the_error_after_which_gradio_deletes_its_files():
+    async def upload(scope, receive, send):
+        while (await receive())["more_body"]:
+            pass
+
+    messages = iter([{"type": "http.request", "body": b"RIFF", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive():
+        return next(messages)
+
+    with pytest.raises(MultiPartException, match="disconnected"):
+        await RequestLimits(upload)({"type": "http", "path": "/gradio_api/upload", "headers": []}, receive, None)
 
 
 @pytest.fixture
