@@ -26,21 +26,23 @@ def _machine() -> str:
 
 
 def table() -> str:
-    """What was tried, survived and failed, by trouble."""
+    """What was tried, survived and failed, by trouble, and what was measured."""
     content = json.loads(COUNTS.read_text(encoding="utf-8"))
-    rows, total = [], {"tried": 0, "failed": 0, "skipped": 0}
-    for trouble, counts in content["troubles"].items():
-        rows.append(_row(trouble, counts))
-        total = {key: total[key] + counts[key] for key in total}
-    head = ["| trouble | tried | survived | failed | measured |", "|---|---|---|---|---|"]
-    skipped = f" {total['skipped']} trials were skipped." if total["skipped"] else ""
-    return "\n".join([f"On {content['machine']}.{skipped}", "", *head, *rows, _row("**all**", total)]) + "\n"
+    troubles = content["troubles"]
+    total = {key: sum(counts[key] for counts in troubles.values()) for key in ("tried", "failed", "skipped")}
+    lines = [f"{content['machine']}:", "", "| trouble | tried | survived | failed |", "|---|---|---|---|"]
+    lines += [_row(trouble, counts) for trouble, counts in troubles.items()] + [_row("**all**", total), ""]
+    if total["skipped"]:
+        lines += [f"{total['skipped']:,} trials were skipped.", ""]
+    measured = [(trouble, *pair) for trouble, counts in troubles.items() for pair in counts["measured"].items()]
+    lines += ["| trouble | measured | value |", "|---|---|---|"] if measured else []
+    lines += [f"| {trouble} | {name} | {value:,} |" for trouble, name, value in measured]
+    return "\n".join(lines).strip() + "\n"
 
 
 def _row(trouble: str, counts: dict) -> str:
     tried, failed = counts["tried"], counts["failed"]
-    measured = "; ".join(f"{name}: {value}" for name, value in counts.get("measured", {}).items())
-    return f"| {trouble} | {tried:,} | {tried - failed:,} | {failed or ''} | {measured} |"
+    return f"| {trouble} | {tried:,} | {tried - failed:,} | {failed:,} |"
 
 
 def page() -> str:

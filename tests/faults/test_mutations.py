@@ -44,9 +44,15 @@ def _seeds(count):
 @pytest.mark.parametrize(
     ("format", "with_pyav"),
     [
-        *(pytest.param(format, False, marks=pytest.mark.faults("broken audio, libsndfile")) for format in LIBSNDFILE),
-        *(pytest.param(format, True, marks=pytest.mark.faults("broken audio, PyAV")) for format in LIBSNDFILE),
-        *(pytest.param(format, False, marks=pytest.mark.faults("broken audio, PyAV")) for format in PYAV),
+        *(
+            pytest.param(format, False, marks=pytest.mark.faults("broken audio, decoded by libsndfile"))
+            for format in LIBSNDFILE
+        ),
+        *(
+            pytest.param(format, True, marks=pytest.mark.faults("broken audio, decoded by PyAV"))
+            for format in LIBSNDFILE
+        ),
+        *(pytest.param(format, False, marks=pytest.mark.faults("broken audio, decoded by PyAV")) for format in PYAV),
     ],
 )
 def test_audio(format, with_pyav, decoder, subtests):
@@ -72,7 +78,7 @@ def copied(tmp_path):
     return copy
 
 
-@pytest.mark.faults("configurations of models")
+@pytest.mark.faults("broken configuration of a model")
 @pytest.mark.parametrize("name", ["audio_cnn", "cnn_gru", "stacking", "random_forest", "wav2vec2"])
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 def test_configurations_of_models(copied, name, subtests, file):
@@ -88,7 +94,7 @@ def test_configurations_of_models(copied, name, subtests, file):
                 assert "\n" not in str(error)
 
 
-@pytest.mark.faults("weights")
+@pytest.mark.faults("broken weights")
 @pytest.mark.parametrize("name", ["audio_cnn", "stacking", "wav2vec2"])
 def test_weights(copied, name, subtests):
     folder = copied(name)
@@ -105,7 +111,7 @@ def test_weights(copied, name, subtests):
                 assert all(bool(weights.isfinite().all()) for weights in model.parameters())
 
 
-@pytest.mark.faults("YAML of recipes")
+@pytest.mark.faults("broken YAML of recipes")
 @pytest.mark.parametrize("name", ["audio_cnn_plus.yaml", "wav2vec2_base.yaml"])
 def test_yaml(tmp_path, name, subtests):
     text = (ROOT / "recipes/configs" / name).read_text()
@@ -142,7 +148,7 @@ def _renders(results):
     return 1
 
 
-@pytest.mark.faults("results.json")
+@pytest.mark.faults("broken results.json")
 def test_results(copied, subtests):
     folder = copied("audio_cnn")
     (folder / "results.json").write_text(json.dumps(make_results()))
@@ -163,7 +169,7 @@ def test_results(copied, subtests):
     assert rendered > 0
 
 
-@pytest.mark.faults("splits.csv")
+@pytest.mark.faults("broken splits.csv")
 def test_splits(copied, subtests):
     path = copied("audio_cnn") / SPLITS_FILE
     good = b"id,split,sha256\n" + b"".join(b"clip_%d,train,%064d\n" % (number, number) for number in range(20))
@@ -179,7 +185,7 @@ def test_splits(copied, subtests):
                 assert all(isinstance(clip, str) for clip in record.splits)
 
 
-@pytest.mark.faults("`--csv` of evaluate")
+@pytest.mark.faults("broken CSV file of clips")
 def test_csv(tmp_path, tone, encode, subtests):
     names = [f"{number}.wav" for number in range(3)]
     for name in names:
@@ -224,7 +230,7 @@ def test_the_table_itself_can_be_read(table):
 _COLUMNS = ([["a"]], [1], [None], [1.5], [float("nan")], [b"\xff"], [{"a": 1}], [-1.0], [True], ["x" * 100_000])
 
 
-@pytest.mark.faults("predictions (Parquet)")
+@pytest.mark.faults("broken predictions (Parquet)")
 @pytest.mark.parametrize("column", ["id", "corpus", "speaker", "gender", "label", "intensity", "p_sad"])
 @pytest.mark.parametrize("value", _COLUMNS, ids=lambda value: str(value)[:12])
 def test_columns_of_another_type(table, column, value):
@@ -233,7 +239,7 @@ def test_columns_of_another_type(table, column, value):
     _read(path)
 
 
-@pytest.mark.faults("predictions (Parquet)")
+@pytest.mark.faults("broken predictions (Parquet)")
 def test_broken_tables(table, subtests):
     path, _ = table
     good = path.read_bytes()
