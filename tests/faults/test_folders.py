@@ -83,8 +83,9 @@ def _is_one_line(code, output, *parts):
 ALL = ["prepare", "train", "fit", "baseline", "evaluate", "cross_validate", "search", "explore", "compare"]
 
 
+@pytest.mark.skipif(not WHOLE, reason="make faults")
 @pytest.mark.faults("two programs start at once in one folder")
-@pytest.mark.parametrize("second", ["train", "fit"] if WHOLE else ["train"])
+@pytest.mark.parametrize("second", ["train", "fit"])
 def test_two_programs_start_at_once(commands, tmp_path, second):
     folder = tmp_path / "run"
     ends = [_ends(process) for process in [_start(commands[name], folder) for name in ("train", second)]]

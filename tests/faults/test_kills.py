@@ -221,6 +221,7 @@ def _kill_at(hub, number, process, after_s):
     hub.strike = struck
 
 
+@pytest.mark.skipif(not WHOLE, reason="make faults")
 @pytest.mark.faults("`kill -9`: push")
 def test_a_push_killed_at_each_request(pushes, subtests):
     folder, make = pushes
@@ -229,7 +230,7 @@ def test_a_push_killed_at_each_request(pushes, subtests):
     output, _ = push().communicate(timeout=300)
     expected, requests = contents(unbroken), len(unbroken.requests)
     assert "Pushed to" in output and requests > 5, output[-2000:]
-    for moment in range(MOMENTS) if WHOLE else [requests - 3]:
+    for moment in range(MOMENTS):
         with subtests.test(moment=moment):
             (hub, push), mark = make(), uuid.uuid4().hex
             process = push(mark)
