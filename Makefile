@@ -36,6 +36,7 @@ test: setup ## Run all tests, also on real recordings if HF_SER_CORPORA is set t
 
 faults: setup ## Break files and programs on purpose, in all trials (hours)
 	OMP_NUM_THREADS=1 HF_SER_FAULTS=all $(BIN)/python -m pytest tests/faults $(PYTEST_ARGS)
+	$(BIN)/python tests/faults/campaign.py
 
 lint: setup ## Check style, types and import layers
 	$(BIN)/ruff check .

@@ -21,11 +21,12 @@ def as_parent() -> dict[str, str]:
     return {_PARENT: f"{os.getpid()}:{psutil.Process().create_time()}"}
 
 
-def end_with_parent(pid: int | None = None, created: float | None = None) -> None:
+def end_with_parent(pid: int, created: float | None = None) -> None:
     """Watch the parent process from a thread, and end this process when it is gone.
 
     Args:
-        pid: of the process to watch; default: the one that started this one.
+        pid: of the process to watch, as recorded when this one was started: after the death of the parent,
+            `os.getppid` returns the process that adopted this one.
         created: when that process was created, in seconds since the epoch; default: looked up.
     """
     global _watching
@@ -34,7 +35,6 @@ def end_with_parent(pid: int | None = None, created: float | None = None) -> Non
     _watching = True
     import psutil
 
-    pid = os.getppid() if pid is None else pid
     try:
         parent = psutil.Process(pid)
         created = parent.create_time() if created is None else created

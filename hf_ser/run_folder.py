@@ -86,12 +86,23 @@ def release(folder: str | Path) -> None:
     held = _held.pop(path, None)
     if held is None or held.lock is None or held.pid != os.getpid():
         return
-    with suppress(OSError):  # Windows removes no open file; the lock file does no harm
-        (path / LOCK).unlink()
+    # While the lock is held, so that the file is not that of the next owner. Windows removes no open file.
+    removed = _is_removed(path / LOCK)
     held.lock.release()
+    if not removed:
+        _is_removed(path / LOCK)
     if held.created:
         with suppress(OSError):  # it has files
             path.rmdir()
+
+
+def _is_removed(path: Path) -> bool:
+    """Remove a file, unless the system does not allow it."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 _CHILD = {
-    "direct": "from hf_ser.parent_process import end_with_parent as end",
-    "named": "from hf_ser.parent_process import end_with_named_parent as end",
+    "direct": "import os; from hf_ser.parent_process import end_with_parent; end_with_parent(os.getppid())",
+    "named": "from hf_ser.parent_process import end_with_named_parent; end_with_named_parent()",
 }
 # The parent starts the child, in the second case through a program that knows nothing of this.
 _PARENT = """
@@ -25,7 +25,7 @@ time.sleep(60)
 
 @pytest.mark.parametrize("way", ["direct", "named"])
 def test_a_child_ends_with_its_killed_parent(way):
-    waits = f"{_CHILD[way]}; end(); import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    waits = f"{_CHILD[way]}; import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", _PARENT, waits, way], stdout=subprocess.PIPE, text=True) as parent:
         child = psutil.Process(int(parent.stdout.readline()))
         time.sleep(1.2)
@@ -53,6 +53,31 @@ def test_a_process_whose_parent_has_gone_already_ends_at_once():
     program = "from hf_ser.parent_process import end_with_named_parent as end; end(); import time; time.sleep(60)"
     environment = {**os.environ, "HF_SER_PARENT": f"{gone.pid}:{created}"}
     assert subprocess.run([sys.executable, "-c", program], env=environment, timeout=30).returncode == 1
+
+
+# A worker process that starts its watch when the process that started it is gone and another one has adopted it.
+_LATE_WORKER = """
+import multiprocessing, os, time
+from hf_ser.data import workers
+
+def work(parent):
+    print(os.getpid(), flush=True)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    workers._start()
+    time.sleep(60)
+
+multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),)).start()
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_worker_whose_parent_is_killed_before_it_watches_ends():
+    with subprocess.Popen([sys.executable, "-c", _LATE_WORKER], stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        assert _ends(child)
 
 
 def test_without_a_named_parent_nothing_is_watched():

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 import hf_ser
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
@@ -24,10 +22,12 @@ from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_
 from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
 from hf_ser.data.workers import run_jobs
 from hf_ser.errors import SerError
+from hf_ser.run_folder import LOCK, RunFolderError, hold, release
 
 MATERIALISED = (DEFAULT_PROTOCOL, "random")
 SUMMARY = "preparation.json"
 SYNTHETIC_MARK = "SYNTHETIC.json"
+_MARK = "lock"  # in the folder of temporary files: it belongs to this program
 
 
 class PrepareError(SerError):
@@ -100,10 +100,12 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
     """Write the dataset folder, or return it unchanged if it is up to date.
 
     The dataset is written to `OUTPUT_DIR.incomplete` and renamed when it is complete. An interrupted run leaves its
-    finished packs there, and the next run with the same inputs reuses them.
+    finished packs there, and the next run with the same inputs reuses them. Meanwhile the output folder is locked.
 
     Raises:
-        PrepareError: if the output folder contains other files, another run is using it, or no clip can be kept.
+        PrepareError: if the output folder contains other files, or no clip can be kept.
+        RunFolderError: if another program is using the output folder.
+        SystemTroubleError: if the output folder cannot be written to.
         ScanError: if a corpus folder does not exist or contains no recordings.
         ProtocolError: if the ratios are invalid.
 
@@ -123,27 +125,32 @@ def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
     key = _inputs_key(found, args)
     if _is_complete(output, key, args.overwrite):
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
+    hold(output)
+    try:
+        return Prepared(output, _make(output, found, args, key, progress), False)
+    finally:
+        release(output)
+
+
+def _make(output: Path, found: Found, args: PrepareArguments, key: str, progress: bool) -> str:
+    """Write the dataset next to the output folder, which is held, and rename it; return the report to print."""
     work = output.with_name(output.name + ".incomplete")
-    if work.exists() and any(work.iterdir()) and not (work / "lock").exists():
+    if work.exists() and any(work.iterdir()) and not (work / _MARK).exists():
         raise PrepareError(
             f"{work} is needed for temporary files but contains files of another program. Move or rename it."
         )
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(work / "lock", timeout=0):
-            result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
-            text = _write_dataset(work, found, result, args, key, progress)
-            _move_into_place(work / "dataset", output)
-            for folder in ("packs", "cells"):
-                shutil.rmtree(work / folder, ignore_errors=True)
-        with suppress(OSError):  # after the lock is released, since Windows cannot remove an open file
-            (work / "lock").unlink(missing_ok=True)
-            work.rmdir()
-    except Timeout:
-        raise PrepareError(
-            f"{work} is in use by another run. Wait until it has finished, or choose another --output_dir."
-        ) from None
-    return Prepared(output, text, False)
+    (work / _MARK).touch()
+    result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
+    text = _write_dataset(work, found, result, args, key, progress)
+    _move_into_place(work / "dataset", output)
+    with suppress(RunFolderError, OSError):  # another preparation of this folder has just begun
+        hold(output)
+        for folder in ("packs", "cells"):
+            shutil.rmtree(work / folder, ignore_errors=True)
+        (work / _MARK).unlink(missing_ok=True)
+        work.rmdir()
+    return text
 
 
 def _inputs_key(found: Found, args: PrepareArguments) -> str:
@@ -154,7 +161,7 @@ def _inputs_key(found: Found, args: PrepareArguments) -> str:
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:
     """Whether the output is up to date; raise `PrepareError` if it contains anything else and `overwrite` is false."""
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+    if not output.exists() or (output.is_dir() and all(path.name == LOCK for path in output.iterdir())):
         return False
     summary = output / SUMMARY
     if not summary.is_file():
@@ -284,10 +291,14 @@ def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shar
 
 
 def _move_into_place(folder: Path, output: Path) -> None:
-    if output.exists():
+    """Rename the complete dataset to the output folder, which is empty or holds an older dataset."""
+    release(output)  # Windows renames no folder with an open file
+    if (output / SUMMARY).is_file():
         old = Path(tempfile.mkdtemp(prefix=f"{output.name}.old-", dir=output.parent))
         os.replace(output, old / "dataset")
         os.replace(folder, output)
         shutil.rmtree(old)
-    else:
-        os.replace(folder, output)
+        return
+    with suppress(OSError):  # files of a program that has just locked the folder: the next line fails
+        output.rmdir()
+    os.replace(folder, output)

@@ -90,6 +90,8 @@ def worker_pool(num_proc: int) -> Iterator[ProcessPoolExecutor]:
 
 def _start() -> None:
     # Ctrl-C reaches every process of the terminal; the parent alone decides, so that workers finish what they write.
-    if multiprocessing.parent_process() is not None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        end_with_parent()
+        assert parent.pid is not None
+        end_with_parent(parent.pid)

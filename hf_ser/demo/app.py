@@ -25,6 +25,9 @@ from hf_ser.inference import resolve_precision
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
 with needs_extra():
     import gradio as gr
+    from starlette.middleware import Middleware
+
+    from hf_ser.demo.request_limits import MAX_FILE_BYTES, RequestLimits
 
 _LOGGER = logging.getLogger(__name__)
 _FONTS = ("system-ui", "sans-serif")
@@ -35,7 +38,6 @@ _KEPT_S = (1800, 3600)  # every half hour, uploads that are more than an hour ol
 _TEMP_DIR = "GRADIO_TEMP_DIR"
 _TERMINATED = 128 + 15  # as shells report a program that SIGTERM ended
 _WAITING = 32
-_MAX_FILE_SIZE = "100mb"
 
 
 def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.Blocks:
@@ -199,7 +201,8 @@ def launch(page: gr.Blocks, host: str | None = None, port: int | None = None) ->
     theme = gr.themes.Default(primary_hue="indigo", font=_FONTS, font_mono=("monospace",))
     options: dict[str, Any] = {"theme": theme.set(**_BUTTON), "css": CSS}
     options |= {"share": False, "ssr_mode": False, "run_history": False, "enable_monitoring": False, "pwa": False}
-    options |= {"footer_links": [], "quiet": True, "max_file_size": _MAX_FILE_SIZE, "mcp_server": False}
+    options |= {"footer_links": [], "quiet": True, "max_file_size": MAX_FILE_BYTES, "mcp_server": False}
+    options["app_kwargs"] = {"middleware": [Middleware(RequestLimits)]}
     try:
         _, address, _ = page.launch(server_name=host, server_port=port, prevent_thread_lock=True, **options)
     except OSError as error:

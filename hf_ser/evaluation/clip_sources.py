@@ -216,9 +216,9 @@ def _listed(path: Path) -> tuple[list[int], list[dict[str, str]], list[str]]:
 
 
 def _read_csv(path: Path) -> tuple[list[int], list[dict[str, str]]]:
+    """Line numbers and rows."""
     if path.exists() and not path.is_file():  # nothing may ever be written into a pipe
         raise SourceError(f"--csv {path}: not a regular file; expected a CSV file with the columns path and label.")
-    """Line numbers and rows."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)

@@ -31,6 +31,7 @@ from hf_ser.data.prepare import PrepareError
 from hf_ser.data.protocols import ProtocolError
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
+from hf_ser.run_folder import LOCK, RunFolderError
 
 stage = importlib.import_module("hf_ser.data.prepare")  # the package shows the function under the module's name
 
@@ -551,7 +552,9 @@ def test_a_broken_overwrite_leaves_the_old_dataset(corpora, arguments, tmp_path,
     monkeypatch.setattr(stage, "render_card", raise_broken)
     with pytest.raises(BrokenOffError):
         make(arguments(folders, tmp_path / "out", seed=1, overwrite=True))
-    assert stamps(tmp_path / "out") == before
+    after = stamps(tmp_path / "out")
+    folder = str(tmp_path / "out")  # was locked
+    assert after | {folder: before[folder]} == before
 
 
 def test_overwrite_removes_no_folder_of_somebody_else(corpora, arguments, put, tmp_path):
@@ -669,7 +672,7 @@ def test_a_killed_run_leaves_no_dataset_and_the_next_one_finishes(larger, argume
     with running(larger, output) as process:
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL
-    assert not output.exists()
+    assert [path.name for path in output.iterdir()] == [LOCK]
     done = in_packs(tmp_path / "out.incomplete")
     assert 64 <= done < 492
     make(arguments(larger, output))
@@ -701,7 +704,7 @@ def test_two_runs_at_once_are_refused(larger, arguments, tmp_path):
     output = tmp_path / "out"
     with running(larger, output) as process:
         with pytest.raises(
-            PrepareError, match=r"out\.incomplete is in use by another run. Wait until it has finished, or choose"
+            RunFolderError, match=r"--output_dir .*out is in use by .* \(process \d+ on .*Wait until it has ended, or"
         ):
             make(arguments(larger, output))
         assert process.poll() is None

@@ -4,14 +4,16 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("HF_SER_FAULTS") == "all"
 
@@ -45,6 +47,7 @@ def commands(tmp_path_factory, dataset_dir, sounds_dir, companions, tiny_config)
         "cross_validate": [_recipe("evaluate"), *folds, *data, *plain],
         "search": [_recipe("search"), *train, *search],
         "explore": [_recipe("explore"), *data],
+        "compare": [_recipe("compare"), *map(str, companions)],
     }
     return {name: [*command, "--output_dir"] for name, command in words.items()}
 
@@ -77,13 +80,15 @@ def _is_one_line(code, output, *parts):
     assert all(part in " ".join(lines) for part in parts), lines
 
 
-PAIRS = [("train", "train"), ("fit", "train"), ("evaluate", "fit"), ("cross_validate", "cross_validate")]
+ALL = ["prepare", "train", "fit", "baseline", "evaluate", "cross_validate", "search", "explore", "compare"]
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS if WHOLE else PAIRS[:1])
-def test_two_programs_want_one_folder(commands, tmp_path, first, second):
+@pytest.mark.skipif(not WHOLE, reason="make faults")
+@pytest.mark.faults("two programs start at once in one folder")
+@pytest.mark.parametrize("second", ["train", "fit"])
+def test_two_programs_start_at_once(commands, tmp_path, second):
     folder = tmp_path / "run"
-    ends = [_ends(process) for process in [_start(commands[name], folder) for name in (first, second)]]
+    ends = [_ends(process) for process in [_start(commands[name], folder) for name in ("train", second)]]
     codes = sorted(code for code, _ in ends)
     refused = [output for code, output in ends if code]
     # The later one meets the lock, or the finished run of the earlier one.
@@ -92,9 +97,34 @@ def test_two_programs_want_one_folder(commands, tmp_path, first, second):
     assert not (folder / ".lock").exists() and not (folder / "unfinished.json").exists()
 
 
-ALL = ["prepare", "train", "fit", "baseline", "evaluate", "cross_validate", "search", "explore"]
+@pytest.mark.faults("one program writes a folder, another starts in it")
+@pytest.mark.parametrize("first", ALL if WHOLE else ["prepare"])
+def test_every_pair_of_programs(commands, tmp_path, first, subtests):
+    """The first program is stopped while it holds the folder, the second one is rejected, the first one finishes."""
+    folder = tmp_path / "run"
+    process = _start(commands[first], folder)
+    while not ((folder / ".lock").is_file() and (folder / ".lock").read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        for second in ALL if WHOLE else ["train"]:
+            with subtests.test(first=first, second=second):
+                kept = sorted(folder.rglob("*"))
+                code, output = _ends(_start(commands[second], folder))
+                found = Path(commands[first][0]).name + f" (process {process.pid}"
+                # Preparation accepts no folder with files of other programs, in use or not.
+                foreign = second == "prepare" and (folder / "unfinished.json").is_file()
+                _is_one_line(code, output, *([] if foreign else ["is in use by", found]))
+                assert sorted(folder.rglob("*")) == kept
+    finally:
+        process.send_signal(signal.SIGCONT)
+    code, output = _ends(process)
+    assert code == 0, output[-2000:]
+    assert not (folder / ".lock").exists() and not (folder / "unfinished.json").exists()
 
 
+@pytest.mark.faults("output below or at a file")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["prepare", "evaluate", "explore"])
 @pytest.mark.parametrize("place", ["file/run", "file"])
 def test_below_or_at_a_file(commands, tmp_path, name, place):
@@ -122,6 +152,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.faults("full disk")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["train", "fit"])
 def test_a_full_disk(commands, small_disk, name):
     folder = small_disk("-o", "size=16k") / "run"
@@ -131,12 +162,14 @@ def test_a_full_disk(commands, small_disk, name):
     assert not (folder / "results.json").exists()
 
 
+@pytest.mark.faults("read-only disk")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["cross_validate"])
 def test_a_read_only_disk(commands, small_disk, name):
     folder = small_disk("-o", "ro")
     _is_one_line(*_ends(_start(commands[name], folder / "run")), "cannot be written to")
 
 
+@pytest.mark.faults("file that cannot grow")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["train", "search"])
 def test_a_file_that_cannot_grow(commands, tmp_path, name):
     """As on a disk that fills up in the middle of a file, where nothing can be mounted."""
@@ -148,6 +181,7 @@ def test_a_file_that_cannot_grow(commands, tmp_path, name):
     assert not (tmp_path / "run" / "results.json").exists()
 
 
+@pytest.mark.faults("name that is too long")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["fit"])
 def test_a_name_that_is_too_long(commands, tmp_path, name):
     _is_one_line(*_ends(_start(commands[name], tmp_path / ("x" * 244))), "244 bytes; expected at most")

@@ -16,10 +16,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from hub_server import HubServer
+from model_folders import contents, make_model
 
 from hf_ser.run_folder import LOCK, UNFINISHED
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 WHOLE = os.environ.get("HF_SER_FAULTS") == "all"  # make faults
 MOMENTS = 20 if WHOLE else 1
@@ -160,7 +162,10 @@ def _place(folder: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("moment", range(MOMENTS))
-@pytest.mark.parametrize("name", ALL if WHOLE else ["prepare", "train"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.faults(f"`kill -9`: {name}")) for name in (ALL if WHOLE else ALL[:2])],
+)
 def test_a_program_killed_at_a_random_moment(programs, unbroken, tmp_path, name, moment):
     seconds, expected = unbroken(name)
     program, folder, mark = programs[name], _place(tmp_path, name), uuid.uuid4().hex
@@ -173,6 +178,71 @@ def test_a_program_killed_at_a_random_moment(programs, unbroken, tmp_path, name,
     assert (folder / "results.json").is_file() or not (folder / "config.json").exists()
     assert program.finish(folder, *program.again(folder)) == expected
     assert [path for path in tmp_path.iterdir() if path != folder] == []
+
+
+@pytest.fixture
+def pushes(tmp_path_factory):
+    """A model folder, and a function that makes an empty Hub and the start of a push of that folder to it."""
+    folder = make_model(tmp_path_factory.mktemp("pushed") / "tiny")
+    command = [sys.executable, str(ROOT / "recipes/push.py"), "--folder", str(folder), "--repository", "owner/tiny"]
+    command += ["--tag", "v1", "--dry_run", "false"]
+    hubs = []
+
+    def make():
+        hub = HubServer(tmp_path_factory.mktemp("hub"))
+        hub.start()
+        hubs.append(hub)
+        environment = hub.environment("hf_owner") | {"PYTHONPATH": str(ROOT)}
+
+        def push(mark=""):
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            return subprocess.Popen(command, env=environment | {_MARK: mark}, **pipes)
+
+        return hub, push
+
+    yield folder, make
+    for hub in hubs:
+        hub.stop()
+        assert hub.errors == []
+
+
+def _kill_at(hub, number, process, after_s):
+    """Kill a client as soon as its request of this number has arrived, or a moment later."""
+    strike = hub.strike
+
+    def struck(line):
+        if len(hub.requests) > number:
+            time.sleep(after_s)
+            process.kill()
+        return strike(line)
+
+    hub.strike = struck
+
+
+@pytest.mark.skipif(not WHOLE, reason="make faults")
+@pytest.mark.faults("`kill -9`: push")
+def test_a_push_killed_at_each_request(pushes, subtests):
+    folder, make = pushes
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    unbroken, push = make()
+    output, _ = push().communicate(timeout=300)
+    expected, requests = contents(unbroken), len(unbroken.requests)
+    assert "Pushed to" in output and requests > 5, output[-2000:]
+    for moment in range(MOMENTS):
+        with subtests.test(moment=moment):
+            (hub, push), mark = make(), uuid.uuid4().hex
+            process = push(mark)
+            _kill_at(hub, moment % requests, process, 0.1 * (moment // requests))
+            process.communicate(timeout=300)
+            assert process.returncode == -signal.SIGKILL and _survivors(mark) == []
+            repo = hub.repos.get(("models", "owner/tiny"))
+            assert repo is None or contents(hub) in ({}, expected)  # no half of it
+            del hub.strike
+            output, _ = push().communicate(timeout=300)
+            repo = hub.stored("owner/tiny")
+            assert "Pushed to" in output and contents(hub) == expected, output[-2000:]
+            assert len(repo.history("main")) == 2 and repo.tags == {"v1": repo.head.sha}
+            assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def _survivors(mark: str, within_s: float = 15.0) -> list[psutil.Process]:
