@@ -1,9 +1,11 @@
-"""Merge RAVDESS, CREMA-D, TESS and SAVEE into one dataset folder for `load_dataset`.
+"""Merge RAVDESS, CREMA-D, TESS, SAVEE and your own recordings into one dataset folder for `load_dataset`.
 
     python recipes/prepare.py --ravdess DIR --crema_d DIR --tess DIR --savee DIR --output_dir data/emotions
+    python recipes/prepare.py --csv calls.csv --labels angry neutral happy other --output_dir data/calls
 
-Any subset of the four corpora works. Recordings are found at any depth below DIR. Files that are not used are listed
-with a reason in quarantine.csv in the output folder.
+Any subset of the sources works. Recordings of the corpora are found at any depth below DIR. The CSV file has the
+columns path and label, and optional ones. Files that are not used are listed with a reason in quarantine.csv in the
+output folder.
 """
 
 import shlex

@@ -1,6 +1,14 @@
 """RAVDESS, CREMA-D, TESS and SAVEE: parsers of their file names, published counts, licences and citations."""
 
 from hf_ser.corpora.catalog import CORPORA, Corpus, performances
-from hf_ser.corpora.utterance import AUDIO_SUFFIXES, FileNameError, Utterance
+from hf_ser.corpora.utterance import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, FileNameError, Utterance
 
-__all__ = ["AUDIO_SUFFIXES", "CORPORA", "Corpus", "FileNameError", "Utterance", "performances"]
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "CORPORA",
+    "OTHER_AUDIO_SUFFIXES",
+    "Corpus",
+    "FileNameError",
+    "Utterance",
+    "performances",
+]

@@ -1,4 +1,4 @@
-"""The description of a recording, parsed from its file name."""
+"""The description of a recording: parsed from its file name, or taken from a list of the user."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,10 @@ class FileNameError(SerError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """The description of a recording, parsed from its file name.
+    """The description of a recording, or of a segment of one.
 
     `stem` is the canonical stem: letter case and known misnamings are normalised, so that copies of one recording have
-    the same stem. Fields that the corpus does not publish are None.
+    the same stem. Fields that the source does not have are None, or empty.
 
     Recordings of one performance, such as those of the audio and audio-video releases, have the same `performance`.
     The recording with the lowest `rank` is preferred.
@@ -35,15 +35,21 @@ class Utterance:
     path: Path
     corpus: str
     stem: str
-    emotion: str  # one of labels.EMOTIONS
-    speaker: str  # namespaced: "ravdess_07"
-    gender: Literal["female", "male"]
+    emotion: str  # label of the corpus, before a label mapping
+    speaker: str = ""  # namespaced: "ravdess_07"; empty if unknown
+    gender: str | None = None  # "female", "male", or another text of the source
     age: int | None = None  # years
     intensity: str | None = None
     vocal_channel: Literal["speech", "song"] = "speech"
     text: str | None = None
     performance: str = ""  # within the corpus; default: the stem
     rank: int = 0
+    language: str | None = None  # BCP 47, such as "en"
+    split: str = ""  # train, validation or test, if the source has splits
+    start_s: float | None = None  # segment of a longer recording, in seconds; None: from the start
+    end_s: float | None = None  # None: to the end
+    votes: tuple[tuple[str, int], ...] = ()  # (label, number of raters)
+    origin: str = ""  # where a list describes it, such as "calls.csv, row 17"; for messages
 
     def __post_init__(self) -> None:
         if not self.performance:
@@ -54,8 +60,15 @@ class Utterance:
         """Corpus and canonical stem, such as "ravdess/03-01-05-01-02-01-07"."""
         return f"{self.corpus}/{self.stem}"
 
+    @property
+    def is_segment(self) -> bool:
+        """Whether it is a part of a longer recording."""
+        return self.start_s is not None or self.end_s is not None
+
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+# Audio suffixes that no corpus uses. These files are quarantined, so that a converted corpus is reported.
+OTHER_AUDIO_SUFFIXES = tuple(".mp3 .ogg .oga .opus .aif .aiff .aifc .m4a .mp4 .wma .au .raw .pcm".split())
 
 
 def check_name(path: Path) -> None:

@@ -4,7 +4,7 @@
 `load_dataset(folder, "all")` does not need this package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import datasets
 
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.data.scan import Clip
-from hf_ser.labels import EMOTIONS, LABEL2ID
+from hf_ser.labels import EMOTIONS
 
 # Rows held in memory at a time: about 4 MB of FLAC.
 _ROWS_PER_WRITE = 64
@@ -29,14 +29,20 @@ class EncodedFeatures(datasets.Features):
         return example
 
 
-def features() -> EncodedFeatures:
-    """The columns of the dataset. Audio is not decoded, so reading needs neither torchcodec nor FFmpeg."""
+def features(labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False) -> EncodedFeatures:
+    """The columns of the dataset. Audio is not decoded, so reading needs neither torchcodec nor FFmpeg.
+
+    Args:
+        labels: names of the classes, in the order of their ids.
+        with_votes: whether to add the column `votes`: a list of {"label", "count"} per clip.
+    """
     text = datasets.Value("string")
+    votes = {"votes": datasets.List({"label": text, "count": datasets.Value("int32")})} if with_votes else {}
     return EncodedFeatures(
         {
             "id": text,
             "audio": datasets.Audio(sampling_rate=SAMPLING_RATE, decode=False),
-            "label": datasets.ClassLabel(names=list(EMOTIONS)),
+            "label": datasets.ClassLabel(names=list(labels)),
             "corpus": text,
             "speaker": text,
             "gender": text,
@@ -44,8 +50,10 @@ def features() -> EncodedFeatures:
             "intensity": text,
             "channel": text,
             "text": text,
+            "language": text,
             "duration": datasets.Value("float32"),
             "sha256": text,
+            **votes,
         }
     )
 
@@ -56,12 +64,19 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
     VERSION = datasets.Version("1.0.0")
     DEFAULT_WRITER_BATCH_SIZE = _ROWS_PER_WRITE
 
-    def __init__(self, cells: dict[str, list[Clip]], packs_dir: Path, cache_dir: Path) -> None:
+    def __init__(
+        self,
+        cells: dict[str, list[Clip]],
+        packs_dir: Path,
+        cache_dir: Path,
+        columns: EncodedFeatures | None = None,
+    ) -> None:
         self._cells, self._packs_dir = cells, packs_dir
+        self._columns = columns or features()
         super().__init__(cache_dir=str(cache_dir))
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description="Acted emotional speech under one label map.", features=features())
+        return datasets.DatasetInfo(description="Emotional speech under one label set.", features=self._columns)
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         return [
@@ -70,25 +85,31 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
         ]
 
     def _generate_examples(self, clips: list[Clip]) -> Iterator[tuple[str, dict[str, Any]]]:
+        ids = {label: number for number, label in enumerate(self._columns["label"].names)}
         for clip in clips:
             said = clip.utterance
             with open(self._packs_dir / clip.pack, "rb") as pack:
                 pack.seek(clip.offset)
                 flac = pack.read(clip.size)
+            votes = {}
+            if "votes" in self._columns:
+                votes = {"votes": [{"label": label, "count": count} for label, count in said.votes]}
             yield (
                 said.id,
                 {
                     "id": said.id,
                     "audio": {"bytes": flac, "path": f"{said.stem}.flac"},
-                    "label": LABEL2ID[said.emotion],
+                    "label": ids[said.emotion],
                     "corpus": said.corpus,
-                    "speaker": said.speaker,
+                    "speaker": said.speaker or None,
                     "gender": said.gender,
                     "age": said.age,
                     "intensity": said.intensity,
                     "channel": said.vocal_channel,
                     "text": said.text,
+                    "language": said.language,
                     "duration": clip.duration,
                     "sha256": clip.sha256,
+                    **votes,
                 },
             )

@@ -2,28 +2,57 @@
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from hf_ser import markdown
 from hf_ser.corpora import CORPORA
+from hf_ser.data.label_set import LabelSet
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import Clip
-from hf_ser.labels import EMOTIONS
 
 DEFAULT_PROTOCOL = "speaker_disjoint"
 _MEANINGS = {
-    DEFAULT_PROTOCOL: "test speakers are held out of training and validation",
+    "given": "the splits of the source",
+    "speaker_disjoint": "test speakers are held out of training and validation",
     "random": "clips are split at random, stratified by corpus and label",
 }
+_MOST_COLUMNS = 10  # classes as columns of a table; more are rows
+# Licences of the Hub's list that recordings commonly have; others are named in the card.
+_HUB_LICENCE = re.compile(r"unknown|cc0-1\.0|cc-by(-nc)?(-nd|-sa)?-[234]\.0|odbl|odc-by|pddl|mit|apache-2\.0|c-uda")
 
 
-def config_name(corpus: str, protocol: str) -> str:
-    """Name a configuration: "ravdess" for the default protocol, "ravdess-random" for another."""
-    return corpus if protocol == DEFAULT_PROTOCOL else f"{corpus}-{protocol}"
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card of a dataset reports in addition to its clips and splits.
+
+    Args:
+        labels: the label set and the mapping that was applied.
+        quarantined: corpus -> reason -> number of excluded files.
+        synthetic: corpora with generated recordings.
+        own: corpora from lists and folders of the user.
+        licence: licence of the user's recordings.
+    """
+
+    labels: LabelSet = field(default_factory=LabelSet)
+    quarantined: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    synthetic: Sequence[str] = ()
+    own: Collection[str] = ()
+    licence: str = "unknown"
+
+    def title(self, corpus: str) -> str:
+        """The title of a corpus, as Markdown."""
+        return str(markdown.plain(corpus)) if corpus in self.own else CORPORA[corpus].title
+
+
+def config_name(corpus: str, protocol: str, default: str = DEFAULT_PROTOCOL) -> str:
+    """Name a configuration: "ravdess" for the default protocol of the dataset, "ravdess-random" for another."""
+    return corpus if protocol == default else f"{corpus}-{protocol}"
 
 
 def cell_name(corpus: str, splits: Mapping[str, str]) -> str:
@@ -38,27 +67,32 @@ def configurations(clips: Sequence[Clip], assignments: Mapping[str, Assignment])
     a new version of a dataset, or another folder of the same name, is not read from an old cache.
     """
     content = _fingerprint(clips, assignments)
-    corpora = sorted({clip.utterance.corpus for clip in clips})
+    default = next(iter(assignments))
     configs: list[dict[str, Any]] = []
     for protocol, assignment in assignments.items():
-        for corpus in ("all", *corpora):
-            filled = {
-                assignment.splits[clip.utterance.id] for clip in clips if corpus in ("all", clip.utterance.corpus)
-            }
+        for corpus, sizes in _sizes(clips, assignment).items():
             files = "*" if corpus == "all" else f"{corpus}.*"
             config: dict[str, Any] = {
-                "config_name": config_name(corpus, protocol),
+                "config_name": config_name(corpus, protocol, default),
                 "description": f"content {content}",
                 "data_files": [
                     {"split": split, "path": f"data/{files}{protocol}={split}*.parquet"}
                     for split in SPLITS
-                    if split in filled
+                    if sizes[split]
                 ],
             }
             if config["config_name"] == "all":
                 config["default"] = True
             configs.append(config)
     return configs
+
+
+def _sizes(clips: Sequence[Clip], assignment: Assignment) -> dict[str, Counter[str]]:
+    """Clips per split, of all corpora and of each corpus."""
+    sizes: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        sizes[clip.utterance.corpus][assignment.splits[clip.utterance.id]] += 1
+    return {"all": sum(sizes.values(), Counter()), **dict(sorted(sizes.items()))}
 
 
 def _fingerprint(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str:
@@ -68,33 +102,29 @@ def _fingerprint(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -
     return hashlib.sha256(json.dumps([rows, splits]).encode()).hexdigest()[:16]
 
 
-def render_card(
-    clips: Sequence[Clip],
-    assignments: Mapping[str, Assignment],
-    quarantined: Mapping[str, Mapping[str, int]],
-    synthetic: Iterable[str],
-) -> str:
+def render_card(clips: Sequence[Clip], assignments: Mapping[str, Assignment], facts: CardFacts) -> str:
     """Render the README.md of a prepared dataset.
 
     Args:
         clips: the clips of the dataset.
-        assignments: protocol name -> its assignment of clips to splits.
-        quarantined: corpus -> reason -> number of excluded files.
-        synthetic: corpora with generated recordings.
+        assignments: protocol name -> its assignment of clips to splits; the default protocol first.
+        facts: label set, excluded files and licence.
     """
     corpora = sorted({clip.utterance.corpus for clip in clips})
-    synthetic = sorted(synthetic)
-    name = "Acted emotional speech: " + ", ".join(CORPORA[corpus].title for corpus in corpora)
+    synthetic = sorted(facts.synthetic)
+    kind = "Emotional speech" if facts.own else "Acted emotional speech"
+    name = f"{kind}: " + ", ".join(facts.title(corpus) for corpus in corpora)
     metadata = {
         "pretty_name": name + (" (synthetic)" if synthetic else ""),
-        "language": ["en"],
-        "license": "other",
-        "license_name": "see-each-corpus",
+        "language": sorted({clip.utterance.language for clip in clips if clip.utterance.language}),
+        **_licence_metadata(corpora, facts),
         "task_categories": ["audio-classification"],
         "tags": ["speech-emotion-recognition", "audio", *corpora, *(["synthetic"] if synthetic else [])],
         "size_categories": [_size_category(len(clips))],
         "configs": configurations(clips, assignments),
     }
+    if not metadata["language"]:
+        del metadata["language"]
     front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True)
     parts = [f"---\n{front}---\n\n# {name}"]
     if synthetic:
@@ -102,52 +132,77 @@ def render_card(
             f"**The recordings of {', '.join(synthetic)} in this dataset are synthetic.** They were generated in the "
             "file layout of the corpora and contain no human speech. Scores on them say nothing about real speech."
         )
-    parts += [_usage(), _counts(clips, corpora), _splits(clips, assignments), _protocols(assignments)]
-    parts += [_kept_out(quarantined), _columns(), _licences(corpora)]
+    parts += [_usage(assignments), _labels(facts.labels), _counts(clips, corpora, facts)]
+    parts += [_splits(clips, assignments), _protocols(assignments), _kept_out(facts.quarantined)]
+    parts += [_columns(any(clip.utterance.votes for clip in clips)), _licences(corpora, facts)]
     return "\n\n".join(parts) + "\n"
 
 
+def _licence_metadata(corpora: Sequence[str], facts: CardFacts) -> dict[str, str]:
+    if not set(corpora) <= set(facts.own):
+        return {"license": "other", "license_name": "see-each-corpus"}
+    if _HUB_LICENCE.fullmatch(facts.licence.lower()):
+        return {"license": facts.licence.lower()}
+    return {"license": "other", "license_name": re.sub(r"\W+", "-", facts.licence.lower()).strip("-")}
+
+
 def _size_category(number: int) -> str:
-    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K")):
+    for limit, name in ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K")):
         if number < limit:
             return name
-    return "10K<n<100K"
+    return "100K<n<1M"
 
 
-def _usage() -> str:
+def _usage(assignments: Mapping[str, Assignment]) -> str:
+    others = "".join(f', "all-{protocol}"' for protocol in list(assignments)[1:])
     return (
         "```python\nfrom datasets import load_dataset\n\n"
-        'dataset = load_dataset("PATH_OR_ID", "all")  # or one corpus, or "all-random", ...\n```\n\n'
+        f'dataset = load_dataset("PATH_OR_ID", "all")  # or one corpus{others}, ...\n```\n\n'
         "Audio is stored as 16 kHz mono 16-bit FLAC and is not decoded on loading (`Audio(decode=False)`). Decode the "
         'bytes with soundfile, or use `cast_column("audio", datasets.Audio())` if torchcodec and FFmpeg are installed.'
     )
 
 
-def _counts(clips: Sequence[Clip], corpora: Sequence[str]) -> str:
-    rows = []
-    for corpus in corpora:
-        own = [clip for clip in clips if clip.utterance.corpus == corpus]
-        classes = Counter(clip.utterance.emotion for clip in own)
-        speakers = len({clip.utterance.speaker for clip in own})
-        hours = sum(clip.duration for clip in own) / 3600
-        rows.append(
-            [CORPORA[corpus].title, *(classes[e] or "-" for e in EMOTIONS), len(own), f"{hours:.2f}", speakers]
-        )
-    totals = Counter(clip.utterance.emotion for clip in clips)
-    hours = sum(clip.duration for clip in clips) / 3600
-    speakers = len({clip.utterance.speaker for clip in clips})
-    rows.append(["all", *(totals[e] or "-" for e in EMOTIONS), len(clips), f"{hours:.2f}", speakers])
-    return "## Clips\n\n" + markdown.table(["corpus", *EMOTIONS, "total", "hours", "speakers"], rows)
+def _labels(labels: LabelSet) -> str:
+    names = ", ".join(f"{number} {markdown.plain(name)}" for number, name in enumerate(labels.names))
+    text = f"## Labels\n\n{names}."
+    if labels.mapping:
+        rows = [markdown.plain([label, target or "(excluded)"]) for label, target in sorted(labels.mapping.items())]
+        text += "\n\nLabels of the sources were mapped:\n\n" + markdown.table(["label of the source", "label"], rows)
+    return text
+
+
+def _counts(clips: Sequence[Clip], corpora: Sequence[str], facts: CardFacts) -> str:
+    names = facts.labels.names
+    classes: dict[str, Counter[str]] = defaultdict(Counter)
+    speakers: dict[str, set[str]] = defaultdict(set)
+    seconds: Counter[str] = Counter()
+    for clip in clips:
+        for corpus in (clip.utterance.corpus, "all"):
+            classes[corpus][clip.utterance.emotion] += 1
+            speakers[corpus].add(clip.utterance.speaker)
+            seconds[corpus] += clip.duration  # type: ignore[assignment]
+    columns = []
+    for corpus in (*corpora, "all"):
+        known = "unknown" if "" in speakers[corpus] else len(speakers[corpus])
+        hours = f"{seconds[corpus] / 3600:.2f}"
+        title = corpus if corpus == "all" else facts.title(corpus)
+        numbers = [classes[corpus][name] or "-" for name in names]
+        columns.append([title, *numbers, classes[corpus].total(), hours, known])
+    header = ["corpus", *markdown.plain(list(names)), "total", "hours", "speakers"]
+    if len(names) > _MOST_COLUMNS:  # one row per class
+        rows = list(zip(header, *columns, strict=True))
+        return "## Clips\n\n" + markdown.table([str(cell) for cell in rows[0]], rows[1:])
+    return "## Clips\n\n" + markdown.table(header, columns)
 
 
 def _splits(clips: Sequence[Clip], assignments: Mapping[str, Assignment]) -> str:
-    rows = []
-    for protocol, assignment in assignments.items():
-        corpora = sorted({clip.utterance.corpus for clip in clips})
-        for corpus in ("all", *corpora):
-            own = [clip for clip in clips if corpus in ("all", clip.utterance.corpus)]
-            sizes = Counter(assignment.splits[clip.utterance.id] for clip in own)
-            rows.append([f"`{config_name(corpus, protocol)}`", *(sizes[split] for split in SPLITS)])
+    default = next(iter(assignments))
+    rows = [
+        [f"`{config_name(corpus, protocol, default)}`", *(sizes[split] for split in SPLITS)]
+        for protocol, assignment in assignments.items()
+        for corpus, sizes in _sizes(clips, assignment).items()
+    ]
     return "## Configurations\n\n" + markdown.table(["configuration", *SPLITS], rows)
 
 
@@ -155,11 +210,9 @@ def _protocols(assignments: Mapping[str, Assignment]) -> str:
     lines = ["## Protocols", ""]
     for protocol, made in assignments.items():
         shares = "/".join(f"{100 * ratio:g}" for ratio in made.ratios)
-        lines.append(
-            f"- `{protocol}`: {_MEANINGS[protocol]}. Train/validation/test {shares} %, seed {made.seed}, assignment "
-            f"hash `{made.hash[:16]}`."
-        )
-        lines += [f"    - {note}." for note in made.notes]
+        drawn = "" if protocol == "given" else f"Train/validation/test {shares} %, seed {made.seed}, assignment "
+        lines.append(f"- `{protocol}`: {_MEANINGS[protocol]}. {drawn or 'Assignment '}hash `{made.hash[:16]}`.")
+        lines += [f"    - {markdown.plain(note)}." for note in made.notes]
     return "\n".join(lines)
 
 
@@ -171,14 +224,21 @@ def _kept_out(quarantined: Mapping[str, Mapping[str, int]]) -> str:
     return f"## Excluded files\n\n{table}\n\n`quarantine.csv` lists each file with its reason."
 
 
-def _columns() -> str:
+def _columns(with_votes: bool) -> str:
+    votes = ", `votes` (number of raters per label)" if with_votes else ""
     return (
         "## Columns\n\n`id` (corpus/stem), `audio`, `label`, `corpus`, `speaker`, `gender`, `age` (years), "
-        "`intensity`, `channel` (speech or song), `text`, `duration` (seconds), `sha256` (of the mono 16-bit samples "
-        "at the original sampling rate). Fields that a corpus does not publish are null."
+        "`intensity`, `channel` (speech or song), `text`, `language`, `duration` (seconds), `sha256` (of the mono "
+        f"16-bit samples at the original sampling rate){votes}. Fields that a corpus does not publish are null."
     )
 
 
-def _licences(corpora: Sequence[str]) -> str:
-    rows = [[CORPORA[c].title, CORPORA[c].licence, CORPORA[c].licence_url, CORPORA[c].citation] for c in corpora]
+def _licences(corpora: Sequence[str], facts: CardFacts) -> str:
+    rows = []
+    for name in corpora:
+        if name in facts.own:
+            rows.append([facts.title(name), markdown.plain(facts.licence), "-", "-"])
+        else:
+            corpus = CORPORA[name]
+            rows.append([corpus.title, corpus.licence, corpus.licence_url, corpus.citation])
     return "## Licences and citations\n\n" + markdown.table(["corpus", "licence", "terms", "cite"], rows)

@@ -32,6 +32,9 @@ class Limits:
             raise ScanError(f"--silence_dbfs is {self.silence_dbfs}; expected a level from -120 to 0 dBFS.")
 
 
+_ROUNDING_S = 0.01  # annotation tools round the end of the last segment
+
+
 class Examined(NamedTuple):
     """A recording that passed all checks.
 
@@ -60,12 +63,68 @@ def examine(path: Path, limits: Limits) -> Examined:
     if not decoded.notes and is_flac16_mono(content, audio.SAMPLING_RATE):  # already in the stored format
         return Examined(content, content_sha256(pcm), duration, ())
     mono = audio.to_mono(decoded.samples)
+    return _encoded(decoded, mono, pcm)
+
+
+def _encoded(decoded: audio.Decoded, mono: np.ndarray, pcm: np.ndarray) -> Examined:
     notes = list(decoded.notes)
     clipped = 0 if decoded.samples.dtype == np.int16 else int((np.abs(mono) > 1).sum())
     if clipped:
         notes.append(f"{clipped} samples beyond full scale were clipped")
     flac = encode_flac(audio.resample(mono, decoded.sampling_rate), audio.SAMPLING_RATE)
-    return Examined(flac, content_sha256(pcm), duration, tuple(notes))
+    return Examined(flac, content_sha256(pcm), len(decoded.samples) / decoded.sampling_rate, tuple(notes))
+
+
+class SegmentedRecordings:
+    """Cuts segments from recordings. The last recording stays decoded, so that its segments decode it once."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._decoded: audio.Decoded | audio.AudioError | None = None
+
+    def examine(self, path: Path, start_s: float | None, end_s: float | None, limits: Limits) -> Examined:
+        """Check one segment of a recording and encode it.
+
+        Args:
+            path: path of the recording.
+            start_s: start of the segment in seconds; None for the start of the recording.
+            end_s: end of the segment in seconds; None for the end of the recording.
+            limits: limits that the segment must meet.
+
+        Raises:
+            AudioError: see `examine`, or the segment is not within the recording.
+        """
+        whole = self._decode(path)
+        segment = _cut(whole, path, start_s or 0.0, end_s)
+        pcm = _checked_pcm(segment, limits, audio.describe(path))
+        return _encoded(segment, audio.to_mono(segment.samples), pcm)
+
+    def _decode(self, path: Path) -> audio.Decoded:
+        if path != self._path:
+            self._path, self._decoded = path, None  # frees the last recording before the next one is decoded
+            try:
+                self._decoded = _decode_file(path)
+            except audio.AudioError as error:
+                self._decoded = error
+        if isinstance(self._decoded, audio.Decoded):
+            return self._decoded
+        assert self._decoded is not None
+        raise self._decoded
+
+
+def _cut(whole: audio.Decoded, path: Path, start_s: float, end_s: float | None) -> audio.Decoded:
+    total_s = len(whole.samples) / whole.sampling_rate
+    if start_s >= total_s or (end_s is not None and end_s > total_s + _ROUNDING_S):
+        end = "the end" if end_s is None else f"{end_s:g} s"
+        raise audio.AudioError(
+            "segment",
+            audio.describe(path),
+            f"a segment from {start_s:g} s to {end}",
+            f"a segment within the recording, which has {total_s:.3f} s",
+            "Correct its start and end.",
+        )
+    stop = None if end_s is None else round(end_s * whole.sampling_rate)
+    return whole._replace(samples=whole.samples[round(start_s * whole.sampling_rate) : stop])
 
 
 def _read_file(path: Path) -> bytes:
@@ -95,17 +154,26 @@ def read_checked(path: Path, limits: Limits, content: bytes = b"") -> tuple[audi
     Raises:
         AudioError: see `examine`.
     """
-    name = audio.describe(path)
+    decoded = _decode_file(path, content)
+    return decoded, _checked_pcm(decoded, limits, audio.describe(path))
+
+
+def _decode_file(path: Path, content: bytes = b"") -> audio.Decoded:
     if not content and path.exists() and not path.is_file():  # opening a pipe would block
+        name = audio.describe(path)
         raise audio.AudioError("not_found", name, "no regular file", "an audio file", "Remove it.")
-    decoded = audio.decode({"bytes": content, "path": path} if content else path)
+    return audio.decode({"bytes": content, "path": path} if content else path)
+
+
+def _checked_pcm(decoded: audio.Decoded, limits: Limits, name: str) -> np.ndarray:
+    """Check the duration and level; return the samples as 16-bit mono, (frames,) or (frames, 1)."""
     duration = len(decoded.samples) / decoded.sampling_rate
     if duration < limits.min_duration_s:
         expected = f"at least {limits.min_duration_s} s"
         raise audio.AudioError("too_short", name, f"{duration:.3f} s", expected, "Remove it.")
     pcm = _mono_pcm16(decoded.samples)
     _check_level(decoded.samples, audio.peak(pcm), limits, name)
-    return decoded, pcm
+    return pcm
 
 
 def _check_level(samples: np.ndarray, mono_peak: float, limits: Limits, name: str) -> None:

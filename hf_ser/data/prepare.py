@@ -8,83 +8,27 @@ import shutil
 import tempfile
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import hf_ser
-from hf_ser.corpora import CORPORA
+from hf_ser.corpora import Utterance
+from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
-from hf_ser.data.dataset_card import DEFAULT_PROTOCOL, cell_name, render_card
-from hf_ser.data.protocols import Assignment, SpeakerLeakWarning, assign, check_ratios
-from hf_ser.data.scan import Clip, Found, Limits, ScanResult, find, fingerprint, scan
+from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
+from hf_ser.data.label_set import LabelSet, choose_labels, label_notes
+from hf_ser.data.preparation_arguments import PrepareArguments, PrepareError
+from hf_ser.data.protocols import Assignment, Row, SpeakerLeakWarning, assign, default_protocol, speakers_known
+from hf_ser.data.scan import Clip, Found, ScanResult, find, fingerprint, found_listing, join, scan
 from hf_ser.data.workers import run_jobs
-from hf_ser.errors import SerError
 from hf_ser.run_folder import LOCK, RunFolderError, hold, release
 
-MATERIALISED = (DEFAULT_PROTOCOL, "random")
 SUMMARY = "preparation.json"
 SYNTHETIC_MARK = "SYNTHETIC.json"
 _MARK = "lock"  # in the folder of temporary files: it belongs to this program
-
-
-class PrepareError(SerError):
-    """A dataset that cannot be prepared as requested."""
-
-
-@dataclass
-class PrepareArguments:
-    """Corpora to merge, how to check the clips and how to split them.
-
-    >>> PrepareArguments("data/emotions", ravdess="corpora/ravdess").ratios
-    [0.7, 0.15, 0.15]
-    """
-
-    output_dir: str = field(metadata={"help": "folder of the prepared dataset; written completely or not at all"})
-    ravdess: str | None = field(default=None, metadata={"help": "folder of RAVDESS recordings, searched at any depth"})
-    crema_d: str | None = field(default=None, metadata={"help": "folder of CREMA-D recordings, searched at any depth"})
-    tess: str | None = field(default=None, metadata={"help": "folder of TESS recordings, searched at any depth"})
-    savee: str | None = field(default=None, metadata={"help": "folder of SAVEE recordings, searched at any depth"})
-    seed: int = field(default=0, metadata={"help": "random seed of the splits"})
-    ratios: list[float] = field(
-        default_factory=lambda: [0.70, 0.15, 0.15], metadata={"help": "train, validation and test fractions"}
-    )
-    min_duration_s: float = field(default=0.3, metadata={"help": "quarantine clips shorter than this (seconds)"})
-    silence_dbfs: float = field(
-        default=-60.0, metadata={"help": "quarantine clips whose peak level is below this (dBFS)"}
-    )
-    num_proc: int | None = field(default=None, metadata={"help": "worker processes; default: one per CPU core"})
-    max_shard_size: str = field(default="500MB", metadata={"help": "maximum size of a Parquet file"})
-    overwrite: bool = field(
-        default=False, metadata={"help": "replace a dataset prepared from other files or settings"}
-    )
-
-    def __post_init__(self) -> None:
-        from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
-
-        if not self.folders:
-            raise PrepareError("no corpus given; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.")
-        if self.num_proc is not None and self.num_proc < 1:
-            raise PrepareError(f"--num_proc is {self.num_proc}; expected at least 1.")
-        check_ratios(self.ratios)
-        self.limits  # noqa: B018 - checks the two fields
-        try:
-            convert_file_size_to_int(self.max_shard_size)
-        except ValueError:
-            raise PrepareError(f"--max_shard_size is {self.max_shard_size}; expected a size such as 500MB.") from None
-
-    @property
-    def limits(self) -> Limits:
-        """The limits that a clip must meet."""
-        return Limits(self.min_duration_s, self.silence_dbfs)
-
-    @property
-    def folders(self) -> dict[str, Path]:
-        """Corpus name -> folder, for the corpora that are given."""
-        given = {name: getattr(self, name) for name in CORPORA}
-        return {name: Path(folder).resolve() for name, folder in given.items() if folder}
 
 
 @dataclass(frozen=True)
@@ -107,7 +51,8 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
         RunFolderError: if another program is using the output folder.
         SystemTroubleError: if the output folder cannot be written to.
         ScanError: if a corpus folder does not exist or contains no recordings.
-        ProtocolError: if the ratios are invalid.
+        ListingError: if a list or folder of the user cannot be used.
+        LabelError: if labels do not match the label set or the label mapping.
 
     >>> prepare(PrepareArguments("data/emotions", ravdess="corpora/ravdess"), progress=False).already_there
     True
@@ -121,18 +66,18 @@ def prepare(args: PrepareArguments, *, progress: bool = True) -> Prepared:
 
 def _prepare(args: PrepareArguments, progress: bool) -> Prepared:
     output = Path(args.output_dir).resolve()
-    found = find(args.folders)
-    key = _inputs_key(found, args)
+    found, labels = choose_labels(find_sources(args), args.labels, args.label_mapping)
+    key = _inputs_key(found, labels, args)
     if _is_complete(output, key, args.overwrite):
         return Prepared(output, json.loads((output / SUMMARY).read_text(encoding="utf-8"))["report"], True)
     hold(output)
     try:
-        return Prepared(output, _make(output, found, args, key, progress), False)
+        return Prepared(output, _make(output, found, labels, args, key, progress), False)
     finally:
         release(output)
 
 
-def _make(output: Path, found: Found, args: PrepareArguments, key: str, progress: bool) -> str:
+def _make(output: Path, found: Found, labels: LabelSet, args: PrepareArguments, key: str, progress: bool) -> str:
     """Write the dataset next to the output folder, which is held, and rename it; return the report to print."""
     work = output.with_name(output.name + ".incomplete")
     if work.exists() and any(work.iterdir()) and not (work / _MARK).exists():
@@ -142,7 +87,7 @@ def _make(output: Path, found: Found, args: PrepareArguments, key: str, progress
     work.mkdir(parents=True, exist_ok=True)
     (work / _MARK).touch()
     result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
-    text = _write_dataset(work, found, result, args, key, progress)
+    text = _write_dataset(work, found, result, labels, args, key, progress)
     _move_into_place(work / "dataset", output)
     with suppress(RunFolderError, OSError):  # another preparation of this folder has just begun
         hold(output)
@@ -153,9 +98,29 @@ def _make(output: Path, found: Found, args: PrepareArguments, key: str, progress
     return text
 
 
-def _inputs_key(found: Found, args: PrepareArguments) -> str:
-    refused = [item.path for item in found.refused]
-    settings = [args.seed, *args.ratios, args.max_shard_size, refused, found.other_files]
+def find_sources(args: PrepareArguments) -> Found:
+    """The recordings of all sources, with the labels of the sources.
+
+    Raises:
+        ScanError: a corpus folder does not exist or contains no recordings, or two sources have the same corpus.
+        ListingError: a list or folder of the user cannot be used.
+    """
+    audio_dir = Path(args.audio_dir) if args.audio_dir else None
+    columns: Any = args.columns
+    listings = [read_csv(Path(path), audio_dir, columns) for path in args.csv or []]
+    return join([find(args.folders), *map(found_listing, listings)])
+
+
+_DESCRIPTION = [field.name for field in fields(Utterance) if field.name not in ("path", "rank", "origin")]
+
+
+def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
+    refused = [[item.path, item.reason] for item in found.refused]
+    settings: list[Any] = [args.seed, *args.ratios, args.max_shard_size, refused, found.other_files]
+    settings += [labels.names, dict(labels.mapping), args.licence]
+    for copies in found.copies:
+        if copies[0].corpus in found.own:  # in the corpora of this package, names and versions determine them
+            settings += [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
     return fingerprint(found.copies, args.limits) + ":" + hashlib.sha256(json.dumps(settings).encode()).hexdigest()
 
 
@@ -184,7 +149,13 @@ def _file_sizes(folder: Path) -> dict[str, int]:
 
 
 def _write_dataset(
-    work: Path, found: Found, result: ScanResult, args: PrepareArguments, key: str, progress: bool
+    work: Path,
+    found: Found,
+    result: ScanResult,
+    labels: LabelSet,
+    args: PrepareArguments,
+    key: str,
+    progress: bool,
 ) -> str:
     """Write the complete dataset folder to `work/dataset`; return the report to print."""
     if not result.clips:
@@ -197,20 +168,19 @@ def _write_dataset(
     for leftover in (folder, work / "cells"):  # of a killed run: datasets would treat its cells as complete
         shutil.rmtree(leftover, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
-    rows = [clip.row for clip in result.clips]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SpeakerLeakWarning)  # the report and the card contain this note
-        assignments = {name: assign(rows, name, seed=args.seed, ratios=args.ratios) for name in MATERIALISED}
-    _write_parquet(result.clips, assignments, work, folder / "data", args, progress)
+    assignments = _assign_all([clip.row for clip in result.clips], args)
+    _write_parquet(result.clips, assignments, labels, work, folder / "data", args, progress)
 
-    counts = report.count(result)
+    counts = report.count(result, labels, found.own)
     report.write_counts(counts, folder / "counts.csv")
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
-    text = report.format_report(result, counts, found.other_files, assignments, synthetic)
+    notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
+    text = report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
-    card = render_card(result.clips, assignments, quarantined, synthetic)
+    facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)
+    card = render_card(result.clips, assignments, facts)
     (folder / "README.md").write_text(card, encoding="utf-8", newline="\n")
     summary = {
         "inputs": key,
@@ -218,14 +188,33 @@ def _write_dataset(
         "clips": len(result.clips),
         "files": _file_sizes(folder),
         "corpora": sorted({clip.utterance.corpus for clip in result.clips}),
+        "labels": list(labels.names),
+        "label_mapping": dict(labels.mapping) or None,
+        "languages": sorted({clip.utterance.language for clip in result.clips if clip.utterance.language}),
+        "licence": args.licence,
+        "speakers_known": speakers_known(clip.row for clip in result.clips),
         "synthetic": synthetic,
         "quarantined": quarantined,
+        "default_protocol": next(iter(assignments)),
         "protocols": {name: _describe(assignment) for name, assignment in assignments.items()},
         "limits": asdict(args.limits),
         "report": text,
     }
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=2), encoding="utf-8", newline="\n")
+    content = json.dumps(summary, indent=2, ensure_ascii=False)
+    (folder / SUMMARY).write_text(content, encoding="utf-8", newline="\n")
     return text
+
+
+def _assign_all(rows: list[Row], args: PrepareArguments) -> dict[str, Assignment]:
+    """Assign the clips under each stored protocol, the default one first."""
+    offered = [default_protocol(rows)]
+    if speakers_known(rows) and "speaker_disjoint" not in offered:
+        offered.append("speaker_disjoint")
+    if "random" not in offered:
+        offered.append("random")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SpeakerLeakWarning)  # the report and the card contain this note
+        return {name: assign(rows, name, seed=args.seed, ratios=args.ratios) for name in offered}
 
 
 def is_synthetic(folder: Path) -> bool:
@@ -246,6 +235,7 @@ def _describe(assignment: Assignment) -> dict[str, Any]:
 def _write_parquet(
     clips: list[Clip],
     assignments: Mapping[str, Assignment],
+    labels: LabelSet,
     work: Path,
     folder: Path,
     args: PrepareArguments,
@@ -256,10 +246,11 @@ def _write_parquet(
     for clip in clips:
         splits = {name: assignment.splits[clip.utterance.id] for name, assignment in assignments.items()}
         cells[cell_name(clip.utterance.corpus, splits)].append(clip)
+    votes = any(clip.utterance.votes for clip in clips)
     largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
     run_jobs(
         _write_cell,
-        [(name, members, work, folder, args.max_shard_size) for name, members in largest_first],
+        [(name, members, work, folder, args.max_shard_size, labels.names, votes) for name, members in largest_first],
         sizes=[len(members) for _, members in largest_first],
         desc="Writing Parquet",
         unit="clips",
@@ -268,14 +259,23 @@ def _write_parquet(
     )
 
 
-def _write_cell(name: str, clips: list[Clip], work: Path, folder: Path, max_shard_size: str) -> None:
+def _write_cell(
+    name: str,
+    clips: list[Clip],
+    work: Path,
+    folder: Path,
+    max_shard_size: str,
+    labels: Sequence[str],
+    with_votes: bool,
+) -> None:
     import datasets
 
-    from hf_ser.data.builder import EmotionCorpora
+    from hf_ser.data.builder import EmotionCorpora, features
 
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
-    builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name)
+    columns = features(labels, with_votes=with_votes)
+    builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name, columns=columns)
     written = work / "cells" / name / "parquet"
     try:
         builder.download_and_prepare(

@@ -1,9 +1,10 @@
 """Protocols assign clips to train, validation and test. Each is a pure function of the metadata and a seed.
 
-`speaker_disjoint` (the default) and `random` have one split. `leave_one_speaker_out`, `leave_one_corpus_out`,
-`cross_corpus` (train on one corpus, test on all) and the published protocols have numbered folds. If a protocol
-specifies the test clips only, validation is drawn from the rest, with no speaker in both train and validation if the
-corpus has at least two speakers left.
+`speaker_disjoint` (the default), `random` and `given` (the splits of the source) have one split.
+`leave_one_speaker_out`, `leave_one_corpus_out`, `cross_corpus` (train on one corpus, test on all) and the published
+protocols have numbered folds. If a protocol specifies the test clips only, validation is drawn from the rest, with no
+speaker in both train and validation if the corpus has at least two speakers left. Without known speakers, only
+`random` and `given` can be used.
 """
 
 import hashlib
@@ -24,7 +25,9 @@ Ratios = tuple[float, float, float]
 DEFAULT_RATIOS: Ratios = (0.70, 0.15, 0.15)
 SHARES_SPEAKERS = ("random",)  # protocols whose train and test splits share speakers
 LEAK = "train and test share speakers; on RAVDESS, scores are 7 to 13 points higher than on held-out speakers"
+UNKNOWN_SPEAKERS = "speakers are unknown: test clips may contain voices of the training data"
 _CANDIDATES = 256
+_SHOWN = 5  # names in one message
 
 
 class ProtocolError(SerError):
@@ -50,6 +53,23 @@ class Row(NamedTuple):
     text: str = ""
     vocal_channel: str = "speech"
     sha256: str = ""
+    split: str = ""  # train, validation or test, if the source has splits
+
+
+def speakers_known(rows: Iterable[Row]) -> bool:
+    """Whether every clip has a speaker."""
+    return all(row.speaker for row in rows)
+
+
+def default_protocol(rows: Sequence[Row]) -> str:
+    """The default protocol of a dataset: the given splits if there are any, else held-out speakers if they are known.
+
+    >>> default_protocol([Row("calls/1", "calls", "", "angry"), Row("calls/2", "calls", "", "happy")])
+    'random'
+    """
+    if all(row.split for row in rows):
+        return "given"
+    return "speaker_disjoint" if speakers_known(rows) else "random"
 
 
 @dataclass(frozen=True)
@@ -115,6 +135,8 @@ def assign(
     if protocol in _SINGLE:
         if fold is not None:
             raise ProtocolError(f"fold is {fold}; expected no fold, since protocol {protocol} has only one split.")
+        if protocol == "speaker_disjoint":
+            _need_speakers(rows, protocol)
         splits, notes = _SINGLE[protocol](rows, seed, parts)
         return Assignment(protocol, None, seed, parts, splits, tuple(notes))
     choices = folds(rows, protocol)
@@ -150,6 +172,8 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
     ['tess_OAF', 'tess_YAF']
     """
     rows = sorted(rows)
+    if protocol in FOLDED:
+        _need_speakers(rows, protocol)
     if protocol == "leave_one_speaker_out":
         return _leave_one_out(rows, lambda row: row.speaker, "speakers")
     if protocol == "leave_one_corpus_out":
@@ -161,6 +185,15 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
     if protocol in _SINGLE:
         raise ProtocolError(f"protocol {protocol} has no folds; expected one of {', '.join(FOLDED)}.")
     raise ProtocolError(f"unknown protocol {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
+
+
+def _need_speakers(rows: Sequence[Row], protocol: str) -> None:
+    without = sum(not row.speaker for row in rows)
+    if without:
+        raise ProtocolError(
+            f"protocol {protocol} needs the speaker of every clip; {without} of {len(rows)} clips have none. Use the "
+            "protocol random, or add the speakers and prepare the dataset again."
+        )
 
 
 def check_ratios(ratios: Sequence[float]) -> Ratios:
@@ -213,7 +246,9 @@ def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
 
 def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     """Stratified by corpus and label; clips with identical audio stay together."""
-    warnings.warn(f"protocol random: {LEAK}. Use speaker_disjoint instead.", SpeakerLeakWarning, stacklevel=3)
+    known = speakers_known(rows)
+    leak = f"{LEAK}. Use speaker_disjoint instead." if known else f"{UNKNOWN_SPEAKERS}."
+    warnings.warn(f"protocol random: {leak}", SpeakerLeakWarning, stacklevel=3)
     units = _by(rows, lambda row: row.sha256 or row.id)
     strata: dict[str, list[list[Row]]] = defaultdict(list)
     for unit in units.values():
@@ -225,7 +260,39 @@ def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
         quotas = _quotas(len(members), ratios)
         labels = [split for split, quota in zip(SPLITS, quotas, strict=True) for _ in range(quota)]
         splits.update((row.id, split) for unit, split in zip(members, labels, strict=True) for row in unit)
-    return splits, [LEAK, *_missing_classes(rows, splits)]
+    return splits, [LEAK if known else UNKNOWN_SPEAKERS, *_missing_classes(rows, splits)]
+
+
+def _given(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
+    """The splits of the source. If it has no validation clips, they are drawn from its training clips."""
+    without = [row.id for row in rows if row.split not in SPLITS]
+    if without:
+        raise ProtocolError(
+            f"protocol given needs the split of every clip; {len(without)} of {len(rows)} clips have none, such as "
+            f"{without[0]}. Use the stored splits of the default configuration, or another protocol."
+        )
+    splits = {row.id: row.split for row in rows}
+    notes: list[str] = []
+    if "validation" not in splits.values():
+        divided, notes = _divide_rest([row for row in rows if row.split == "train"], seed, ratios)
+        splits |= divided
+        notes = ["the source has no validation clips; they are drawn from its training clips", *notes]
+    notes += [f"the source has no {split} clips" for split in SPLITS if split not in splits.values()]
+    return splits, [*notes, *_shared_speakers(rows, splits), *_missing_classes(rows, splits)]
+
+
+def _shared_speakers(rows: list[Row], splits: dict[str, str]) -> list[str]:
+    if not speakers_known(rows):
+        return [UNKNOWN_SPEAKERS]
+    seen = {split: {row.speaker for row in rows if splits[row.id] == split} for split in SPLITS}
+    notes = []
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        shared = sorted(seen[one] & seen[other])
+        if shared:
+            more = f" and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+            who = "1 speaker" if len(shared) == 1 else f"{len(shared)} speakers"
+            notes.append(f"{one} and {other} share {who} ({', '.join(shared[:_SHOWN])}{more})")
+    return notes
 
 
 def _quotas(total: int, ratios: Sequence[float]) -> list[int]:
@@ -274,11 +341,11 @@ def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     splits: dict[str, str] = {}
     notes = []
     for corpus, clips in _by(rows, lambda row: row.corpus).items():
-        by_speaker = len({row.speaker for row in clips}) >= 2
+        by_speaker = len({row.speaker for row in clips}) >= 2 and speakers_known(clips)
         group_of: Callable[[Row], str] = (lambda row: row.speaker) if by_speaker else (lambda row: row.text or row.id)
         chosen = _choose_groups(clips, group_of, (1 - share, share), f"{seed}/{corpus}/rest")
         splits.update((row.id, SPLITS[chosen[group_of(row)]]) for row in clips)
-        if not by_speaker:
+        if not by_speaker and clips[0].speaker:
             notes.append(
                 f"{corpus}: train and validation share speaker {clips[0].speaker} (with different texts); the test "
                 "speaker is held out"
@@ -364,6 +431,7 @@ def _published_fold(corpus: str, test: tuple[str, ...], validation: tuple[str, .
 _SINGLE: dict[str, Callable[[list[Row], int, Ratios], Splits]] = {
     "speaker_disjoint": _speaker_disjoint,
     "random": _random,
+    "given": _given,
 }
 CROSS_CORPUS = ("leave_one_corpus_out", "cross_corpus")
 FOLDED = ("leave_one_speaker_out", *CROSS_CORPUS, *PUBLISHED)

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_ser.corpora import CORPORA, Utterance
+from hf_ser.data.label_set import LabelSet
 from hf_ser.data.protocols import SPLITS, Assignment
-from hf_ser.data.scan import ScanResult
+from hf_ser.data.scan import Found, ScanResult
 from hf_ser.labels import EMOTIONS
 from hf_ser.remote_code.audio_sources import printable
+
+_MOST_COLUMNS = 10  # classes as columns of a table; more are rows
 
 _Key = tuple[str, str, str, str]  # corpus, channel, speaker, emotion
 
 
 class Count(NamedTuple):
-    """Recordings of one speaker in one class: in the published corpus, found, kept and missing."""
+    """Recordings of one speaker in one class: in the published corpus, found, kept and missing.
+
+    Corpora from lists and folders of the user have no published recordings, so that none are missing.
+    """
 
     corpus: str
     channel: str
@@ -28,22 +34,26 @@ class Count(NamedTuple):
     missing: int
 
 
-def count(result: ScanResult) -> list[Count]:
+def count(result: ScanResult, labels: LabelSet | None = None, own: Collection[str] = ()) -> list[Count]:
     """Count recordings per (corpus, channel, speaker, emotion), including published speakers that were not found.
 
     Song is compared with the published song recordings only if at least one song recording was found.
+
+    Args:
+        result: result of the scan.
+        labels: the label set, which the published counts are mapped to; default: the eight emotions.
+        own: corpora from lists and folders of the user.
     """
     taken = _performances(clip.utterance for clip in result.clips)
     kept = Counter(taken.values())
     refused = _performances(item.utterance for item in result.quarantined if item.utterance is not None)
     found = Counter((refused | taken).values())  # recordings of one performance count once
-    published = {
-        (corpus, channel, *key): number
-        for corpus, channel in {key[:2] for key in found}
-        for key, number in CORPORA[corpus].published_counts(channel).items()
-    }
+    published: Counter[_Key] = Counter()
+    for corpus, channel in {key[:2] for key in found if key[0] not in own}:
+        for (speaker, emotion), number in CORPORA[corpus].published_counts(channel).items():
+            published[corpus, channel, speaker, (labels or LabelSet()).of(emotion) or emotion] += number
     return [
-        Count(*key, published.get(key, 0), found[key], kept[key], max(0, published.get(key, 0) - found[key]))
+        Count(*key, published[key], found[key], kept[key], max(0, published[key] - found[key]))
         for key in sorted(published.keys() | found.keys())
     ]
 
@@ -95,23 +105,29 @@ def reasons(result: ScanResult, corpus: str) -> dict[str, int]:
 def format_report(
     result: ScanResult,
     counts: Sequence[Count],
-    other_files: Mapping[str, int],
+    found: Found,
     assignments: Mapping[str, Assignment],
+    labels: Sequence[str] = EMOTIONS,
     synthetic: Collection[str] = (),
+    notes: Sequence[str] = (),
 ) -> str:
     """Render the report that `recipes/prepare.py` prints.
 
     Args:
         result: result of the scan.
         counts: counts from `count`.
-        other_files: corpus -> number of files that are not recordings.
+        found: the sources, for their corpora and other files.
         assignments: protocol -> its assignment of clips to splits.
+        labels: the label set.
         synthetic: corpora with generated recordings; their missing recordings are not listed.
+        notes: remarks on sources and labels.
 
     Returns:
         Plain text: found and kept, per class, quarantined, notes, missing, splits.
     """
-    blocks = [_overview(result, counts, other_files), _per_class(counts)]
+    blocks = [_overview(result, counts, found), _per_class(counts, labels, found.own)]
+    if notes:
+        blocks.append("Notes on the recordings:" + "".join(f"\n  {note}" for note in notes))
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
     if quarantined:
         # Copies can be thousands, such as in archives that contain every file twice.
@@ -141,12 +157,16 @@ def _splits(assignments: Mapping[str, Assignment]) -> str:
     return _table(("protocol", *SPLITS, "hash", "seed"), rows) + ("\nNotes on the splits:" + notes if notes else "")
 
 
-def _overview(result: ScanResult, counts: Sequence[Count], other_files: Mapping[str, int]) -> str:
+def _overview(result: ScanResult, counts: Sequence[Count], found: Found) -> str:
+    by_corpus: dict[str, list[Count]] = defaultdict(list)
+    for item in counts:
+        by_corpus[item.corpus].append(item)
     rows: list[tuple[object, ...]] = []
-    for corpus, others in other_files.items():
-        own = [item for item in counts if item.corpus == corpus]
+    for corpus, others in found.other_files.items():
+        own = by_corpus[corpus]
         kept = sum(item.kept for item in own)
         why = reasons(result, corpus)
+        missing = f"{sum(item.missing for item in own)} of {sum(item.published for item in own)}"
         rows.append(
             (
                 corpus,
@@ -154,30 +174,38 @@ def _overview(result: ScanResult, counts: Sequence[Count], other_files: Mapping[
                 kept,
                 sum(why.values()),
                 ", ".join(f"{number} {reason}" for reason, number in why.items()) or "-",
-                f"{sum(item.missing for item in own)} of {sum(item.published for item in own)}",
+                "-" if corpus in found.own else missing,
                 others,
             )
         )
     totals = [sum(int(str(row[column])) for row in rows) for column in (1, 2, 3)]
-    rows.append(("all", *totals, "", "", sum(other_files.values())))
+    rows.append(("all", *totals, "", "", sum(found.other_files.values())))
     return _table(("corpus", "found", "kept", "quarantined", "reasons", "missing", "other files"), rows)
 
 
-def _per_class(counts: Sequence[Count]) -> str:
+def _per_class(counts: Sequence[Count], labels: Sequence[str], own: Collection[str]) -> str:
+    """Clips kept of each class and corpus, beside the published ones of the corpora that are published."""
     sums: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for item in counts:
         sums[item.corpus, item.emotion][0] += item.kept
         sums[item.corpus, item.emotion][1] += item.published
-    rows = [
-        (corpus, *("-" if (corpus, e) not in sums else "{}/{}".format(*sums[corpus, e]) for e in EMOTIONS))
-        for corpus in sorted({item.corpus for item in counts})
-    ]
-    return _table(("kept/published", *EMOTIONS), rows)
+    corpora = sorted({item.corpus for item in counts})
+
+    def cell(corpus: str, label: str) -> str:
+        if (corpus, label) not in sums:
+            return "-"
+        kept, published = sums[corpus, label]
+        return str(kept) if corpus in own else f"{kept}/{published}"
+
+    title = "kept" if set(corpora) <= set(own) else "kept/published"
+    if len(labels) > _MOST_COLUMNS:
+        return _table((title, *corpora), [(label, *(cell(corpus, label) for corpus in corpora)) for label in labels])
+    return _table((title, *labels), [(corpus, *(cell(corpus, label) for label in labels)) for corpus in corpora])
 
 
 def _missing(counts: Sequence[Count]) -> str:
     lines = []
-    for corpus in sorted({item.corpus for item in counts}):
+    for corpus in sorted({item.corpus for item in counts if item.published}):
         own = [item for item in counts if item.corpus == corpus]
         here = {item.speaker for item in own if item.found}
         absent = sorted({item.speaker for item in own} - here)

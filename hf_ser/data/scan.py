@@ -8,23 +8,24 @@ reuses complete packs, which lets an interrupted run continue.
 import hashlib
 import json
 import os
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import hf_ser
 from hf_ser import audio
-from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, Corpus, FileNameError, Utterance
-from hf_ser.data.examination import Examined, Limits, ScanError, examine
+from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, OTHER_AUDIO_SUFFIXES, Corpus, FileNameError, Utterance
+from hf_ser.corpora.listing import Listing
+from hf_ser.data.examination import Examined, Limits, ScanError, SegmentedRecordings, examine
 from hf_ser.data.protocols import Row
 from hf_ser.data.workers import run_jobs
 from hf_ser.remote_code.audio_sources import printable
 
-# Audio suffixes that no corpus uses. These files are quarantined, so that a converted corpus is reported.
-_OTHER_AUDIO = tuple(".mp3 .ogg .oga .opus .aif .aiff .aifc .m4a .mp4 .wma .au .raw .pcm".split())
 _CLIPS_PER_PACK = 32
+_SEGMENTS_PER_PACK = 1024  # segments of one recording are kept together, so that the recording is decoded once
+_SHOWN = 3  # other recordings with the same samples in one detail
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +44,16 @@ class Clip:
     def row(self) -> Row:
         """The metadata that protocols use."""
         said = self.utterance
-        text = said.text or ""
         return Row(
-            said.id, said.corpus, said.speaker, said.emotion, said.gender, text, said.vocal_channel, self.sha256
+            said.id,
+            said.corpus,
+            said.speaker,
+            said.emotion,
+            said.gender or "",
+            said.text or "",
+            said.vocal_channel,
+            self.sha256,
+            said.split,
         )
 
 
@@ -62,12 +70,14 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Found:
-    """The files in the corpora's folders, before any recording is opened."""
+    """The recordings of the sources, before any of them is opened."""
 
-    folders: dict[str, Path]
+    folders: dict[str, Path]  # corpus -> folder
     copies: list[list[Utterance]]  # one inner list per performance: the preferred file first, then in path order
-    refused: list[Quarantined]  # files whose names do not parse
+    refused: list[Quarantined]  # files whose names do not parse, repeated rows, excluded labels
     other_files: dict[str, int]  # corpus -> number of files that are not recordings (tables, archives, ...)
+    own: frozenset[str] = frozenset()  # corpora from lists and folders of the user instead of a parser
+    notes: tuple[str, ...] = ()  # remarks on the sources, for the report
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,42 @@ def find(folders: dict[str, Path]) -> Found:
     return Found(folders, copies, refused, other_files)
 
 
+def found_listing(listing: Listing) -> Found:
+    """The recordings of a list or folder of the user, in the form of `find`."""
+    own = frozenset(utterance.corpus for utterance in listing.utterances)
+    refused = [_quarantine(item, "repeated_row", detail) for item, detail in listing.repeated]
+    copies = [[utterance] for utterance in sorted(listing.utterances, key=_place)]
+    others = dict.fromkeys(sorted(own), 0) | {min(own): listing.other_files}
+    return Found(dict.fromkeys(sorted(own), listing.folder), copies, refused, others, own, listing.notes)
+
+
+def _place(utterance: Utterance) -> tuple[str, float]:
+    return str(utterance.path), utterance.start_s or 0.0
+
+
+def join(sources: Sequence[Found]) -> Found:
+    """Join the recordings of several sources.
+
+    Raises:
+        ScanError: if two sources have a corpus of the same name.
+    """
+    names = [name for found in sources for name in found.folders]
+    twice = sorted(name for name, number in Counter(names).items() if number > 1)
+    if twice:
+        raise ScanError(
+            f"corpus {twice[0]} comes from two sources; expected one source per corpus. Add a corpus column with "
+            "another name to the list, or rename the list or folder."
+        )
+    return Found(
+        {name: folder for found in sources for name, folder in found.folders.items()},
+        [copies for found in sources for copies in found.copies],
+        [item for found in sources for item in found.refused],
+        {name: number for found in sources for name, number in found.other_files.items()},
+        frozenset().union(*(found.own for found in sources)),
+        tuple(note for found in sources for note in found.notes),
+    )
+
+
 def scan(
     found: Found,
     packs_dir: Path,
@@ -122,7 +168,7 @@ def scan(
         WorkerError: if a worker process was killed or could not start.
     """
     packs_dir.mkdir(parents=True, exist_ok=True)
-    chunks = [found.copies[at : at + _CLIPS_PER_PACK] for at in range(0, len(found.copies), _CLIPS_PER_PACK)]
+    chunks = _chunks(found.copies)
     clips: list[Clip] = []
     quarantined = list(found.refused)
     for checked, refused in run_jobs(
@@ -140,6 +186,18 @@ def scan(
     clips, repeated = _separate_repeated(clips)
     quarantined = [_relative(item, found.folders[item.corpus]) for item in quarantined + repeated]
     return ScanResult(clips, sorted(quarantined, key=lambda item: (item.corpus, item.path)))
+
+
+def _chunks(copies: list[list[Utterance]]) -> list[list[list[Utterance]]]:
+    chunks: list[list[list[Utterance]]] = []
+    for group in copies:
+        last = chunks[-1] if chunks else []
+        same = bool(last) and group[0].is_segment and group[0].path == last[-1][0].path
+        if last and len(last) < (_SEGMENTS_PER_PACK if same else _CLIPS_PER_PACK):
+            last.append(group)
+        else:
+            chunks.append([group])
+    return chunks
 
 
 def _relative(item: Quarantined, folder: Path) -> Quarantined:
@@ -164,7 +222,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
     refused: list[Quarantined] = []
     others = 0
     for path in map(Path, _files_below(folder)):
-        if path.suffix.lower() not in AUDIO_SUFFIXES + _OTHER_AUDIO:
+        if path.suffix.lower() not in AUDIO_SUFFIXES + OTHER_AUDIO_SUFFIXES:
             others += 1
             continue
         try:
@@ -173,6 +231,8 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(Quarantined(corpus.name, path.as_posix(), "name", detail))
         else:
+            if utterance.language is None:  # the parsers of the English corpora do not set it
+                utterance = replace(utterance, language="en")
             by_performance[utterance.performance].append(utterance)
     if not by_performance and not refused:
         raise ScanError(
@@ -225,10 +285,11 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
     clips: list[Clip] = []
     refused: list[Quarantined] = []
     offset = 0
+    segmented = SegmentedRecordings()
     partial = pack.with_suffix(f".{os.getpid()}.part")  # workers of a killed run may still be writing their own
     with open(partial, "wb") as file:
         for copies in chunk:
-            usable, bad = _first_usable(copies, limits)
+            usable, bad = _first_usable(copies, limits, segmented)
             refused += bad
             if usable is not None:
                 kept, (flac, sha256, duration, notes) = usable
@@ -241,13 +302,16 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 
 
 def _first_usable(
-    copies: list[Utterance], limits: Limits
+    copies: list[Utterance], limits: Limits, segmented: SegmentedRecordings
 ) -> tuple[tuple[Utterance, Examined] | None, list[Quarantined]]:
     """Take the first usable recording of a performance; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
     for index, utterance in enumerate(copies):
         try:
-            examined = examine(utterance.path, limits)
+            if utterance.is_segment:
+                examined = segmented.examine(utterance.path, utterance.start_s, utterance.end_s, limits)
+            else:
+                examined = examine(utterance.path, limits)
         except audio.AudioError as error:
             detail = f"got {error.got}; expected {error.expected}"
             refused.append(_quarantine(utterance, error.reason, detail))
@@ -265,6 +329,10 @@ def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
 
 
 def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
+    return _quarantined(utterance, reason, f"{detail} ({utterance.origin})" if utterance.origin else detail)
+
+
+def _quarantined(utterance: Utterance, reason: str, detail: str) -> Quarantined:
     return Quarantined(utterance.corpus, utterance.path.as_posix(), reason, detail, utterance)
 
 
@@ -278,8 +346,10 @@ def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]
         conflict = len({clip.utterance.emotion for clip in members}) > 1
         for clip in members if conflict else members[1:]:
             reason = "conflicting_labels" if conflict else "duplicate_audio"
-            others = [other.utterance for other in members if other is not clip]
+            others = [other.utterance for other in members[: _SHOWN + 1] if other is not clip][:_SHOWN]
             same = ", ".join(f"{other.id} ({other.emotion})" for other in others)
+            more = len(members) - 1 - len(others)
+            same += f" and {more} more" if more else ""
             out[clip.utterance.id] = _quarantine(clip.utterance, reason, f"same samples as {same}")
     return [clip for clip in clips if clip.utterance.id not in out], list(out.values())
 
@@ -299,14 +369,24 @@ def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
                 version = f"{stat.st_size}\0{stat.st_mtime_ns}"
             except OSError:  # a dangling link: reported when it is read
                 version = "unreadable"
-            digest.update(f"{utterance.path}\0{utterance.stem}\0{version}\0".encode("utf-8", "surrogateescape"))
+            named = f"{utterance.stem}{_segment(utterance)}"
+            digest.update(f"{utterance.path}\0{named}\0{version}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _segment(utterance: Utterance) -> str:
+    return f"\0{utterance.start_s}-{utterance.end_s}" if utterance.is_segment else ""
+
+
+def _key(utterance: Utterance) -> str:
+    """Name a recording or segment in a journal."""
+    return f"{utterance.path}{_segment(utterance)}"
 
 
 def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined]) -> None:
     content = {
-        "clips": [[str(c.utterance.path), c.duration, c.sha256, c.pack, c.offset, c.size, c.notes] for c in clips],
-        "refused": [[str(r.utterance.path), r.reason, r.detail] for r in refused if r.utterance is not None],
+        "clips": [[_key(c.utterance), c.duration, c.sha256, c.pack, c.offset, c.size, c.notes] for c in clips],
+        "refused": [[_key(r.utterance), r.reason, r.detail] for r in refused if r.utterance is not None],
     }
     partial = journal.with_suffix(f".{os.getpid()}.json.part")
     partial.write_text(json.dumps(content), encoding="utf-8", newline="\n")
@@ -315,11 +395,11 @@ def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined])
 
 def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Checked | None:
     """Read the result of an earlier run, or None if the journal or pack is missing or damaged."""
-    by_path = {str(utterance.path): utterance for copies in chunk for utterance in copies}
+    by_key = {_key(utterance): utterance for copies in chunk for utterance in copies}
     try:
         content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
-        clips = [Clip(by_path[path], *[*rest, tuple(notes)]) for path, *rest, notes in content["clips"]]
-        refused = [_quarantine(by_path[path], reason, detail) for path, reason, detail in content["refused"]]
+        clips = [Clip(by_key[key], *[*rest, tuple(notes)]) for key, *rest, notes in content["clips"]]
+        refused = [_quarantined(by_key[key], reason, detail) for key, reason, detail in content["refused"]]
         whole = pack.stat().st_size == sum(clip.size for clip in clips)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,6 +9,7 @@ Reason = Literal[
     "lfs_pointer",
     "not_finite",
     "not_found",
+    "segment",
     "silent",
     "too_short",
     "truncated",

@@ -158,7 +158,7 @@ def test_columns_are_read_back(loaded, sizes):
     assert row == {
         **{"id": "ravdess/03-01-08-01-01-01-02", "label": 7, "corpus": "ravdess", "speaker": "ravdess_02"},
         **{"gender": "female", "age": None, "intensity": "normal", "channel": "speech"},
-        "text": "Kids are talking by the door",
+        **{"text": "Kids are talking by the door", "language": "en"},
     }
     row = rows["crema_d/1001_IEO_HAP_HI"]
     assert (row["age"], row["gender"], row["intensity"], row["label"]) == (51, "male", "high", 2)

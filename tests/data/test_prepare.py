@@ -108,6 +108,7 @@ def test_every_clip_is_stored_once_with_all_its_columns(prepared, read_rows, siz
     assert row == {
         **{"id": "tess/OAF_back_angry", "label": 4, "corpus": "tess", "speaker": "tess_OAF", "gender": "female"},
         **{"age": 64, "intensity": None, "channel": "speech", "text": "Say the word back"},
+        "language": "en",
     }
 
 
@@ -122,7 +123,7 @@ def test_rows_are_those_of_the_scan(corpora, prepared, read_rows, tmp_path):
         assert (row["sha256"], row["duration"]) == (clip.sha256, np.float32(clip.duration))
         assert EMOTIONS[row["label"]] == said.emotion
         assert row["channel"] == said.vocal_channel
-        for name in ("corpus", "speaker", "gender", "age", "intensity", "text"):
+        for name in ("corpus", "speaker", "gender", "age", "intensity", "text", "language"):
             assert row[name] == getattr(said, name)
 
 
@@ -471,7 +472,7 @@ def test_bad_ratios_are_an_error(corpora, arguments, tmp_path):
 
 
 def test_arguments_are_checked_before_anything_is_read(arguments, tmp_path):
-    with pytest.raises(PrepareError, match="no corpus given; expected at least one of --ravdess"):
+    with pytest.raises(PrepareError, match="no recordings given; expected at least one of --ravdess"):
         arguments({}, tmp_path / "out")
     with pytest.raises(PrepareError, match="--num_proc is 0; expected at least 1"):
         arguments({"tess": tmp_path}, tmp_path / "out", num_proc=0)

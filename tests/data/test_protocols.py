@@ -108,7 +108,7 @@ def test_the_metadata_here_is_that_of_the_published_corpora():
 
 def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
-        *("speaker_disjoint", "random", "leave_one_speaker_out", "leave_one_corpus_out", "cross_corpus"),
+        *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "leave_one_corpus_out", "cross_corpus"),
         *("emobox", "mm_emotion_recognition", "peft_ser", "nkululeko", "cross_speaker"),
     )
 
@@ -300,9 +300,11 @@ def test_random_warns_that_speakers_leak():
 def test_no_other_protocol_warns(protocol):
     corpus = {"peft_ser": "crema_d", "nkululeko": "savee", "cross_speaker": "tess"}.get(protocol, "ravdess")
     rows = MERGED if protocol in CROSS_CORPUS else WHOLE[corpus]
+    if protocol == "given":
+        rows = [row._replace(split=SPLITS[number % 3]) for number, row in enumerate(rows)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assign(rows, protocol, fold=None if protocol == "speaker_disjoint" else 1)
+        assign(rows, protocol, fold=None if protocol in ("speaker_disjoint", "given") else 1)
 
 
 # --- pure functions of the metadata and the seed

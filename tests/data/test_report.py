@@ -10,7 +10,7 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data import report
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.report import Count
-from hf_ser.data.scan import Clip, Quarantined, ScanResult, find, scan
+from hf_ser.data.scan import Clip, Found, Quarantined, ScanResult, find, scan
 
 
 def clip(corpus: str, path: str) -> Clip:
@@ -22,6 +22,10 @@ def refused(corpus: str, path: str, reason: str, *, named: bool = True) -> Quara
         return Quarantined(corpus, path, reason, "got this; expected that")
     utterance = CORPORA[corpus].parse(Path("/data") / corpus / path)
     return Quarantined(corpus, path, reason, "got this; expected that", utterance)
+
+
+def sources(other_files: dict[str, int]) -> Found:
+    return Found({}, [], [], other_files)
 
 
 RESULT = ScanResult(
@@ -116,7 +120,7 @@ def test_two_releases_of_one_performance_count_once():
     ]
     result = ScanResult(kept, bad)
     assert by_key(report.count(result))["speech", "ravdess_01", "neutral"] == (4, 3, 2, 1)
-    text = report.format_report(result, report.count(result), {"ravdess": 0}, {})
+    text = report.format_report(result, report.count(result), sources({"ravdess": 0}), {})
     assert "1 duplicate_performance, 3 silent" in text
 
 
@@ -218,7 +222,7 @@ ASSIGNMENTS = {
 
 
 def formatted(result: ScanResult = RESULT, others: dict[str, int] | None = None) -> str:
-    return report.format_report(result, report.count(result), others or {"ravdess": 3}, ASSIGNMENTS)
+    return report.format_report(result, report.count(result), sources(others or {"ravdess": 3}), ASSIGNMENTS)
 
 
 def test_the_overview_counts_every_file():

@@ -102,7 +102,7 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
         ("", "error: the following arguments are required: --output_dir"),
         (
             "--output_dir out",
-            "error: no corpus given; expected at least one of --ravdess, --crema_d, --tess, --savee DIR.",
+            "no recordings given; expected at least one of --ravdess, --crema_d, --tess, --savee DIR, --csv FILE.",
         ),
         ("--output_dir out --savee none", "none: no such folder; expected a folder of SAVEE recordings."),
         (
@@ -110,7 +110,7 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
             "found no recordings among 0 files; expected SAVEE files with the suffix .wav or .flac.",
         ),
         ("--output_dir out --savee IN --sede 3", "error: command line: unknown field sede (did you mean seed"),
-        ("--csv list.csv", "error: command line: unknown field csv (no field has a similar name)"),
+        ("--list list.csv", "error: command line: unknown field list (no field has a similar name)"),
         ("--savees IN", "error: command line: unknown field savees (did you mean savee"),
         ("--output_dir out --savee IN --seed x", "error: argument --seed: invalid int value: 'x'"),
         ("--output_dir out --savee IN --num_proc 0", "error: --num_proc is 0; expected at least 1."),

@@ -175,9 +175,15 @@ def test_every_score_with_an_interval_is_in_the_results():
 
 
 def test_the_yaml_examples_are_known(tmp_path):
-    (tmp_path / "config.yaml").write_text("model_name_or_path: x\n" + "".join(YAML))
-    argv = ["--config", str(tmp_path / "config.yaml"), "--output_dir", str(tmp_path), "--use_cpu", "true"]
-    parse(ModelArguments, SerTrainingArguments, argv=argv)
+    of_preparation = [text for text in YAML if "label_mapping" in text]
+    of_training = ["model_name_or_path: x\n", *(text for text in YAML if text not in of_preparation)]
+    config = tmp_path / "config.yaml"
+    argv = ["--config", str(config), "--output_dir", str(tmp_path)]
+    config.write_text("".join(of_training))
+    parse(ModelArguments, SerTrainingArguments, argv=[*argv, "--use_cpu", "true"])
+    config.write_text("".join(of_preparation))
+    (prepared,) = parse(PrepareArguments, argv=[*argv, "--csv", "calls.csv"])
+    assert prepared.label_mapping["unclear"] is None
 
 
 def test_every_flag_named_in_the_text_exists():

@@ -1,0 +1,90 @@
+"""The settings of a preparation: sources, labels, checks and splits."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf_ser.corpora import CORPORA
+from hf_ser.data.label_set import check_mapping
+from hf_ser.data.protocols import check_ratios
+from hf_ser.data.scan import Limits
+from hf_ser.errors import SerError
+
+
+class PrepareError(SerError):
+    """A dataset that cannot be prepared as requested."""
+
+
+@dataclass
+class PrepareArguments:
+    """Recordings to merge, their labels, how to check the clips and how to split them.
+
+    >>> PrepareArguments("data/emotions", ravdess="corpora/ravdess").ratios
+    [0.7, 0.15, 0.15]
+    """
+
+    output_dir: str = field(metadata={"help": "folder of the prepared dataset; written completely or not at all"})
+    ravdess: str | None = field(default=None, metadata={"help": "folder of RAVDESS recordings, searched at any depth"})
+    crema_d: str | None = field(default=None, metadata={"help": "folder of CREMA-D recordings, searched at any depth"})
+    tess: str | None = field(default=None, metadata={"help": "folder of TESS recordings, searched at any depth"})
+    savee: str | None = field(default=None, metadata={"help": "folder of SAVEE recordings, searched at any depth"})
+    csv: list[str] | None = field(
+        default=None, metadata={"help": "CSV files with a row per recording: path, label and optional columns"}
+    )
+    audio_dir: str | None = field(
+        default=None, metadata={"help": "folder of the paths in --csv; default: the folder of the file"}
+    )
+    columns: dict | str | None = field(
+        default=None, metadata={"help": "names of columns, such as --columns.path wav; null ignores a column"}
+    )
+    labels: list[str] | None = field(
+        default=None,
+        metadata={"help": "label set, or all for every label that occurs; default: the eight emotions"},
+    )
+    label_mapping: dict | str | None = field(
+        default=None, metadata={"help": "maps labels of the sources to labels or null, which drops them; YAML only"}
+    )
+    licence: str = field(default="unknown", metadata={"help": "licence of your own recordings, such as cc-by-4.0"})
+    seed: int = field(default=0, metadata={"help": "random seed of the splits"})
+    ratios: list[float] = field(
+        default_factory=lambda: [0.70, 0.15, 0.15], metadata={"help": "train, validation and test fractions"}
+    )
+    min_duration_s: float = field(default=0.3, metadata={"help": "quarantine clips shorter than this (seconds)"})
+    silence_dbfs: float = field(
+        default=-60.0, metadata={"help": "quarantine clips whose peak level is below this (dBFS)"}
+    )
+    num_proc: int | None = field(default=None, metadata={"help": "worker processes; default: one per CPU core"})
+    max_shard_size: str = field(default="500MB", metadata={"help": "maximum size of a Parquet file"})
+    overwrite: bool = field(
+        default=False, metadata={"help": "replace a dataset prepared from other files or settings"}
+    )
+
+    def __post_init__(self) -> None:
+        from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
+
+        if not self.folders and not self.csv:
+            names = ", ".join(f"--{name}" for name in CORPORA)
+            raise PrepareError(f"no recordings given; expected at least one of {names} DIR, --csv FILE.")
+        if self.audio_dir is not None and not self.csv:
+            raise PrepareError(f"--audio_dir is {self.audio_dir} but --csv is not given; pass --csv FILE.")
+        if isinstance(self.columns, str):
+            raise PrepareError(f"--columns is {self.columns}; expected names of columns, such as --columns.path wav.")
+        check_mapping(self.label_mapping)
+        if self.num_proc is not None and self.num_proc < 1:
+            raise PrepareError(f"--num_proc is {self.num_proc}; expected at least 1.")
+        check_ratios(self.ratios)
+        self.limits  # noqa: B018 - checks the two fields
+        try:
+            convert_file_size_to_int(self.max_shard_size)
+        except ValueError:
+            raise PrepareError(f"--max_shard_size is {self.max_shard_size}; expected a size such as 500MB.") from None
+
+    @property
+    def limits(self) -> Limits:
+        """The limits that a clip must meet."""
+        return Limits(self.min_duration_s, self.silence_dbfs)
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Corpus name -> folder, for the corpora that are given."""
+        given = {name: getattr(self, name, None) for name in CORPORA}
+        return {name: Path(folder).resolve() for name, folder in given.items() if folder}
