@@ -4,8 +4,8 @@
     python recipes/prepare.py --csv calls.csv --labels angry neutral happy other --output_dir data/calls
 
 Any subset of the sources works. Recordings of the corpora are found at any depth below DIR. The CSV file has the
-columns path and label, and optional ones. Files that are not used are listed with a reason in quarantine.csv in the
-output folder.
+columns path and label, and optional ones; --audio_folder DIR takes folders named by class. Files that are not used are
+listed with a reason in quarantine.csv in the output folder.
 """
 
 import shlex

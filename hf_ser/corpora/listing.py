@@ -72,6 +72,8 @@ def name_columns(header: Sequence[str], columns: Mapping[str, Any] | None, sourc
     for name in header:
         by_name[name.strip().lower()].append(name)
     found = {name: by_name[name][0] for name in COLUMNS if name in by_name}
+    if "path" not in found and "file_name" in by_name:  # the name in the metadata files of `datasets`
+        found["path"] = by_name["file_name"][0]
     for name, column in (columns or {}).items():
         if name not in COLUMNS:
             hint = did_you_mean(str(name), COLUMNS)
@@ -109,18 +111,21 @@ def make_listing(
     *,
     source: str,
     corpus: str,
-    split: str = "",
     notes: Sequence[str] = (),
+    other_files: int = 0,
+    remedy: str = "Check the paths.",
 ) -> Listing:
     """Make utterances from rows of metadata.
 
     Args:
-        rows: name of the row, such as "row 2", and its fields of `COLUMNS` as text; empty fields may be absent.
+        rows: name of the row, such as "row 2", or "" if there are none; and its fields of `COLUMNS` as text. Empty
+            fields may be absent.
         folder: the folder that the paths are relative to.
         source: name of the list, for messages.
         corpus: name of the corpus of rows without one.
-        split: split of rows without one.
         notes: remarks for the report.
+        other_files: number of files in the folder that are not recordings.
+        remedy: what to do if no file exists, as a sentence.
 
     Raises:
         ListingError: rows that cannot be used, with their names; no rows; none of the files exists; a recording has
@@ -130,7 +135,7 @@ def make_listing(
     problems: list[str] = []
     for row, values in rows:
         try:
-            utterances.append(_utterance(values, folder, f"{source}, {row}", corpus, split))
+            utterances.append(_utterance(values, folder, row and f"{source}, {row}", corpus))
         except ListingError as error:
             problems.append(f"{row}: {error}")
     if problems:
@@ -142,8 +147,7 @@ def make_listing(
     if not any(os.path.exists(path) for path in {utterance.path: None for utterance in utterances}):
         first = utterances[0]
         raise ListingError(
-            f"none of the files of {source} exists; the first is {first.path} ({first.origin}). Pass --audio_dir with "
-            "the folder that the paths are relative to."
+            f"none of the files of {source} exists; the first is {first.path} ({first.origin}). {remedy}"
         )
     corpora = {utterance.corpus for utterance in utterances}
     if len(corpora) > _MOST_CORPORA:
@@ -152,9 +156,8 @@ def make_listing(
             "Pass --columns.corpus null to ignore the column."
         )
     kept, repeated = _separate_repeated(utterances, source)
-    return Listing(
-        folder, _with_unique_stems(kept, folder, source), repeated, tuple(f"{source}: {note}" for note in notes)
-    )
+    told = tuple(f"{source}: {note}" for note in notes)
+    return Listing(folder, _with_unique_stems(kept, folder, source), repeated, told, other_files)
 
 
 def corpus_name(text: str) -> str:
@@ -167,7 +170,7 @@ def corpus_name(text: str) -> str:
     return f"{name}_" if name == "all" else name
 
 
-def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str, split: str) -> Utterance:
+def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str) -> Utterance:
     values = {name: text for name, value in values.items() if (text := _clean(value))}
     for name in REQUIRED:
         if name not in values:
@@ -188,7 +191,7 @@ def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str
         intensity=values.get("intensity"),
         text=values.get("text"),
         language=_parsed(values, "language", _language, "a code such as en or de-AT"),
-        split=_parsed(values, "split", _split, "train, validation or test") or split,
+        split=_parsed(values, "split", _split, "train, validation or test") or "",
         start_s=start_s,
         end_s=end_s,
         votes=_parsed(values, "votes", _votes, "labels with counts, such as angry:3; happy:1") or (),

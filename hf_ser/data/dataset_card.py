@@ -154,7 +154,7 @@ def _size_category(number: int) -> str:
 
 
 def _usage(assignments: Mapping[str, Assignment]) -> str:
-    others = "".join(f', "all-{protocol}"' for protocol in list(assignments)[1:])
+    others = "".join(f', or "all-{protocol}"' for protocol in list(assignments)[1:])
     return (
         "```python\nfrom datasets import load_dataset\n\n"
         f'dataset = load_dataset("PATH_OR_ID", "all")  # or one corpus{others}, ...\n```\n\n'

@@ -33,6 +33,9 @@ class PrepareArguments:
     audio_dir: str | None = field(
         default=None, metadata={"help": "folder of the paths in --csv; default: the folder of the file"}
     )
+    audio_folder: list[str] | None = field(
+        default=None, metadata={"help": "folders of recordings in folders named by class, or with a metadata.csv"}
+    )
     columns: dict | str | None = field(
         default=None, metadata={"help": "names of columns, such as --columns.path wav; null ignores a column"}
     )
@@ -61,9 +64,11 @@ class PrepareArguments:
     def __post_init__(self) -> None:
         from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
 
-        if not self.folders and not self.csv:
+        if not self.folders and not self.csv and not self.audio_folder:
             names = ", ".join(f"--{name}" for name in CORPORA)
-            raise PrepareError(f"no recordings given; expected at least one of {names} DIR, --csv FILE.")
+            raise PrepareError(
+                f"no recordings given; expected at least one of {names} DIR, --csv FILE, --audio_folder DIR."
+            )
         if self.audio_dir is not None and not self.csv:
             raise PrepareError(f"--audio_dir is {self.audio_dir} but --csv is not given; pass --csv FILE.")
         if isinstance(self.columns, str):

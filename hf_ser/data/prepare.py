@@ -16,6 +16,7 @@ from typing import Any
 
 import hf_ser
 from hf_ser.corpora import Utterance
+from hf_ser.corpora.audio_folder import read_audio_folder
 from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
 from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
@@ -108,6 +109,7 @@ def find_sources(args: PrepareArguments) -> Found:
     audio_dir = Path(args.audio_dir) if args.audio_dir else None
     columns: Any = args.columns
     listings = [read_csv(Path(path), audio_dir, columns) for path in args.csv or []]
+    listings += [read_audio_folder(Path(path), columns) for path in args.audio_folder or []]
     return join([find(args.folders), *map(found_listing, listings)])
 
 
@@ -115,13 +117,16 @@ _DESCRIPTION = [field.name for field in fields(Utterance) if field.name not in (
 
 
 def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
-    refused = [[item.path, item.reason] for item in found.refused]
-    settings: list[Any] = [args.seed, *args.ratios, args.max_shard_size, refused, found.other_files]
+    settings: list[Any] = [args.seed, *args.ratios, args.max_shard_size, found.other_files]
     settings += [labels.names, dict(labels.mapping), args.licence]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for item in found.refused:
+        digest.update(f"{item.path}\0{item.reason}\0".encode("utf-8", "surrogateescape"))
     for copies in found.copies:
         if copies[0].corpus in found.own:  # in the corpora of this package, names and versions determine them
-            settings += [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
-    return fingerprint(found.copies, args.limits) + ":" + hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+            described = [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
+            digest.update(json.dumps(described).encode())
+    return fingerprint(found.copies, args.limits) + ":" + digest.hexdigest()
 
 
 def _is_complete(output: Path, key: str, overwrite: bool) -> bool:

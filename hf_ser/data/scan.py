@@ -17,6 +17,7 @@ from typing import Any
 import hf_ser
 from hf_ser import audio
 from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, OTHER_AUDIO_SUFFIXES, Corpus, FileNameError, Utterance
+from hf_ser.corpora.files_below import files_below
 from hf_ser.corpora.listing import Listing
 from hf_ser.data.examination import Examined, Limits, ScanError, SegmentedRecordings, examine
 from hf_ser.data.protocols import Row
@@ -221,7 +222,7 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
     by_performance: dict[str, list[Utterance]] = defaultdict(list)
     refused: list[Quarantined] = []
     others = 0
-    for path in map(Path, _files_below(folder)):
+    for path in map(Path, files_below(folder, ScanError)):
         if path.suffix.lower() not in AUDIO_SUFFIXES + OTHER_AUDIO_SUFFIXES:
             others += 1
             continue
@@ -240,31 +241,6 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             f"the suffix {' or '.join(AUDIO_SUFFIXES)}. Unpack archives first."
         )
     return [sorted(copies, key=lambda copy: copy.rank) for copies in by_performance.values()], refused, others
-
-
-def _files_below(folder: Path) -> list[str]:
-    """List all files in a folder at any depth, in path order. Linked folders are followed, each once.
-
-    Hidden folders (incomplete downloads, .git) are skipped.
-
-    Raises:
-        ScanError: folders cannot be read; their recordings would be missing from the dataset.
-    """
-    paths = []
-    seen = set()
-    unreadable: list[OSError] = []
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=unreadable.append):
-        real = os.path.realpath(parent)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        paths += [] if real in seen else [os.path.join(parent, name) for name in names]
-        seen.add(real)
-    if unreadable:
-        shown = "; ".join(f"{printable(str(error.filename))} ({error.strerror})" for error in unreadable[:5])
-        raise ScanError(
-            f"{len(unreadable)} folders below {folder} cannot be read: {shown}. Check their permissions, or move them "
-            "away."
-        )
-    return sorted(paths, key=lambda path: path.replace(os.sep, "/"))  # in the same order on every system
 
 
 def _corpus(name: str) -> Corpus:
