@@ -111,6 +111,7 @@ def make_listing(
     corpus: str,
     split: str = "",
     notes: Sequence[str] = (),
+    in_files: bool = True,
 ) -> Listing:
     """Make utterances from rows of metadata.
 
@@ -121,6 +122,7 @@ def make_listing(
         corpus: name of the corpus of rows without one.
         split: split of rows without one.
         notes: remarks for the report.
+        in_files: whether the paths are those of files; otherwise they only name the recordings.
 
     Raises:
         ListingError: rows that cannot be used, with their names; no rows; none of the files exists; a recording has
@@ -139,7 +141,7 @@ def make_listing(
         )
     if not utterances:
         raise ListingError(f"{source} has no recordings; expected a row with path and label for each recording.")
-    if not any(os.path.exists(path) for path in {utterance.path: None for utterance in utterances}):
+    if in_files and not any(os.path.exists(path) for path in {utterance.path: None for utterance in utterances}):
         first = utterances[0]
         raise ListingError(
             f"none of the files of {source} exists; the first is {first.path} ({first.origin}). Pass --audio_dir with "
