@@ -19,6 +19,7 @@ EXTRAS = {
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
     "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
+    "audformat": ("audformat databases", ("audformat",)),
 }
 _EXTRA_OF = {module: extra for extra, (_, modules) in EXTRAS.items() for module in modules}
 

@@ -102,6 +102,19 @@ def test_published_counts_are_those_of_the_files(recordings):
 
 
 @pytest.mark.corpora
+def test_emo_db_is_whole(corpora_dir):
+    paths = sorted((corpora_dir / "emodb").rglob("*.flac"))
+    utterances = [CORPORA["emodb"].parse(path) for path in paths]
+    assert len({each.id for each in utterances}) == 535
+    counts = Counter((each.speaker, each.emotion) for each in utterances)
+    assert counts == CORPORA["emodb"].published_counts("speech")
+    infos = [sf.info(path) for path in paths]
+    assert {(info.samplerate, info.channels) for info in infos} == {(16_000, 1)}
+    durations_s = [info.duration for info in infos]
+    assert 1.22 < min(durations_s) and max(durations_s) < 8.99
+
+
+@pytest.mark.corpora
 def test_crema_d_demographics_are_those_of_the_csv(corpora_dir):
     with (corpora_dir / "crema_d" / "VideoDemographics.csv").open(newline="", encoding="utf-8") as file:
         rows = {int(row["ActorID"]): (int(row["Age"]), row["Sex"].lower()) for row in csv.DictReader(file)}

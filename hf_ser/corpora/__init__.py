@@ -1,4 +1,4 @@
-"""RAVDESS, CREMA-D, TESS and SAVEE: parsers of their file names, published counts, licences and citations."""
+"""RAVDESS, CREMA-D, TESS, SAVEE, EMO-DB and IEMOCAP: parsers, published counts, licences and citations."""
 
 from hf_ser.corpora.catalog import CORPORA, Corpus, performances
 from hf_ser.corpora.utterance import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES, FileNameError, Utterance

@@ -1,17 +1,19 @@
-"""The four corpora: parser, published counts, licence and source."""
+"""The corpora: parser, published counts, licence and source."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from hf_ser.corpora import crema_d, ravdess, savee, tess
+from hf_ser.corpora import crema_d, emodb, iemocap, ravdess, savee, tess
 from hf_ser.corpora.utterance import FileNameError, Utterance
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A corpus: its parser and metadata.
+
+    `parse` reads a file name. A corpus with labels in files of its own also has `annotate`, which adds them.
 
     >>> tess = CORPORA["tess"]
     >>> tess.parse(Path("OAF_back_angry.wav")).emotion, tess.licence
@@ -27,6 +29,7 @@ class Corpus:
     homepage: str
     citation: str
     bibtex: str
+    annotate: Callable[[Utterance], Utterance] | None = None
 
 
 CORPORA: dict[str, Corpus] = {
@@ -108,6 +111,47 @@ CORPORA: dict[str, Corpus] = {
   publisher = {IGI Global}, pages = {398--423}, year = {2010},
   doi = {10.4018/978-1-61520-919-4.ch017}
 }""",
+    ),
+    "emodb": Corpus(
+        name="emodb",
+        title="EMO-DB",
+        parse=emodb.parse,
+        published_counts=emodb.published_counts,
+        licence="freely downloadable, no open licence; state the source",
+        licence_url="http://emodb.bilderbar.info/",
+        homepage="http://emodb.bilderbar.info/",
+        citation=(
+            "Burkhardt F, Paeschke A, Rolfes M, Sendlmeier WF, Weiss B (2005). A Database of German Emotional Speech. "
+            "Interspeech, 1517-1520. https://doi.org/10.21437/Interspeech.2005-446"
+        ),
+        bibtex="""@inproceedings{burkhardt2005database,
+  title = {A Database of German Emotional Speech},
+  author = {Burkhardt, Felix and Paeschke, Astrid and Rolfes, Miriam and Sendlmeier, Walter F. and Weiss, Benjamin},
+  booktitle = {Interspeech}, pages = {1517--1520}, year = {2005},
+  doi = {10.21437/Interspeech.2005-446}
+}""",
+    ),
+    "iemocap": Corpus(
+        name="iemocap",
+        title="IEMOCAP",
+        parse=iemocap.parse,
+        published_counts=iemocap.published_counts,
+        licence="research use under a signed agreement; redistribution not permitted",
+        licence_url="https://sail.usc.edu/iemocap/iemocap_release.htm",
+        homepage="https://sail.usc.edu/iemocap/",
+        citation=(
+            "Busso C, Bulut M, Lee CC, Kazemzadeh A, Mower E, Kim S, Chang JN, Lee S, Narayanan SS (2008). IEMOCAP: "
+            "interactive emotional dyadic motion capture database. Language Resources and Evaluation 42(4), 335-359. "
+            "https://doi.org/10.1007/s10579-008-9076-6"
+        ),
+        bibtex="""@article{busso2008iemocap,
+  title = {{IEMOCAP}: interactive emotional dyadic motion capture database},
+  author = {Busso, Carlos and Bulut, Murtaza and Lee, Chi-Chun and Kazemzadeh, Abe and Mower, Emily and Kim, Samuel
+    and Chang, Jeannette N. and Lee, Sungbok and Narayanan, Shrikanth S.},
+  journal = {Language Resources and Evaluation}, volume = {42}, number = {4}, pages = {335--359}, year = {2008},
+  doi = {10.1007/s10579-008-9076-6}
+}""",
+        annotate=iemocap.annotate,
     ),
 }
 

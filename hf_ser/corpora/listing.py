@@ -114,6 +114,7 @@ def make_listing(
     notes: Sequence[str] = (),
     other_files: int = 0,
     remedy: str = "Check the paths.",
+    in_files: bool = True,
 ) -> Listing:
     """Make utterances from rows of metadata.
 
@@ -126,6 +127,7 @@ def make_listing(
         notes: remarks for the report.
         other_files: number of files in the folder that are not recordings.
         remedy: what to do if no file exists, as a sentence.
+        in_files: whether the paths are those of files; otherwise they only name the recordings.
 
     Raises:
         ListingError: rows that cannot be used, with their names; no rows; none of the files exists; a recording has
@@ -144,7 +146,7 @@ def make_listing(
         )
     if not utterances:
         raise ListingError(f"{source} has no recordings; expected a row with path and label for each recording.")
-    if not any(os.path.exists(path) for path in {utterance.path: None for utterance in utterances}):
+    if in_files and not any(os.path.exists(path) for path in {utterance.path: None for utterance in utterances}):
         first = utterances[0]
         raise ListingError(
             f"none of the files of {source} exists; the first is {first.path} ({first.origin}). {remedy}"

@@ -10,12 +10,26 @@ from hf_ser.errors import SerError
 class FileNameError(SerError):
     """A file name that does not follow the convention of its corpus. No label is inferred from it."""
 
+    reason = "name"  # in quarantine.csv
+
     def __init__(self, path: Path, got: str, expected: str) -> None:
         self.path, self.got, self.expected = path, got, expected
         super().__init__(f"{path}: got {got}; expected {expected}. Rename, convert or remove the file.")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.path, self.got, self.expected)
+
+
+class AnnotationError(FileNameError):
+    """A recording without a label in the annotation files of its corpus."""
+
+    reason = "label"
+
+
+class NoAgreementError(AnnotationError):
+    """A recording whose raters did not agree on a label."""
+
+    reason = "no_agreement"
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,19 @@ class Examined(NamedTuple):
     notes: tuple[str, ...]
 
 
-def examine(path: Path, limits: Limits) -> Examined:
+def examine(path: Path, limits: Limits, content: bytes | None = None) -> Examined:
     """Check one recording and encode it.
+
+    Args:
+        path: path of the recording.
+        limits: limits that the recording must meet.
+        content: content of the file, for a recording that is not in a file.
 
     Raises:
         AudioError: if the recording cannot be decoded, is truncated, is silent, or is shorter than the limit.
     """
-    content = _read_file(path)
+    if content is None:
+        content = _read_file(path)
     decoded, pcm = read_checked(path, limits, content)
     duration = len(decoded.samples) / decoded.sampling_rate
     if not decoded.notes and is_flac16_mono(content, audio.SAMPLING_RATE):  # already in the stored format

@@ -27,6 +27,8 @@ class PrepareArguments:
     crema_d: str | None = field(default=None, metadata={"help": "folder of CREMA-D recordings, searched at any depth"})
     tess: str | None = field(default=None, metadata={"help": "folder of TESS recordings, searched at any depth"})
     savee: str | None = field(default=None, metadata={"help": "folder of SAVEE recordings, searched at any depth"})
+    emodb: str | None = field(default=None, metadata={"help": "folder of EMO-DB recordings, searched at any depth"})
+    iemocap: str | None = field(default=None, metadata={"help": "folder of IEMOCAP in the layout of its release"})
     csv: list[str] | None = field(
         default=None, metadata={"help": "CSV files with a row per recording: path, label and optional columns"}
     )
@@ -35,6 +37,16 @@ class PrepareArguments:
     )
     audio_folder: list[str] | None = field(
         default=None, metadata={"help": "folders of recordings in folders named by class, or with a metadata.csv"}
+    )
+    hub_dataset: str | None = field(
+        default=None, metadata={"help": "dataset to stream: Hub id or folder; --columns.audio names its audio"}
+    )
+    hub_configuration: str | None = field(default=None, metadata={"help": "configuration of --hub_dataset"})
+    hub_revision: str | None = field(default=None, metadata={"help": "branch, tag or commit of --hub_dataset"})
+    hub_split: list[str] | None = field(default=None, metadata={"help": "splits of --hub_dataset; default: all"})
+    audformat: str | None = field(default=None, metadata={"help": "folder of an audformat database"})
+    audformat_tables: list[str] | None = field(
+        default=None, metadata={"help": "tables of --audformat with the labels; default: all"}
     )
     columns: dict | str | None = field(
         default=None, metadata={"help": "names of columns, such as --columns.path wav; null ignores a column"}
@@ -64,13 +76,17 @@ class PrepareArguments:
     def __post_init__(self) -> None:
         from datasets.utils.py_utils import convert_file_size_to_int  # here: datasets takes long to import
 
-        if not self.folders and not self.csv and not self.audio_folder:
+        if not self.folders and not (self.csv or self.audio_folder or self.hub_dataset or self.audformat):
             names = ", ".join(f"--{name}" for name in CORPORA)
             raise PrepareError(
-                f"no recordings given; expected at least one of {names} DIR, --csv FILE, --audio_folder DIR."
+                f"no recordings given; expected at least one of {names} DIR, --csv FILE, --audio_folder DIR, "
+                "--hub_dataset ID, --audformat DIR."
             )
         if self.audio_dir is not None and not self.csv:
             raise PrepareError(f"--audio_dir is {self.audio_dir} but --csv is not given; pass --csv FILE.")
+        for name in ("hub_configuration", "hub_revision", "hub_split"):
+            self._needs(name, "hub_dataset")
+        self._needs("audformat_tables", "audformat")
         if isinstance(self.columns, str):
             raise PrepareError(f"--columns is {self.columns}; expected names of columns, such as --columns.path wav.")
         check_mapping(self.label_mapping)
@@ -82,6 +98,10 @@ class PrepareArguments:
             convert_file_size_to_int(self.max_shard_size)
         except ValueError:
             raise PrepareError(f"--max_shard_size is {self.max_shard_size}; expected a size such as 500MB.") from None
+
+    def _needs(self, name: str, source: str) -> None:
+        if getattr(self, name) is not None and getattr(self, source) is None:
+            raise PrepareError(f"--{name} is given but --{source} is not; expected both. Add --{source}.")
 
     @property
     def limits(self) -> Limits:

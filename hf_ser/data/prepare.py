@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import hf_ser
-from hf_ser.corpora import Utterance
+from hf_ser.corpora import CORPORA, Utterance
+from hf_ser.corpora.audformat_database import read_audformat
 from hf_ser.corpora.audio_folder import read_audio_folder
 from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
 from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
+from hf_ser.data.hub_source import open_dataset, read_metadata
 from hf_ser.data.label_set import LabelSet, choose_labels, label_notes
 from hf_ser.data.preparation_arguments import PrepareArguments, PrepareError
 from hf_ser.data.protocols import Assignment, Row, SpeakerLeakWarning, assign, default_protocol, speakers_known
 from hf_ser.data.scan import Clip, Found, ScanResult, find, fingerprint, found_listing, join, scan
+from hf_ser.data.stream_scan import examine_streams, without_streams
 from hf_ser.data.workers import run_jobs
 from hf_ser.run_folder import LOCK, RunFolderError, hold, release
 
@@ -87,7 +90,9 @@ def _make(output: Path, found: Found, labels: LabelSet, args: PrepareArguments, 
         )
     work.mkdir(parents=True, exist_ok=True)
     (work / _MARK).touch()
-    result = scan(found, work / "packs", limits=args.limits, num_proc=args.num_proc, progress=progress)
+    options: Any = {"limits": args.limits, "num_proc": args.num_proc, "progress": progress}
+    streamed = examine_streams(found, work / "packs", **options)
+    result = scan(without_streams(found), work / "packs", streamed=streamed, **options)
     text = _write_dataset(work, found, result, labels, args, key, progress)
     _move_into_place(work / "dataset", output)
     with suppress(RunFolderError, OSError):  # another preparation of this folder has just begun
@@ -108,9 +113,22 @@ def find_sources(args: PrepareArguments) -> Found:
     """
     audio_dir = Path(args.audio_dir) if args.audio_dir else None
     columns: Any = args.columns
-    listings = [read_csv(Path(path), audio_dir, columns) for path in args.csv or []]
-    listings += [read_audio_folder(Path(path), columns) for path in args.audio_folder or []]
-    return join([find(args.folders), *map(found_listing, listings)])
+    in_tables = {name: column for name, column in (columns or {}).items() if name != "audio"}
+    listings = [read_csv(Path(path), audio_dir, in_tables) for path in args.csv or []]
+    listings += [read_audio_folder(Path(path), in_tables) for path in args.audio_folder or []]
+    if args.audformat:
+        listings.append(read_audformat(Path(args.audformat), columns, args.audformat_tables))
+    sources = [find(args.folders), *map(found_listing, listings)]
+    if args.hub_dataset:
+        stream = open_dataset(
+            args.hub_dataset,
+            configuration=args.hub_configuration,
+            revision=args.hub_revision,
+            splits=args.hub_split,
+            columns=columns,
+        )
+        sources.append(found_listing(read_metadata(stream), stream))
+    return join(sources)
 
 
 _DESCRIPTION = [field.name for field in fields(Utterance) if field.name not in ("path", "rank", "origin")]
@@ -123,7 +141,9 @@ def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
     for item in found.refused:
         digest.update(f"{item.path}\0{item.reason}\0".encode("utf-8", "surrogateescape"))
     for copies in found.copies:
-        if copies[0].corpus in found.own:  # in the corpora of this package, names and versions determine them
+        corpus = CORPORA.get(copies[0].corpus)
+        if corpus is None or corpus.annotate is not None or copies[0].corpus in found.own:
+            # In the other corpora, names of files and the version of this package determine these.
             described = [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
             digest.update(json.dumps(described).encode())
     return fingerprint(found.copies, args.limits) + ":" + digest.hexdigest()

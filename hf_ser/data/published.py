@@ -3,6 +3,7 @@
 If the validation speakers are empty, the source specifies the test speakers only. All splits cover speech, not song.
 """
 
+from hf_ser.corpora.iemocap import SESSIONS
 from hf_ser.corpora.savee import SPEAKERS as SAVEE_SPEAKERS
 
 Folds = tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
@@ -16,8 +17,18 @@ def _actors(first: int, last: int) -> tuple[str, ...]:
     return tuple(f"crema_d_{actor}" for actor in range(first, last + 1))
 
 
+def _sessions() -> Folds:
+    return _folds("iemocap", *(f"Ses0{session}F Ses0{session}M" for session in SESSIONS))
+
+
+def _speakers_of_sessions() -> Folds:
+    speakers = [(f"iemocap_Ses0{session}F", f"iemocap_Ses0{session}M") for session in SESSIONS]
+    return tuple(((test,), (other,)) for pair in speakers for test, other in (pair, pair[::-1]))
+
+
 PUBLISHED: dict[str, dict[str, Folds]] = {
-    # EmoBox (Ma et al. 2024), six actor-disjoint folds for RAVDESS, leave one speaker out for SAVEE.
+    # EmoBox (Ma et al. 2024): six actor-disjoint folds for RAVDESS, leave one speaker out for SAVEE. Its folds of
+    # IEMOCAP are the sessions, see leave_one_session_out.
     "emobox": {
         "ravdess": _folds(
             "ravdess",
@@ -47,4 +58,8 @@ PUBLISHED: dict[str, dict[str, Folds]] = {
     "nkululeko": {"savee": _folds("savee", SAVEE_SPEAKERS[-1])},
     # TESS has two speakers: train on one, test on the other, both ways.
     "cross_speaker": {"tess": _folds("tess", "YAF", "OAF")},
+    # IEMOCAP's five sessions of two speakers each, as in SUPERB (Yang et al. 2021).
+    "leave_one_session_out": {"iemocap": _sessions()},
+    # IEMOCAP's ten speakers: one for test, the other speaker of the session for validation.
+    "iemocap_10_fold": {"iemocap": _speakers_of_sessions()},
 }

@@ -131,7 +131,7 @@ def format_report(
     quarantined = [(item.corpus, item.reason, item.path, item.detail) for item in result.quarantined]
     if quarantined:
         # Copies can be thousands, such as in archives that contain every file twice.
-        shown = sorted(quarantined, key=lambda row: row[1].startswith("duplicate"))[:20]
+        shown = sorted(quarantined, key=lambda row: row[1].startswith(("duplicate", "label", "no_agreement")))[:20]
         blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
         if len(quarantined) > len(shown):
             blocks.append(f"... and {len(quarantined) - len(shown)} more. The full list is in quarantine.csv.")
@@ -195,7 +195,7 @@ def _per_class(counts: Sequence[Count], labels: Sequence[str], own: Collection[s
         if (corpus, label) not in sums:
             return "-"
         kept, published = sums[corpus, label]
-        return str(kept) if corpus in own else f"{kept}/{published}"
+        return f"{kept}/{published}" if published and corpus not in own else str(kept)
 
     title = "kept" if set(corpora) <= set(own) else "kept/published"
     if len(labels) > _MOST_COLUMNS:

@@ -9,8 +9,9 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, OTHER_AUDIO_SUFFIXES, Corpus
 from hf_ser.corpora.files_below import files_below
 from hf_ser.corpora.listing import Listing
 from hf_ser.data.examination import Examined, Limits, ScanError, SegmentedRecordings, examine
+from hf_ser.data.hub_source import HubSource
 from hf_ser.data.protocols import Row
 from hf_ser.data.workers import run_jobs
 from hf_ser.remote_code.audio_sources import printable
 
-_CLIPS_PER_PACK = 32
+CLIPS_PER_PACK = 32
 _SEGMENTS_PER_PACK = 1024  # segments of one recording are kept together, so that the recording is decoded once
 _SHOWN = 3  # other recordings with the same samples in one detail
 
@@ -79,6 +81,7 @@ class Found:
     other_files: dict[str, int]  # corpus -> number of files that are not recordings (tables, archives, ...)
     own: frozenset[str] = frozenset()  # corpora from lists and folders of the user instead of a parser
     notes: tuple[str, ...] = ()  # remarks on the sources, for the report
+    streams: tuple[HubSource, ...] = ()  # datasets whose clips are not in files
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,13 @@ def find(folders: dict[str, Path]) -> Found:
     return Found(folders, copies, refused, other_files)
 
 
-def found_listing(listing: Listing) -> Found:
-    """The recordings of a list or folder of the user, in the form of `find`."""
+def found_listing(listing: Listing, *streams: HubSource) -> Found:
+    """The recordings of a list or folder of the user, or of a streamed dataset, in the form of `find`."""
     own = frozenset(utterance.corpus for utterance in listing.utterances)
     refused = [_quarantine(item, "repeated_row", detail) for item, detail in listing.repeated]
     copies = [[utterance] for utterance in sorted(listing.utterances, key=_place)]
     others = dict.fromkeys(sorted(own), 0) | {min(own): listing.other_files}
-    return Found(dict.fromkeys(sorted(own), listing.folder), copies, refused, others, own, listing.notes)
+    return Found(dict.fromkeys(sorted(own), listing.folder), copies, refused, others, own, listing.notes, streams)
 
 
 def _place(utterance: Utterance) -> tuple[str, float]:
@@ -142,6 +145,7 @@ def join(sources: Sequence[Found]) -> Found:
         {name: number for found in sources for name, number in found.other_files.items()},
         frozenset().union(*(found.own for found in sources)),
         tuple(note for found in sources for note in found.notes),
+        tuple(stream for found in sources for stream in found.streams),
     )
 
 
@@ -152,6 +156,7 @@ def scan(
     limits: Limits | None = None,
     num_proc: int | None = None,
     progress: bool = True,
+    streamed: Iterable["Checked"] = (),
 ) -> ScanResult:
     """Check and encode every recording.
 
@@ -161,6 +166,7 @@ def scan(
         limits: limits that a clip must meet.
         num_proc: number of worker processes; None uses all CPU cores available to this process.
         progress: whether to show a progress bar.
+        streamed: recordings that are checked elsewhere, from `examine_streams`.
 
     Returns:
         The clips that were kept, sorted by id, and the quarantined files, sorted by corpus and path.
@@ -172,15 +178,16 @@ def scan(
     chunks = _chunks(found.copies)
     clips: list[Clip] = []
     quarantined = list(found.refused)
-    for checked, refused in run_jobs(
-        _examine_chunk,
+    in_files = run_jobs(
+        examine_chunk,
         [(chunk, packs_dir, limits or Limits()) for chunk in chunks],
         sizes=[len(chunk) for chunk in chunks],
         desc="Checking clips",
         unit="clips",
         num_proc=num_proc,
         show=progress,
-    ):
+    )
+    for checked, refused in chain(in_files, streamed):
         clips += checked
         quarantined += refused
     clips.sort(key=lambda clip: clip.utterance.id)
@@ -194,7 +201,7 @@ def _chunks(copies: list[list[Utterance]]) -> list[list[list[Utterance]]]:
     for group in copies:
         last = chunks[-1] if chunks else []
         same = bool(last) and group[0].is_segment and group[0].path == last[-1][0].path
-        if last and len(last) < (_SEGMENTS_PER_PACK if same else _CLIPS_PER_PACK):
+        if last and len(last) < (_SEGMENTS_PER_PACK if same else CLIPS_PER_PACK):
             last.append(group)
         else:
             chunks.append([group])
@@ -228,9 +235,11 @@ def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], lis
             continue
         try:
             utterance = corpus.parse(path)
+            if corpus.annotate is not None:
+                utterance = corpus.annotate(utterance)
         except FileNameError as error:
             detail = f"got {error.got}; expected {error.expected}"
-            refused.append(Quarantined(corpus.name, path.as_posix(), "name", detail))
+            refused.append(Quarantined(corpus.name, path.as_posix(), error.reason, detail))
         else:
             if utterance.language is None:  # the parsers of the English corpora do not set it
                 utterance = replace(utterance, language="en")
@@ -252,12 +261,28 @@ def _corpus(name: str) -> Corpus:
 Checked = tuple[list[Clip], list[Quarantined]]
 
 
-def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked:
+def finished_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked | None:
+    """The result of an earlier run for a chunk, or None."""
     key = _chunk_key(chunk, limits)
-    pack, journal = packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
-    finished = _read_journal(journal, pack, chunk)
+    return _read_journal(packs_dir / f"{key}.json", packs_dir / f"{key}.pack", chunk)
+
+
+def examine_chunk(
+    chunk: list[list[Utterance]], packs_dir: Path, limits: Limits, contents: Mapping[Path, bytes] | None = None
+) -> Checked:
+    """Check and encode the recordings of a chunk into a pack.
+
+    Args:
+        chunk: performances, each with its recordings.
+        packs_dir: folder for the pack and its journal.
+        limits: limits that a recording must meet.
+        contents: content of the recordings that are not in files.
+    """
+    finished = finished_chunk(chunk, packs_dir, limits)
     if finished is not None:
         return finished
+    key = _chunk_key(chunk, limits)
+    pack, journal = packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
     clips: list[Clip] = []
     refused: list[Quarantined] = []
     offset = 0
@@ -265,7 +290,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
     partial = pack.with_suffix(f".{os.getpid()}.part")  # workers of a killed run may still be writing their own
     with open(partial, "wb") as file:
         for copies in chunk:
-            usable, bad = _first_usable(copies, limits, segmented)
+            usable, bad = _first_usable(copies, limits, segmented, contents or {})
             refused += bad
             if usable is not None:
                 kept, (flac, sha256, duration, notes) = usable
@@ -278,7 +303,7 @@ def _examine_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits
 
 
 def _first_usable(
-    copies: list[Utterance], limits: Limits, segmented: SegmentedRecordings
+    copies: list[Utterance], limits: Limits, segmented: SegmentedRecordings, contents: Mapping[Path, bytes]
 ) -> tuple[tuple[Utterance, Examined] | None, list[Quarantined]]:
     """Take the first usable recording of a performance; the others are quarantined with their reasons."""
     refused: list[Quarantined] = []
@@ -286,6 +311,8 @@ def _first_usable(
         try:
             if utterance.is_segment:
                 examined = segmented.examine(utterance.path, utterance.start_s, utterance.end_s, limits)
+            elif utterance.path in contents:
+                examined = examine(utterance.path, limits, contents[utterance.path])
             else:
                 examined = examine(utterance.path, limits)
         except audio.AudioError as error:

@@ -15,7 +15,7 @@ from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub import reproduction
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
-from hf_ser.hub.licences import data_licence, model_licence
+from hf_ser.hub.licences import UNKNOWN, data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
 from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
@@ -130,7 +130,7 @@ def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str |
     on_hub = [base for base in bases if "/" in base]  # others are names of folders, which the Hub would look up
     return ModelCardData(
         language="en",
-        **model_licence(corpora, synthetic),
+        **model_licence(corpora, synthetic, results["dataset"].get("licence") or UNKNOWN),
         base_model=(on_hub[0] if len(on_hub) == 1 else on_hub) or None,
         datasets=[dataset] if "/" in dataset else None,
         library_name="transformers",
@@ -205,7 +205,7 @@ def needs_code(results: dict[str, Any]) -> bool:
     return results["model_type"].startswith("ser-") or is_hybrid(results)
 
 
-def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool) -> str:
+def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_audio: bool, own: str = UNKNOWN) -> str:
     """The card of a prepared dataset on the Hub, with its name, its licence, and whether it includes the audio.
 
     Args:
@@ -213,10 +213,11 @@ def dataset_card(text: str, corpora: Sequence[str], repository: str, *, with_aud
         corpora: those with recordings in it.
         repository: the Hub id.
         with_audio: whether the audio is pushed.
+        own: licence of the recordings that are in none of the corpora of this package.
     """
     front, body = _parts(text)
     front = {key: value for key, value in front.items() if key not in ("license", "license_name")}
-    front |= data_licence(corpora)
+    front |= data_licence(corpora, own)
     if not with_audio:
         front["tags"] = [*front.get("tags", []), "metadata-only"]
         heading, rest = body.split("\n\n", 1)

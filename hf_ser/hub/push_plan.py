@@ -13,7 +13,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
-from hf_ser.hub.licences import LicenceError, check_audio
+from hf_ser.hub.licences import UNKNOWN, LicenceError, check_audio
 from hf_ser.hub.push_checks import (
     Outgoing,
     check_contents,
@@ -169,7 +169,8 @@ def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left
     summary, corpora = check_dataset(folder)
     synthetic = list(summary.get("synthetic", ()))
     real = [corpus for corpus in corpora if corpus not in synthetic]
-    notes = [] if args.metadata_only else check_audio(real, args.private)
+    own = summary.get("licence") or UNKNOWN
+    notes = [] if args.metadata_only else check_audio(real, args.private, own)
     _refuse_public_synthetic(args, synthetic, "a dataset of")
     if args.metadata_only:
         tables = [Outgoing(file.path, without_audio(file)) for file in files if file.path.endswith(".parquet")]
@@ -177,7 +178,7 @@ def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left
         tables.append(Outgoing(SUMMARY, json.dumps(summary, indent=2).encode()))
         files = [*tables, *(file for file in files if file.path not in {table.path for table in tables})]
     text = (folder / "README.md").read_text(encoding="utf-8")
-    card = dataset_card(text, real, args.repository, with_audio=not args.metadata_only)
+    card = dataset_card(text, real, args.repository, with_audio=not args.metadata_only, own=own)
     files = _with_card(Outgoing("README.md", card.encode()), files)
     line = (
         "from datasets import load_dataset\n"

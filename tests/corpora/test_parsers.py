@@ -1,4 +1,4 @@
-"""File names of the four corpora: every name there is, the known oddities, and nothing else.
+"""File names of the corpora: every name there is, the known oddities, and nothing else.
 
 The tables are written from CORPORA.md and the corpora's own descriptions, not from the parsers.
 """
@@ -71,12 +71,39 @@ SAVEE_CODES = {
     "sa": ("sad", 15),
     "su": ("surprised", 15),
 }
-# The table of CORPORA.md, in the order of its columns; a dash is 0.
+EMODB_LETTERS = {
+    "W": "angry",
+    "L": "boredom",
+    "E": "disgust",
+    "A": "fearful",
+    "F": "happy",
+    "N": "neutral",
+    "T": "sad",
+}
+EMODB_AGES = {
+    **{"03": 31, "10": 32, "11": 26, "12": 30, "15": 25},
+    **{"08": 34, "09": 21, "13": 32, "14": 35, "16": 31},
+}
+EMODB_WOMEN = ("08", "09", "13", "14", "16")
+EMODB_TEXTS = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
+# The table of CORPORA.md, in the order of its columns; a dash is 0. EMO-DB's boredom is in the total only.
 COUNTS = {
     "ravdess": (96, 192, 192, 192, 192, 192, 192, 192, 1440, 24),
     "crema_d": (1087, 0, 1271, 1271, 1271, 1271, 1271, 0, 7442, 91),
     "tess": (400, 0, 400, 400, 400, 400, 400, 400, 2800, 2),
     "savee": (120, 0, 60, 60, 60, 60, 60, 60, 480, 4),
+    "emodb": (79, 0, 71, 62, 127, 69, 46, 0, 535, 10),
 }
 
 
@@ -107,11 +134,24 @@ def savee_names():
             yield f"{speaker}_{code}{number:02d}"
 
 
+def emodb_names():
+    for speaker, text, letter, version in itertools.product(EMODB_AGES, EMODB_TEXTS, EMODB_LETTERS, "abcdef"):
+        yield f"{speaker}{text}{letter}{version}"
+
+
+def iemocap_names():
+    scenes = ("impro01", "impro05a", "script01_1", "script01_1b", "script03_2")
+    for session, wearer, scene, speaker, turn in itertools.product("12345", "FM", scenes, "FM", ("000", "041", "XX3")):
+        yield f"Ses0{session}{wearer}_{scene}_{speaker}{turn}"
+
+
 NAMES = {
     "ravdess": [*ravdess_names(1), *ravdess_names(2)],
     "crema_d": list(crema_d_names()),
     "tess": list(tess_names()),
     "savee": list(savee_names()),
+    "emodb": list(emodb_names()),
+    "iemocap": list(iemocap_names()),
 }
 
 
@@ -159,6 +199,29 @@ def expected_utterance(corpus, stem, path):
             intensity=None,
             vocal_channel="speech",
             text=f"Say the word {stem[4 : stem.rindex('_')]}",
+        )
+    if corpus == "emodb":
+        return Utterance(
+            path=path,
+            corpus="emodb",
+            stem=stem,
+            emotion=EMODB_LETTERS[stem[5]],
+            speaker=f"emodb_{stem[:2]}",
+            gender="female" if stem[:2] in EMODB_WOMEN else "male",
+            age=EMODB_AGES[stem[:2]],
+            text=EMODB_TEXTS[stem[2:5]],
+            language="de",
+        )
+    if corpus == "iemocap":
+        speaker = stem.rpartition("_")[2][0]
+        return Utterance(
+            path=path,
+            corpus="iemocap",
+            stem=stem,
+            emotion="",  # is in a file of its own
+            speaker=f"iemocap_{stem[:5]}{speaker}",
+            gender={"F": "female", "M": "male"}[speaker],
+            language="en",
         )
     return Utterance(
         path=path,
@@ -228,8 +291,18 @@ def test_published_counts_are_those_of_corpora_md(corpus):
 
 def test_published_counts_of_all_corpora():
     counts = [corpus.published_counts("speech") for corpus in CORPORA.values()]
-    assert sum(sum(count.values()) for count in counts) == 12_162
-    assert len({speaker for count in counts for speaker, _ in count}) == 121
+    assert sum(sum(count.values()) for count in counts) == 12_162 + 535
+    assert len({speaker for count in counts for speaker, _ in count}) == 121 + 10
+
+
+def test_published_counts_of_emo_db_s_speakers():
+    clips = Counter()
+    for (speaker, _), count in CORPORA["emodb"].published_counts("speech").items():
+        clips[speaker.removeprefix("emodb_")] += count
+    numbers = {"03": 49, "08": 58, "09": 43, "10": 38, "11": 55, "12": 35, "13": 61, "14": 69, "15": 56, "16": 71}
+    assert clips == numbers
+    counts = CORPORA["emodb"].published_counts("speech")
+    assert sum(count for (_, emotion), count in counts.items() if emotion == "boredom") == 81
 
 
 def test_only_ravdess_has_song():
@@ -239,7 +312,7 @@ def test_only_ravdess_has_song():
         per_class[emotion] += count
     assert per_class == {"neutral": 92, "calm": 184, "happy": 184, "sad": 184, "angry": 184, "fearful": 184}
     assert {speaker for speaker, _ in song} == {f"ravdess_{actor:02d}" for actor in range(1, 25) if actor != 18}
-    assert [CORPORA[name].published_counts("song") for name in ("crema_d", "tess", "savee")] == [{}, {}, {}]
+    assert [CORPORA[name].published_counts("song") for name in CORPORA if name != "ravdess"] == [{}] * 5
 
 
 @pytest.mark.parametrize("channel", ["speech", "song"])
@@ -277,13 +350,15 @@ def test_crema_d_demographics():
 
 
 def test_catalog():
-    assert list(CORPORA) == ["ravdess", "crema_d", "tess", "savee"]
+    assert list(CORPORA) == ["ravdess", "crema_d", "tess", "savee", "emodb", "iemocap"]
     assert [corpus.name for corpus in CORPORA.values()] == list(CORPORA)
     assert [corpus.licence for corpus in CORPORA.values()] == [
         "CC BY-NC-SA 4.0",
         "ODbL 1.0",
         "CC BY-NC-ND 4.0",
         "research use after registration; redistribution not permitted",
+        "freely downloadable, no open licence; state the source",
+        "research use under a signed agreement; redistribution not permitted",
     ]
     assert AUDIO_SUFFIXES == (".wav", ".flac")
 
@@ -444,6 +519,39 @@ BAD_NAMES = {
         "DC/n00.wav": "number 00 of neutral",
         "DC/n31.wav": "number 31 of neutral",
     },
+    "emodb": {
+        "": "the suffix ''",
+        "03a01Fa.mp3": "the suffix '.mp3'",
+        "._03a01Fa.wav": "the stem '._03a01Fa'",
+        "03a01F.wav": "the stem '03a01F'",
+        "03a01Fab.wav": "the stem '03a01Fab'",
+        "3a01Fa.wav": "the stem '3a01Fa'",
+        "03a1Fa.wav": "the stem '03a1Fa'",
+        "03a01Fa (1).wav": "the stem",
+        "03-a01-F-a.wav": "the stem",
+        "07a01Fa.wav": "speaker code '07'",
+        "17a01Fa.wav": "speaker code '17'",
+        "03a03Fa.wav": "text code 'a03'",
+        "03c01Fa.wav": "text code 'c01'",
+        "03a01Xa.wav": "emotion code 'X'",
+        "03a01Sa.wav": "emotion code 'S'",
+        "03-01-05-01-02-01-07.wav": "the stem",
+    },
+    "iemocap": {
+        "": "the suffix ''",
+        "Ses01F_impro01_F000.mp3": "the suffix '.mp3'",
+        "._Ses01F_impro01_F000.wav": "the stem '._Ses01F_impro01_F000'",
+        "Ses01F_impro01.wav": "the stem 'Ses01F_impro01'",  # a whole dialog
+        "Ses06F_impro01_F000.wav": "the stem",
+        "Ses01X_impro01_F000.wav": "the stem",
+        "Ses01F_impro1_F000.wav": "the stem",
+        "Ses01F_script01_F000.wav": "the stem",
+        "Ses01F_impro01_1_F000.wav": "the stem",
+        "Ses01F_impro01_F00.wav": "the stem",
+        "Ses01F_impro01_F0000.wav": "the stem",
+        "Ses01F_impro01_X000.wav": "the stem",
+        "Ses01F_impro01_F000 (1).wav": "the stem",
+    },
 }
 
 
@@ -470,6 +578,8 @@ def test_bad_names_are_refused(corpus, name, got):
         ("crema_d", "1001_DFA_\u017fad_XX.wav"),  # long s, whose upper case is S
         ("savee", "DC/\u017fa01.wav"),
         ("savee", "DC/a\u0660\u0661.wav"),
+        ("emodb", "\u0660\u0663a01Fa.wav"),
+        ("iemocap", "Ses01F_impro\u0660\u0661_F000.wav"),
     ],
 )
 def test_look_alikes_are_refused(corpus, name):
@@ -502,7 +612,7 @@ def check_that_it_parses_right_or_is_refused(corpus, path):
         assert error.path == path
         return
     assert utterance == expected_utterance(corpus, utterance.stem, path)
-    written = {"ravdess": path.stem, "crema_d": path.stem.upper(), "tess": path.stem.lower()}.get(corpus)
+    written = {"ravdess": path.stem, "crema_d": path.stem.upper(), "tess": path.stem.lower()}.get(corpus, path.stem)
     if corpus == "savee":
         written = path.stem.lower() if "_" in path.stem else f"{path.parent.name}_{path.stem}".lower()
     known_misnamings = {"1040_ITH_SAD_X": "1040_ITH_SAD_XX"}

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_ser.corpora import CORPORA
+from hf_ser.corpora import CORPORA as EVERY_CORPUS
 from hf_ser.data import PROTOCOLS, Assignment, Row, SpeakerLeakWarning, assign, folds
 from hf_ser.data.protocols import CROSS_CORPUS, ProtocolError
 from hf_ser.errors import SerError
 
 SPLITS = ("train", "validation", "test")
 TOTALS = {"ravdess": 1440, "crema_d": 7442, "tess": 2800, "savee": 480}
+CORPORA = {corpus: EVERY_CORPUS[corpus] for corpus in TOTALS}
 CLASSES = {"ravdess": 8, "crema_d": 6, "tess": 7, "savee": 7}
 TEXTS = {"ravdess": 2, "crema_d": 12, "tess": 200, "savee": 0}
 TESS_SPEAKERS = {"tess_OAF", "tess_YAF"}
@@ -110,6 +111,7 @@ def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
         *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "leave_one_corpus_out", "cross_corpus"),
         *("emobox", "mm_emotion_recognition", "peft_ser", "nkululeko", "cross_speaker"),
+        *("leave_one_session_out", "iemocap_10_fold"),
     )
 
 
@@ -302,6 +304,7 @@ def test_no_other_protocol_warns(protocol):
     rows = MERGED if protocol in CROSS_CORPUS else WHOLE[corpus]
     if protocol == "given":
         rows = [row._replace(split=SPLITS[number % 3]) for number, row in enumerate(rows)]
+    rows = IEMOCAP if protocol in ("leave_one_session_out", "iemocap_10_fold") else rows
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assign(rows, protocol, fold=None if protocol in ("speaker_disjoint", "given") else 1)
@@ -500,6 +503,37 @@ def test_cross_speaker_trains_on_one_voice_and_tests_on_the_other(fold, trains, 
     assert of(WHOLE["tess"], assignment, "speaker") == {"train": {trains}, "validation": {trains}, "test": {tests}}
     texts = of(WHOLE["tess"], assignment, "text")
     assert not texts["train"] & texts["validation"]
+
+
+IEMOCAP = [
+    Row(f"iemocap/{name}_{label}{n}", "iemocap", f"iemocap_{name}", label, "male" if name[-1] == "M" else "female")
+    for name in (f"Ses0{session}{gender}" for session in range(1, 6) for gender in "FM")
+    for label in ("angry", "happy", "neutral", "sad")
+    for n in range(3)
+]
+
+
+def test_leave_one_session_out():
+    assert [fold.name for fold in folds(IEMOCAP, "leave_one_session_out")] == [
+        f"Ses0{n}F Ses0{n}M" for n in range(1, 6)
+    ]
+    for fold in range(1, 6):
+        members = of(IEMOCAP, split(IEMOCAP, "leave_one_session_out", fold=fold), "speaker")
+        assert members["test"] == {f"iemocap_Ses0{fold}F", f"iemocap_Ses0{fold}M"}
+        assert members["validation"] and not members["validation"] & (members["train"] | members["test"])
+        assert len(members["train"] | members["validation"]) == 8
+        assert not members["train"] & members["test"]
+
+
+def test_ten_folds_of_iemocap_validate_on_the_other_speaker_of_the_session():
+    tested = []
+    for fold in range(1, 11):
+        members = of(IEMOCAP, split(IEMOCAP, "iemocap_10_fold", fold=fold), "speaker")
+        (test,), (validation,) = members["test"], members["validation"]
+        assert test[:-1] == validation[:-1] and test != validation
+        assert len(members["train"]) == 8 and not members["train"] & {test, validation}
+        tested.append(test)
+    assert sorted(tested) == sorted({row.speaker for row in IEMOCAP})
 
 
 def test_published_splits_leave_song_out():

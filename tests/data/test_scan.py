@@ -661,8 +661,9 @@ def test_a_folder_with_unparsable_names_only_is_no_error_but_a_report(tmp_path, 
 
 def test_an_unknown_corpus_is_an_error(tmp_path):
     with pytest.raises(ScanError) as error:
-        find({"iemocap": tmp_path})
-    assert str(error.value) == "unknown corpus 'iemocap'; expected one of ravdess, crema_d, tess, savee."
+        find({"aibo": tmp_path})
+    names = "ravdess, crema_d, tess, savee, emodb, iemocap"
+    assert str(error.value) == f"unknown corpus 'aibo'; expected one of {names}."
 
 
 def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import soundfile as sf
 
 from hf_ser.audio import load_audio
+from hf_ser.corpora import CORPORA as EVERY_CORPUS
 from hf_ser.corpora import synthetic
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.scan import ScanError
@@ -166,7 +167,7 @@ def test_unknown_names_beside_known_ones_are_noted_once(mixed, tmp_path, name):
     shutil.copy(next(mixed.glob("03-01-*.wav")), mixed / name)
     found = clips_of_folder(mixed, DataArguments(), tmp_path / "packs")
     assert len(found.columns["id"]) == len(stems(mixed)) - name.endswith(".wav")
-    assert found.notes == (f"rejected, name: {name} (does not follow the naming of {', '.join(CORPORA)})",)
+    assert found.notes == (f"rejected, name: {name} (does not follow the naming of {', '.join(EVERY_CORPUS)})",)
 
 
 @pytest.mark.parametrize("content", [None, "", "readme.txt"], ids=["missing", "empty", "no-recording"])

@@ -19,18 +19,33 @@ def test_open_corpora_may_be_public(corpora):
     assert check_audio(corpora, private=False) == []
 
 
-@pytest.mark.parametrize("corpora", [["tess"], ["savee"], ["ravdess", "tess"], ["crema_d", "savee"], ["iemocap"]])
+@pytest.mark.parametrize(
+    "corpora",
+    [["tess"], ["savee"], ["ravdess", "tess"], ["crema_d", "savee"], ["emodb"], ["iemocap"], ["calls"]],
+)
 def test_closed_and_unknown_corpora_may_not(corpora):
     with pytest.raises(LicenceError, match="--private false would publish audio of .*--metadata_only true") as caught:
         check_audio(corpora, private=False)
-    assert (CORPORA[corpora[-1]].title if corpora[-1] in CORPORA else "iemocap (unknown licence") in str(caught.value)
+    assert (CORPORA[corpora[-1]].title if corpora[-1] in CORPORA else "calls (unknown licence)") in str(caught.value)
     assert "RAVDESS" not in str(caught.value) and "CREMA-D" not in str(caught.value)
+
+
+def test_one_s_own_recordings_may_be_public_under_a_licence():
+    assert check_audio(["calls", "ravdess"], private=False, own="cc-by-4.0") == []
+    assert check_audio(["calls"], private=True) == []
+    with pytest.raises(LicenceError, match=r"audio of calls \(unknown licence\).*--licence cc-by-4.0"):
+        check_audio(["calls"], private=False, own="unknown")
+    with pytest.raises(LicenceError, match="audio of TESS") as caught:  # the licence is not one of TESS
+        check_audio(["calls", "tess"], private=False, own="cc-by-4.0")
+    assert "calls" not in str(caught.value) and "--licence" not in str(caught.value)
 
 
 def test_private_pushes_of_savee_are_warned_about():
     assert check_audio(["ravdess", "tess", "crema_d"], private=True) == []
     (note,) = check_audio(["savee", "tess"], private=True)
     assert "SAVEE's agreement forbids redistribution" in note
+    (note,) = check_audio(["iemocap", "emodb"], private=True)
+    assert "IEMOCAP's agreement forbids redistribution" in note and "registered for IEMOCAP" in note
 
 
 def test_data_go_out_under_the_licences_of_what_they_hold():
@@ -38,6 +53,11 @@ def test_data_go_out_under_the_licences_of_what_they_hold():
     assert data_licence(["ravdess", "crema_d"]) == {"license": ["cc-by-nc-sa-4.0", "odbl"]}
     other = {"license": "other", "license_name": "see-each-corpus"}
     assert data_licence(["ravdess", "savee"]) == data_licence(["iemocap"]) == data_licence([]) == other
+    assert data_licence(["calls"]) == data_licence(["calls", "emodb"], "cc-by-4.0") == other
+    assert data_licence(["calls"], "our own terms") == other
+    assert data_licence(["calls", "more"], "CC-BY-4.0") == {"license": "cc-by-4.0"}
+    assert data_licence(["calls", "crema_d"], "cc0-1.0") == {"license": ["cc0-1.0", "odbl"]}
+    assert data_licence(["calls", "crema_d"], "odbl") == {"license": "odbl"}
 
 
 @pytest.mark.parametrize(
@@ -56,5 +76,25 @@ def test_data_go_out_under_the_licences_of_what_they_hold():
 )
 def test_models_go_out_under_the_strictest_licence(corpora, synthetic, licence):
     fields = model_licence(corpora, synthetic)
+    assert licence in fields.values()
+    assert (fields["license"] == "other") == ("license_name" in fields)
+
+
+@pytest.mark.parametrize(
+    ("corpora", "own", "licence"),
+    [
+        (["calls"], "unknown", "see-the-corpora"),
+        (["calls"], "cc-by-nc-4.0", "cc-by-nc-4.0"),
+        (["calls"], "cc-by-nc-nd-4.0", "see-the-corpora"),
+        (["calls"], "our own terms", "see-the-corpora"),
+        (["calls", "ravdess"], "unknown", "see-the-corpora"),
+        (["calls", "ravdess"], "cc-by-4.0", "cc-by-nc-sa-4.0"),
+        (["calls", "ravdess"], "cc-by-sa-4.0", "see-the-corpora"),
+        (["calls", "emodb"], "cc-by-4.0", "see-the-corpora"),
+        (["ravdess"], "cc-by-4.0", "cc-by-nc-sa-4.0"),
+    ],
+)
+def test_models_of_one_s_own_recordings(corpora, own, licence):
+    fields = model_licence(corpora, own=own)
     assert licence in fields.values()
     assert (fields["license"] == "other") == ("license_name" in fields)

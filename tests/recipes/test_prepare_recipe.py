@@ -102,7 +102,8 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
         ("", "error: the following arguments are required: --output_dir"),
         (
             "--output_dir out",
-            "at least one of --ravdess, --crema_d, --tess, --savee DIR, --csv FILE, --audio_folder DIR.",
+            "no recordings given; expected at least one of --ravdess, --crema_d, --tess, --savee, --emodb, --iemocap "
+            "DIR, --csv FILE, --audio_folder DIR, --hub_dataset ID, --audformat DIR.",
         ),
         ("--output_dir out --savee none", "none: no such folder; expected a folder of SAVEE recordings."),
         (
