@@ -168,8 +168,9 @@ class SplitData:
 
     @property
     def label_mapping(self) -> dict[str, str | None] | None:
-        """The mapping that preparation applied to the labels of the corpora; None without one."""
-        return self.summary.get("label_mapping") or None
+        """The labels of the recordings that preparation renamed, or dropped with None; None if there are none."""
+        mapping = self.summary.get("label_mapping") or {}
+        return {label: name for label, name in mapping.items() if name != label} or None
 
     def store_labels(self, config: Any) -> None:
         """Record in a model's configuration what happened to the labels before training, beside its id2label."""

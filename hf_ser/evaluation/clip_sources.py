@@ -204,6 +204,12 @@ def listed_marks(
 ) -> Marks:
     """The names of the recordings in a CSV file or a folder, before any recording is opened.
 
+    Args:
+        csv_file: path of a CSV file, or None for a folder.
+        folder: searched recursively.
+        channel: vocal channel of the recordings in the folder; None for both.
+        classes: labels that are allowed in the CSV file.
+
     Raises:
         SourceError: no such file or folder, or one without recordings; or missing columns, unknown labels or repeated
             ids in the CSV file.

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import hf_ser
+from hf_ser.corpora import CORPORA
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import PrepareArguments
 from hf_ser.data.splits import SplitData
@@ -128,6 +129,7 @@ def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict
 def describe_dataset(data: SplitData) -> dict[str, Any]:
     """The dataset of a run, for results.json."""
     name = str(data.args.dataset)
+    own = {corpus for part in data.splits.values() for corpus in part["corpus"]} - set(CORPORA)
     return {
         "name": Path(name).name if Path(name).exists() else name,
         "configuration": data.args.configuration,
@@ -135,7 +137,7 @@ def describe_dataset(data: SplitData) -> dict[str, Any]:
         "labels": list(data.labels),
         "label_mapping": data.label_mapping,
         "languages": data.languages,
-        "licence": data.summary.get("licence"),
+        "licence": data.summary.get("licence") if own else None,
     }
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from hf_ser.reporting.palette import luminance
 
 Theme = Literal["light", "dark"]
 
@@ -57,6 +60,10 @@ HATCHES = ("", "////", "..", "\\\\\\\\", "xxx", "---", "oo", "++", "||")
 NONE = "–"  # in place of a missing value
 _TITLE_COLUMNS = 10  # characters of a figure's title per inch
 
+# Fonts for letters that matplotlib's own font lacks: labels may be in any script.
+_FALLBACKS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "Noto Sans")
+_FONTS = ["DejaVu Sans", *(name for name in _FALLBACKS if name in set(font_manager.get_font_names()))]
+
 _RC = {
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
@@ -67,6 +74,7 @@ _RC = {
     "figure.dpi": 150,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
+    "font.family": _FONTS,
     "font.size": 10,
     "hatch.linewidth": 0.7,
     "legend.fontsize": 9,
@@ -171,8 +179,7 @@ def box() -> dict[str, Any]:
 
 def ink(colour: Any) -> str:
     """Black or white, whichever has more contrast with `colour` (relative luminance of WCAG 2)."""
-    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
-    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+    return "black" if luminance(to_rgb(colour)) > 0.179 else "white"
 
 
 def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:
