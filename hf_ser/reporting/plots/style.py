@@ -1,7 +1,9 @@
 """The look of all figures: light or dark, readable in greyscale, titled, the same bytes each time."""
 
 import itertools
+import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +59,7 @@ _look: ContextVar[Look] = ContextVar("look", default=THEMES["light"])
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (5, 4)))
 MARKERS = ("o", "^", "s", "X", "D", "v", "P", "<", "*")
 HATCHES = ("", "////", "..", "\\\\\\\\", "xxx", "---", "oo", "++", "||")
+MOST_WITHOUT_CROWDING = 12  # classes; with more, figures grow and the names of classes are upright
 NONE = "–"  # in place of a missing value
 _TITLE_COLUMNS = 10  # characters of a figure's title per inch
 
@@ -144,9 +147,33 @@ def new_figure(
 def save(figure: Figure, path: Path) -> None:
     """Write `path`.png (150 dpi) and `path`.svg; a missing folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not with_suffix, which would cut "fold.1" to "fold".
-    figure.savefig(f"{path}.png", metadata={"Software": None})
-    figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # Not with_suffix, which would cut "fold.1" to "fold".
+        figure.savefig(f"{path}.png", metadata={"Software": None})
+        figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+    _warn(caught)
+
+
+_warned: set[str] = set()  # characters
+
+
+def _warn(caught: Sequence[warnings.WarningMessage]) -> None:
+    """Pass warnings on; those about characters without a glyph, several per figure, become one for all figures."""
+    missing = set()
+    for entry in caught:
+        found = re.match(r"Glyph (\d+) .* missing from font", str(entry.message))
+        if found:
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    if missing - _warned:
+        characters = "".join(sorted(missing - _warned))
+        _warned.update(missing)
+        warnings.warn(
+            f"figures show {characters} as boxes, because no font has them. Install a font such as Noto Sans CJK.",
+            stacklevel=3,
+        )
 
 
 def line(index: int, colour: str | None = None) -> dict[str, Any]:
