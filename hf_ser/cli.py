@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         help="window length in seconds (default: the whole recording, or several windows if it is long)",
     )
     predict.add_argument("--stride_s", type=float, help="step between windows in seconds (default: half a window)")
-    predict.add_argument("--top_k", type=int, help="number of emotions per recording (default: all)")
+    predict.add_argument("--top_k", type=int, help="number of classes per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
     predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     predict.add_argument("--precision", default="auto", help=_PRECISION)
@@ -135,7 +135,7 @@ def _info(args: argparse.Namespace) -> int:
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", args.model), ("type", config.model_type), ("parameters", f"{parameters:,}")]
-    rows.append(("emotions", ", ".join(label_names(config))))
+    rows.append(("labels", ", ".join(label_names(config))))
     temperature = getattr(config, "calibration_temperature", None)
     if temperature:
         rows.append(("calibrated", f"temperature {temperature:.3f}"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
 
 import hf_ser.models  # noqa: F401 - registers the companion models with transformers
 from hf_ser.arguments import ConfigError
@@ -29,6 +29,21 @@ class CheckpointError(SerError):
 def label_names(config: Any) -> list[str]:
     """Return the class names from a configuration, in the order of the model's outputs."""
     return [str(config.id2label[index]) for index in sorted(config.id2label)]
+
+
+def labels_of_model(name: str, revision: str = "main") -> list[str]:
+    """Return the class names of a model in a folder or on the Hub, from its configuration only.
+
+    Raises:
+        CheckpointError: the configuration cannot be loaded.
+
+    >>> labels_of_model("runs/audio_cnn")[:3]
+    ['neutral', 'calm', 'happy']
+    """
+    try:
+        return label_names(AutoConfig.from_pretrained(name, revision=revision))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""The default label map: eight emotions in the order of the RAVDESS codes (standard library only)."""
+"""The default label set: eight emotions in the order of the RAVDESS codes (standard library only)."""
+
+from collections.abc import Iterable
 
 EMOTIONS: tuple[str, ...] = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 LABEL2ID: dict[str, int] = {emotion: index for index, emotion in enumerate(EMOTIONS)}
@@ -14,4 +16,11 @@ def merge_calm(emotion: str) -> str:
     return "neutral" if emotion == "calm" else emotion
 
 
-EMOTIONS_WITHOUT_CALM: tuple[str, ...] = tuple(emotion for emotion in EMOTIONS if emotion != "calm")
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels once each: emotions of the default set in its order, other label sets in the given order.
+
+    >>> in_order(["sad", "angry", "happy"]), in_order(["sad", "bored", "sad"])
+    (('happy', 'sad', 'angry'), ('sad', 'bored'))
+    """
+    found = tuple(dict.fromkeys(labels))
+    return tuple(sorted(found, key=EMOTIONS.index)) if set(found) <= set(EMOTIONS) else found

@@ -18,16 +18,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return " ".join(value.split())[:_LONGEST].translate(_MARKUP)
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {plain(key): plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a Markdown table; cells are not reformatted.
+    """Return a Markdown table; cells are not reformatted, and bars in them are escaped.
 
     >>> print(table(["corpus", "clips"], [["tess", 2800]]))
     | corpus   | clips   |
     |----------|---------|
     | tess     | 2800    |
     """
-    return tabulate([tuple(map(str, row)) for row in rows], header, tablefmt="github", disable_numparse=True)
+    lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    return tabulate(lines[1:], lines[0], tablefmt="github", disable_numparse=True)

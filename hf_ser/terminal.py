@@ -3,6 +3,7 @@
 import codecs
 import io
 import sys
+import unicodedata
 
 _PLAIN = {"\N{MINUS SIGN}": "-", "\N{LESS-THAN OR EQUAL TO}": "<=", "\N{PLUS-MINUS SIGN}": "+/-", "\N{EN DASH}": "-"}
 _HANDLER = "hf_ser_plain"
@@ -14,6 +15,16 @@ def tolerate_any_character() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
+
+
+def display_width(text: str) -> int:
+    """The number of terminal columns of a text: wide characters take two, combining ones none.
+
+    >>> display_width("sad"), display_width("怒り"), display_width("e\u0301")
+    (3, 4, 1)
+    """
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
 def _plain(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from hf_ser.batch.escaped_names import escaped_name, one_line
+from hf_ser.terminal import display_width
 
 SYNTHETIC = "the model was trained on synthetic recordings; these scores say nothing about real speech"
 _BAR_WIDTH = 24
+_LABEL_WIDTH = 10  # at least
 
 
 def answer_row(name: str, answer: Any, warning: str | None) -> dict[str, Any]:
@@ -106,14 +108,17 @@ class TextOutput:
 
 
 def table_text(row: Mapping[str, Any]) -> str:
-    """Format an answer for people: the name, a bar per emotion, a line per window."""
-    lines = [row["file"]]
-    lines += [_bar(score) for score in row.get("scores", ())] or ["  cannot be used"]
+    """Format an answer for people: the name, a bar per class, a line per window."""
+    lines, scores = [row["file"]], row.get("scores", ())
+    width = max([_LABEL_WIDTH, *(display_width(one_line(score["label"])) for score in scores)])
+    lines += [_bar(score, width) for score in scores] or ["  cannot be used"]
     for window in row.get("timeline", ()):
-        best = "silence" if window["silent"] else "{label} {score:.3f}".format(**window["scores"][0])
+        best = "silence" if window["silent"] else one_line("{label} {score:.3f}".format(**window["scores"][0]))
         lines.append(f"  {window['start']:8.1f} to {window['end']:8.1f} s  {best}")
     return "\n".join(lines) + "\n"
 
 
-def _bar(score: Mapping[str, Any]) -> str:
-    return f"  {score['label']:<10} {score['score']:.3f} {'#' * round(_BAR_WIDTH * score['score'])}".rstrip()
+def _bar(score: Mapping[str, Any], width: int) -> str:
+    label = one_line(score["label"])
+    padding = " " * (width - display_width(label))
+    return f"  {label}{padding} {score['score']:.3f} {'#' * round(_BAR_WIDTH * score['score'])}".rstrip()

@@ -12,14 +12,15 @@ import numpy as np
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.console import progress_bar
+from hf_ser.data.class_labels import class_names, merged, without_calm
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
-from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
 from hf_ser.local_or_hub import refuse_missing
+from hf_ser.remote_code.preprocessing import MERGED_CALM
 
 if TYPE_CHECKING:
     import datasets
@@ -53,7 +54,7 @@ class DataArguments:
     fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
     protocol_seed: int = field(default=0, metadata={"help": "random seed of the protocol"})
     channel: str | None = field(default=None, metadata={"help": "vocal channel: speech or song; default: both"})
-    merge_calm: bool = field(default=False, metadata={"help": "merge calm into neutral, which gives seven classes"})
+    merge_calm: bool = field(default=False, metadata={"help": "merge calm into neutral, if the dataset has calm"})
     duration_s: float | None = field(
         default=None, metadata={"help": "pad or crop each clip to this duration in seconds; default: no change"}
     )
@@ -116,6 +117,7 @@ class SplitData:
         synthetic: corpora with generated recordings.
         stream: stream of the training clips; None without streaming.
         args: the dataset arguments, including preprocessing.
+        summary: contents of preparation.json; empty if the dataset has no such file.
 
     >>> data = load_splits(DataArguments("data/emotions", "ravdess", duration_s=0.5))
     >>> data.protocol, data.lengths("test")[:2]
@@ -131,6 +133,7 @@ class SplitData:
     synthetic: tuple[str, ...]
     stream: "datasets.IterableDataset | None" = None
     args: DataArguments = field(default_factory=DataArguments)
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
     def with_steps(self, steps: Preprocessing) -> "SplitData":
         """The same clips with other preprocessing, such as that of a checkpoint."""
@@ -164,6 +167,26 @@ class SplitData:
         return [len(waveform) for start in starts for waveform in items[start : start + 64]["waveform"]]
 
     @property
+    def label_mapping(self) -> dict[str, str | None] | None:
+        """The labels of the recordings that preparation renamed, or dropped with None; None if there are none."""
+        mapping = self.summary.get("label_mapping") or {}
+        return {label: name for label, name in mapping.items() if name != label} or None
+
+    def store_labels(self, config: Any) -> None:
+        """Record in a model's configuration what happened to the labels before training, beside its id2label."""
+        merged_classes = dict(MERGED_CALM) if self.args.merge_calm else None
+        for name, value in (("merged_labels", merged_classes), ("label_mapping", self.label_mapping)):
+            vars(config).pop(name, None)  # of the checkpoint that the model was loaded from
+            if value is not None:
+                setattr(config, name, value)
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages of the clips as BCP 47 tags, sorted; empty if they are unknown."""
+        parts = [part for part in self.splits.values() if "language" in part.column_names]
+        return sorted({language for part in parts for language in part["language"] if language})
+
+    @property
     def protocol(self) -> str:
         """Name of the protocol that assigned the splits."""
         return self.assignment.protocol
@@ -190,8 +213,8 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
         needed: splits that must not be empty.
 
     Raises:
-        DatasetError: if the dataset or configuration does not exist, columns are missing, the labels differ, or a
-            needed split is empty.
+        DatasetError: if the dataset or configuration does not exist, columns are missing, or a needed split is empty.
+        ClassLabelError: if the labels are not class labels, or calm cannot be merged.
         ProtocolError: if the protocol cannot be applied to the clips.
 
     >>> data = load_splits(DataArguments("data/emotions", "ravdess", protocol="random"))
@@ -201,7 +224,7 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
     loaded, whole, stream = _load_whole(args)
     summary = _summary(str(args.dataset))
     if args.protocol is None:
-        name = args.configuration.partition("-")[2] or DEFAULT_PROTOCOL  # the reverse of card.config_name
+        name = _stored_protocol(args.configuration, summary)
         kept = set(whole["id"])
         given = {clip: split for split, part in loaded.items() for clip in part["id"] if clip in kept}
         made = summary.get("protocols", {}).get(name, {})
@@ -220,11 +243,20 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
                 f"{args.dataset} ({args.configuration}, {assignment.protocol}) has no clips in {split}; expected at "
                 "least 1. Choose another configuration or protocol."
             )
-    labels: tuple[str, ...] = EMOTIONS
+    labels = tuple(whole.features["label"].names)
+    if args.merge_calm and "calm" not in labels:
+        logger.info("%s has no class calm: merge_calm changes nothing", args.dataset)
+        args = replace(args, merge_calm=False)
     if args.merge_calm:
-        labels = EMOTIONS_WITHOUT_CALM
-        parts = {split: _merge_calm(part) for split, part in parts.items()}
-    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream, args)
+        labels = without_calm(labels, str(args.dataset))
+        parts = {split: merged(part, labels) for split, part in parts.items()}
+    return SplitData(parts, labels, assignment, tuple(summary.get("synthetic", ())), stream, args, summary)
+
+
+def _stored_protocol(configuration: str, summary: Mapping[str, Any]) -> str:
+    """The protocol of a configuration's stored splits, by its name: all or ravdess (the default), or all-random."""
+    named = (name for name in PROTOCOLS if configuration.endswith(f"-{name}"))
+    return next(named, summary.get("default_protocol") or DEFAULT_PROTOCOL)
 
 
 def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
@@ -268,7 +300,7 @@ def rows(dataset: "datasets.Dataset") -> list[Row]:
     names = dataset.features["label"].names
     columns = [dataset[name] for name in ("id", "corpus", "speaker", "label", "gender", "text", "channel", "sha256")]
     return [
-        Row(clip, corpus, speaker, names[label], gender or "", text or "", channel, sha256)
+        Row(clip, corpus, speaker or "", names[label], gender or "", text or "", channel or "speech", sha256)
         for clip, corpus, speaker, label, gender, text, channel, sha256 in zip(*columns, strict=True)
     ]
 
@@ -277,7 +309,8 @@ def load_rows(args: DataArguments) -> list[Row]:
     """The metadata of the clips of a configuration of a prepared dataset, limited to a channel if one is set.
 
     Raises:
-        DatasetError: if the dataset or configuration does not exist, columns are missing, or the labels differ.
+        DatasetError: if the dataset or configuration does not exist, or columns are missing.
+        ClassLabelError: if the labels are not class labels.
 
     >>> clips = load_rows(DataArguments("data/emotions", "ravdess"))
     >>> len(clips), sorted({clip.speaker for clip in clips})[:2]
@@ -295,6 +328,7 @@ def _load_whole(
     loaded, stream = _load(args)
     for split, dataset in loaded.items():
         _check_columns(dataset, split, args)
+    class_names(loaded, str(args.dataset))
     whole = datasets.concatenate_datasets(list(loaded.values()))
     if args.channel is not None:
         whole = whole.filter(
@@ -338,24 +372,20 @@ def _check_columns(dataset: "datasets.Dataset", split: str, args: DataArguments)
             f"{args.dataset} ({split}) lacks the columns {', '.join(missing)}; expected a dataset prepared by "
             "recipes/prepare.py."
         )
-    feature = dataset.features["label"]
-    names = getattr(feature, "names", None)
-    if names != list(EMOTIONS):
-        raise DatasetError(f"{args.dataset}: labels are {names}; expected {list(EMOTIONS)} in this order.")
-
-
-def _merge_calm(dataset: "datasets.Dataset") -> "datasets.Dataset":
-    import datasets
-
-    ids = [EMOTIONS_WITHOUT_CALM.index(merge_calm(EMOTIONS[label])) for label in dataset["label"]]
-    feature = datasets.ClassLabel(names=list(EMOTIONS_WITHOUT_CALM))
-    return dataset.remove_columns("label").add_column("label", ids, feature=feature)
 
 
 def _summary(dataset: str) -> dict[str, Any]:
-    """The summary that preparation wrote; empty for other datasets."""
-    summary = Path(dataset) / SUMMARY
-    return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {}
+    """The summary that preparation wrote, of a folder or a dataset on the Hub; empty for other datasets."""
+    path = Path(dataset) / SUMMARY
+    if not path.is_file() and not Path(dataset).exists():
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(dataset, SUMMARY, repo_type="dataset"))
+        except (EntryNotFoundError, OSError):  # no such file, or no network and none in the cache
+            return {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def draw_clip(waveform: np.ndarray) -> str:
 
 
 def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:
-    """Draw the probability of every emotion over time. The best of each window is marked; silence is hatched.
+    """Draw the probability of every class over time. The best of each window is marked; silence is hatched.
 
     Args:
         timeline: windows as `SpeechEmotionPipeline` returns them, at least two.
@@ -51,7 +51,7 @@ def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
     Returns:
         HTML.
     """
-    name = "Probability of each emotion in every window of the recording; the table below has the same numbers."
+    name = "Probability of each class in every window of the recording; the table below has the same numbers."
     # Windows overlap: each is drawn between the midpoints to the centres of its neighbours.
     centres = np.asarray([(window["start"] + window["end"]) / 2 for window in timeline])
     start, end = timeline[0]["start"], timeline[-1]["end"]
@@ -62,7 +62,7 @@ def draw_timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) 
         cells = "".join(_cell(label, scores, width) for scores, width in zip(columns, widths, strict=True))
         rows.append(
             f'<div class="row" style="--ser-bar: {class_colour(label, labels)}">'
-            f'<span class="name">{escape(label)}</span>'
+            f'<span class="name" title="{escape(label)}">{escape(label)}</span>'
             f'<span class="cells">{cells}</span></div>'
         )
     lanes = "lanes dense" if len(timeline) > _MARKS else "lanes"

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hf_ser.corpora import CORPORA
-from hf_ser.data.protocols import SHARES_SPEAKERS
-from hf_ser.hub.card import trained_on
+from hf_ser.hub.card import shares_speakers, trained_on
 from hf_ser.results_file import bounds, number
 
 UNKNOWN = "Training data and accuracy are unknown: the model has no results.json."
@@ -65,9 +64,12 @@ def _times_in_ten(accuracy: float) -> str:
 
 
 def _tested_on(results: Mapping[str, Any]) -> str:
-    if results["protocol"]["name"] in SHARES_SPEAKERS:
+    if results["dataset"]["train_speakers"] is None:
+        return "test recordings of unknown speakers"
+    shared = shares_speakers(results)
+    if shared == "all" and _has_speakers(results["dataset"]):
         return "new recordings of the speakers it was trained on"
-    return "new speakers" if _has_speakers(results["dataset"]) else "test recordings"
+    return "new speakers" if not shared and _has_speakers(results["dataset"]) else "test recordings"
 
 
 def _has_speakers(dataset: Mapping[str, Any]) -> bool:

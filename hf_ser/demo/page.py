@@ -8,7 +8,7 @@ from hf_ser.demo.clip_inference import Answer, DemoModel
 from hf_ser.demo.figures import draw_clip, draw_timeline
 from hf_ser.reporting.palette import class_colour
 
-_UNSURE = 0.5  # below this, the other emotions together are more probable than the best one
+_UNSURE = 0.5  # below this, the other classes together are more probable than the best one
 
 CSS = """
 .gradio-container { margin: 0 auto !important; max-width: 64rem !important; width: 100%; }
@@ -25,6 +25,7 @@ CSS = """
 .ser caption { text-align: left; padding-bottom: .25rem; }
 .ser th, .ser td { border: 0; padding: .15rem .4rem .15rem 0; text-align: left; white-space: nowrap; }
 .ser th { font-weight: normal; }
+.ser .bars th { overflow-wrap: anywhere; white-space: normal; }
 .ser .best th, .ser .best td { font-weight: bold; }
 .ser .number { text-align: right; font-variant-numeric: tabular-nums; }
 .ser .bar { width: 99%; min-width: 4rem; }
@@ -39,7 +40,7 @@ CSS = """
 .ser .spectrogram span { position: absolute; transform: translateY(50%); }
 .ser .seconds { display: flex; font-size: .8rem; justify-content: space-between; padding-top: .2rem; }
 .ser .lanes .row { align-items: center; display: flex; margin-bottom: 2px; }
-.ser .lanes .name { flex: 0 0 5.5rem; }
+.ser .lanes .name { flex: 0 0 5.5rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .ser .lanes .seconds { padding-left: 5.5rem; }
 .ser .cells { display: flex; flex: 1; height: 1.5rem; }
 .ser .cells i { position: relative; }
@@ -68,7 +69,7 @@ CSS = """
 
 
 def render(answer: Answer, model: DemoModel, name: str) -> str:
-    """Render the most probable emotion, a bar per emotion, the recording, and a timeline if the recording is long.
+    """Render the most probable class, a bar per class, the recording, and a timeline if the recording is long.
 
     Args:
         answer: what the model predicts.
@@ -76,7 +77,7 @@ def render(answer: Answer, model: DemoModel, name: str) -> str:
         name: name of the model.
     """
     best, score = next(iter(answer.scores.items()))
-    unsure = "" if score >= _UNSURE else "<p>No emotion reaches 50 %: the answer is uncertain.</p>"
+    unsure = "" if score >= _UNSURE else "<p>No class reaches 50 %: the answer is uncertain.</p>"
     parts = [
         f'<h2 class="answer">Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}',
         f"<p><strong>{escape(model.warning)}</strong></p>" if model.warning else "",
@@ -113,7 +114,7 @@ def _bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
         f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'
         for place, (label, score) in enumerate(scores.items())
     )
-    return f'<table class="bars"><caption>Probability of each emotion</caption><tbody>{rows}</tbody></table>'
+    return f'<table class="bars"><caption>Probability of each class</caption><tbody>{rows}</tbody></table>'
 
 
 def _timeline(timeline: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> str:

@@ -4,10 +4,10 @@ TITLE = "Which emotion does a voice express?"
 SENTENCE = "A model estimates, from the sound of a voice, how likely each emotion is."
 # Markdown.
 LIMITS = (
-    "**Acted speech.** The models are trained on actors who spoke prepared sentences. They are less accurate on "
-    "everyday speech, and untested on other languages and microphones.",
-    "**Few classes.** Most models know eight: neutral, calm, happy, sad, angry, fearful, disgust, surprised. Mixed "
-    "feelings, irony and everything else get one of these labels too.",
+    "**Acted speech.** Most models are trained on actors who spoke prepared sentences. They are less accurate on "
+    "everyday speech, and on languages and microphones that are not in their training data.",
+    "**Few classes.** A model has the classes of its training data, and no others. Mixed feelings, irony and "
+    "everything else get one of these labels too.",
     "**Not what somebody feels.** The answer describes how a voice sounds. It does not measure what a person feels, "
     "means, or will do. Do not use it to make decisions about people.",
     "**Consent.** Do not use it on people who have not agreed to it.",

@@ -22,7 +22,7 @@ from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS, merge_calm
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.remote_code.windows import MIN_DURATION_S
-from hf_ser.scoring.predictions import CLIP_COLUMNS
+from hf_ser.scoring.predictions import CLIP_COLUMNS, LANGUAGE
 
 if TYPE_CHECKING:
     import datasets
@@ -37,7 +37,7 @@ class Clips:
     """Clips to evaluate.
 
     Args:
-        columns: those of `CLIP_COLUMNS`; label holds emotion names.
+        columns: those of `CLIP_COLUMNS` and maybe language; label holds class names.
         durations: seconds.
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
         notes: remarks for the report.
@@ -54,8 +54,12 @@ class Clips:
 
 
 def clip_columns(split: "datasets.Dataset") -> dict[str, list[Any]]:
-    """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids."""
-    return {name: list(split[name]) for name in CLIP_COLUMNS}
+    """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids; language, if it has any."""
+    columns = {name: list(split[name]) for name in CLIP_COLUMNS}
+    columns["speaker"] = [speaker or "" for speaker in columns["speaker"]]
+    if LANGUAGE in split.column_names and any(split[LANGUAGE]):
+        columns[LANGUAGE] = list(split[LANGUAGE])
+    return columns
 
 
 def clips_of_split(split: "datasets.Dataset") -> Clips:
@@ -106,6 +110,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
         "intensity": [one.intensity for one in utterances],
         "label": [_emotion(one.emotion, args) for one in utterances],
     }
+    if any(getattr(one, "language", None) for one in utterances):
+        columns[LANGUAGE] = [getattr(one, "language", None) for one in utterances]
     folders = {(one.corpus, one.path.parent) for one in utterances}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
     marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])
@@ -141,34 +147,42 @@ def _find_any(folder: Path) -> Found:
 
 
 _NEEDED = ("path", "label")
-_OPTIONAL = ("id", "corpus", "speaker", "gender", "intensity")
+_OPTIONAL = ("id", "corpus", "speaker", "gender", "intensity", LANGUAGE)
 
 
-def clips_of_csv(path: Path, args: DataArguments) -> Clips:
+def clips_of_csv(path: Path, args: DataArguments, classes: Sequence[str] = EMOTIONS) -> Clips:
     """The recordings in a CSV file.
 
     Required columns: path (relative to the file) and label. Optional columns: id (default: the path), corpus, speaker
-    (default: unknown), gender, intensity.
+    (default: unknown), gender, intensity, language.
+
+    Args:
+        path: of the CSV file.
+        args: merge_calm.
+        classes: labels that are allowed.
 
     Raises:
         SourceError: no such file, missing columns, an unknown label, or a recording that cannot be read.
     """
     if args.channel is not None:
         raise SourceError(f"--channel {args.channel} is not supported with --csv; leave it out.")
-    lines, rows, ids = _listed(path)
+    lines, rows, ids = _listed(path, classes)
     files = [path.parent / row["path"] for row in rows]
     checked = _check_files(files)
     unusable = [f"line {line}: {found}" for line, found in zip(lines, checked, strict=True) if isinstance(found, str)]
     _refuse(path, "unusable recordings", unusable, "expected audio files, relative to the CSV file")
     usable = [found for found in checked if not isinstance(found, str)]
-    columns = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL} | {"id": ids}
+    columns: dict[str, list[Any]] = {name: [(row.get(name) or "") for row in rows] for name in _OPTIONAL}
+    columns["id"] = ids
     notes = _notes_on_speakers(columns["speaker"])
     columns["corpus"] = [corpus or path.stem for corpus in columns["corpus"]]
-    intensities = [intensity or None for intensity in columns["intensity"]]
+    columns["intensity"] = [intensity or None for intensity in columns["intensity"]]
+    languages = [language or None for language in columns.pop(LANGUAGE)]
+    columns |= {LANGUAGE: languages} if any(languages) else {}
     labels = [_emotion(row["label"], args) for row in rows]
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
     return Clips(
-        {**columns, "intensity": intensities, "label": labels},
+        {**columns, "label": labels},
         [seconds for seconds, _ in usable],
         lambda numbers: [load_audio(files[number]) for number in numbers],
         Marks(columns["id"], lambda: [sha256 for _, sha256 in usable], [str(file) for file in files]),
@@ -185,8 +199,16 @@ def _notes_on_speakers(speakers: Sequence[str]) -> tuple[str, ...]:
     return ("the speakers are unknown: intervals are over clips, and too narrow if speakers have several clips",)
 
 
-def listed_marks(csv_file: str | None, folder: str | None, channel: str | None) -> Marks:
+def listed_marks(
+    csv_file: str | None, folder: str | None, channel: str | None, classes: Sequence[str] = EMOTIONS
+) -> Marks:
     """The names of the recordings in a CSV file or a folder, before any recording is opened.
+
+    Args:
+        csv_file: path of a CSV file, or None for a folder.
+        folder: searched recursively.
+        channel: vocal channel of the recordings in the folder; None for both.
+        classes: labels that are allowed in the CSV file.
 
     Raises:
         SourceError: no such file or folder, or one without recordings; or missing columns, unknown labels or repeated
@@ -194,20 +216,20 @@ def listed_marks(csv_file: str | None, folder: str | None, channel: str | None) 
     """
     if csv_file is not None:
         path = Path(csv_file)
-        _, rows, ids = _listed(path)
+        _, rows, ids = _listed(path, classes)
         return Marks(ids, names=[str(path.parent / row["path"]) for row in rows])
     first = [copies[0] for copies in _find_any(Path(str(folder))).copies]
     return Marks([one.id for one in first if channel in (None, one.vocal_channel)])
 
 
-def _listed(path: Path) -> tuple[list[int], list[dict[str, str]], list[str]]:
+def _listed(path: Path, classes: Sequence[str]) -> tuple[list[int], list[dict[str, str]], list[str]]:
     """Line numbers, rows and ids; everything but the recordings is checked."""
     lines, rows = _read_csv(path)
     short = [f"line {line}" for line, row in zip(lines, rows, strict=True) if not (row["path"] and row["label"])]
     _refuse(path, "rows without path or label", short, "expected both in every row")
     named = [f"line {line}: {row['label']!r}" for line, row in zip(lines, rows, strict=True)]
-    unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in EMOTIONS]
-    _refuse(path, "unknown labels", unknown, f"expected {', '.join(EMOTIONS)}")
+    unknown = [label for label, row in zip(named, rows, strict=True) if row["label"] not in classes]
+    _refuse(path, "unknown labels", unknown, f"expected {', '.join(classes)}")
     ids = [row.get("id") or row["path"] for row in rows]
     counts = Counter(ids)
     twice = [f"line {line}: {clip}" for line, clip in zip(lines, ids, strict=True) if counts[clip] > 1]

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,15 @@ from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split, listed_marks
 from hf_ser.evaluation.predict import predict_logits
-from hf_ser.inference import CheckpointError, choose_device, label_names, load_classifier, resolve_precision
-from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM, merge_calm
+from hf_ser.inference import (
+    CheckpointError,
+    choose_device,
+    label_names,
+    labels_of_model,
+    load_classifier,
+    resolve_precision,
+)
+from hf_ser.labels import EMOTIONS, in_order, merge_calm
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.model_draft import new_draft, publish
 from hf_ser.remote_code.forward_precision import choose_precision
@@ -28,7 +36,7 @@ from hf_ser.results_file import RESULTS, model_results
 from hf_ser.run_folder import held, is_finished
 from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
-from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict
+from hf_ser.scoring.predictions import LANGUAGE, Predictions, PredictionsError, read_predictions, read_table, restrict
 from hf_ser.scoring.results import (
     SCHEMA_VERSION,
     describe_dataset,
@@ -55,7 +63,7 @@ class EvaluateArguments(ReportArguments):
     model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
     revision: str = field(default="main", metadata={"help": "revision of the model on the Hub"})
     label_mapping: dict | str | None = field(
-        default=None, metadata={"help": "maps the model's labels to emotions or null; YAML only"}
+        default=None, metadata={"help": "maps the model's labels to classes of the dataset or null; YAML only"}
     )
     predictions: str | None = field(
         default=None, metadata={"help": "score this table of predictions (Parquet) instead of a model"}
@@ -90,7 +98,7 @@ class EvaluateArguments(ReportArguments):
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}; expected at least 1.")
         if isinstance(self.label_mapping, str):
-            raise ConfigError("label_mapping is a string; expected a mapping of labels to emotions, in the YAML file.")
+            raise ConfigError("label_mapping is a string; expected a mapping of labels to classes, in the YAML file.")
         if self.recordings is not None and self.csv is not None:
             raise ConfigError("got both recordings and csv; pass one of them.")
         if self.calibrate and self.label_mapping is not None:
@@ -208,15 +216,29 @@ def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
         raise ConfigError(
             f"calibrate needs the validation split of a dataset and does not support {beside}; leave one out."
         )
-    marks = listed_marks(args.csv, args.recordings, data_args.channel)
-    if args.model is not None and not args.allow_seen:
+    if args.model is not None:
         refuse_missing(args.model, "--model", CheckpointError)
+    marks = listed_marks(args.csv, args.recordings, data_args.channel, _known_classes(args))
+    if args.model is not None and not args.allow_seen:
         _refuse_seen(args, marks)  # by name; the samples are compared once they are decoded
+
+
+def _known_classes(args: EvaluateArguments) -> tuple[str, ...]:
+    """The classes that clips may have without a dataset: those of the model or table, and the default label set."""
+    if args.predictions is not None:
+        own: Sequence[str | None] = read_table(Path(args.predictions))[2]
+    elif isinstance(args.label_mapping, dict):
+        own = list(args.label_mapping.values())
+    else:
+        emotions = {label.casefold(): label for label in EMOTIONS}
+        labels = labels_of_model(str(args.model), args.revision)
+        own = [emotions.get(label.casefold(), label) for label in labels]
+    return in_order([*(str(label) for label in own if label is not None), *EMOTIONS])
 
 
 def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tuple[SplitData | None, Clips | None]:
     if args.csv is not None:
-        return None, clips_of_csv(Path(args.csv), data_args)
+        return None, clips_of_csv(Path(args.csv), data_args, _known_classes(args))
     if args.recordings is not None:
         return None, clips_of_folder(Path(args.recordings), data_args, Path(packs))
     if data_args.dataset is None:
@@ -310,9 +332,10 @@ class _Scorer:
 
     def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
         names = label_names(self.model.config)
-        mapping = resolve_mapping(names, self.args.label_mapping)  # type: ignore[arg-type]
+        classes = self.data.labels if self.data is not None else _known_classes(self.args)
+        mapping = resolve_mapping(names, self.args.label_mapping, classes)  # type: ignore[arg-type]
         if self.data_args.merge_calm:
-            mapping = {label: emotion and merge_calm(emotion) for label, emotion in mapping.items()}
+            mapping = {label: name and merge_calm(name) for label, name in mapping.items()}
         rows, logits = predict_logits(
             self.model,
             self.extractor,
@@ -327,20 +350,20 @@ class _Scorer:
         if embeddings is not None:
             embeddings[:] = [embeddings[index] for index in order]
         probabilities, known = map_probabilities(logits[order], names, mapping)
-        labels = EMOTIONS_WITHOUT_CALM if self.data_args.merge_calm else EMOTIONS
-        every = tuple(label for label in EMOTIONS if label in {*known, *labels})
+        every = in_order([*classes, *known, *clips.columns["label"]])
         whole = np.zeros((len(probabilities), len(every)))
         whole[:, [every.index(label) for label in known]] = probabilities
         columns = clips.columns | {"label": [every.index(label) for label in clips.columns["label"]]}
-        return restrict(Predictions(columns, whole, every), self._scored_classes(known))
+        return restrict(Predictions(columns, whole, every), self._scored_classes(known, mapping))
 
-    def _scored_classes(self, known: tuple[str, ...]) -> tuple[str, ...]:
-        """The labels of the model that it was trained on, if that is recorded; else all its labels."""
+    def _scored_classes(self, known: tuple[str, ...], mapping: Mapping[str, str | None]) -> tuple[str, ...]:
+        """The classes of the model that it was trained on, if that is recorded; else all its classes."""
         if self.own is None or self.own["dataset"]["train_classes"] is None:
             return known
         if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
             return self.data.scored_classes(self.args.split)  # as in its training
-        return tuple(label for label in known if label in self.own["dataset"]["train_classes"])
+        trained_on = {mapping.get(label) for label in self.own["dataset"]["train_classes"]}
+        return tuple(label for label in known if label in trained_on)
 
 
 def _write(
@@ -358,7 +381,8 @@ def _write(
         dataset, protocol = describe_dataset(data), describe_protocol(data)
     else:
         synthetic = list(clips.synthetic) if clips else []
-        dataset = {"name": source.name, "configuration": None, "synthetic": synthetic}
+        languages = sorted({language for language in outcome.predictions.clips.get(LANGUAGE, ()) if language})
+        dataset = {"name": source.name, "configuration": None, "synthetic": synthetic, "languages": languages}
         protocol = {"name": "all_clips", "fold": None, "folds": None, "seed": None, "hash": None, "notes": notes}
         notes += clips.notes if clips else ()
     protocol["notes"] += outcome.notes
@@ -371,7 +395,8 @@ def _write(
         "parameters": outcome.parameters,
         "dataset": dataset | {key: own["dataset"][key] if own else None for key in known},
         "protocol": protocol,
-        "preprocessing": data_args.preprocessing,
+        "preprocessing": (data.args if data is not None else data_args).preprocessing,
+        "label_mapping": args.label_mapping,
         "training": own["training"] if own else None,
         "seeds": own["seeds"] if own else [],
         "versions": versions(),

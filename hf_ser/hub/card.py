@@ -38,6 +38,7 @@ _ARCHITECTURES = {
     "wav2vec2-conformer": "a wav2vec 2.0 conformer model",
     "wavlm": "a WavLM model",
 }
+_ACTED_ENGLISH = ("crema_d", "ravdess", "savee", "tess")
 _HERE = Path(__file__).parent
 # The template is at the top level of a checkout, and next to this file in an installed wheel.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
@@ -94,6 +95,7 @@ def _render(
 ) -> str:
     template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
+    dataset = results["dataset"]
     data = _metadata(results, corpora, repository)
     card = ModelCard.from_template(
         data,
@@ -105,14 +107,18 @@ def _render(
         training=results["training"],
         synthetic=_synthetic(results, used),
         labels=next(iter(results["splits"].values()))["labels"],
+        outputs=dataset.get("labels"),
+        mapped=_mapped(dataset.get("label_mapping") or {}),
+        languages=dataset.get("languages") or [],
         architecture=_ARCHITECTURES.get(results["model_type"], f"a model of type {results['model_type']}"),
         hybrid=is_hybrid(results),
         test=results["splits"].get("test"),
         metrics=SCORES,
-        shares_speakers=results["protocol"]["name"] in SHARES_SPEAKERS,
+        shares_speakers=shares_speakers(results),
         needs_code=needs_code(results),
         steps=_steps(results),
-        corpora=[CORPORA[corpus] for corpus in corpora if corpus in CORPORA],
+        corpora=[CORPORA.get(corpus) or _own_corpus(corpus, dataset.get("licence")) for corpus in corpora],
+        acted=set(corpora) <= set(_ACTED_ENGLISH),
         figures=figures,
         reproducible=recipe is not None,
         commands=reproduction.commands(results, corpora, place, repository is not None),
@@ -129,7 +135,7 @@ def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str |
     bases = [training.get("base_model", ""), *(base.get("repository", "") for base in training.get("bases") or ())]
     on_hub = [base for base in bases if "/" in base]  # others are names of folders, which the Hub would look up
     return ModelCardData(
-        language="en",
+        language=_language(results["dataset"].get("languages"), corpora),
         **model_licence(corpora, synthetic, results["dataset"].get("licence") or UNKNOWN),
         base_model=(on_hub[0] if len(on_hub) == 1 else on_hub) or None,
         datasets=[dataset] if "/" in dataset else None,
@@ -140,6 +146,30 @@ def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str |
         model_name=results["name"] if repository is None else repository.partition("/")[2],
         eval_results=_eval_results(results),
     )
+
+
+def shares_speakers(results: Mapping[str, Any]) -> str:
+    """Whether train and test share speakers: "all" by the protocol, "some" in given splits, or "" for none."""
+    if results["protocol"]["name"] in SHARES_SPEAKERS:
+        return "all"
+    return "some" if any(note.startswith("train and test share") for note in results["protocol"]["notes"]) else ""
+
+
+def _language(languages: Sequence[str] | None, corpora: Sequence[str]) -> str | list[str] | None:
+    """The languages of the training clips for the metadata; None if they are unknown."""
+    if languages:
+        return languages[0] if len(languages) == 1 else list(languages)
+    return "en" if set(corpora) <= set(_ACTED_ENGLISH) else None
+
+
+def _own_corpus(name: str, licence: str | None) -> dict[str, Any]:
+    """The user's own recordings, with the fields of a `Corpus` that the card shows."""
+    return {"name": name, "title": name, "licence": licence or "unknown", "licence_url": None, "bibtex": None}
+
+
+def _mapped(mapping: Mapping[str, str | None]) -> list[str]:
+    """A label mapping as words."""
+    return [f"{label} as {name}" if name is not None else f"{label} left out" for label, name in mapping.items()]
 
 
 def _synthetic(results: dict[str, Any], used: Sequence[str]) -> list[str]:

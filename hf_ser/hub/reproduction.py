@@ -24,7 +24,7 @@ def is_hybrid(results: Mapping[str, Any]) -> bool:
 
 
 def commands(results: Mapping[str, Any], corpora: Sequence[str], place: str, on_hub: bool) -> list[str]:
-    """The commands that repeat a run with a recipe.yaml; only the folders of the corpora are placeholders.
+    """The commands that repeat a run with a recipe.yaml; only folders of corpora or of the dataset are placeholders.
 
     Args:
         results: the contents of results.json.
@@ -36,7 +36,9 @@ def commands(results: Mapping[str, Any], corpora: Sequence[str], place: str, on_
     config = RECIPE if on_hub else f"{place}/{RECIPE}"
     if on_hub:
         lines.append(f"hf download {place} {RECIPE} --local-dir .")
-    if "/" not in dataset:
+    if "/" not in dataset and not prepared_corpora(results, corpora):
+        dataset = "DATASET"
+    elif "/" not in dataset:
         dataset = _PREPARED
         folders = [f"--{corpus} {folder_name(corpus)}" for corpus in prepared_corpora(results, corpora)]
         lines.append(
@@ -54,9 +56,13 @@ def folder_name(corpus: str) -> str:
 
 
 def prepared_corpora(results: Mapping[str, Any], corpora: Sequence[str]) -> list[str]:
-    """The corpora of the dataset that a run used: those of training, and those of which other clips were scored."""
+    """The corpora of the dataset that a run used: those of training, and those of which other clips were scored.
+
+    Empty if there are recordings of other origin among them, which the options of preparation do not name.
+    """
     scored = {corpus for split in results["splits"].values() for corpus in split["groups"]["corpus"]["groups"]}
-    return [corpus for corpus in CORPORA if corpus in scored | set(corpora)]
+    used = scored | set(corpora)
+    return [corpus for corpus in CORPORA if corpus in used] if used <= set(CORPORA) else []
 
 
 def _preparation(results: Mapping[str, Any]) -> list[str]:

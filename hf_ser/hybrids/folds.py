@@ -27,7 +27,8 @@ class Fold(NamedTuple):
 def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fold]:
     """Divide the clips of a split into folds, stratified by class.
 
-    If the protocol is speaker-disjoint, so are the folds; otherwise clips with identical audio stay together.
+    If the protocol is speaker-disjoint, so are the folds; otherwise, or if speakers are unknown, clips with identical
+    audio stay together.
 
     Args:
         data: the dataset.
@@ -42,7 +43,7 @@ def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fol
 
     part = data.splits[split]
     labels = np.asarray(part["label"])
-    apart = data.protocol not in SHARES_SPEAKERS
+    apart = data.protocol not in SHARES_SPEAKERS and all(part["speaker"])
     column = "speaker" if apart else "sha256" if "sha256" in part.column_names else "id"
     groups = np.asarray([value or clip for value, clip in zip(part[column], part["id"], strict=True)])
     label, rarest = min(Counter(labels.tolist()).items(), key=lambda item: item[1])

@@ -26,7 +26,6 @@ from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.hybrid_sources import Source
-from hf_ser.remote_code.preprocessing import MERGED_CALM
 from hf_ser.remote_code.windows import WindowPlan
 from hf_ser.reporting import Explanation, write_run
 from hf_ser.results_file import RESULTS
@@ -155,8 +154,7 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
         results["preprocessing"] |= asdict(Preprocessing())  # each source has its own
         config = fit.model.config
         config.calibration_temperature = temperature
-        if data.args.merge_calm:
-            config.merged_labels = MERGED_CALM
+        data.store_labels(config)
         _save(fit, folder, data.splits["test"], args)
         sources = [{key: value for key, value in source.items() if key != "model"} for source in config.sources]
         results["training"]["sources"] = sources

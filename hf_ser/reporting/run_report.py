@@ -29,6 +29,7 @@ _MORE = {
 }
 _GROUPINGS = {
     "corpus": "By corpus",
+    "language": "By language",
     "gender": "By gender within corpus",
     "intensity": "By intensity within corpus",
     "speaker": "By speaker",
@@ -281,7 +282,8 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
     ]
     parts += ["### By class", markdown.table(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
     for grouping, title in _GROUPINGS.items():
-        parts += _group_section(title, scored["groups"][grouping])
+        if grouping in scored["groups"]:
+            parts += _group_section(title, scored["groups"][grouping])
     return parts + _calibration_section(scored["calibration"])
 
 

@@ -1,4 +1,4 @@
-"""Scores by group: corpora, genders within a corpus, speakers, intensities."""
+"""Scores by group: corpora, languages, genders within a corpus, speakers, intensities."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,13 +8,15 @@ import numpy as np
 from hf_ser.scoring.bootstrap import intervals, point_scores
 from hf_ser.scoring.predictions import Predictions, count_speakers
 
-# Grouping -> function that names the group of a clip; None leaves the clip out.
-GROUPINGS: dict[str, Callable[[str, str, str, str | None], str | None]] = {
-    "corpus": lambda corpus, gender, speaker, intensity: corpus,
-    "gender": lambda corpus, gender, speaker, intensity: f"{corpus}/{gender}" if gender else None,
-    "speaker": lambda corpus, gender, speaker, intensity: speaker or None,
-    "intensity": lambda corpus, gender, speaker, intensity: f"{corpus}/{intensity}" if intensity else None,
+# Grouping -> function that names the group of a clip, given its other columns; None leaves the clip out.
+GROUPINGS: dict[str, Callable[[dict[str, str | None]], str | None]] = {
+    "corpus": lambda clip: clip["corpus"],
+    "language": lambda clip: clip["language"],
+    "gender": lambda clip: f"{clip['corpus']}/{clip['gender']}" if clip["gender"] else None,
+    "speaker": lambda clip: clip["speaker"],
+    "intensity": lambda clip: f"{clip['corpus']}/{clip['intensity']}" if clip["intensity"] else None,
 }
+_COLUMNS = ("corpus", "language", "gender", "speaker", "intensity")
 
 
 def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
@@ -27,18 +29,27 @@ def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
         Grouping -> `{"groups": {name: {"clips", "speakers", "scores", "interval"}}, "best", "worst"}`. Clips are
         counted once, not once per seed; speakers is None if that of any clip is unknown. The interval is that of UAR,
         clustered on speakers, where a clip of an unknown speaker is a cluster of its own; None for one cluster.
-        Best and worst are by UAR; None with fewer than two groups.
+        Best and worst are by UAR; None with fewer than two groups. The grouping by language is absent with fewer than
+        two languages.
     """
-    return {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
+    found = {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
+    if len(found["language"]["groups"]) < 2:
+        del found["language"]
+    return found
 
 
-def _grouping(predictions: Sequence[Predictions], naming: Callable[..., str | None]) -> dict[str, Any]:
-    columns = ("corpus", "gender", "speaker", "intensity", "id")
-    corpora, genders, speakers, intensities, ids = (
-        [value for part in predictions for value in part.clips[column]] for column in columns
-    )
-    speakers = [speaker or "" for speaker in speakers]  # may be missing in tables of other programs
-    names = np.asarray([naming(*clip) or "" for clip in zip(corpora, genders, speakers, intensities, strict=True)])
+def _grouping(
+    predictions: Sequence[Predictions], naming: Callable[[dict[str, str | None]], str | None]
+) -> dict[str, Any]:
+    # Columns may be missing in tables of other programs.
+    columns = {
+        name: [value for part in predictions for value in part.clips.get(name, [None] * len(part.clips["id"]))]
+        for name in (*_COLUMNS, "id")
+    }
+    ids = columns.pop("id")
+    clips_of = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    names = np.asarray([naming(clip) or "" for clip in clips_of])
+    speakers = [speaker or "" for speaker in columns["speaker"]]
     label_ids = np.concatenate([part.label_ids for part in predictions])
     predicted = np.concatenate([part.predicted for part in predictions])
     clips, num_classes = np.asarray(ids), len(predictions[0].labels)

@@ -1,38 +1,62 @@
-"""Map the classes of other models to the emotions of this package."""
+"""Map the labels of a model to the classes of a dataset."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hf_ser.arguments import ConfigError, did_you_mean
-from hf_ser.labels import EMOTIONS
+from hf_ser.labels import EMOTIONS, in_order
 from hf_ser.scoring.predictions import softmax
 
 
-def resolve_mapping(model_labels: Sequence[str], mapping: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    """Return the emotion of each label of a model; None for labels without one.
+def resolve_mapping(
+    model_labels: Sequence[str], mapping: Mapping[str, str | None] | None, classes: Sequence[str] = EMOTIONS
+) -> dict[str, str | None]:
+    """Return the class of each label of a model; None for labels without one.
 
     Args:
         model_labels: the model's labels, in the order of its outputs.
-        mapping: label -> emotion or None; without it, the labels must be emotions.
+        mapping: label -> class or None; without it, the labels must be classes, in any case.
+        classes: those of the dataset. The emotions of the default set are known too: a dataset need not have clips of
+            every class of a model.
 
     Raises:
-        ConfigError: a label without an entry, an entry without a label, or an unknown emotion.
+        ConfigError: a label without an entry, an entry without a label, an unknown class, or fewer than two shared
+            classes.
     """
+    known = tuple(dict.fromkeys([*classes, *EMOTIONS]))
     if mapping is None:
-        unknown = [label for label in model_labels if label.lower() not in EMOTIONS]
+        named = {name.casefold(): name for name in reversed(known)}
+        unknown = [label for label in model_labels if label.casefold() not in named]
         if unknown:
             raise ConfigError(
                 f"the model's labels are {', '.join(model_labels)}; {', '.join(unknown)} are not among "
-                f"{', '.join(EMOTIONS)}. Add a label_mapping to the YAML file: each label to an emotion or null."
+                f"{', '.join(classes)}. Add a label_mapping to the YAML file: each label to a class or null."
             )
-        return {label: label.lower() for label in model_labels}
+        found: dict[str, str | None] = {label: named[label.casefold()] for label in model_labels}
+    else:
+        _check_entries(model_labels, mapping, known, classes)
+        found = {label: mapping[label] for label in model_labels}
+    shared = {name for name in found.values() if name is not None} & set(classes)
+    if len(shared) < 2:
+        what = "the model and the dataset share" if mapping is None else "label_mapping maps to"
+        raise ConfigError(
+            f"{what} fewer than two classes ({', '.join(shared) or 'none'}); the model's labels are "
+            f"{', '.join(model_labels)}, and the classes of the dataset are {', '.join(classes)}. Map at least two "
+            "labels with label_mapping in the YAML file."
+        )
+    return found
+
+
+def _check_entries(
+    model_labels: Sequence[str], mapping: Mapping[str, str | None], known: Sequence[str], classes: Sequence[str]
+) -> None:
     missing = [label for label in model_labels if label not in mapping]
     extra = [label for label in mapping if label not in model_labels]
-    wrong = [emotion for emotion in mapping.values() if emotion is not None and emotion not in EMOTIONS]
+    wrong = [name for name in mapping.values() if name is not None and name not in known]
     if missing:
         raise ConfigError(
-            f"label_mapping has no entry for the model's {', '.join(missing)}; map each to an emotion or null."
+            f"label_mapping has no entry for the model's {', '.join(missing)}; map each to a class or null."
         )
     if extra:
         raise ConfigError(
@@ -40,17 +64,14 @@ def resolve_mapping(model_labels: Sequence[str], mapping: Mapping[str, str | Non
             f"{', '.join(model_labels)}."
         )
     if wrong:
-        hint = did_you_mean(str(wrong[0]), EMOTIONS) or f"; expected one of {', '.join(EMOTIONS)} or null"
+        hint = did_you_mean(str(wrong[0]), known) or f"; expected one of {', '.join(classes)} or null"
         raise ConfigError(f"label_mapping maps to {wrong[0]!r}{hint}.")
-    if len({emotion for emotion in mapping.values() if emotion is not None}) < 2:
-        raise ConfigError("label_mapping maps to fewer than two emotions; expected at least two.")
-    return {label: mapping[label] for label in model_labels}
 
 
 def map_probabilities(
     logits: np.ndarray, model_labels: Sequence[str], mapping: Mapping[str, str | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Probabilities over the emotions of a model: labels of one emotion are summed, labels of none are left out.
+    """Probabilities over the classes of a model: labels of one class are summed, labels of none are left out.
 
     Args:
         logits: (clips, labels).
@@ -58,11 +79,12 @@ def map_probabilities(
         mapping: from `resolve_mapping`.
 
     Returns:
-        (clips, emotions) with rows that sum to 1, and the emotions in this package's order.
+        (clips, classes) with rows that sum to 1, and the classes: emotions in this package's order, others in the
+        model's.
     """
     kept = [index for index, label in enumerate(model_labels) if mapping[label] is not None]
-    known = tuple(emotion for emotion in EMOTIONS if emotion in {mapping[model_labels[index]] for index in kept})
-    # Normalised over the labels that are mapped to an emotion.
+    known = in_order(str(mapping[model_labels[index]]) for index in kept)
+    # Normalised over the labels that are mapped to a class.
     shares = softmax(logits[:, kept])
     probabilities = np.zeros((len(logits), len(known)))
     for column, index in enumerate(kept):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from hf_ser.errors import SerError
 
 CLIP_COLUMNS = ("id", "corpus", "speaker", "gender", "intensity", "label")
+LANGUAGE = "language"  # optional column of clips
 _PREFIX = "p_"
 _ROUNDING = 1e-3
 
@@ -28,7 +29,7 @@ class Predictions:
 
     Args:
         clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None, and an unknown speaker is
-            an empty string.
+            an empty string. A column language is optional.
         probabilities: (clips, classes), rows that sum to 1.
         labels: class names, in the order of the columns of `probabilities`.
 
@@ -128,7 +129,8 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         raise PredictionsError(
             f"got classes {[list(part.labels) for part in parts]}; expected the same classes in all parts."
         )
-    clips = {name: [value for part in parts for value in part.clips[name]] for name in CLIP_COLUMNS}
+    columns = [*CLIP_COLUMNS, *([LANGUAGE] if all(LANGUAGE in part.clips for part in parts) else [])]
+    clips = {name: [value for part in parts for value in part.clips[name]] for name in columns}
     return Predictions(clips, np.concatenate([part.probabilities for part in parts]), parts[0].labels)
 
 
@@ -163,10 +165,12 @@ def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the clips' columns, label as name, and a column `p_EMOTION` per class as Parquet, atomically."""
+    """Write the clips' columns, label as name, and a column `p_LABEL` per class as Parquet, atomically."""
     columns: dict[str, Any] = {name: list(predictions.clips[name]) for name in CLIP_COLUMNS}
     columns["label"] = [predictions.labels[index] for index in predictions.clips["label"]]
     columns["intensity"] = pa.array(columns["intensity"], pa.string())
+    if any(predictions.clips.get(LANGUAGE, ())):
+        columns[LANGUAGE] = pa.array(predictions.clips[LANGUAGE], pa.string())
     columns |= {f"{_PREFIX}{label}": predictions.probabilities[:, i] for i, label in enumerate(predictions.labels)}
     partial = path.with_suffix(".part")
     pq.write_table(pa.table(columns), partial)
@@ -177,7 +181,7 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     """Read a predictions table of this or any other program.
 
     Args:
-        path: Parquet file with id and a column `p_EMOTION` per class; without `clips`, also the other columns of
+        path: Parquet file with id and a column `p_LABEL` per class; without `clips`, also the other columns of
             `write_predictions`.
         clips: the clips that the predictions are for: the columns of `CLIP_COLUMNS` with label names. The table is
             joined to them on id.
@@ -194,6 +198,7 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     table, probabilities, labels = read_table(path, needed)
     if clips is None:
         clips = {name: table.get(name, [None] * len(table["id"])) for name in CLIP_COLUMNS}
+        clips |= {LANGUAGE: table[LANGUAGE]} if LANGUAGE in table else {}
         clips |= {name: [value or "" for value in clips[name]] for name in ("corpus", "speaker", "gender")}
     else:
         probabilities = _join(table, probabilities, clips)
@@ -208,7 +213,7 @@ def read_table(
     """Read a table of probabilities without joining it to clips.
 
     Args:
-        path: Parquet file with a column `p_EMOTION` per class.
+        path: Parquet file with a column `p_LABEL` per class.
         needed: other required columns.
 
     Returns:
@@ -225,7 +230,7 @@ def read_table(
     labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
     missing = [name for name in needed if name not in table]
     if missing or not labels:
-        raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_EMOTION.")
+        raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_LABEL.")
     probabilities = _numbers(table, labels, path)
     table["id"] = [str(clip) for clip in table["id"]]
     return table, probabilities, labels

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import hf_ser
+from hf_ser.corpora import CORPORA
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
-from hf_ser.data.prepare import SUMMARY, PrepareArguments
+from hf_ser.data.prepare import PrepareArguments
 from hf_ser.data.splits import SplitData
 from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, intervals_over_seeds
@@ -128,10 +129,15 @@ def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict
 def describe_dataset(data: SplitData) -> dict[str, Any]:
     """The dataset of a run, for results.json."""
     name = str(data.args.dataset)
+    own = {corpus for part in data.splits.values() for corpus in part["corpus"]} - set(CORPORA)
     return {
         "name": Path(name).name if Path(name).exists() else name,
         "configuration": data.args.configuration,
         "synthetic": list(data.synthetic),
+        "labels": list(data.labels),
+        "label_mapping": data.label_mapping,
+        "languages": data.languages,
+        "licence": data.summary.get("licence") if own else None,
     }
 
 
@@ -140,20 +146,19 @@ def describe_recordings(data: SplitData) -> dict[str, Any]:
 
     Returns:
         corpora; quarantined: corpus -> reason -> files; and preparation: the fields of recipes/prepare.py that are not
-        at their defaults. The last two are None for a dataset without `preparation.json`, such as one on the Hub.
+        at their defaults. The last two are None for a dataset without `preparation.json`.
     """
     corpora = sorted({corpus for split in ("train", "validation") for corpus in data.splits[split]["corpus"]})
-    summary = Path(str(data.args.dataset)) / SUMMARY
-    if not summary.is_file():
+    made = data.summary
+    if not made:
         return {"corpora": corpora, "quarantined": None, "preparation": None}
-    made = json.loads(summary.read_text(encoding="utf-8"))
     kept_out = made.get("quarantined", {})
     quarantined = {corpus: kept_out.get(corpus, {}) for corpus in corpora}
     return {"corpora": corpora, "quarantined": quarantined, "preparation": _preparation(made)}
 
 
 def _preparation(made: Mapping[str, Any]) -> dict[str, Any]:
-    splits = made.get("protocols", {}).get(DEFAULT_PROTOCOL, {})
+    splits = made.get("protocols", {}).get(made.get("default_protocol", DEFAULT_PROTOCOL), {})
     given = {name: splits[name] for name in ("seed", "ratios") if name in splits} | made.get("limits", {})
     plain = PrepareArguments("data", ravdess="any")  # for its defaults
     return {name: value for name, value in given.items() if value != getattr(plain, name)}

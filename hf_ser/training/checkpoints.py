@@ -1,4 +1,4 @@
-"""Loading checkpoints to fine-tune: every weight must be loaded, and heads with other labels are rejected."""
+"""Loading checkpoints to fine-tune: every weight of the encoder must be loaded; a head of other labels is replaced."""
 
 import logging
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # A dropped layer has no gradient, and DistributedDataParallel would wait for it forever.
 FIXED: dict[str, Any] = {"layerdrop": 0.0}
+_MOST_SHOWN = 12  # labels in a message
 
 
 class ModelError(SerError):
@@ -37,6 +38,8 @@ def check_fields(what: str, content: dict[str, Any], config: PretrainedConfig) -
 def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, Any]:
     """Load an encoder, with its head if it is a classifier of the same labels, and with a new head otherwise.
 
+    One line is logged if the head of a classifier of other labels is replaced.
+
     Args:
         args: of the model.
         names: num_labels, label2id and id2label of the model to train.
@@ -45,8 +48,8 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
         The model and its feature extractor.
 
     Raises:
-        ModelError: no such checkpoint, one that does not take waveforms, another sampling rate, or encoder, head or
-            labels that do not match.
+        ModelError: no such checkpoint, one that does not take waveforms, another sampling rate, or an encoder or head
+            that does not match.
         ConfigError: an unknown field of the configuration.
     """
     source: dict[str, Any] = {"revision": args.revision}
@@ -75,13 +78,50 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
     if extractor.sampling_rate != SAMPLING_RATE:
         raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     _forget_mapping(model, mapping)
-    if "layer_weights" in info["missing_keys"] or (args.new_head and hasattr(model, "layer_weights")):
+    new_head = args.new_head or _has_other_labels(stored, model, info)
+    if new_head and not args.new_head:
+        _log_new_head(name, stored, model.config)
+    if "layer_weights" in info["missing_keys"] or (new_head and hasattr(model, "layer_weights")):
         # transformers 5 does not initialise it for wav2vec2, WavLM and data2vec.
         torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
-    if args.new_head:
+    if new_head:
         info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
-    _check_keys(args, stored, model, info)
+        model.config.calibration_temperature = None  # of the head that is replaced
+    _check_keys(args, stored, model, info, new_head)
     return model, extractor
+
+
+def _has_other_labels(stored: PretrainedConfig, model: Any, info: dict[str, Any]) -> bool:
+    """Whether a checkpoint is a classifier of other labels, or of the same labels in another order."""
+    own_head = {name for name in model.state_dict() if name.startswith(HEAD)} - missing_weights(info)
+    is_classifier = own_head or _classifier_name(stored) or _other_head(info)
+    given, wanted = label_names(stored), label_names(model.config)
+    return bool(is_classifier) and [name.casefold() for name in given] != [name.casefold() for name in wanted]
+
+
+def _classifier_name(stored: PretrainedConfig) -> str | None:
+    return next((name for name in stored.architectures or () if name.endswith("Classification")), None)
+
+
+def _other_head(info: dict[str, Any]) -> list[str]:
+    """Names of the checkpoint's head that the model does not have."""
+    return sorted(key for key in info["unexpected_keys"] if key.startswith(HEAD))
+
+
+def _log_new_head(name: str, stored: PretrainedConfig, config: PretrainedConfig) -> None:
+    if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        return  # one line, not one per process
+    logger.info(
+        "%s is a classifier of %s. The labels of this dataset are %s: the encoder is kept and the head is new.",
+        name,
+        _shown(label_names(stored)),
+        _shown(label_names(config)),
+    )
+
+
+def _shown(labels: Sequence[str]) -> str:
+    """Labels for a message of one line."""
+    return ", ".join(labels) if len(labels) <= _MOST_SHOWN else f"{', '.join(labels[:3])}, ... ({len(labels)} labels)"
 
 
 def _fixed(config: PretrainedConfig) -> dict[str, Any]:
@@ -113,7 +153,9 @@ def _renew_head(model: Any) -> set[str]:
     return {name for name in model.state_dict() if name.startswith(HEAD)}
 
 
-def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info: dict[str, Any]) -> None:
+def _check_keys(
+    args: ModelArguments, stored: PretrainedConfig, model: Any, info: dict[str, Any], new_head: bool
+) -> None:
     """Reject missing weights: transformers would initialise them at random with one log line."""
     name, missing = args.model_name_or_path, missing_weights(info)
     new = sorted(key for key in missing if key.startswith(HEAD))
@@ -123,16 +165,13 @@ def _check_keys(args: ModelArguments, stored: PretrainedConfig, model: Any, info
             f"{name} lacks {len(missing) - len(new)} weights of its encoder ({shown}, ...); expected a complete "
             "checkpoint of this architecture."
         )
-    labels = label_names(model.config)
-    others = sorted(key for key in info["unexpected_keys"] if key.startswith(HEAD))
-    classifier = next((name for name in stored.architectures or () if name.endswith("Classification")), None)
-    if new and not args.new_head and (classifier or others):
+    others, classifier = _other_head(info), _classifier_name(stored)
+    if new and not new_head and (classifier or others):
         raise ModelError(
-            f"{name} is a classifier whose head does not match: {', '.join(new)} for {len(labels)} labels would be "
-            f"new.{_hint(others)} Pass --new_head true to train a new one."
+            f"{name} is a classifier whose head does not match: {', '.join(new)} would be new.{_hint(others)} Pass "
+            "--new_head true to train a new one."
         )
     if not new:
-        _check_labels(args, stored, labels)
         if args.key_mapping and classifier not in (None, type(model).__name__):
             raise ModelError(
                 f"{name} is a {classifier}, whose head computes something else than {type(model).__name__}. Leave "
@@ -158,13 +197,3 @@ def _hint(others: Sequence[str]) -> str:
             "file. Most heads with such names have a tanh between them, which a mapping cannot reproduce."
         )
     return hint
-
-
-def _check_labels(args: ModelArguments, stored: PretrainedConfig, labels: Sequence[str]) -> None:
-    """Reject a head with other labels or another order: its shape would match, but its classes would be wrong."""
-    given = label_names(stored)
-    if [label.lower() for label in given] != list(labels):
-        raise ModelError(
-            f"{args.model_name_or_path} is a classifier of {', '.join(given)}, in this order; expected "
-            f"{', '.join(labels)}. Pass --new_head true to train a new head."
-        )

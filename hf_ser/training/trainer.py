@@ -28,7 +28,6 @@ from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
-from hf_ser.remote_code.preprocessing import MERGED_CALM
 from hf_ser.scoring import score, softmax
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
@@ -326,8 +325,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     4
     """
     data.args.steps.store(extractor)
-    if data.args.merge_calm:
-        model.config.merged_labels = MERGED_CALM
+    data.store_labels(model.config)
     if args.device.type == "cpu":
         keep_freed_memory()
     callbacks: list[TrainerCallback] = []

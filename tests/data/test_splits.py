@@ -1,24 +1,29 @@
 import json
 import pickle
+import shutil
 from dataclasses import replace
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing, load_audio
+from hf_ser.data.class_labels import ClassLabelError
 from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
 from hf_ser.data.splits import (
     DataArguments,
     DatasetError,
     decoded,
+    load_rows,
     load_splits,
     read_assignment,
     read_hashes,
     write_assignment,
 )
-from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
+from hf_ser.labels import EMOTIONS
 from hf_ser.models import make_feature_extractor
 
 
@@ -52,7 +57,7 @@ def test_a_protocol_assigns_anew(dataset_dir):
 def test_calm_counts_as_neutral_when_merged(dataset_dir):
     args = {"dataset": str(dataset_dir), "configuration": "ravdess"}
     eight, seven = load_splits(DataArguments(**args)), load_splits(DataArguments(**args, merge_calm=True))
-    assert seven.labels == EMOTIONS_WITHOUT_CALM
+    assert seven.labels == tuple(emotion for emotion in EMOTIONS if emotion != "calm")
     for before, after in zip(eight.splits["train"], seven.splits["train"], strict=True):
         emotion = EMOTIONS[before["label"]]
         assert seven.labels[after["label"]] == ("neutral" if emotion == "calm" else emotion)
@@ -77,15 +82,74 @@ def test_a_folder_without_a_card_is_refused(tmp_path):
         load_splits(DataArguments(dataset=str(tmp_path)))
 
 
-def test_other_labels_are_refused(tmp_path, dataset_dir):
-    part = datasets.load_dataset(str(dataset_dir), "ravdess", split="train")
-    names = list(reversed(EMOTIONS))
-    part = part.cast_column("label", datasets.ClassLabel(names=names))
-    for split in ("train", "validation", "test"):
-        part.to_parquet(tmp_path / f"{split}.parquet")
-    (tmp_path / "README.md").write_text("# other\n")
-    with pytest.raises(DatasetError, match="labels are"):
-        load_splits(DataArguments(dataset=str(tmp_path), configuration="default"))
+def _relabelled(dataset_dir, folder, names, label_of):
+    """Write the stored splits of RAVDESS with other labels; `label_of` maps an emotion to a label or class id."""
+    for split, part in datasets.load_dataset(str(dataset_dir), "ravdess").items():
+        labels = [label_of(EMOTIONS[label]) for label in part["label"]]
+        feature = datasets.ClassLabel(names=names) if names is not None else datasets.Value("string")
+        part.remove_columns("label").add_column("label", labels, feature=feature).to_parquet(
+            folder / f"{split}.parquet"
+        )
+    (folder / "README.md").write_text("# other\n")
+    return DataArguments(dataset=str(folder), configuration="default")
+
+
+def test_the_classes_are_those_of_the_dataset_in_its_order(dataset_dir, tmp_path):
+    names = ["plötzlich wütend", "other", "neutral"]
+    ids = {"angry": 0, "neutral": 2}
+    data = load_splits(_relabelled(dataset_dir, tmp_path, names, lambda emotion: ids.get(emotion, 1)))
+    assert data.labels == tuple(names) and data.scored_classes("test") == tuple(names)
+    before = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess")).splits["train"]
+    expected = [ids.get(EMOTIONS[label], 1) for label in before["label"]]
+    assert list(data.splits["train"]["label"]) == expected
+    assert {row.emotion for row in load_rows(data.args)} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "label_of", "message"),
+    [
+        (None, str, "labels of type string; expected a ClassLabel"),
+        (["angry"], lambda emotion: 0, "has the labels angry; expected at least two classes"),
+        (["angry", "other"], lambda emotion: -1, "clips without a label"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(dataset_dir, tmp_path, names, label_of, message):
+    with pytest.raises(ClassLabelError, match=message):
+        load_splits(_relabelled(dataset_dir, tmp_path, names, label_of))
+
+
+def test_calm_is_merged_only_where_there_is_calm(dataset_dir, tmp_path):
+    without = _relabelled(dataset_dir, tmp_path, ["angry", "other"], lambda emotion: int(emotion != "angry"))
+    data = load_splits(replace(without, merge_calm=True))
+    assert data.labels == ("angry", "other") and not data.args.merge_calm
+    no_neutral = _relabelled(dataset_dir, tmp_path, ["calm", "other"], lambda emotion: int(emotion != "calm"))
+    with pytest.raises(ClassLabelError, match="needs the classes calm and neutral; .* are calm, other"):
+        load_splits(replace(no_neutral, merge_calm=True))
+
+
+def _without_speakers(dataset_dir, folder, summary):
+    """A copy of a prepared dataset without speakers and genders, with other fields in preparation.json."""
+    shutil.copytree(dataset_dir, folder)
+    for path in (folder / "data").glob("*.parquet"):
+        table = pq.read_table(path)
+        nothing = pa.nulls(len(table), pa.string())
+        for name in ("speaker", "gender", "channel"):
+            table = table.set_column(table.schema.get_field_index(name), name, nothing)
+        pq.write_table(table, path)
+    content = json.loads((folder / "preparation.json").read_text()) | summary
+    (folder / "preparation.json").write_text(json.dumps(content))
+    return DataArguments(dataset=str(folder))
+
+
+def test_preparation_names_the_default_protocol_and_the_mapping(dataset_dir, tmp_path):
+    mapping = {"excited": "happy", "xxx": None}
+    summary = {"default_protocol": "random", "label_mapping": mapping, "licence": "CC0-1.0"}
+    args = _without_speakers(dataset_dir, tmp_path / "copy", summary)
+    data = load_splits(args)
+    assert data.protocol == "random" and data.label_mapping == mapping
+    assert load_splits(replace(args, configuration="ravdess")).protocol == "random"
+    assert {row.speaker for row in load_rows(args)} == {""}
+    assert {row.vocal_channel for row in load_rows(args)} == {"speech"}
 
 
 def test_items_are_the_stored_recordings(dataset_dir):

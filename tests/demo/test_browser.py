@@ -118,7 +118,7 @@ def test_a_long_recording_has_a_timeline_on_a_narrow_screen_too(open_page, recor
     page = open_page(360)
     upload(page, recordings / "long.flac")
     recognise(page)
-    assert page.get_by_role("img", name="Probability of each emotion in every window").is_visible()
+    assert page.get_by_role("img", name="Probability of each class in every window").is_visible()
     page.get_by_text("The timeline as a table").click()
     assert page.locator("#answer .timeline").get_by_text("silence").is_visible()
     expect_no_overflow(page)

@@ -80,7 +80,7 @@ def test_the_timeline_puts_each_window_where_it_belongs():
         return {"start": start, "end": start + 10.0, "silent": best is None, "scores": scores if best else None}
 
     html = draw_timeline([window(0, "neutral"), window(5, "disgust"), window(10, None)], EMOTIONS)
-    rows = dict(re.findall(r'<span class="name">(\w+)</span><span class="cells">(.*?)</span>', html))
+    rows = dict(re.findall(r'<span class="name" title="\w+">(\w+)</span><span class="cells">(.*?)</span>', html))
     assert list(rows) == list(EMOTIONS)
     for label, cells in rows.items():
         found = re.findall(r"<i(?: class=\"(\w+)\")? style=\"flex: ([\d.]+)(?:; --share: ([\d.]+)%)?\">", cells)

@@ -282,6 +282,15 @@ def test_optional_columns_in_any_order(listed):
     assert found.notes == ()
 
 
+def test_languages_and_labels_of_other_sets(listed):
+    rows = [("a.wav", "wütend", "de"), ("sub/b.wav", "other", "")]
+    path = listed(rows, ("path", "label", "language"))
+    found = clips_of_csv(path, DataArguments(), classes=("wütend", "other"))
+    assert found.columns["language"] == ["de", None] and found.columns["label"] == ["wütend", "other"]
+    with pytest.raises(SourceError, match="1 unknown labels .line 2: 'wütend'.*expected neutral, other"):
+        clips_of_csv(path, DataArguments(), classes=("neutral", "other"))
+
+
 def test_a_listed_recording_is_what_load_audio_gives(listed):
     path = listed(ROWS)
     found = clips_of_csv(path, DataArguments(trim_db=20.0))

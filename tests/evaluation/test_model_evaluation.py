@@ -19,12 +19,13 @@ from hf_ser.data.splits import SPLITS_FILE, read_assignment, write_assignment
 from hf_ser.errors import SerError
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import CheckpointError, load_classifier
-from hf_ser.labels import EMOTIONS, EMOTIONS_WITHOUT_CALM
+from hf_ser.labels import EMOTIONS
 from hf_ser.reporting import run_report
 from hf_ser.scoring import PredictionsError, apply_temperature, read_predictions, read_results, score, softmax
 from hf_ser.system_errors import SystemTroubleError
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+WITHOUT_CALM = tuple(emotion for emotion in EMOTIONS if emotion != "calm")
 FOREIGN = {"ang": "angry", "other": None, "hap": "happy", "neu": "neutral", "joy": "happy"}
 
 
@@ -157,10 +158,15 @@ def test_results_of_a_model_of_unknown_origin(scored, model_dir, dataset_dir):
     assert results["dataset"] == {
         "name": "dataset",
         "configuration": "all",
+        "labels": list(EMOTIONS),
+        "label_mapping": None,
+        "languages": results["dataset"]["languages"],
+        "licence": results["dataset"]["licence"],
         "train_clips": None,
         "train_speakers": None,
         "train_classes": None,
     }
+    assert results["label_mapping"] is None
     assert [note for note in results["protocol"]["notes"] if "are unknown (no splits.csv)" in note]
     split = results["splits"]["validation"]
     assert split["calibration"]["temperature"] is None and split["left_out"] == {}
@@ -241,7 +247,7 @@ def test_a_trained_folder_scores_as_when_it_was_trained(scored, trained, dataset
     results, predictions = scored(DataArguments(str(dataset_dir)), model=str(folder))
     for key in ("name", "model_type", "parameters", "preprocessing", "training", "seeds", "dataset", "protocol"):
         assert results[key] == training[key], key  # duration and merged calm are taken over
-    assert predictions.labels == EMOTIONS_WITHOUT_CALM
+    assert predictions.labels == WITHOUT_CALM
     before = rows_of(read_predictions(folder / "predictions_test.parquet"))
     assert rows_of(predictions).keys() == before.keys()
     for clip, row in rows_of(predictions).items():
@@ -345,17 +351,17 @@ def test_mapped_probabilities_are_sums_over_the_labels_of_an_emotion(scored, for
 def test_merging_calm_merges_the_model_s_answers_too(scored, model_dir, dataset_dir):
     _, apart = scored(DataArguments(str(dataset_dir)), "apart", model=str(model_dir))
     results, merged = scored(DataArguments(str(dataset_dir), merge_calm=True), "merged", model=str(model_dir))
-    assert merged.labels == EMOTIONS_WITHOUT_CALM and results["splits"]["test"]["left_out"] == {}
+    assert merged.labels == WITHOUT_CALM and results["splits"]["test"]["left_out"] == {}
     np.testing.assert_allclose(merged.probabilities[:, 0], apart.probabilities[:, :2].sum(axis=1), **CLOSE)
     np.testing.assert_allclose(merged.probabilities[:, 1:], apart.probabilities[:, 2:], **CLOSE)
 
 
 def test_a_model_without_calm_on_clips_that_have_it(scored, tmp_path, tiny_config, dataset_dir):
-    folder = save_model(tmp_path / "seven", tiny_config, tuple(label.upper() for label in EMOTIONS_WITHOUT_CALM))
+    folder = save_model(tmp_path / "seven", tiny_config, tuple(label.upper() for label in WITHOUT_CALM))
     results, predictions = scored(DataArguments(str(dataset_dir)), "plain", model=str(folder))
     calm = load_splits(DataArguments(str(dataset_dir))).splits["test"]["label"][:].count(EMOTIONS.index("calm"))
     assert results["splits"]["test"]["left_out"] == {"calm": calm} and calm > 0
-    assert predictions.labels == EMOTIONS_WITHOUT_CALM
+    assert predictions.labels == WITHOUT_CALM
     merged, _ = scored(DataArguments(str(dataset_dir), merge_calm=True), "merged", model=str(folder))
     assert merged["splits"]["test"]["left_out"] == {}
     assert merged["splits"]["test"]["clips"] == results["splits"]["test"]["clips"] + calm

@@ -45,6 +45,23 @@ def test_emotions_are_visible_in_every_theme(theme):
         assert (high + 0.05) / (low + 0.05) > 2.95
 
 
+@pytest.mark.parametrize("theme", THEMES)
+def test_forty_classes_have_forty_visible_colours(theme):
+    labels = ["angry", *(f"label {number}" for number in range(38)), "neutral"]
+    colours = [class_colour(label, labels) for label in labels]
+    seen = [cielab(linear(colour)) for colour in colours]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 10
+    paper = XYZ[1] @ linear(THEMES[theme].paper)
+    for colour in colours:
+        low, high = sorted((paper, XYZ[1] @ linear(colour)))
+        assert (high + 0.05) / (low + 0.05) > 2.95
+
+
+def test_other_labels_do_not_get_the_colours_of_emotions_beside_them():
+    labels = ["angry", "bored", "neutral", "calm", "tired"]
+    assert len({class_colour(label, labels) for label in labels}) == 5
+
+
 def test_an_emotion_has_one_colour_whatever_the_model():
     assert tuple(EMOTION_COLOURS) == EMOTIONS
     assert class_colour("angry", EMOTIONS) == class_colour("angry", ["angry", "sad"])

@@ -471,3 +471,20 @@ def test_embeddings_name_the_classes_that_are_there(texts, drawn, tmp_path):
     assert {"neutral (1)", "sad (2)", "One place"} <= set(words) and "calm (0)" not in words
     markers = [line.get_marker() for line in drawn[0].axes[0].lines]
     assert len(markers) == len(set(markers)) == 2
+
+
+def test_characters_without_a_glyph_are_told_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "_warned", set())
+    names = ["\U000e0123 tagged", "sad"]  # a character that no font has
+    with pytest.warns(UserWarning, match="figures show \U000e0123 as boxes") as told:
+        for number in range(2):
+            plots.plot_confusions({"": [[3, 1], [0, 2]]}, names, tmp_path / f"{number}", True, "")
+    assert len(told) == 1
+
+
+def test_forty_classes_have_room(tmp_path):
+    names = [f"class {number}" for number in range(40)]
+    plots.plot_confusions({"": np.eye(40, dtype=int).tolist()}, names, tmp_path / "many", True, "")
+    plots.plot_confusions({"": np.eye(12, dtype=int).tolist()}, names[:12], tmp_path / "few", True, "")
+    many, few = (image.imread(tmp_path / f"{name}.png").shape for name in ("many", "few"))
+    assert many[0] > 2 * few[0] and many[1] > 2 * few[1]

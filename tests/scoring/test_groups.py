@@ -35,6 +35,7 @@ def make_predictions(seed=0, people=tuple(PEOPLE), clips_each=24):
         "intensity": [
             ("normal", "strong", None)[number % 3] if corpus == "ravdess" else None for _, corpus, _, _, number in rows
         ],
+        "language": ["de" if corpus == "tess" else "en" for _, corpus, *_ in rows],
         "label": label_ids.tolist(),
     }
     return Predictions(clips, np.eye(4)[predicted] * 0.6 + 0.1, LABELS)
@@ -51,6 +52,7 @@ def test_every_group_is_there_with_its_counts():
         for name, grouping in found.items()
     }
     assert counts["corpus"] == {"crema_d": (24, 1), "ravdess": (72, 3), "tess": (24, 1)}
+    assert counts["language"] == {"de": (24, 1), "en": (96, 4)}
     assert counts["gender"] == {
         "crema_d/male": (24, 1),
         "ravdess/female": (48, 2),
@@ -64,9 +66,10 @@ def test_every_group_is_there_with_its_counts():
 @pytest.mark.parametrize("grouping", list(GROUPINGS))
 def test_scores_are_scikit_learns(grouping):
     run = make_predictions()
-    columns = [run.clips[name] for name in ("corpus", "gender", "speaker", "intensity")]
+    names = ("corpus", "language", "gender", "speaker", "intensity")
+    clips = [dict(zip(names, values, strict=True)) for values in zip(*(run.clips[n] for n in names), strict=True)]
     for name, group in score_groups([run])[grouping]["groups"].items():
-        rows = [row for row, values in enumerate(zip(*columns, strict=True)) if GROUPINGS[grouping](*values) == name]
+        rows = [row for row, clip in enumerate(clips) if GROUPINGS[grouping](clip) == name]
         label_ids, predicted = run.label_ids[rows], run.predicted[rows]
         assert group["scores"] == {
             "accuracy": pytest.approx(sk.accuracy_score(label_ids, predicted)),
@@ -74,6 +77,11 @@ def test_scores_are_scikit_learns(grouping):
             "f1_weighted": pytest.approx(sk.f1_score(label_ids, predicted, average="weighted")),
             "f1_macro": pytest.approx(sk.f1_score(label_ids, predicted, average="macro", labels=np.unique(label_ids))),
         }
+
+
+def test_one_language_is_no_grouping():
+    found = score_groups([make_predictions(people=tuple(PEOPLE)[:4])])
+    assert list(found) == [name for name in GROUPINGS if name != "language"]
 
 
 def test_best_and_worst_go_by_uar():

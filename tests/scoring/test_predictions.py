@@ -180,7 +180,7 @@ def test_id_and_probabilities_are_enough_beside_clips(table):
     kept = {"id", *(f"p_{label}" for label in LABELS)}
     path, probabilities = table(change=lambda columns: {k: v for k, v in columns.items() if k in kept})
     np.testing.assert_array_equal(read_predictions(path, named(clips())).probabilities, probabilities)
-    with pytest.raises(PredictionsError, match="expected id, corpus, speaker, gender, label and p_EMOTION"):
+    with pytest.raises(PredictionsError, match="expected id, corpus, speaker, gender, label and p_LABEL"):
         read_predictions(path)
 
 
@@ -233,7 +233,7 @@ def test_labels_without_a_column_are_refused(table, joined):
 
 def test_a_table_without_probabilities_is_refused(table):
     path, _ = table(4, lambda columns: {k: v for k, v in columns.items() if k[:2] != "p_"})
-    with pytest.raises(PredictionsError, match="has the columns .*p_EMOTION"):
+    with pytest.raises(PredictionsError, match="has the columns .*p_LABEL"):
         read_predictions(path, named(clips(4)))
 
 

@@ -5,6 +5,7 @@ from transformers import BertConfig, Wav2Vec2Config, Wav2Vec2ForPreTraining, Wav
 
 from hf_ser.arguments import ConfigError
 from hf_ser.labels import EMOTIONS
+from hf_ser.scoring import store_temperature
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.modeling import build_model
 from hf_ser.training.training_arguments import ModelArguments
@@ -86,12 +87,62 @@ def test_a_head_of_another_architecture_is_not_mapped(other_names):
 
 
 @pytest.mark.parametrize(
-    "labels", [(*EMOTIONS[1:], EMOTIONS[0]), ("surprised fearful", *EMOTIONS[1:]), [f"LABEL_{i}" for i in range(8)]]
+    "labels",
+    [
+        (*EMOTIONS[1:], EMOTIONS[0]),  # the same in another order
+        [f"LABEL_{i}" for i in range(8)],
+        ("neu", "hap", "ang", "sad"),
+        [f"label {i}" for i in range(40)],
+    ],
 )
-def test_a_head_whose_outputs_mean_something_else_is_refused(encoder, tmp_path, labels):
-    _classifier(tmp_path / "other", encoder, labels=labels)
-    with pytest.raises(ModelError, match=f"{labels[0]}.*in this order; expected neutral, calm"):
-        build_model(ModelArguments(model_name_or_path=str(tmp_path / "other")), EMOTIONS)
+def test_a_classifier_of_other_labels_keeps_its_encoder_and_gets_a_new_head(encoder, tmp_path, caplog, labels):
+    before = _classifier(tmp_path / "other", encoder, labels=labels)
+    store_temperature(before, 2.0)
+    before.save_pretrained(tmp_path / "other")
+    with caplog.at_level("INFO", "hf_ser.training.checkpoints"):
+        model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "other")), EMOTIONS)
+    told = [record.getMessage() for record in caplog.records if "classifier of" in record.getMessage()]
+    assert (
+        len(told) == 1 and str(labels[0]) in told[0] and told[0].endswith("the encoder is kept and the head is new.")
+    )
+    assert model.config.id2label == dict(enumerate(EMOTIONS)) and model.classifier.out_features == 8
+    assert model.config.calibration_temperature is None
+    for name, tensor in before.wav2vec2.state_dict().items():
+        torch.testing.assert_close(model.wav2vec2.state_dict()[name], tensor, msg=name)
+    assert not torch.equal(model.projector.weight, before.projector.weight)
+    if len(labels) == 8:
+        assert not torch.equal(model.classifier.weight, before.classifier.weight)
+
+
+def test_labels_that_differ_in_case_are_the_same(encoder, tmp_path, caplog):
+    before = _classifier(tmp_path / "upper", encoder, labels=[label.upper() for label in EMOTIONS])
+    with caplog.at_level("INFO", "hf_ser.training.checkpoints"):
+        model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "upper")), EMOTIONS)
+    torch.testing.assert_close(model.classifier.weight, before.classifier.weight)
+    assert not caplog.records and model.config.id2label == dict(enumerate(EMOTIONS))
+
+
+def test_a_weighted_sum_of_layers_is_part_of_the_head(encoder, tmp_path):
+    """As in superb/wav2vec2-base-superb-er: four labels, and weights over the layers."""
+    overrides = {"use_weighted_layer_sum": True}
+    arguments = ModelArguments(model_name_or_path=str(encoder), config_overrides=overrides)
+    before, extractor = build_model(arguments, ("neu", "hap", "ang", "sad"))
+    torch.nn.init.constant_(before.layer_weights, 7.0)
+    before.save_pretrained(tmp_path / "superb")
+    extractor.save_pretrained(tmp_path / "superb")
+    model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "superb")), ("yes", "no"))
+    torch.testing.assert_close(model.layer_weights, torch.full((2,), 0.5))
+    assert model.config.use_weighted_layer_sum and model.classifier.out_features == 2
+
+
+def test_a_companion_of_other_labels_is_a_base_too(save_companion, tmp_path):
+    folder = save_companion(tmp_path / "companion", EMOTIONS)
+    before = load_file(folder / "model.safetensors")
+    model, _ = build_model(ModelArguments(model_name_or_path=str(folder)), ("angry", "other"))
+    head = [name for name, tensor in model.state_dict().items() if tensor.shape != before[name].shape]
+    assert head == ["classifier.weight", "classifier.bias"]
+    for name, tensor in model.state_dict().items():
+        assert name in head or torch.equal(tensor, before[name])
 
 
 def test_a_new_head_is_new_and_the_encoder_is_kept(encoder, tmp_path):
@@ -120,14 +171,6 @@ def test_key_mappings_that_cannot_be_are_refused(fields):
         ModelArguments(**source, **fields, key_mapping={"a": "b"})
     with pytest.raises(ConfigError, match="key_mapping is a string"):
         ModelArguments(model_name_or_path="x", key_mapping="a")
-
-
-def test_a_classifier_of_other_labels_needs_a_new_head(encoder, tmp_path):
-    _classifier(tmp_path / "four", encoder, labels=EMOTIONS[:4])
-    with pytest.raises(ModelError, match="--new_head"):
-        build_model(ModelArguments(model_name_or_path=str(tmp_path / "four")), EMOTIONS)
-    model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "four"), new_head=True), EMOTIONS)
-    assert model.classifier.out_features == 8
 
 
 def test_another_sampling_rate_is_refused(encoder):

@@ -65,7 +65,8 @@ def plot_emotions(waveforms: Mapping[str, np.ndarray], sampling_rate: int, path:
     grid[0, 0].set_xlim(0, max(longest, 2) / sampling_rate)
     figure.supxlabel("time (s)", fontsize="medium")
     figure.supylabel("frequency (Hz, mel scale)", fontsize="medium")
-    figure.colorbar(image, ax=grid, label="power (dB)", extend="both")
+    # As thin as with two rows, whatever the number of rows.
+    figure.colorbar(image, ax=grid, label="power (dB)", extend="both", aspect=10 * max(2, rows))
     save(figure, path)
 
 

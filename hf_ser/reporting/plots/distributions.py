@@ -8,7 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from hf_ser.reporting.palette import class_colour
-from hf_ser.reporting.plots.style import bar, box, legend, new_figure, note, save, styled, whole_numbers, wrapped
+from hf_ser.reporting.plots.style import (
+    MOST_WITHOUT_CROWDING,
+    bar,
+    box,
+    legend,
+    new_figure,
+    note,
+    save,
+    styled,
+    whole_numbers,
+    wrapped,
+)
 
 
 @styled()
@@ -24,7 +35,8 @@ def plot_class_distribution(
         by: the kind of group: split, gender, corpus or channel; not shown for a single group.
         title: of the figure: the dataset.
     """
-    figure = new_figure(8.5, 4.9, title)
+    more = max(0, len(labels) - MOST_WITHOUT_CROWDING)
+    figure = new_figure(8.5 + 0.25 * more, 4.9, title)
     axes = figure.subplots()
     table = np.array([[group.get(label, 0) for label in labels] for group in counts.values()], dtype=np.int64)
     totals = table.sum(axis=0)
@@ -42,7 +54,8 @@ def plot_class_distribution(
         starts = starts + clips
     for position, total in enumerate(totals):
         axes.text(position, total, f"{total}", ha="center", va="bottom", weight="bold")
-    axes.set_xticks(range(len(labels)), [wrapped(label, 12) for label in labels])
+    axes.set_xticks(range(len(labels)), [wrapped(label, 24 if more else 12) for label in labels])
+    axes.tick_params("x", rotation=90 if more else 0)
     axes.set(ylabel="clips", ylim=(0, max(1, 1.08 * totals.max())))
     whole_numbers(axes.yaxis)
     axes.set_title("Clips per emotion" + (f" and {by}" if len(counts) > 1 else ""))

@@ -1,7 +1,9 @@
 """The look of all figures: light or dark, readable in greyscale, titled, the same bytes each time."""
 
 import itertools
+import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,11 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib.style
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from hf_ser.reporting.palette import luminance
 
 Theme = Literal["light", "dark"]
 
@@ -54,8 +59,13 @@ _look: ContextVar[Look] = ContextVar("look", default=THEMES["light"])
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (5, 4)))
 MARKERS = ("o", "^", "s", "X", "D", "v", "P", "<", "*")
 HATCHES = ("", "////", "..", "\\\\\\\\", "xxx", "---", "oo", "++", "||")
+MOST_WITHOUT_CROWDING = 12  # classes; with more, figures grow and the names of classes are upright
 NONE = "–"  # in place of a missing value
 _TITLE_COLUMNS = 10  # characters of a figure's title per inch
+
+# Fonts for letters that matplotlib's own font lacks: labels may be in any script.
+_FALLBACKS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic", "Noto Sans")
+_FONTS = ["DejaVu Sans", *(name for name in _FALLBACKS if name in set(font_manager.get_font_names()))]
 
 _RC = {
     "axes.titlelocation": "left",
@@ -67,6 +77,7 @@ _RC = {
     "figure.dpi": 150,
     "figure.titlesize": 12,
     "figure.titleweight": "bold",
+    "font.family": _FONTS,
     "font.size": 10,
     "hatch.linewidth": 0.7,
     "legend.fontsize": 9,
@@ -136,9 +147,33 @@ def new_figure(
 def save(figure: Figure, path: Path) -> None:
     """Write `path`.png (150 dpi) and `path`.svg; a missing folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not with_suffix, which would cut "fold.1" to "fold".
-    figure.savefig(f"{path}.png", metadata={"Software": None})
-    figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # Not with_suffix, which would cut "fold.1" to "fold".
+        figure.savefig(f"{path}.png", metadata={"Software": None})
+        figure.savefig(f"{path}.svg", metadata={"Date": None, "Creator": None})
+    _warn(caught)
+
+
+_warned: set[str] = set()  # characters
+
+
+def _warn(caught: Sequence[warnings.WarningMessage]) -> None:
+    """Pass warnings on; those about characters without a glyph, several per figure, become one for all figures."""
+    missing = set()
+    for entry in caught:
+        found = re.match(r"Glyph (\d+) .* missing from font", str(entry.message))
+        if found:
+            missing.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(entry.message, entry.category, entry.filename, entry.lineno)
+    if missing - _warned:
+        characters = "".join(sorted(missing - _warned))
+        _warned.update(missing)
+        warnings.warn(
+            f"figures show {characters} as boxes, because no font has them. Install a font such as Noto Sans CJK.",
+            stacklevel=3,
+        )
 
 
 def line(index: int, colour: str | None = None) -> dict[str, Any]:
@@ -171,8 +206,7 @@ def box() -> dict[str, Any]:
 
 def ink(colour: Any) -> str:
     """Black or white, whichever has more contrast with `colour` (relative luminance of WCAG 2)."""
-    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour))
-    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+    return "black" if luminance(to_rgb(colour)) > 0.179 else "white"
 
 
 def legend(figure: Figure, handles: Sequence[Any], names: Sequence[str], **options: Any) -> None:

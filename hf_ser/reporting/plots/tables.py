@@ -8,7 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from hf_ser.reporting.plots.style import NONE, box, ink, look, new_figure, save, styled, wrapped
+from hf_ser.reporting.plots.style import MOST_WITHOUT_CROWDING, NONE, box, ink, look, new_figure, save, styled, wrapped
+
+_CELL_IN = 0.3  # inches of each further class
 
 
 @styled()
@@ -31,8 +33,9 @@ def plot_confusions(
     number = len(confusions)
     columns = number if number < 4 else 2 if number == 4 else 3
     rows = math.ceil(number / columns)
-    width, height = (6.0, 5.6) if columns == 1 else (3.6, 4.2)
     size = len(labels)
+    more = _CELL_IN * max(0, size - MOST_WITHOUT_CROWDING)
+    width, height = (6.0 + more, 5.6 + more) if columns == 1 else (3.6 + more, 4.2 + more)
     tables = {name: np.asarray(counts, dtype=np.int64).reshape(size, size) for name, counts in confusions.items()}
     clips = np.array([counts.sum(axis=1) for counts in tables.values()])
     same_clips = bool((clips == clips[0]).all())  # else every panel needs row labels
@@ -44,7 +47,7 @@ def plot_confusions(
         shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
         cells = [[f"{100 * share:.0f}" for share in row] for row in shares] if normalised else counts.tolist()
         row_names = [f"{label} (n={clips[index][row]})" for row, label in enumerate(labels)]
-        image = draw_cells(axes, shares, cells, row_names, labels, rotation=45)
+        image = draw_cells(axes, shares, cells, row_names, labels, 45 if size <= MOST_WITHOUT_CROWDING else 90)
         axes.set_aspect("equal")
         axes.set_title(wrapped(name, 55 if columns == 1 else 40))
         axes.set_ylabel("true class" if index % columns == 0 else "")
@@ -116,6 +119,9 @@ def draw_cells(
     names = [wrapped(name, 20 if rotation else 12) for name in columns]
     placed = "right" if rotation else "center"
     axes.set_xticks(range(len(columns)), names, rotation=rotation, ha=placed, rotation_mode="anchor")
+    if rotation == 90:
+        for name in axes.get_xticklabels():
+            name.set_verticalalignment("center")
     axes.set_yticks(range(len(rows)), [wrapped(name, 24) for name in rows])
     axes.spines[:].set_visible(True)
     return image

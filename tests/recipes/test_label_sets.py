@@ -1,0 +1,229 @@
+"""Label sets of 2, 4, 7, 8 and 40 labels through training, evaluation, hybrids, card, push, pipeline and demo."""
+
+import json
+import shutil
+import sys
+from html import escape
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile as sf
+import yaml
+from huggingface_hub import ModelCard
+from transformers import AutoConfig, pipeline
+
+from hf_ser.batch.answer_rows import table_text
+from hf_ser.data import DataArguments, load_splits
+from hf_ser.demo.clip_inference import classify, load_model
+from hf_ser.demo.page import render
+from hf_ser.hub import PushArguments, make_plan
+from hf_ser.labels import EMOTIONS
+from hf_ser.scoring import read_predictions, read_results
+from hf_ser.terminal import display_width
+
+OTHERS = ("wütend & laut", "怒り", "a|b <i>", "50 %_$x$")
+SETS = {
+    2: ("plötzlich wütend", "other"),
+    4: ("angry", "neutral", "happy", "other"),
+    7: ("neutral", "happy", "sad", "angry", "fearful", "disgust", "boredom"),
+    8: EMOTIONS,
+    40: (*OTHERS, *(f"topic {number}" for number in range(36))),
+}
+TRAINING = {
+    "model_config": {
+        "model_type": "ser-audio-cnn",
+        "channels": [4, 4],
+        "kernel_sizes": [5, 3],
+        "hidden_size": 8,
+        "n_mels": 24,
+        "duration_s": 0.5,
+    },
+    "num_train_epochs": 1,
+    "per_device_train_batch_size": 16,
+    "class_weights": True,
+    "use_cpu": True,
+    "disable_tqdm": True,
+    "figures": False,
+}
+
+
+def relabel(dataset, folder, names):
+    """A copy of a prepared dataset as if it was prepared from own recordings with these labels.
+
+    With two labels, the speakers are unknown; with four, the clips are in two languages.
+    """
+    shutil.copytree(dataset, folder)
+    known, count, placed = len(names) != 2, 0, {}
+    for path in sorted((folder / "data").glob("*.parquet")):
+        table = pq.read_table(path)
+        metadata = json.loads(table.schema.metadata[b"huggingface"])
+        features = metadata["info"]["features"]
+        features["label"]["names"] = list(names)
+        changed = {"label": pa.array([(count + row) % len(names) for row in range(len(table))], pa.int64())}
+        count += len(table)
+        changed["corpus"] = pa.array(["calls"] * len(table))
+        if not known:
+            changed["speaker"] = changed["gender"] = pa.nulls(len(table), pa.string())
+        for name, column in changed.items():
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+        if len(names) == 4:
+            features["language"] = {"dtype": "string", "_type": "Value"}
+            table = table.append_column("language", pa.array([("en", "de")[row % 2] for row in range(len(table))]))
+        table = table.replace_schema_metadata({b"huggingface": json.dumps(metadata).encode()})
+        pq.write_table(table, path)
+        placed[path.name] = path.stat().st_size
+    own = {"files": placed, "corpora": ["calls"], "synthetic": [], "labels": list(names), "licence": "CC-BY-4.0"}
+    own |= {
+        "label_mapping": {"furious": names[0], "noise": None},
+        "speakers_known": known,
+        "default_protocol": "speaker_disjoint" if known else "random",
+    }
+    path = folder / "preparation.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    return folder
+
+
+@pytest.fixture(scope="module", params=SETS, ids="{} labels".format)
+def run(request, dataset_dir, tmp_path_factory, load_recipe):
+    """A tiny AudioCNN that was trained on one of the label sets through its recipe."""
+    root = tmp_path_factory.mktemp("labels")
+    labels = SETS[request.param]
+    dataset = relabel(dataset_dir, root / "dataset", labels)
+    folder = root / "model"
+    config = TRAINING | {"dataset": str(dataset), "output_dir": str(folder)}
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train_companion.py", "--config", str(root / "config.yaml")])
+        load_recipe("train_companion").main()
+    return SimpleNamespace(labels=labels, dataset=dataset, folder=folder, root=root, results=read_results(folder))
+
+
+@pytest.fixture
+def call(load_recipe, monkeypatch):
+    """Run a recipe with these arguments in this process."""
+
+    def main(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+        load_recipe(name).main()
+
+    return main
+
+
+def test_results_and_model_carry_the_labels_in_their_order(run):
+    dataset, config = run.results["dataset"], AutoConfig.from_pretrained(run.folder)
+    assert tuple(dataset["labels"]) == run.labels
+    assert config.id2label == dict(enumerate(run.labels)) and config.label2id == {
+        label: index for index, label in enumerate(run.labels)
+    }
+    assert dataset["label_mapping"] == config.label_mapping == {"furious": run.labels[0], "noise": None}
+    assert dataset["licence"] == "CC-BY-4.0"
+    data = load_splits(DataArguments(str(run.dataset)))
+    assert run.results["splits"]["test"]["labels"] == list(data.scored_classes("test"))
+    known = len(run.labels) != 2
+    assert run.results["protocol"]["name"] == ("speaker_disjoint" if known else "random")
+    assert (run.results["splits"]["test"]["speakers"] is not None) is known
+
+
+def test_scores_by_language_where_there_are_several(run):
+    groups = run.results["splits"]["test"]["groups"]
+    assert ("language" in groups) == (len(run.labels) == 4)
+    if "language" in groups:
+        sizes = {name: group["clips"] for name, group in groups["language"]["groups"].items()}
+        assert set(sizes) == {"de", "en"} and sum(sizes.values()) == run.results["splits"]["test"]["clips"]
+        assert "### By language" in (run.folder / "report.md").read_text(encoding="utf-8")
+        assert run.results["dataset"]["languages"] == ["de", "en"]
+
+
+def test_the_card_tells_labels_mapping_licence_and_unknown_speakers(run):
+    text = (run.folder / "README.md").read_text(encoding="utf-8")
+    card = ModelCard(text)
+    words = " ".join(text.split())
+    for label in run.labels:
+        assert label.replace("<", "&lt;").replace(">", "&gt;") in text
+    listed = ", ".join(run.labels).replace("<", "&lt;").replace(">", "&gt;")
+    assert f"in the order of the model's outputs: {listed}." in words
+    assert f"furious as {run.labels[0]}, noise left out" in words
+    assert "| calls | CC-BY-4.0 |" in words
+    assert ("speakers unknown" in words) == (len(run.labels) == 2)
+    assert card.data.language == (["de", "en"] if len(run.labels) == 4 else None)
+    assert "scripted English" not in words
+    if len(run.labels) == 4:
+        assert "| test | language de |" in words
+
+
+def test_evaluation_gives_the_scores_of_the_training(run, call):
+    output = run.root / "scored"
+    call("evaluate", "--model", run.folder, "--dataset", run.dataset, "--output_dir", output, "--figures", "false")
+    scored, trained = read_results(output)["splits"]["test"], run.results["splits"]["test"]
+    assert scored["labels"] == trained["labels"] and scored["clips_hash"] == trained["clips_hash"]
+    assert scored["scores"]["log_loss"] == pytest.approx(trained["scores"]["log_loss"], abs=1e-5)
+    table = read_predictions(output / "predictions.parquet")
+    expected = read_predictions(run.folder / "predictions_test.parquet")
+    np.testing.assert_allclose(table.probabilities, expected.probabilities, atol=1e-5)
+
+
+def test_own_recordings_are_listed_with_the_labels_of_the_model(run, call, tone):
+    lines = ["path,label"]
+    for number, label in enumerate(run.labels[:4]):
+        sf.write(run.root / f"{number}.wav", tone(0.5, frequency_hz=200.0 * (number + 1)), 16_000)
+        lines.append(f'{number}.wav,"{label}"')
+    (run.root / "own.csv").write_text("\n".join(lines), encoding="utf-8")
+    output = run.root / "own"
+    words = ["--model", run.folder, "--csv", run.root / "own.csv", "--output_dir", output, "--figures", "false"]
+    call("evaluate", *words)
+    scored = read_results(output)["splits"]["all"]
+    assert scored["clips"] == min(4, len(run.labels)) and scored["speakers"] is None
+
+
+def test_a_forest_and_a_stack_predict_these_labels(run, call):
+    common = ("--dataset", run.dataset, "--figures", "false")
+    forest, stack = run.root / "forest", run.root / "stack"
+    small = ("--n_estimators", 4, "--max_features", 0.2)
+    call("fit_hybrid", *common, "--kind", "random_forest", *small, "--output_dir", forest)
+    meta = "pool" if len(run.labels) < 40 else "mean"  # validation has no clips of some of the forty
+    call("fit_hybrid", *common, "--bases", run.folder, "--meta", meta, "--output_dir", stack)
+    for folder in (forest, stack):
+        config = AutoConfig.from_pretrained(folder)
+        assert config.id2label == dict(enumerate(run.labels)) and config.label_mapping
+        assert (folder / "README.md").is_file()
+        assert read_results(folder)["dataset"]["labels"] == list(run.labels)
+
+
+def test_pipeline_predict_and_demo_answer_with_these_labels(run, tone):
+    recording = run.root / "voice.wav"
+    sf.write(recording, tone(0.7), 16_000)
+    classifier = pipeline("audio-classification", model=str(run.folder), trust_remote_code=True)
+    scores = classifier(str(recording))
+    assert sorted(score["label"] for score in scores) == sorted(run.labels)
+    lines = table_text({"file": "voice.wav", "scores": scores}).splitlines()[1:]
+    starts = {display_width(line[: line.index(" 0.")]) for line in lines}
+    assert len(starts) == 1  # the numbers are below each other
+
+    model = load_model(str(run.folder), device="cpu")
+    page = render(classify(model, recording), model, "own model")
+    assert page.count('<th scope="row">') == len(run.labels)
+    assert all(f'<th scope="row">{escape(label)}</th>' in page for label in run.labels)
+    colours = {part.partition('"')[0] for part in page.split("--ser-bar: ")[1:]}
+    assert len(colours) == len(run.labels)
+
+
+def test_a_dry_run_of_a_push_takes_the_model(run):
+    plan = make_plan(PushArguments("owner/own", folder=str(run.folder)))
+    assert plan.kind == "model" and "owner/own" in plan.card
+
+
+def test_a_model_of_these_labels_is_a_base_for_others(run, call, dataset_dir, caplog):
+    """The encoder is kept and the head is new, unless the labels are the same."""
+    output = run.root / "further"
+    config = {key: value for key, value in TRAINING.items() if key != "model_config"}
+    (run.root / "further.yaml").write_text(yaml.safe_dump(config))
+    words = ["--config", run.root / "further.yaml", "--dataset", dataset_dir, "--output_dir", output]
+    with caplog.at_level("INFO", "hf_ser.training.checkpoints"):
+        call("train_companion", *words, "--model_name_or_path", run.folder)
+    told = [record for record in caplog.records if "the head is new" in record.getMessage()]
+    assert len(told) == (run.labels != EMOTIONS)
+    config = AutoConfig.from_pretrained(output)
+    assert config.id2label == dict(enumerate(EMOTIONS)) and not hasattr(config, "label_mapping")
