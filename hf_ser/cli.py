@@ -1,9 +1,10 @@
-"""`hf-ser`: classify recordings, describe a model, and run the demo.
+"""`hf-ser`: classify recordings, describe a model, run the demo, and check recordings for training.
 
 hf-ser predict recording.wav FOLDER --model MODEL
 hf-ser predict FOLDER --model MODEL --output answers.csv
 hf-ser info MODEL
 hf-ser demo --model MODEL MODEL
+hf-ser check RECORDINGS.csv
 """
 
 import argparse
@@ -31,7 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 for success, 1 if some recordings failed, 2 for wrong use or an unusable model, 130 after Ctrl-C.
     """
     tolerate_any_character()
-    args = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(words[:1] if words[:1] == ["check"] else words)
+    args.words = words[1:]  # options of check are those of recipes/prepare.py
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return args.command(args)
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
+    check = commands.add_parser("check", help="check recordings and labels before training (CSV file or folder)")
+    check.set_defaults(command=_check)
     return parser
 
 
@@ -105,6 +110,14 @@ def _predict(args: argparse.Namespace) -> int:
 
     given = {field.name: getattr(args, field.name) for field in fields(PredictArguments)}
     return SOME_FAILED if predict(PredictArguments(**given)) else 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    with needs_extra():
+        from hf_ser.data.check import main as check
+
+    check(args.words)
+    return 0
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -183,17 +183,12 @@ def _write_dataset(
     progress: bool,
 ) -> str:
     """Write the complete dataset folder to `work/dataset`; return the report to print."""
-    if not result.clips:
-        first = result.quarantined[0]
-        raise PrepareError(
-            f"none of the {len(result.quarantined)} recordings can be used. The first is {first.path} "
-            f"({first.reason}): {first.detail}."
-        )
+    refuse_nothing(result)
     folder = work / "dataset"
     for leftover in (folder, work / "cells"):  # of a killed run: datasets would treat its cells as complete
         shutil.rmtree(leftover, ignore_errors=True)
     (folder / "data").mkdir(parents=True)
-    assignments = _assign_all([clip.row for clip in result.clips], args)
+    assignments = assign_all([clip.row for clip in result.clips], args)
     _write_parquet(result.clips, assignments, labels, work, folder / "data", args, progress)
 
     counts = report.count(result, labels, found.own)
@@ -201,8 +196,7 @@ def _write_dataset(
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
-    notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
-    text = report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
+    text = render_report(result, found, labels, assignments)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)
     card = render_card(result.clips, assignments, facts)
@@ -230,7 +224,25 @@ def _write_dataset(
     return text
 
 
-def _assign_all(rows: list[Row], args: PrepareArguments) -> dict[str, Assignment]:
+def refuse_nothing(result: ScanResult) -> None:
+    """Raise `PrepareError` if no clip was kept."""
+    if not result.clips:
+        first = result.quarantined[0]
+        raise PrepareError(
+            f"none of the {len(result.quarantined)} recordings can be used. The first is {first.path} "
+            f"({first.reason}): {first.detail}."
+        )
+
+
+def render_report(result: ScanResult, found: Found, labels: LabelSet, assignments: Mapping[str, Assignment]) -> str:
+    """The report of `hf_ser.data.report` on checked clips."""
+    counts = report.count(result, labels, found.own)
+    synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
+    notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
+    return report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
+
+
+def assign_all(rows: list[Row], args: PrepareArguments) -> dict[str, Assignment]:
     """Assign the clips under each stored protocol, the default one first."""
     offered = [default_protocol(rows)]
     if speakers_known(rows) and "speaker_disjoint" not in offered:

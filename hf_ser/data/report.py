@@ -132,14 +132,16 @@ def format_report(
     if quarantined:
         # Copies can be thousands, such as in archives that contain every file twice.
         shown = sorted(quarantined, key=lambda row: row[1].startswith(("duplicate", "label", "no_agreement")))[:20]
-        blocks.append(_table(("quarantined", "reason", "file", "detail"), shown))
+        blocks.append(text_table(("quarantined", "reason", "file", "detail"), shown))
         if len(quarantined) > len(shown):
-            blocks.append(f"... and {len(quarantined) - len(shown)} more. The full list is in quarantine.csv.")
+            blocks.append(
+                f"... and {len(quarantined) - len(shown)} more. All are in quarantine.csv of the prepared dataset."
+            )
     noted = _noted(result)
     if noted:
-        blocks.append(_table(("kept with note", "file", "note"), noted[:20]))
+        blocks.append(text_table(("kept with note", "file", "note"), noted[:20]))
         if len(noted) > 20:
-            blocks.append(f"... and {len(noted) - 20} more. The full list is in notes.csv.")
+            blocks.append(f"... and {len(noted) - 20} more. All are in notes.csv of the prepared dataset.")
     missing = _missing([item for item in counts if item.corpus not in synthetic])
     if missing:
         blocks.append(
@@ -154,7 +156,9 @@ def _splits(assignments: Mapping[str, Assignment]) -> str:
         for name, made in assignments.items()
     ]
     notes = "".join(f"\n  {name}: {note}" for name, made in assignments.items() for note in made.notes)
-    return _table(("protocol", *SPLITS, "hash", "seed"), rows) + ("\nNotes on the splits:" + notes if notes else "")
+    return text_table(("protocol", *SPLITS, "hash", "seed"), rows) + (
+        "\nNotes on the splits:" + notes if notes else ""
+    )
 
 
 def _overview(result: ScanResult, counts: Sequence[Count], found: Found) -> str:
@@ -180,7 +184,7 @@ def _overview(result: ScanResult, counts: Sequence[Count], found: Found) -> str:
         )
     totals = [sum(int(str(row[column])) for row in rows) for column in (1, 2, 3)]
     rows.append(("all", *totals, "", "", sum(found.other_files.values())))
-    return _table(("corpus", "found", "kept", "quarantined", "reasons", "missing", "other files"), rows)
+    return text_table(("corpus", "found", "kept", "quarantined", "reasons", "missing", "other files"), rows)
 
 
 def _per_class(counts: Sequence[Count], labels: Sequence[str], own: Collection[str]) -> str:
@@ -199,8 +203,10 @@ def _per_class(counts: Sequence[Count], labels: Sequence[str], own: Collection[s
 
     title = "kept" if set(corpora) <= set(own) else "kept/published"
     if len(labels) > _MOST_COLUMNS:
-        return _table((title, *corpora), [(label, *(cell(corpus, label) for corpus in corpora)) for label in labels])
-    return _table((title, *labels), [(corpus, *(cell(corpus, label) for label in labels)) for corpus in corpora])
+        return text_table(
+            (title, *corpora), [(label, *(cell(corpus, label) for corpus in corpora)) for label in labels]
+        )
+    return text_table((title, *labels), [(corpus, *(cell(corpus, label) for label in labels)) for corpus in corpora])
 
 
 def _missing(counts: Sequence[Count]) -> str:
@@ -220,7 +226,8 @@ def _missing(counts: Sequence[Count]) -> str:
     return "\n".join(lines)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Render a table for the terminal."""
     cells = [[str(value) for value in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in cells]
