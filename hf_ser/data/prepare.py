@@ -202,6 +202,8 @@ def _write_dataset(
     report.write_notes(result, folder / "notes.csv")
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
+    if found.own and args.licence == "unknown":
+        notes.append(f"the licence of {', '.join(sorted(found.own))} is unknown; pass --licence to publish the audio")
     text = report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)

@@ -386,7 +386,16 @@ def test_rare_classes_are_noted(recordings, prepare_csv):
     rows[0]["label"] = "other"
     report = summary(prepare_csv(rows, labels=["angry", "other", "sad", "happy"]))["report"]
     assert "no clips of happy" in report
-    assert "other has only 1 clip; a class needs at least 3 to be in train, validation and test" in report
+    assert "other has only 1 clip (calls.csv, row 2); train, validation and test need at least 3 in all" in report
+    assert "the licence of calls is unknown; pass --licence to publish the audio" in report
+
+
+def test_overlapping_segments_are_noted(recordings, prepare_csv):
+    (name,) = recordings(1, "podcast.wav", 4 * RATE)
+    times = [(0, 1), (3, 4), (0.5, 1.5), (1.5, 3)]
+    rows = [{"path": name, "label": ("angry", "sad")[n % 2], "start": a, "end": b} for n, (a, b) in enumerate(times)]
+    note = "calls.csv: 1 pair of segments overlaps (row 2 and row 4); they may be in different splits"
+    assert note in summary(prepare_csv(rows))["report"]
 
 
 # --- formats of the file
