@@ -224,6 +224,8 @@ def _path(text: str, folder: Path) -> Path:
     if "\\" in text and not os.path.exists(path):
         path = folder / windows.as_posix()
     path = Path(os.path.normpath(path))  # of the text: links out of the folder are followed
+    if not path.is_relative_to(folder):  # an absolute path may lead to the folder through a link
+        path = Path(os.path.realpath(path))
     if not path.is_relative_to(folder):
         raise ListingError(f"path {text} is not below {folder}; expected a path in this folder. Pass --audio_dir DIR")
     return path

@@ -202,6 +202,7 @@ def _write_dataset(
     report.write_notes(result, folder / "notes.csv")
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
+    notes += _missing_fields(result.clips)
     if found.own and args.licence == "unknown":
         notes.append(f"the licence of {', '.join(sorted(found.own))} is unknown; pass --licence to publish the audio")
     text = report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
@@ -230,6 +231,20 @@ def _write_dataset(
     content = json.dumps(summary, indent=2, ensure_ascii=False)
     (folder / SUMMARY).write_text(content, encoding="utf-8", newline="\n")
     return text
+
+
+def _missing_fields(clips: Sequence[Clip]) -> list[str]:
+    """Notes on fields that protocols need and that only some clips have."""
+    notes = []
+    for name, effect in (
+        ("speaker", "the protocol speaker_disjoint needs the speaker of every clip"),
+        ("split", "the protocol given needs the split of every clip"),
+    ):
+        without = [clip.utterance for clip in clips if not getattr(clip.utterance, name)]
+        if 0 < len(without) < len(clips):
+            first = without[0].origin or without[0].id
+            notes.append(f"{len(without)} of {len(clips)} clips have no {name} (the first: {first}); {effect}")
+    return notes
 
 
 def _assign_all(rows: list[Row], args: PrepareArguments) -> dict[str, Assignment]:
