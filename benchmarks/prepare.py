@@ -1,15 +1,20 @@
 """Speed and memory of preparation on real recordings, relative to a plain librosa loop over the same files.
 
 python benchmarks/prepare.py [--corpora ../shared/corpora] [--rounds 5]
+python benchmarks/prepare.py --rows 1000 10000 100000
 
 The peer decodes, downmixes and resamples (also with soxr) in one process, and discards the result. Preparation also
 hashes, checks for silence and damage, encodes FLAC, assigns splits and writes Parquet and the card, with one process
 per CPU. Both run alternately, and the ratio is computed for each pair. The second table repeats this with WAV files,
 the published format of the corpora: decoding is nearly free, but every clip must be encoded. The third table shows
 peak memory for 1, 2 and 4 times the clips.
+
+With --rows, a CSV file lists that many short segments of 200 generated recordings of one minute: clips per second and
+peak memory show whether both stay flat.
 """
 
 import argparse
+import csv
 import os
 import shutil
 import statistics
@@ -20,17 +25,23 @@ import time
 from pathlib import Path
 
 import librosa
+import numpy as np
 import soundfile
 from machine import describe_machine
 
 from hf_ser.data import PrepareArguments, prepare
 
 CORPORA = ("ravdess", "crema_d", "tess")
+_RECORDINGS, _SECONDS = 200, 60
 _CHILD = """
 import resource, sys
 from hf_ser.data import PrepareArguments, prepare
-prepare(PrepareArguments(output_dir=sys.argv[1], **dict(item.split("=", 1) for item in sys.argv[2:])), progress=False)
-own, child = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+given = dict(item.split("=", 1) for item in sys.argv[2:])
+if "csv" in given:
+    given |= {"csv": [given["csv"]], "labels": ["all"]}
+prepare(PrepareArguments(output_dir=sys.argv[1], **given), progress=False)
+child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+own = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024  # ru_maxrss counts the parent
 print(f"{own:.0f} {child:.0f}")
 """
 
@@ -93,15 +104,45 @@ def memory(corpora: Path, work: Path) -> None:
         print(f"| {number} | {own} | {child} |")
 
 
+def segments(sizes: list[int], work: Path) -> None:
+    """Prepare lists of different lengths over the same recordings."""
+    (work / "audio").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(_RECORDINGS):
+        noise = rng.integers(-8000, 8000, _SECONDS * 16_000, dtype=np.int16)
+        soundfile.write(work / f"audio/{number}.wav", noise, 16_000)
+    print(f"\nSegments of 0.4 s of {_RECORDINGS} recordings of {_SECONDS} s, {os.cpu_count()} CPUs; memory in MiB")
+    print("| rows | clips/s | main process | largest worker |\n|---|---|---|---|")
+    for size in sizes:
+        per_recording = -(-size // _RECORDINGS)
+        starts = np.linspace(0, _SECONDS - 0.5, per_recording).round(3)  # they overlap if there are many
+        rows = [(number % _RECORDINGS, starts[number // _RECORDINGS], number) for number in range(size)]
+        with open(work / f"{size}.csv", "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "speaker", "start", "end"])
+            labels = ("angry", "neutral", "happy", "other")
+            writer.writerows((f"{n}.wav", labels[row % 4], row % 50, at, at + 0.4) for n, at, row in rows)
+        command = [sys.executable, "-c", _CHILD, str(work / f"rows_{size}")]
+        command += [f"csv={work / f'{size}.csv'}", f"audio_dir={work / 'audio'}"]
+        start = time.perf_counter()
+        own, child = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        print(f"| {size} | {size / (time.perf_counter() - start):.0f} | {own} | {child} |", flush=True)
+        shutil.rmtree(work / f"rows_{size}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("HF_SER_CORPORA", str(Path(__file__).parents[2] / "shared" / "corpora"))
     parser.add_argument("--corpora", type=Path, default=default, help="folder with ravdess, crema_d and tess")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, nargs="+", help="measure lists with these numbers of rows instead")
     args = parser.parse_args()
     print(describe_machine())
     with tempfile.TemporaryDirectory(prefix="hf_ser_benchmark_") as name:
         work = Path(name)
+        if args.rows:
+            segments(args.rows, work)
+            return
         compare("FLAC", {corpus: str(args.corpora / corpus) for corpus in CORPORA}, work, args.rounds)
         for corpus in CORPORA:
             as_wav(args.corpora / corpus, work / "wav" / corpus)

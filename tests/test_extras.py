@@ -213,6 +213,7 @@ RUN = "from hf_ser.arguments import run\ndef main():\n    {}\nrun(main)"
         ("lora", "peft", ["-c", RUN.format(LORA)]),
         ("augmentation", "audiomentations", ["-c", RUN.format(TRANSFORMS)]),
         ("hybrids", "lightgbm", ["-c", RUN.format(BOOSTER)]),
+        ("audformat", "audformat", [ROOT / "recipes/prepare.py", "--output_dir", "data/x", "--audformat", "."]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

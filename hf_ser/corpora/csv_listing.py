@@ -3,7 +3,9 @@
 import codecs
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,15 +68,18 @@ def csv_rows(path: Path, source: str, columns: Mapping[str, Any] | None = None) 
         ListingError: the file cannot be decoded, or columns are missing; or, from the iterator, a row is malformed.
     """
     text, notes = _read_text(path, source)
+    declared = re.match(r"sep=(.)\r?\n", text)  # a first line that Excel reads and writes
+    body = text[declared.end() :] if declared else text
     # The delimiter is the one that gives the most columns.
-    headers = {mark: next(csv.reader(io.StringIO(text), delimiter=mark), []) for mark in _DELIMITERS}
-    delimiter = max(_DELIMITERS, key=lambda mark: len(headers[mark]))
+    marks = declared[1] if declared else _DELIMITERS
+    headers = {mark: next(csv.reader(io.StringIO(body), delimiter=mark), []) for mark in marks}
+    delimiter = max(marks, key=lambda mark: len(headers[mark]))
     header = [name.strip() for name in headers[delimiter]]
     if not any(header):
         raise ListingError(f"{source} is empty; expected a first row with the names of the columns.")
     found = name_columns(header, columns, source)
     places = {name: header.index(column) for name, column in found.items()}
-    rows = _rows(text, delimiter, len(header), places, source)
+    rows = _rows(body, delimiter, len(header), places, source, first=3 if declared else 2)
     return Rows(rows, (*notes, *ignored_columns(header, found)))
 
 
@@ -97,13 +102,11 @@ def _read_text(path: Path, source: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _rows(
-    text: str, delimiter: str, width: int, places: Mapping[str, int], source: str
+    text: str, delimiter: str, width: int, places: Mapping[str, int], source: str, first: int
 ) -> Iterator[tuple[str, dict[str, str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     next(reader)
-    number = 1
-    while True:
-        number += 1
+    for number in itertools.count(first):
         try:
             row = next(reader)
         except StopIteration:

@@ -7,7 +7,10 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path, PureWindowsPath
+from sys import intern
 from typing import Any, TypeVar
 
 from hf_ser.arguments import did_you_mean
@@ -158,7 +161,7 @@ def make_listing(
             "Pass --columns.corpus null to ignore the column."
         )
     kept, repeated = _separate_repeated(utterances, source)
-    told = tuple(f"{source}: {note}" for note in notes)
+    told = tuple(f"{source}: {note}" for note in [*notes, *_overlaps(kept)])
     return Listing(folder, _with_unique_stems(kept, folder, source), repeated, told, other_files)
 
 
@@ -187,7 +190,7 @@ def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str
         corpus=name,
         stem=values.get("id", ""),
         emotion=values["label"],
-        speaker=f"{name}_{speaker}" if speaker else "",
+        speaker=intern(f"{name}_{speaker}") if speaker else "",
         gender=_GENDERS.get(gender, gender) or None,
         age=_parsed(values, "age", _whole, "a whole number of years"),
         intensity=values.get("intensity"),
@@ -201,15 +204,17 @@ def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str
     )
 
 
-def _clean(value: Any) -> str:
+@lru_cache(maxsize=2**16)  # columns repeat their values: equal texts are cleaned once and share memory
+def _clean(text: str) -> str:
     """One line of text in Unicode's composed form, so that equal names are equal."""
-    return " ".join(unicodedata.normalize("NFC", str(value)).split())
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def _known(text: str) -> str:
     return "" if text.lower() in _UNKNOWN else text
 
 
+@lru_cache(maxsize=2**16)  # rows of segments repeat the path of their recording
 def _path(text: str, folder: Path) -> Path:
     """The path of a recording, with the separators of Windows or POSIX, relative to the folder or in it."""
     windows = PureWindowsPath(text)
@@ -219,6 +224,8 @@ def _path(text: str, folder: Path) -> Path:
     if "\\" in text and not os.path.exists(path):
         path = folder / windows.as_posix()
     path = Path(os.path.normpath(path))  # of the text: links out of the folder are followed
+    if not path.is_relative_to(folder):  # an absolute path may lead to the folder through a link
+        path = Path(os.path.realpath(path))
     if not path.is_relative_to(folder):
         raise ListingError(f"path {text} is not below {folder}; expected a path in this folder. Pass --audio_dir DIR")
     return path
@@ -301,6 +308,23 @@ def _separate_repeated(
             "rows, or put the labels of several raters into the column votes."
         )
     return list(first.values()), [(_named(item, item.path.stem), why) for item, why in repeated]
+
+
+def _overlaps(utterances: Sequence[Utterance]) -> list[str]:
+    """A note on segments that overlap: protocols may put them into different splits."""
+    by_path: dict[Path, list[Utterance]] = defaultdict(list)
+    for utterance in utterances:
+        by_path[utterance.path].append(utterance)
+    pairs = []
+    for segments in by_path.values():
+        segments.sort(key=lambda one: one.start_s or 0.0)
+        for one, other in pairwise(segments):
+            if (other.start_s or 0.0) < (float("inf") if one.end_s is None else one.end_s):
+                pairs.append(f"{_row(one)} and {_row(other)}")
+    if not pairs:
+        return []
+    what = _counted(pairs, "pair", "of segments overlaps", "of segments overlap")
+    return [f"{what} ({_some(pairs)}); they may be in different splits"]
 
 
 def _row(utterance: Utterance) -> str:

@@ -29,6 +29,14 @@ class EncodedFeatures(datasets.Features):
         return example
 
 
+class EncodedAudio(datasets.Audio):
+    """A column of audio files, as bytes or paths, in a stream that is not of Parquet files; see `EncodedFeatures`."""
+
+    def encode_example(self, value: Any) -> Any:
+        """Return the value unchanged."""
+        return value
+
+
 def features(labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False) -> EncodedFeatures:
     """The columns of the dataset. Audio is not decoded, so reading needs neither torchcodec nor FFmpeg.
 

@@ -39,6 +39,7 @@ class CheckArguments:
     label_mapping: dict | str | None = field(
         default=None, metadata={"help": "maps labels of the sources to labels or null, which drops them; YAML only"}
     )
+    licence: str = field(default="unknown", metadata={"help": "licence of the recordings, such as cc-by-4.0"})
     seed: int = field(default=0, metadata={"help": "random seed of the splits"})
     min_duration_s: float = field(default=0.3, metadata={"help": "reject clips shorter than this (seconds)"})
     silence_dbfs: float = field(default=-60.0, metadata={"help": "reject clips whose peak level is below this (dBFS)"})
@@ -85,7 +86,7 @@ def check_recordings(args: CheckArguments, *, progress: bool = True) -> str:
         refuse_nothing(result)
         assignments = assign_all([clip.row for clip in result.clips], wanted)
         summary = summarise(result.clips, measure(result.clips, packs), assignments)
-    return f"{render_report(result, found, labels, assignments)}\n\n{summary}"
+    return f"{render_report(result, found, labels, assignments, args.licence)}\n\n{summary}"
 
 
 def main(argv: Sequence[str]) -> None:

@@ -62,21 +62,15 @@ class HubSource:
         Yields:
             Path of the clip, as in its utterance, and the content of its audio file; empty if it cannot be read.
         """
-        import datasets
-
         audio = self.columns["path"]
         for split, numbers in wanted.items():
             if not numbers:
                 continue
             stream = _stream(self, split, [audio])
-            if isinstance(self.features[audio], datasets.Audio):
-                stream = stream.cast_column(audio, datasets.Audio(decode=False))
             rows = set(numbers)
             for row, values in enumerate(stream.skip(numbers[0]), numbers[0]):
-                if row in rows:
+                if row in rows:  # others are skipped to the end: stopping early can abort the process at its exit
                     yield self.folder / _ROW.format(split=split, row=row), _content(values[audio])
-                if row == numbers[-1]:
-                    break
 
 
 def open_dataset(
@@ -168,10 +162,13 @@ def _builder(name: str, configuration: str | None, commit: str | None, **options
         import datasets
 
     try:
-        return datasets.load_dataset_builder(name, configuration, revision=commit, **options)
+        builder = datasets.load_dataset_builder(name, configuration, revision=commit, **options)
     except (ValueError, FileNotFoundError, datasets.exceptions.DatasetsError) as error:
         reason = " ".join(str(error).split())
         raise ListingError(f"--hub_dataset {name} cannot be opened: {reason}") from error
+    if hasattr(builder.config, "decode_num_threads"):  # threads that decode audio folders on the Hub, with torchcodec
+        builder.config.decode_num_threads = 0
+    return builder
 
 
 def _origins(builder: Any) -> list[str]:
@@ -181,10 +178,18 @@ def _origins(builder: Any) -> list[str]:
 
 
 def _stream(source: HubSource, split: str, columns: Sequence[str]) -> "datasets.IterableDataset":
+    import datasets
+
+    from hf_ser.data.builder import EncodedAudio
+
     builder = _builder(source.name, source.configuration, source.revision)
     if builder.name == "parquet":  # the other columns are not read
         builder = _builder(source.name, source.configuration, source.revision, columns=list(columns))
-    return builder.as_streaming_dataset(split=split).select_columns(list(columns))
+    stream = builder.as_streaming_dataset(split=split)
+    for name, kind in source.features.items():
+        if isinstance(kind, datasets.Audio) and name in stream.features:
+            stream = stream.cast_column(name, EncodedAudio(decode=False))
+    return stream.select_columns(list(columns))
 
 
 def _columns(name: str, features: Mapping[str, Any], columns: Mapping[str, Any]) -> dict[str, str]:
@@ -242,9 +247,10 @@ def _content(value: Any) -> bytes:
     """The bytes of an audio file, which a row has itself or names by a path."""
     from datasets.utils.file_utils import xopen
 
-    if value and value.get("bytes") is not None:
-        return bytes(value["bytes"])
-    if value and value.get("path"):
-        with xopen(value["path"], "rb") as file:
+    named: dict[str, Any] = {"path": value} if isinstance(value, str) else value or {}
+    if named.get("bytes") is not None:
+        return bytes(named["bytes"])
+    if named.get("path"):
+        with xopen(named["path"], "rb") as file:
             return bytes(file.read())
     return b""

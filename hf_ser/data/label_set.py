@@ -100,7 +100,11 @@ def choose_labels(found: Found, labels: Sequence[str] | None = None, mapping: An
 
 def label_notes(utterances: Iterable[Utterance], labels: LabelSet) -> list[str]:
     """Remarks on rare classes, for the report: classes without clips in a chosen label set, and with few clips."""
-    counts = Counter(utterance.emotion for utterance in utterances)
+    counts: Counter[str] = Counter()
+    first: dict[str, Utterance] = {}
+    for utterance in utterances:
+        counts[utterance.emotion] += 1
+        first.setdefault(utterance.emotion, utterance)
     notes = []
     absent = [name for name in labels.names if not counts[name]]
     if absent and labels.names != EMOTIONS:
@@ -108,7 +112,8 @@ def label_notes(utterances: Iterable[Utterance], labels: LabelSet) -> list[str]:
     for name in labels.names:
         if 0 < counts[name] < 3:
             clips = "1 clip" if counts[name] == 1 else f"{counts[name]} clips"
-            notes.append(f"{name} has only {clips}; a class needs at least 3 to be in train, validation and test")
+            where = f" ({first[name].origin or first[name].id})"
+            notes.append(f"{name} has only {clips}{where}; train, validation and test need at least 3 in all")
     return notes
 
 

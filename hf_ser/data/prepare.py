@@ -196,7 +196,7 @@ def _write_dataset(
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
-    text = render_report(result, found, labels, assignments)
+    text = render_report(result, found, labels, assignments, args.licence)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)
     card = render_card(result.clips, assignments, facts)
@@ -234,12 +234,31 @@ def refuse_nothing(result: ScanResult) -> None:
         )
 
 
-def render_report(result: ScanResult, found: Found, labels: LabelSet, assignments: Mapping[str, Assignment]) -> str:
-    """The report of `hf_ser.data.report` on checked clips."""
+def render_report(
+    result: ScanResult, found: Found, labels: LabelSet, assignments: Mapping[str, Assignment], licence: str
+) -> str:
+    """The report of `hf_ser.data.report` on checked clips, with the licence of the user's own recordings."""
     counts = report.count(result, labels, found.own)
     synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
+    notes += _missing_fields(result.clips)
+    if found.own and licence == "unknown":
+        notes.append(f"the licence of {', '.join(sorted(found.own))} is unknown; pass --licence to publish the audio")
     return report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
+
+
+def _missing_fields(clips: Sequence[Clip]) -> list[str]:
+    """Notes on fields that protocols need and that only some clips have."""
+    notes = []
+    for name, effect in (
+        ("speaker", "the protocol speaker_disjoint needs the speaker of every clip"),
+        ("split", "the protocol given needs the split of every clip"),
+    ):
+        without = [clip.utterance for clip in clips if not getattr(clip.utterance, name)]
+        if 0 < len(without) < len(clips):
+            first = without[0].origin or without[0].id
+            notes.append(f"{len(without)} of {len(clips)} clips have no {name} (the first: {first}); {effect}")
+    return notes
 
 
 def assign_all(rows: list[Row], args: PrepareArguments) -> dict[str, Assignment]:

@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
+from hf_ser.data.balanced_groups import by, choose_groups, quotas
 from hf_ser.data.published import PUBLISHED
 from hf_ser.errors import SerError
 
@@ -26,7 +25,6 @@ DEFAULT_RATIOS: Ratios = (0.70, 0.15, 0.15)
 SHARES_SPEAKERS = ("random",)  # protocols whose train and test splits share speakers
 LEAK = "train and test share speakers; on RAVDESS, scores are 7 to 13 points higher than on held-out speakers"
 UNKNOWN_SPEAKERS = "speakers are unknown: test clips may contain voices of the training data"
-_CANDIDATES = 256
 _SHOWN = 5  # names in one message
 
 
@@ -210,13 +208,6 @@ def check_ratios(ratios: Sequence[float]) -> Ratios:
 Splits = tuple[dict[str, str], list[str]]
 
 
-def _by(rows: Iterable[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[key(row)].append(row)
-    return dict(sorted(groups.items()))
-
-
 def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     """Per corpus: no speaker in two splits, classes and genders balanced.
 
@@ -226,10 +217,10 @@ def _speaker_disjoint(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     """
     splits: dict[str, str] = {}
     notes = []
-    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+    for corpus, clips in by(rows, lambda row: row.corpus).items():
         speakers = sorted({row.speaker for row in clips})
         if len(speakers) >= 3:
-            chosen = _choose_groups(clips, lambda row: row.speaker, ratios, f"{seed}/{corpus}")
+            chosen = choose_groups(clips, lambda row: row.speaker, ratios, f"{seed}/{corpus}")
             splits.update((row.id, SPLITS[chosen[row.speaker]]) for row in clips)
         elif len(speakers) == 2:
             tested = random.Random(f"{seed}/{corpus}").choice(speakers)
@@ -249,7 +240,7 @@ def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     known = speakers_known(rows)
     leak = f"{LEAK}. Use speaker_disjoint instead." if known else f"{UNKNOWN_SPEAKERS}."
     warnings.warn(f"protocol random: {leak}", SpeakerLeakWarning, stacklevel=3)
-    units = _by(rows, lambda row: row.sha256 or row.id)
+    units = by(rows, lambda row: row.sha256 or row.id)
     strata: dict[str, list[list[Row]]] = defaultdict(list)
     for unit in units.values():
         strata[f"{unit[0].corpus}/{unit[0].emotion}"].append(sorted(unit))
@@ -257,8 +248,8 @@ def _random(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     for stratum, members in sorted(strata.items()):
         members.sort()
         random.Random(f"{seed}/{stratum}").shuffle(members)
-        quotas = _quotas(len(members), ratios)
-        labels = [split for split, quota in zip(SPLITS, quotas, strict=True) for _ in range(quota)]
+        sizes = quotas(len(members), ratios)
+        labels = [split for split, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
         splits.update((row.id, split) for unit, split in zip(members, labels, strict=True) for row in unit)
     return splits, [LEAK if known else UNKNOWN_SPEAKERS, *_missing_classes(rows, splits)]
 
@@ -295,55 +286,15 @@ def _shared_speakers(rows: list[Row], splits: dict[str, str]) -> list[str]:
     return notes
 
 
-def _quotas(total: int, ratios: Sequence[float]) -> list[int]:
-    """Whole numbers in proportion to `ratios`: all but the first are rounded, to at least 1 if the total allows it."""
-    others = [max(1, int(total * ratio + 0.5)) for ratio in ratios[1:]]
-    while sum(others) > max(total - 1, 0):
-        others[max(range(len(others)), key=lambda index: (others[index], index))] -= 1
-    return [total - sum(others), *others]
-
-
-def _choose_groups(
-    rows: list[Row], group_of: Callable[[Row], str], ratios: Sequence[float], seed_key: str
-) -> dict[str, int]:
-    """Assign whole groups (speakers, texts) to parts so that each part gets about its share of each class and gender.
-
-    The best of a fixed number of seeded shuffles is used. A class missing from a part outweighs any imbalance.
-    """
-    groups = _by(rows, group_of)
-    names = list(groups)
-    traits = sorted({row.emotion for row in rows}) + sorted({f"gender:{row.gender}" for row in rows})
-    counts = np.zeros((len(names), len(traits)))
-    for index, name in enumerate(names):
-        for trait, count in Counter(row.emotion for row in groups[name]).items():
-            counts[index, traits.index(trait)] = count
-        for gender, count in Counter(row.gender for row in groups[name]).items():
-            counts[index, traits.index(f"gender:{gender}")] = count
-    bounds = np.cumsum([0, *_quotas(len(names), ratios)])
-    totals = counts.sum(axis=0)
-    rng = random.Random(seed_key)
-    best_cost, best_order = np.inf, list(range(len(names)))
-    for _ in range(_CANDIDATES):
-        order = list(range(len(names)))
-        rng.shuffle(order)
-        cost = 0.0
-        for part, ratio in enumerate(ratios):
-            held = counts[order[bounds[part] : bounds[part + 1]]].sum(axis=0)
-            cost += float((((held - ratio * totals) ** 2) / totals).sum()) + 1e9 * float((held == 0).sum())
-        if cost < best_cost:
-            best_cost, best_order = cost, order
-    return {names[index]: part for part in range(len(ratios)) for index in best_order[bounds[part] : bounds[part + 1]]}
-
-
 def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     """Split the remaining clips of each corpus into train and validation: by speaker, or by text for one speaker."""
     share = ratios[1] / (ratios[0] + ratios[1])
     splits: dict[str, str] = {}
     notes = []
-    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+    for corpus, clips in by(rows, lambda row: row.corpus).items():
         by_speaker = len({row.speaker for row in clips}) >= 2 and speakers_known(clips)
         group_of: Callable[[Row], str] = (lambda row: row.speaker) if by_speaker else (lambda row: row.text or row.id)
-        chosen = _choose_groups(clips, group_of, (1 - share, share), f"{seed}/{corpus}/rest")
+        chosen = choose_groups(clips, group_of, (1 - share, share), f"{seed}/{corpus}/rest")
         splits.update((row.id, SPLITS[chosen[group_of(row)]]) for row in clips)
         if not by_speaker and clips[0].speaker:
             notes.append(
@@ -355,7 +306,7 @@ def _divide_rest(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
 
 def _missing_classes(rows: list[Row], splits: dict[str, str]) -> list[str]:
     notes = []
-    for corpus, clips in _by(rows, lambda row: row.corpus).items():
+    for corpus, clips in by(rows, lambda row: row.corpus).items():
         classes = {row.emotion for row in clips}
         for split in sorted({splits[row.id] for row in clips if row.id in splits}, key=SPLITS.index):
             missing = classes - {row.emotion for row in clips if splits.get(row.id) == split}

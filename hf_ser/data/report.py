@@ -12,6 +12,7 @@ from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import Found, ScanResult
 from hf_ser.labels import EMOTIONS
 from hf_ser.remote_code.audio_sources import printable
+from hf_ser.terminal import display_width
 
 _MOST_COLUMNS = 10  # classes as columns of a table; more are rows
 
@@ -229,7 +230,11 @@ def _missing(counts: Sequence[Count]) -> str:
 def text_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Render a table for the terminal."""
     cells = [[str(value) for value in row] for row in (header, *rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    lines = ["  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    widths = [max(display_width(row[column]) for row in cells) for column in range(len(header))]
+
+    def padded(value: str, width: int) -> str:
+        return value + " " * (width - display_width(value))
+
+    lines = ["  ".join(map(padded, row, widths)).rstrip() for row in cells]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(lines)

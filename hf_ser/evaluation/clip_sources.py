@@ -77,7 +77,7 @@ def clips_of_split(split: "datasets.Dataset") -> Clips:
 
 
 def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
-    """The recordings below a folder that follow the naming convention of one of the four corpora.
+    """The recordings below a folder that follow the naming convention of one of the corpora.
 
     They pass the same checks as in preparation; rejected files are listed in the notes.
 

@@ -70,7 +70,7 @@ class EvaluateArguments(ReportArguments):
     )
     split: str = field(default="test", metadata={"help": "split of the dataset to score"})
     recordings: str | None = field(
-        default=None, metadata={"help": "score a folder of recordings that are named as in one of the four corpora"}
+        default=None, metadata={"help": "score a folder of recordings that are named as in one of the corpora"}
     )
     csv: str | None = field(
         default=None,

@@ -6,62 +6,19 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from iemocap_release import DIALOGS, LABELS, evaluation, write_release
 
 from hf_ser.corpora import CORPORA, performances
 from hf_ser.corpora.utterance import AnnotationError, NoAgreementError
+from hf_ser.data import PrepareArguments, prepare
+from hf_ser.data.preparation_arguments import PrepareError
 from hf_ser.data.scan import find, scan
-
-# Dialog -> turn -> label. F and M alternate in the release too; the wearer of the markers is in the dialog's name.
-DIALOGS = {
-    "Ses01F_impro01": {"F000": "neu", "M000": "ang", "F001": "xxx"},
-    "Ses01M_script01_1": {"F000": "exc", "M041": "hap"},
-    "Ses01M_script02_2b": {"M000": "fru", "M001": "oth"},
-    "Ses02F_impro05a": {"F000": "sad", "M000": "sur", "M001": "fea", "F001": "dis"},
-}
-LABELS = {
-    **{"ang": "angry", "dis": "disgust", "exc": "excited", "fea": "fearful", "fru": "frustrated", "hap": "happy"},
-    **{"neu": "neutral", "oth": "other", "sad": "sad", "sur": "surprised"},
-}
-
-
-def evaluation(dialog, turns):
-    """An EmoEvaluation file: a block per turn with its majority, and the lines of the raters."""
-    lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
-    for number, (turn, label) in enumerate(turns.items()):
-        lines.append(f"[{6.29 + number:.4f} - {8.2 + number:.4f}]\t{dialog}_{turn}\t{label}\t[2.5000, 2.5000, 2.5000]")
-        lines += ["C-E2:\tNeutral;\t()", "C-E4:\tNeutral; Anger;\t(curious)", "C-F1:\tHappiness;\t()"]
-        lines += ["A-E3:\tval 3; act 2; dom  2;\t()", "A-F1:\tval 3; act 2; dom  1;\t()", ""]
-    return "\n".join(lines)
-
-
-def transcription(dialog, turns):
-    lines = [
-        f"{dialog}_{turn} [{6.29 + number:08.4f}-{8.2 + number:08.4f}]: Excuse me: {turn}."
-        for number, turn in enumerate(turns)
-    ]
-    return "\n".join([*lines, f"{dialog}_MXX0 [010.0000-010.5000]: [BREATHING]", "F: An untimed line."])
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory, tone, encode):
-    """A release of two sessions, without the transcriptions of the second."""
     folder = tmp_path_factory.mktemp("iemocap") / "IEMOCAP_full_release"
-    number = 0
-    for dialog, turns in DIALOGS.items():
-        session = folder / f"Session{dialog[4]}"
-        files = {f"dialog/EmoEvaluation/{dialog}.txt": evaluation(dialog, turns).encode()}
-        files |= {f"dialog/EmoEvaluation/._{dialog}.txt": b"\0\1 left by another system"}
-        files |= {f"dialog/EmoEvaluation/Categorical/{dialog}_e1_cat.txt": f"{dialog}_F000 :Anger; ()".encode()}
-        files |= {f"dialog/wav/{dialog}.wav": encode(tone(1.0))}
-        if dialog.startswith("Ses01"):
-            files |= {f"dialog/transcriptions/{dialog}.txt": transcription(dialog, turns).encode()}
-        for turn in turns:
-            number += 1
-            wav = encode(tone(0.5 + 0.01 * number))
-            files |= {f"sentences/wav/{dialog}/{dialog}_{turn}.wav": wav}
-        for path, content in files.items():
-            (session / path).parent.mkdir(parents=True, exist_ok=True)
-            (session / path).write_bytes(content)
+    write_release(folder, tone, encode)
     return folder
 
 
@@ -168,6 +125,17 @@ def test_changed_labels_are_read_again(tmp_path):
         table.write_text(evaluation("Ses03F_impro01", {"F000": label}))
         os.utime(table, ns=(number, number))
         assert annotated(path).emotion == LABELS[label]
+
+
+def test_new_labels_make_a_prepared_dataset_out_of_date(tmp_path, tone, encode):
+    write_release(tmp_path / "in", tone, encode)
+    options = {"iemocap": str(tmp_path / "in"), "labels": ["all"], "num_proc": 1}
+    assert not prepare(PrepareArguments(str(tmp_path / "out"), **options), progress=False).already_there
+    assert prepare(PrepareArguments(str(tmp_path / "out"), **options), progress=False).already_there
+    table = tmp_path / "in/Session2/dialog/EmoEvaluation/Ses02F_impro05a.txt"
+    table.write_text(evaluation("Ses02F_impro05a", DIALOGS["Ses02F_impro05a"] | {"F000": "neu"}))
+    with pytest.raises(PrepareError, match="prepared from other files or settings"):
+        prepare(PrepareArguments(str(tmp_path / "out"), **options), progress=False)
 
 
 def test_a_copy_under_the_same_name_is_the_same_performance_without_its_labels():

@@ -13,6 +13,7 @@ import pytest
 import soundfile as sf
 import yaml
 
+from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.corpora.listing import ListingError
 from hf_ser.data import PrepareArguments, prepare
 from hf_ser.data.label_set import LabelError
@@ -269,6 +270,28 @@ def test_lists_join_the_four_corpora(corpora, recordings, prepare_csv, read_rows
     assert lines["calls"][:4] == ["calls", "-", "-", "-"] and "12 " in summary(folder)["report"]
 
 
+def test_fields_that_some_clips_lack_are_noted(recordings, prepare_csv):
+    rows = labelled(
+        recordings(6), ("angry", "sad"), speaker=lambda n: "ann" if n else "", split=lambda n: "train" if n > 1 else ""
+    )
+    folder = prepare_csv(rows)
+    report = summary(folder)["report"]
+    assert "1 of 6 clips have no speaker (the first: calls.csv, row 2); the protocol speaker_disjoint needs" in report
+    assert "2 of 6 clips have no split (the first: calls.csv, row 2); the protocol given needs" in report
+    assert (summary(folder)["default_protocol"], summary(folder)["speakers_known"]) == ("random", False)
+
+
+def test_tables_with_wide_characters_are_aligned(recordings, prepare_csv):
+    rows = labelled(recordings(8), ("怒り", "喜び", "angry", "sad"))
+    lines = summary(prepare_csv(rows, labels=["all"]))["report"].splitlines()
+    (start,) = [index for index, line in enumerate(lines) if line.startswith("kept ")]
+    assert lines[start : start + 3] == [
+        "kept   angry  sad  喜び  怒り",
+        "-----  -----  ---  ----  ----",
+        "calls  2      2    2     2",
+    ]
+
+
 # --- segments
 
 
@@ -386,7 +409,16 @@ def test_rare_classes_are_noted(recordings, prepare_csv):
     rows[0]["label"] = "other"
     report = summary(prepare_csv(rows, labels=["angry", "other", "sad", "happy"]))["report"]
     assert "no clips of happy" in report
-    assert "other has only 1 clip; a class needs at least 3 to be in train, validation and test" in report
+    assert "other has only 1 clip (calls.csv, row 2); train, validation and test need at least 3 in all" in report
+    assert "the licence of calls is unknown; pass --licence to publish the audio" in report
+
+
+def test_overlapping_segments_are_noted(recordings, prepare_csv):
+    (name,) = recordings(1, "podcast.wav", 4 * RATE)
+    times = [(0, 1), (3, 4), (0.5, 1.5), (1.5, 3)]
+    rows = [{"path": name, "label": ("angry", "sad")[n % 2], "start": a, "end": b} for n, (a, b) in enumerate(times)]
+    note = "calls.csv: 1 pair of segments overlaps (row 2 and row 4); they may be in different splits"
+    assert note in summary(prepare_csv(rows))["report"]
 
 
 # --- formats of the file
@@ -406,6 +438,26 @@ def test_encodings_and_delimiters(recordings, tmp_path, read_rows, encoding, del
     folder = prepare(args, progress=False).folder
     assert {row["speaker"] for row in read_rows(folder)} == {f"calls_Jürgen {n}" for n in range(4)}
     assert ("Windows-1252" in summary(folder)["report"]) == (encoding == "cp1252")
+
+
+def test_the_first_line_of_excel(recordings, tmp_path):
+    recordings(3)
+    lines = ["sep=;", "path;label", "000.wav;angry, very", "001.wav;sad", "x.wav;sad"]
+    (tmp_path / "calls.csv").write_text("\r\n".join(lines), newline="")
+    listing = read_csv(tmp_path / "calls.csv", tmp_path / "audio")
+    assert [(one.emotion, one.origin) for one in listing.utterances] == [
+        *(("angry, very", "calls.csv, row 3"), ("sad", "calls.csv, row 4"), ("sad", "calls.csv, row 5")),
+    ]
+
+
+def test_absolute_paths_in_the_folder(recordings, tmp_path):
+    names = recordings(2)
+    (tmp_path / "link").symlink_to(tmp_path / "audio")
+    rows = [f"{tmp_path / 'audio' / names[0]},angry", f"{tmp_path / 'link' / names[1]},sad"]
+    (tmp_path / "calls.csv").write_text("\n".join(["path,label", *rows]))
+    for folder in ("audio", "link"):
+        listing = read_csv(tmp_path / "calls.csv", tmp_path / folder)
+        assert [one.id for one in listing.utterances] == ["calls/000", "calls/001"]
 
 
 def test_paths_of_windows(recordings, prepare_csv, read_rows):

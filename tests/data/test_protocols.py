@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hf_ser.corpora import CORPORA as EVERY_CORPUS
 from hf_ser.data import PROTOCOLS, Assignment, Row, SpeakerLeakWarning, assign, folds
-from hf_ser.data.protocols import CROSS_CORPUS, ProtocolError
+from hf_ser.data.protocols import CROSS_CORPUS, LEAK, UNKNOWN_SPEAKERS, ProtocolError, default_protocol
 from hf_ser.errors import SerError
 
 SPLITS = ("train", "validation", "test")
@@ -669,3 +669,90 @@ def test_leaving_one_out_needs_two():
         "leaving one out needs at least 2 speakers; got 1 (savee_DC).", small("savee", 1, 3), "leave_one_speaker_out"
     )
     refused("leaving one out needs at least 2 corpora; got 1 (savee).", WHOLE["savee"], "leave_one_corpus_out", fold=1)
+
+
+# --- metadata of any dataset: labels, speakers and splits as users have them
+
+names = st.text("aé悲 ,'-", min_size=1, max_size=3)
+
+
+known = st.sampled_from(["ann", "bob", "Žofie", "s 4", "s5"])
+known_or_not = st.just("") | known
+no_split = st.just("")
+
+
+@st.composite
+def any_rows(draw, speakers=known_or_not, splits=no_split) -> list[Row]:
+    labels = draw(st.lists(names, min_size=1, max_size=12, unique=True))
+    corpora = draw(st.lists(st.sampled_from(["calls", "радио", "ravdess"]), min_size=1, max_size=3, unique=True))
+    rows = []
+    for index in range(draw(st.integers(1, 40))):
+        corpus, speaker = draw(st.sampled_from(corpora)), draw(speakers)
+        row = Row(f"{corpus}/{index}", corpus, speaker and f"{corpus}_{speaker}", draw(st.sampled_from(labels)))
+        gender, text = draw(st.sampled_from(["", "female", "other"])), draw(st.sampled_from(["", "one", "two"]))
+        rows.append(row._replace(gender=gender, text=text, sha256=f"{index % 37:x}", split=draw(splits)))
+    return rows
+
+
+@quick
+@given(rows=any_rows(speakers=known), seed=seeds, ratios=ratio_triples)
+def test_any_speakers_are_held_out(rows, seed, ratios):
+    check_speaker_disjoint(rows, split(rows, seed=seed, ratios=ratios))
+    if len({row.speaker for row in rows}) > 1:
+        for number, fold in enumerate(folds(rows, "leave_one_speaker_out"), 1):
+            assignment = split(rows, "leave_one_speaker_out", seed=seed, fold=number)
+            members = of(rows, assignment, "speaker")
+            assert members["test"] == {fold.name} and not members["test"] & (members["train"] | members["validation"])
+
+
+@quick
+@given(rows=any_rows(), seed=seeds)
+def test_any_clips_are_split_at_random(rows, seed):
+    assignment = split(rows, "random", seed=seed)
+    assert assignment.splits.keys() == {row.id for row in rows} and set(assignment.splits.values()) <= set(SPLITS)
+    for first, second in itertools.combinations(rows, 2):
+        assert first.sha256 != second.sha256 or assignment.splits[first.id] == assignment.splits[second.id]
+    unknown = any(not row.speaker for row in rows)
+    assert (UNKNOWN_SPEAKERS in assignment.notes) == unknown and (LEAK in assignment.notes) != unknown
+
+
+@quick
+@given(rows=any_rows(splits=st.sampled_from(["train", "test", "validation"])), seed=seeds)
+def test_given_splits_are_kept(rows, seed):
+    assignment = split(rows, "given", seed=seed)
+    assert assignment.splits.keys() == {row.id for row in rows}
+    drawn = all(row.split != "validation" for row in rows)
+    for row in rows:
+        made = assignment.splits[row.id]
+        assert made == row.split or (drawn and (row.split, made) == ("train", "validation"))
+    members = of(rows, assignment, "speaker")
+    if all(row.speaker for row in rows):
+        shared = members["train"] & members["test"]
+        assert any(note.startswith("train and test share") for note in assignment.notes) == bool(shared)
+    else:
+        assert UNKNOWN_SPEAKERS in assignment.notes
+
+
+@quick
+@given(rows=any_rows(), seed=seeds)
+def test_without_speakers_only_random_and_given_splits_are_possible(rows, seed):
+    rows[0] = rows[0]._replace(speaker="")
+    assert default_protocol(rows) == "random"
+    without = sum(not row.speaker for row in rows)
+    for protocol in PROTOCOLS:
+        if protocol in ("random", "given"):
+            continue
+        with pytest.raises(
+            ProtocolError, match=f"needs the speaker of every clip; {without} of {len(rows)} clips have"
+        ):
+            split(rows, protocol, seed=seed, fold=None if protocol == "speaker_disjoint" else 1)
+
+
+@quick
+@given(rows=any_rows(splits=st.sampled_from(["", "train", "test"])), seed=seeds)
+def test_the_default_protocol_can_be_applied(rows, seed):
+    protocol = default_protocol(rows)
+    assert split(rows, protocol, seed=seed).splits.keys() == {row.id for row in rows}
+    if protocol != "given":
+        with pytest.raises(ProtocolError, match="protocol given needs the split of every clip; "):
+            split(rows, "given", seed=seed)

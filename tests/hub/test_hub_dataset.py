@@ -120,3 +120,45 @@ def test_a_dataset_is_streamed_at_one_commit(hub, upload, prepare, tmp_path):
     assert cached_audio(tmp_path) == []
     again = prepare(*words, "--licence", "cc-by-4.0")
     assert again.returncode == 0 and "is up to date" in again.stdout
+
+
+def test_an_audio_folder_on_the_hub(upload, prepare, tmp_path):
+    files = {f"{EMOTIONS[number % 3]}/{number}.wav": wav(number) for number in range(12)}
+    upload("owner/clips", files)
+    done = prepare("--hub_dataset", "owner/clips", "--labels", "all")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(tmp_path / "out")
+    assert len(rows) == 12
+    stored = {sf.read(io.BytesIO(row["audio"]["bytes"]), dtype="int16")[0].tobytes() for row in rows}
+    assert stored == {sf.read(io.BytesIO(content), dtype="int16")[0].tobytes() for content in files.values()}
+    assert cached_audio(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["owner/nothing"], "--hub_dataset owner/nothing cannot be read from the Hub: "),
+        (
+            ["owner/calls", "--hub_revision", "v9"],
+            "--hub_dataset owner/calls at revision v9 cannot be read from the Hub",
+        ),
+        (
+            ["owner/calls", "--hub_split", "dev"],
+            "--hub_split dev: no such split of owner/calls; expected any of train",
+        ),
+        (["owner/calls"], "owner/calls has no column label; its columns are recording, feeling, caller"),
+    ],
+    ids=["dataset", "revision", "split", "column"],
+)
+def test_what_is_not_on_the_hub_is_one_line(upload, prepare, tmp_path, words, message):
+    upload("owner/calls", {"data/train-00000-of-00001.parquet": table("train", 6)})
+    done = prepare("--hub_dataset", *words)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 2 and message in line and done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_outside_the_set_are_listed_before_audio_is_read(hub, upload, prepare):
+    upload("owner/calls", {"data/train-00000-of-00001.parquet": table("train", 45)})
+    done = prepare("--hub_dataset", "owner/calls", *COLUMNS, "--labels", "angry", "neutral")
+    assert done.returncode == 2 and "labels outside the label set: happy (15)" in done.stderr

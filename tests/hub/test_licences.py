@@ -1,9 +1,13 @@
 """The licence gate: whose audio may be public, and under which licence data and models go out."""
 
 import pytest
+import soundfile as sf
+import yaml
 
 from hf_ser.corpora import CORPORA
+from hf_ser.data import PrepareArguments, prepare
 from hf_ser.hub.licences import TERMS, LicenceError, check_audio, data_licence, model_licence
+from hf_ser.hub.push_plan import PushArguments, make_plan
 
 
 def test_every_corpus_has_its_terms():
@@ -98,3 +102,27 @@ def test_models_of_one_s_own_recordings(corpora, own, licence):
     fields = model_licence(corpora, own=own)
     assert licence in fields.values()
     assert (fields["license"] == "other") == ("license_name" in fields)
+
+
+@pytest.mark.parametrize("licence", ["unknown", "cc-by-4.0"])
+def test_a_prepared_dataset_goes_out_under_its_licence(licence, tone, tmp_path):
+    rows = ["path,label,speaker"]
+    for number in range(12):
+        sf.write(tmp_path / f"{number}.wav", tone(0.5 + number / 100), 16_000)
+        rows.append(f"{number}.wav,{('yes', 'no')[number % 2]},{number % 3}")
+    (tmp_path / "calls.csv").write_text("\n".join(rows))
+    arguments = PrepareArguments(
+        str(tmp_path / "out"), csv=[str(tmp_path / "calls.csv")], labels=["yes", "no"], licence=licence, num_proc=1
+    )
+    prepare(arguments, progress=False)
+    push = {"repository": "owner/calls", "folder": str(tmp_path / "out"), "private": False}
+    if licence == "unknown":
+        with pytest.raises(LicenceError, match=r"publish audio of calls \(unknown licence\)"):
+            make_plan(PushArguments(**push))
+        assert (
+            yaml.safe_load(make_plan(PushArguments(**push, metadata_only=True)).card.split("---")[1])["license"]
+            == "other"
+        )
+    else:
+        card = make_plan(PushArguments(**push)).card
+        assert yaml.safe_load(card.split("---")[1])["license"] == "cc-by-4.0"
