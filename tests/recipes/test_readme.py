@@ -19,6 +19,7 @@ from hf_ser.arguments import parse
 from hf_ser.corpora import synthetic
 from hf_ser.corpora.download import DownloadArguments
 from hf_ser.data import DataArguments, PrepareArguments
+from hf_ser.data.check import CheckArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
 from hf_ser.hub.push_plan import PushArguments
 from hf_ser.hybrids.baseline import BaselineArguments
@@ -96,6 +97,9 @@ def test_a_command_is_known(command, monkeypatch):
         return
     if words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if words[:2] == ["hf-ser", "check"]:
+        assert parse(CheckArguments, argv=words[2:], positional="recordings")
         return
     if words[0] == "hf-ser":
         assert cli._parser().parse_args(words[1:]).command
