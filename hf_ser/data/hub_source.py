@@ -43,7 +43,8 @@ class HubSource:
         columns: field of `COLUMNS` -> name of its column; `path` is the audio.
         features: all columns of the dataset.
         folder: name and version of the dataset as a path; the paths of its clips are below.
-        licence: the licence on its card on the Hub, if there is one.
+        licence: the licence on its card, if there is one.
+        synthetic: whether its card has the tag of generated recordings.
     """
 
     name: str
@@ -54,6 +55,7 @@ class HubSource:
     features: Mapping[str, Any]
     folder: Path
     licence: str | None = None
+    synthetic: bool = False
 
     def stream_audio(self, wanted: Mapping[str, Sequence[int]]) -> Iterator[tuple[Path, bytes]]:
         """Read the audio of some rows, in order.
@@ -99,7 +101,7 @@ def open_dataset(
     local = Path(name).is_dir()
     if local and revision is not None:
         raise ListingError(f"--hub_revision is {revision} but {name} is a folder; expected a dataset on the Hub.")
-    commit, licence = (None, None) if local else _commit(name, revision)
+    commit, card = (None, _local_card(Path(name))) if local else _commit(name, revision)
     builder = _builder(name, configuration, commit)
     try:
         streams = builder.as_streaming_dataset()
@@ -115,7 +117,7 @@ def open_dataset(
     version = hashlib.sha256(repr([builder.name, sorted(_origins(builder))]).encode()).hexdigest()
     place = f"{Path(name).resolve() if local else name}@{commit or version}"
     found = _columns(name, features, columns or {})
-    return HubSource(name, configuration, commit, chosen, found, dict(features), Path(place), licence)
+    return HubSource(name, configuration, commit, chosen, found, dict(features), Path(place), **_from_card(card))
 
 
 def read_metadata(source: HubSource) -> Listing:
@@ -145,8 +147,8 @@ def read_metadata(source: HubSource) -> Listing:
     return make_listing(rows(), source.folder, source=title, corpus=corpus, notes=notes, in_files=False)
 
 
-def _commit(name: str, revision: str | None) -> tuple[str, str | None]:
-    """The commit of a revision, and the licence on the card."""
+def _commit(name: str, revision: str | None) -> tuple[str, Mapping[str, Any]]:
+    """The commit of a revision, and the metadata of the card."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -159,8 +161,22 @@ def _commit(name: str, revision: str | None) -> tuple[str, str | None]:
             f"--hub_dataset {name}{at} cannot be read from the Hub: {reason} Check the name, the revision and, for a "
             "private dataset, HF_TOKEN."
         ) from error
-    licence: Any = info.card_data.get("license") if info.card_data else None
-    return str(info.sha), ", ".join(licence) if isinstance(licence, list) else licence
+    return str(info.sha), info.card_data.to_dict() if info.card_data else {}
+
+
+def _local_card(folder: Path) -> Mapping[str, Any]:
+    from huggingface_hub import DatasetCard
+
+    try:
+        return DatasetCard.load(folder / "README.md").data.to_dict()
+    except (OSError, ValueError):  # none, or not one of a dataset
+        return {}
+
+
+def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
+    licence = card.get("license")
+    named = ", ".join(map(str, licence)) if isinstance(licence, list) else licence
+    return {"licence": named, "synthetic": "synthetic" in (card.get("tags") or ())}
 
 
 def _builder(name: str, configuration: str | None, commit: str | None, **options: Any) -> Any:

@@ -200,7 +200,8 @@ def _write_dataset(
     report.write_counts(counts, folder / "counts.csv")
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
-    synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
+    generated = [stream.folder for stream in found.streams if stream.synthetic]
+    synthetic = [name for name, path in found.folders.items() if path in generated or is_synthetic(path)]
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
     notes += _missing_fields(result.clips)
     if found.own and args.licence == "unknown":
