@@ -43,6 +43,8 @@ class HubSource:
         columns: field of `COLUMNS` -> name of its column; `path` is the audio.
         features: all columns of the dataset.
         folder: name and version of the dataset as a path; the paths of its clips are below.
+        licence: the licence on its card, if there is one.
+        synthetic: whether its card has the tag of generated recordings.
     """
 
     name: str
@@ -52,6 +54,8 @@ class HubSource:
     columns: Mapping[str, str]
     features: Mapping[str, Any]
     folder: Path
+    licence: str | None = None
+    synthetic: bool = False
 
     def stream_audio(self, wanted: Mapping[str, Sequence[int]]) -> Iterator[tuple[Path, bytes]]:
         """Read the audio of some rows, in order.
@@ -97,7 +101,7 @@ def open_dataset(
     local = Path(name).is_dir()
     if local and revision is not None:
         raise ListingError(f"--hub_revision is {revision} but {name} is a folder; expected a dataset on the Hub.")
-    commit = None if local else _commit(name, revision)
+    commit, card = (None, _local_card(Path(name))) if local else _commit(name, revision)
     builder = _builder(name, configuration, commit)
     try:
         streams = builder.as_streaming_dataset()
@@ -113,7 +117,7 @@ def open_dataset(
     version = hashlib.sha256(repr([builder.name, sorted(_origins(builder))]).encode()).hexdigest()
     place = f"{Path(name).resolve() if local else name}@{commit or version}"
     found = _columns(name, features, columns or {})
-    return HubSource(name, configuration, commit, chosen, found, dict(features), Path(place))
+    return HubSource(name, configuration, commit, chosen, found, dict(features), Path(place), **_from_card(card))
 
 
 def read_metadata(source: HubSource) -> Listing:
@@ -135,6 +139,7 @@ def read_metadata(source: HubSource) -> Listing:
 
     notes = ignored_columns(list(source.features), source.columns)
     notes += (f"commit {source.revision}",) if source.revision else ()
+    notes += (f"its licence is {source.licence}",) if source.licence else ()
     if len(source.splits) > 1 and not given and "split" not in fields:
         names = ", ".join(source.splits)
         notes = (*notes, f"its splits {names} are not used, since they are not train, validation and test")
@@ -142,12 +147,13 @@ def read_metadata(source: HubSource) -> Listing:
     return make_listing(rows(), source.folder, source=title, corpus=corpus, notes=notes, in_files=False)
 
 
-def _commit(name: str, revision: str | None) -> str:
+def _commit(name: str, revision: str | None) -> tuple[str, Mapping[str, Any]]:
+    """The commit of a revision, and the metadata of the card."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
     try:
-        return str(HfApi().dataset_info(name, revision=revision).sha)
+        info = HfApi().dataset_info(name, revision=revision)
     except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         at = f" at revision {revision}" if revision else ""
@@ -155,6 +161,22 @@ def _commit(name: str, revision: str | None) -> str:
             f"--hub_dataset {name}{at} cannot be read from the Hub: {reason} Check the name, the revision and, for a "
             "private dataset, HF_TOKEN."
         ) from error
+    return str(info.sha), info.card_data.to_dict() if info.card_data else {}
+
+
+def _local_card(folder: Path) -> Mapping[str, Any]:
+    from huggingface_hub import DatasetCard
+
+    try:
+        return DatasetCard.load(folder / "README.md").data.to_dict()
+    except (OSError, ValueError):  # none, or not one of a dataset
+        return {}
+
+
+def _from_card(card: Mapping[str, Any]) -> dict[str, Any]:
+    licence = card.get("license")
+    named = ", ".join(map(str, licence)) if isinstance(licence, list) else licence
+    return {"licence": named, "synthetic": "synthetic" in (card.get("tags") or ())}
 
 
 def _builder(name: str, configuration: str | None, commit: str | None, **options: Any) -> Any:

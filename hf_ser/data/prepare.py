@@ -195,7 +195,7 @@ def _write_dataset(
     report.write_counts(counts, folder / "counts.csv")
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
-    synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
+    synthetic = _synthetic(found)
     text = render_report(result, found, labels, assignments, args.licence)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)
@@ -224,6 +224,12 @@ def _write_dataset(
     return text
 
 
+def _synthetic(found: Found) -> list[str]:
+    """The corpora with generated recordings."""
+    generated = [stream.folder for stream in found.streams if stream.synthetic]
+    return [name for name, path in found.folders.items() if path in generated or is_synthetic(path)]
+
+
 def refuse_nothing(result: ScanResult) -> None:
     """Raise `PrepareError` if no clip was kept."""
     if not result.clips:
@@ -239,12 +245,11 @@ def render_report(
 ) -> str:
     """The report of `hf_ser.data.report` on checked clips, with the licence of the user's own recordings."""
     counts = report.count(result, labels, found.own)
-    synthetic = [name for name, path in found.folders.items() if is_synthetic(path)]
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
     notes += _missing_fields(result.clips)
     if found.own and licence == "unknown":
         notes.append(f"the licence of {', '.join(sorted(found.own))} is unknown; pass --licence to publish the audio")
-    return report.format_report(result, counts, found, assignments, labels.names, synthetic, notes)
+    return report.format_report(result, counts, found, assignments, labels.names, _synthetic(found), notes)
 
 
 def _missing_fields(clips: Sequence[Clip]) -> list[str]:

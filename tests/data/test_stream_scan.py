@@ -172,6 +172,7 @@ def test_a_prepared_dataset_keeps_its_ids_and_speakers(prepared, read_rows, tmp_
     again, summary = make(tmp_path, prepared, hub_configuration="all", labels=None)
     before = {row["id"]: row for row in read_rows(prepared)}
     assert again.keys() == before.keys()
+    assert sorted(summary["synthetic"]) == ["crema_d", "ravdess", "savee", "tess"]
     own = ("sha256", "duration")  # of the recordings at their original sampling rate
     for name, row in again.items():
         assert {key: row[key] for key in row if key not in own} == {

@@ -91,7 +91,7 @@ def test_a_dataset_is_streamed_at_one_commit(hub, upload, prepare, tmp_path):
     files = {
         f"data/{split}-00000-of-00001.parquet": table(split, clips) for split, clips in (("train", 45), ("test", 15))
     }
-    commit = upload("owner/calls", files)
+    commit = upload("owner/calls", files | {"README.md": b"---\nlicense: cc-by-4.0\n---\n"})
     upload("owner/calls", {name: b"not Parquet" for name in files})  # later, and not asked for
     words = [
         "--hub_dataset",
@@ -116,7 +116,7 @@ def test_a_dataset_is_streamed_at_one_commit(hub, upload, prepare, tmp_path):
     np.testing.assert_array_equal(samples, expected)
     summary = json.loads((tmp_path / "out/preparation.json").read_text(encoding="utf-8"))
     assert summary["labels"] == ["neutral", "happy", "angry"] and summary["licence"] == "cc-by-4.0"
-    assert f"commit {commit}" in done.stdout
+    assert f"commit {commit}" in done.stdout and "its licence is cc-by-4.0" in done.stdout
     assert cached_audio(tmp_path) == []
     again = prepare(*words, "--licence", "cc-by-4.0")
     assert again.returncode == 0 and "is up to date" in again.stdout

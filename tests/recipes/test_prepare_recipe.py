@@ -241,4 +241,19 @@ def test_the_whole_of_the_real_recordings(corpora_dir, tmp_path):
     assert "is up to date: it was prepared from the same files and settings." in again.stdout
 
 
+@pytest.mark.corpora
+def test_emo_db_with_six_and_with_seven_classes(corpora_dir, tmp_path):
+    seven = ["neutral", "happy", "sad", "angry", "fearful", "disgust", "boredom"]
+    counts = dict(zip(seven, (79, 71, 62, 127, 69, 46, 81), strict=True))  # CORPORA.md
+    for flags in ([], ["--labels", *seven]):
+        output = tmp_path / f"out_{len(flags)}"
+        done = run("--emodb", corpora_dir / "emodb", "--output_dir", output, *flags)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads((output / "preparation.json").read_text(encoding="utf-8"))
+        found = Counter(summary["labels"][row["label"]] for row in columns(output, "label"))
+        assert found == {label: number for label, number in counts.items() if flags or label != "boredom"}
+        assert summary["quarantined"] == {"emodb": {} if flags else {"label": 81}}
+        assert summary["languages"] == ["de"] and summary["default_protocol"] == "speaker_disjoint"
+
+
 SPEAKERS = {"ravdess": 24, "crema_d": 20, "tess": 2}
