@@ -260,6 +260,14 @@ def test_corpora_of_a_list_have_configurations(recordings, prepare_csv, read_row
     assert {row for split in radio.values() for row in split["corpus"]} == {"радио"}
 
 
+def test_speakers_of_one_name_in_two_corpora_are_noted(recordings, prepare_csv):
+    rows = labelled(
+        recordings(8), ("angry", "sad"), corpus=lambda n: f"site {n % 2}", speaker=lambda n: ("ann", "bob")[n % 4 == 1]
+    )
+    note = "calls.csv: speakers of the same name in several corpora count as different persons (ann); pass --columns"
+    assert note in summary(prepare_csv(rows))["report"]
+
+
 def test_lists_join_the_four_corpora(corpora, recordings, prepare_csv, read_rows):
     rows = labelled(recordings(12), ("angry", "sad"), speaker=lambda n: f"s{n % 4}", language=lambda n: "fr")
     folder = prepare_csv(rows, savee=str(corpora["savee"]))
