@@ -208,6 +208,16 @@ def test_every_column_is_read(recordings, prepare_csv, read_rows):
     assert "calls.csv: ignored columns: annotator" in summary(folder)["report"]
 
 
+def test_votes_have_the_labels_of_the_dataset(recordings, prepare_csv, read_rows):
+    votes = ("Angry:1; excited:1; happy: 1", "SAD:2;xxx:1")
+    folder = prepare_csv(
+        labelled(recordings(6), ("excited", "angry"), votes=lambda n: votes[n % 2]), label_mapping={"excited": "happy"}
+    )
+    assert {tuple((vote["label"], vote["count"]) for vote in row["votes"]) for row in read_rows(folder)} == {
+        *((("angry", 1), ("happy", 2)), (("sad", 2), ("xxx", 1))),
+    }
+
+
 def test_columns_are_renamed_and_ignored(recordings, prepare_csv, read_rows):
     names = recordings(6)
     rows = [{"wav": name, "emotion": "angry" if n % 2 else "sad", "age": "30-39"} for n, name in enumerate(names)]
