@@ -161,7 +161,7 @@ def make_listing(
             "Pass --columns.corpus null to ignore the column."
         )
     kept, repeated = _separate_repeated(utterances, source)
-    told = tuple(f"{source}: {note}" for note in [*notes, *_overlaps(kept)])
+    told = tuple(f"{source}: {note}" for note in [*notes, *_same_names(kept), *_overlaps(kept)])
     return Listing(folder, _with_unique_stems(kept, folder, source), repeated, told, other_files)
 
 
@@ -308,6 +308,21 @@ def _separate_repeated(
             "rows, or put the labels of several raters into the column votes."
         )
     return list(first.values()), [(_named(item, item.path.stem), why) for item, why in repeated]
+
+
+def _same_names(utterances: Sequence[Utterance]) -> list[str]:
+    """A note on speakers of one name in several corpora: protocols treat them as different persons."""
+    corpora: dict[str, set[str]] = defaultdict(set)
+    for utterance in utterances:
+        if utterance.speaker:
+            corpora[utterance.speaker.removeprefix(f"{utterance.corpus}_")].add(utterance.corpus)
+    shared = sorted(name for name, found in corpora.items() if len(found) > 1)
+    if not shared:
+        return []
+    return [
+        f"speakers of the same name in several corpora count as different persons ({_some(shared)}); pass "
+        "--columns.corpus null if they are the same"
+    ]
 
 
 def _overlaps(utterances: Sequence[Utterance]) -> list[str]:

@@ -199,6 +199,7 @@ def _outside(outside: Mapping[str, int], names: Sequence[str], mapped: Mapping[s
 def _apply(found: Found, labels: LabelSet) -> Found:
     copies: list[list[Utterance]] = []
     refused = list(found.refused)
+    by_fold = {_folded(name): name for name in labels.names}
     for group in found.copies:
         kept = []
         for utterance in group:
@@ -210,7 +211,7 @@ def _apply(found: Found, labels: LabelSet) -> Found:
             else:
                 votes: Counter[str] = Counter()
                 for name, number in utterance.votes:
-                    votes[labels.of(name) or name] += number
+                    votes[labels.of(name) or by_fold.get(_folded(name), name)] += number
                 kept.append(replace(utterance, emotion=label, votes=tuple(sorted(votes.items()))))
         copies += [kept] if kept else []
     return replace(found, copies=copies, refused=refused)

@@ -260,7 +260,7 @@ def _given(rows: list[Row], seed: int, ratios: Ratios) -> Splits:
     if without:
         raise ProtocolError(
             f"protocol given needs the split of every clip; {len(without)} of {len(rows)} clips have none, such as "
-            f"{without[0]}. Use the stored splits of the default configuration, or another protocol."
+            f"{without[0]}. Leave the protocol out to use the stored splits of the configuration, or choose another."
         )
     splits = {row.id: row.split for row in rows}
     notes: list[str] = []

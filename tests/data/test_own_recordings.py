@@ -208,6 +208,16 @@ def test_every_column_is_read(recordings, prepare_csv, read_rows):
     assert "calls.csv: ignored columns: annotator" in summary(folder)["report"]
 
 
+def test_votes_have_the_labels_of_the_dataset(recordings, prepare_csv, read_rows):
+    votes = ("Angry:1; excited:1; happy: 1", "SAD:2;xxx:1")
+    folder = prepare_csv(
+        labelled(recordings(6), ("excited", "angry"), votes=lambda n: votes[n % 2]), label_mapping={"excited": "happy"}
+    )
+    assert {tuple((vote["label"], vote["count"]) for vote in row["votes"]) for row in read_rows(folder)} == {
+        *((("angry", 1), ("happy", 2)), (("sad", 2), ("xxx", 1))),
+    }
+
+
 def test_columns_are_renamed_and_ignored(recordings, prepare_csv, read_rows):
     names = recordings(6)
     rows = [{"wav": name, "emotion": "angry" if n % 2 else "sad", "age": "30-39"} for n, name in enumerate(names)]
@@ -258,6 +268,14 @@ def test_corpora_of_a_list_have_configurations(recordings, prepare_csv, read_row
     assert summary(folder)["corpora"] == ["Hotline_2024", "радио"]
     radio = datasets.load_dataset(str(folder), "радио-random")
     assert {row for split in radio.values() for row in split["corpus"]} == {"радио"}
+
+
+def test_speakers_of_one_name_in_two_corpora_are_noted(recordings, prepare_csv):
+    rows = labelled(
+        recordings(8), ("angry", "sad"), corpus=lambda n: f"site {n % 2}", speaker=lambda n: ("ann", "bob")[n % 4 == 1]
+    )
+    note = "calls.csv: speakers of the same name in several corpora count as different persons (ann); pass --columns"
+    assert note in summary(prepare_csv(rows))["report"]
 
 
 def test_lists_join_the_four_corpora(corpora, recordings, prepare_csv, read_rows):

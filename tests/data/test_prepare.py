@@ -211,6 +211,20 @@ def test_preparation_json_stamps_the_splits(prepared, read_rows, sizes):
         )
 
 
+def test_the_four_corpora_have_the_eight_labels_and_held_out_speakers(prepared, read_rows):
+    summary = json.loads((prepared / "preparation.json").read_text(encoding="utf-8"))
+    fields = ("labels", "label_mapping", "languages", "licence", "default_protocol", "speakers_known")
+    assert [summary[name] for name in fields] == [
+        *(list(EMOTIONS), None, ["en"], "unknown", "speaker_disjoint", True),
+    ]
+    assert list(summary["protocols"]) == list(PROTOCOLS)
+    columns = [*"id audio label corpus speaker gender age intensity channel text language duration sha256".split()]
+    assert all(list(row) == columns and row["language"] == "en" for row in read_rows(prepared))
+    # As of version 0.2.0: another hash would make scores on the same recordings incomparable.
+    assert summary["protocols"]["speaker_disjoint"]["hash"][:16] == "529e819992c6c68a"
+    assert summary["protocols"]["random"]["hash"][:16] == "5b4dd1d0270e91a1"
+
+
 def test_what_is_kept_out_stands_in_the_tables(arguments, noise, encode, put, tmp_path):
     folder = tmp_path / "in"
     for seed in range(6):
