@@ -170,7 +170,7 @@ class SplitData:
     def label_mapping(self) -> dict[str, str | None] | None:
         """The labels of the recordings that preparation renamed, or dropped with None; None if there are none."""
         mapping = self.summary.get("label_mapping") or {}
-        return {label: name for label, name in mapping.items() if name != label} or None
+        return {label: name for label, name in sorted(mapping.items()) if name != label} or None
 
     def store_labels(self, config: Any) -> None:
         """Record in a model's configuration what happened to the labels before training, beside its id2label."""
