@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from collections import Counter
 from html import escape
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoConfig, pipeline
 
+from hf_ser.arguments import ConfigError
 from hf_ser.batch.answer_rows import table_text
 from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.demo.clip_inference import classify, load_model
@@ -231,3 +233,34 @@ def test_a_model_of_these_labels_is_a_base_for_others(run, call, dataset_dir, ca
     assert len(told) == (run.labels != EMOTIONS)
     config = AutoConfig.from_pretrained(output)
     assert config.id2label == dict(enumerate(EMOTIONS)) and not hasattr(config, "label_mapping")
+
+
+def test_a_model_of_the_eight_emotions_is_scored_on_the_classes_that_it_has(run, call, save_companion):
+    output = run.root / "eight_scored"
+    folder = save_companion(run.root / "eight", EMOTIONS)
+    words = ["--model", folder, "--dataset", run.dataset, "--output_dir", output, "--figures", "false"]
+    if len(set(run.labels) & set(EMOTIONS)) < 2:
+        with pytest.raises(ConfigError, match="share fewer than two classes .none.*label_mapping"):
+            call("evaluate", *words)
+        return
+    call("evaluate", *words)
+    scored = read_results(output)["splits"]["test"]
+    test = load_splits(DataArguments(str(run.dataset))).splits["test"]
+    counts = Counter(run.labels[label] for label in test["label"])
+    assert scored["left_out"] == {label: count for label, count in counts.items() if label not in EMOTIONS}
+    assert scored["clips"] == len(test) - sum(scored["left_out"].values()) and set(scored["labels"]) == set(EMOTIONS)
+
+
+def test_a_mapping_of_the_dataset_s_classes_joins_the_labels_of_the_model(run, call):
+    """The labels of the model are mapped onto two classes of the same dataset."""
+    first, second, *others = run.labels
+    mapping = {label: label if label in (first, second) else None for label in run.labels}
+    output = run.root / "mapped"
+    fields = {"model": str(run.folder), "dataset": str(run.dataset), "label_mapping": mapping, "figures": False}
+    (run.root / "mapped.yaml").write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
+    call("evaluate", "--config", run.root / "mapped.yaml", "--output_dir", output)
+    results = read_results(output)
+    assert results["label_mapping"] == mapping
+    scored = results["splits"]["test"]
+    assert set(scored["labels"]) == {first, second} and set(scored["left_out"]) <= set(others)
+    assert scored["clips"] + sum(scored["left_out"].values()) == run.results["splits"]["test"]["clips"]
