@@ -210,8 +210,8 @@ def test_pipeline_predict_and_demo_answer_with_these_labels(run, tone):
 
     model = load_model(str(run.folder), device="cpu")
     page = render(classify(model, recording), model, "own model")
-    assert page.count('<th scope="row">') == len(run.labels)
-    assert all(f'<th scope="row">{escape(label)}</th>' in page for label in run.labels)
+    assert page.count('<th scope="row" ') == len(run.labels)
+    assert all(f'<th scope="row" title="{escape(label)}">{escape(label)}</th>' in page for label in run.labels)
     colours = {part.partition('"')[0] for part in page.split("--ser-bar: ")[1:]}
     assert len(colours) == len(run.labels)
 
