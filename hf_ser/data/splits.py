@@ -346,7 +346,7 @@ def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.Iterable
     refuse_missing(args.dataset, "--dataset", DatasetError, "a folder written by recipes/prepare.py")
     try:
         if args.streaming:
-            columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
+            columns = [*(name for name in _COLUMNS if name != "audio"), "language", "sha256"]
             return load_streamed(args.dataset, args.configuration, columns)
         # `datasets` caches a folder by its name and card: another one of the same name, or a new version, would not be
         # read. The files themselves are part of the key where they are passed.

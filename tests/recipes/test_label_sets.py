@@ -264,3 +264,15 @@ def test_a_mapping_of_the_dataset_s_classes_joins_the_labels_of_the_model(run, c
     scored = results["splits"]["test"]
     assert set(scored["labels"]) == {first, second} and set(scored["left_out"]) <= set(others)
     assert scored["clips"] + sum(scored["left_out"].values()) == run.results["splits"]["test"]["clips"]
+
+
+def test_streamed_clips_have_the_same_labels_and_languages(run):
+    whole, streamed = (
+        load_splits(DataArguments(str(run.dataset), streaming=streaming)) for streaming in (False, True)
+    )
+    assert streamed.labels == whole.labels and streamed.languages == whole.languages
+    assert streamed.label_mapping == whole.label_mapping and streamed.protocol == whole.protocol
+    for split, part in whole.splits.items():
+        expected = dict(zip(part["id"], part["label"], strict=True))
+        found = streamed.splits[split]
+        assert dict(zip(found["id"], found["label"], strict=True)) == expected
