@@ -42,7 +42,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
 
     Args:
         args: of the model.
-        names: num_labels, label2id and id2label of the model to train.
+        names: label2id and id2label of the model to train.
 
     Returns:
         The model and its feature extractor.
