@@ -170,7 +170,7 @@ class SplitData:
     def label_mapping(self) -> dict[str, str | None] | None:
         """The labels of the recordings that preparation renamed, or dropped with None; None if there are none."""
         mapping = self.summary.get("label_mapping") or {}
-        return {label: name for label, name in mapping.items() if name != label} or None
+        return {label: name for label, name in sorted(mapping.items()) if name != label} or None
 
     def store_labels(self, config: Any) -> None:
         """Record in a model's configuration what happened to the labels before training, beside its id2label."""
@@ -346,7 +346,7 @@ def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.Iterable
     refuse_missing(args.dataset, "--dataset", DatasetError, "a folder written by recipes/prepare.py")
     try:
         if args.streaming:
-            columns = [*(name for name in _COLUMNS if name != "audio"), "sha256"]
+            columns = [*(name for name in _COLUMNS if name != "audio"), "language", "sha256"]
             return load_streamed(args.dataset, args.configuration, columns)
         # `datasets` caches a folder by its name and card: another one of the same name, or a new version, would not be
         # read. The files themselves are part of the key where they are passed.

@@ -25,7 +25,7 @@ CSS = """
 .ser caption { text-align: left; padding-bottom: .25rem; }
 .ser th, .ser td { border: 0; padding: .15rem .4rem .15rem 0; text-align: left; white-space: nowrap; }
 .ser th { font-weight: normal; }
-.ser .bars th { overflow-wrap: anywhere; white-space: normal; }
+.ser .bars th { max-width: min(14rem, 40vw); overflow: hidden; text-overflow: ellipsis; }
 .ser .best th, .ser .best td { font-weight: bold; }
 .ser .number { text-align: right; font-variant-numeric: tabular-nums; }
 .ser .bar { width: 99%; min-width: 4rem; }
@@ -109,7 +109,7 @@ def _percent(score: float) -> str:
 def _bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
     rows = "".join(
         f'<tr{" class=best" if place == 0 else ""} style="--ser-bar: {class_colour(label, labels)}">'
-        f'<th scope="row">{escape(label)}</th>'
+        f'<th scope="row" title="{escape(label)}">{escape(label)}</th>'
         f'<td class="number">{_percent(score)}</td><td class="bar" aria-hidden="true">'
         f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'
         for place, (label, score) in enumerate(scores.items())

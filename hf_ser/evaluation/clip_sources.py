@@ -110,8 +110,8 @@ def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:
         "intensity": [one.intensity for one in utterances],
         "label": [_emotion(one.emotion, args) for one in utterances],
     }
-    if any(getattr(one, "language", None) for one in utterances):
-        columns[LANGUAGE] = [getattr(one, "language", None) for one in utterances]
+    if any(one.language for one in utterances):
+        columns[LANGUAGE] = [one.language for one in utterances]
     folders = {(one.corpus, one.path.parent) for one in utterances}
     synthetic = {corpus for corpus, parent in folders if is_synthetic(parent)}
     marks = Marks(columns["id"], lambda: [clip.sha256 for clip in clips])

@@ -361,7 +361,8 @@ class _Scorer:
         if self.own is None or self.own["dataset"]["train_classes"] is None:
             return known
         if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
-            return self.data.scored_classes(self.args.split)  # as in its training
+            as_in_training = self.data.scored_classes(self.args.split)
+            return tuple(label for label in as_in_training if label in known)  # a mapping may drop some
         trained_on = {mapping.get(label) for label in self.own["dataset"]["train_classes"]}
         return tuple(label for label in known if label in trained_on)
 

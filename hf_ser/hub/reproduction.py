@@ -67,7 +67,8 @@ def prepared_corpora(results: Mapping[str, Any], corpora: Sequence[str]) -> list
 
 def _preparation(results: Mapping[str, Any]) -> list[str]:
     fields = results["training"].get("preparation") or {}
-    return [f"--{name} {' '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in fields.items()]
+    words = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
+    return [f"--{name} {' '.join(shlex.quote(str(word)) for word in given)}" for name, given in words.items()]
 
 
 def limits(results: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
@@ -84,6 +85,11 @@ def limits(results: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
         found.append(
             f"The model was trained from a local checkpoint, `{base}`, which the commands cannot fetch. Set "
             f"`model_name_or_path` in {RECIPE} to its folder."
+        )
+    if results["dataset"].get("label_mapping") and "/" not in results["dataset"]["name"]:
+        found.append(
+            "Preparation mapped labels. Write `label_mapping` of [results.json](results.json) into a YAML file and "
+            "prepare the dataset with `--config FILE.yaml`."
         )
     local = [entry["name"] for entry in training.get("bases") or () if "repository" not in entry]
     if local:

@@ -16,6 +16,7 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.prepare import PrepareArguments
 from hf_ser.data.splits import SplitData
+from hf_ser.labels import EMOTIONS
 from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
@@ -161,7 +162,9 @@ def _preparation(made: Mapping[str, Any]) -> dict[str, Any]:
     splits = made.get("protocols", {}).get(made.get("default_protocol", DEFAULT_PROTOCOL), {})
     given = {name: splits[name] for name in ("seed", "ratios") if name in splits} | made.get("limits", {})
     plain = PrepareArguments("data", ravdess="any")  # for its defaults
-    return {name: value for name, value in given.items() if value != getattr(plain, name)}
+    changed = {name: value for name, value in given.items() if value != getattr(plain, name)}
+    labels = made.get("labels")
+    return changed | ({"labels": labels} if labels and labels != list(EMOTIONS) else {})
 
 
 def describe_protocol(data: SplitData) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
 
     Args:
         args: of the model.
-        names: num_labels, label2id and id2label of the model to train.
+        names: label2id and id2label of the model to train.
 
     Returns:
         The model and its feature extractor.
@@ -177,7 +177,7 @@ def _check_keys(
                 f"{name} is a {classifier}, whose head computes something else than {type(model).__name__}. Leave "
                 "key_mapping out and pass --new_head true."
             )
-    else:
+    elif args.new_head or not new_head:  # otherwise, it is logged already
         logger.info("new classification head: %s", ", ".join(new))
 
 

@@ -45,7 +45,6 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     {0: 'angry', 1: 'calm', 2: 'sad'}
     """
     names: dict[str, Any] = {
-        "num_labels": len(labels),
         "label2id": {label: index for index, label in enumerate(labels)},
         "id2label": dict(enumerate(labels)),
     }

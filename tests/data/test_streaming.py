@@ -30,7 +30,7 @@ def test_a_stream_has_the_clips_that_loading_gives(dataset_dir, configuration):
     assert loaded.stream is None and streamed.stream is not None
     train, metadata = loaded.splits["train"], streamed.splits["train"]
     kept = [name for name in train.column_names if name in metadata.column_names]
-    assert "audio" not in kept and set(metadata.column_names) == set(kept) and len(kept) == 9
+    assert "audio" not in kept and set(metadata.column_names) == set(kept) and len(kept) == 10
     assert metadata.to_dict() == {name: train[name][:] for name in metadata.column_names}
     assert metadata.features["label"] == train.features["label"]
     assert list(streamed.stream) == train.select_columns(["id", "audio"]).to_list()

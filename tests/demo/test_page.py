@@ -18,7 +18,9 @@ from hf_ser.labels import EMOTIONS
 def test_the_answer_says_in_numbers_what_it_shows_in_bars(demo_model, recordings):
     answered = classify(demo_model, recordings / "voice.wav")
     html = render(answered, demo_model, "first/model")
-    rows = re.findall(r'<th scope="row">(\w+)</th><td class="number">([\d.]+) %</td>.*?width: ([\d.]+)%', html)
+    rows = re.findall(
+        r'<th scope="row" title="\w+">(\w+)</th><td class="number">([\d.]+) %</td>.*?width: ([\d.]+)%', html
+    )
     assert [(label, float(number)) for label, number, _ in rows] == [
         (label, pytest.approx(100 * score, abs=0.051)) for label, score in answered.scores.items()
     ]

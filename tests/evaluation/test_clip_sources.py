@@ -59,7 +59,7 @@ def notes_about(found, name):
 
 def test_a_folder_of_all_four_corpora(mixed, generated, tmp_path):
     found = clips_of_folder(mixed, DataArguments(), tmp_path / "packs")
-    assert list(found.columns) == list(CLIP_COLUMNS) and found.notes == ()
+    assert list(found.columns) == [*CLIP_COLUMNS, "language"] and found.notes == ()
     names = [clip.partition("/")[2] for clip in found.columns["id"]]
     expected = [stem for corpus in CORPORA[:3] for stem in stems(generated[corpus])]
     expected += [f"{path.parent.name}_{path.stem}" for path in generated["savee"].rglob("*.wav")]

@@ -117,3 +117,19 @@ def test_the_card_says_what_the_commands_cannot_repeat():
 def test_a_card_of_a_folder_without_recipe_prints_no_commands(made):
     card = render_model_card(read_results(made))
     assert "without recipe.yaml" in card and "python recipes" not in card and "hf download" not in card
+
+
+def test_labels_other_than_the_eight_are_part_of_the_preparation():
+    results = make_results(training={"corpora": ["tess"], "preparation": {"labels": ["angry", "not angry"]}})
+    assert "--labels angry 'not angry' " in commands(results, ["tess"], "runs/x", False)[0]
+    assert not any("label_mapping" in sentence for sentence in limits(results, {}))
+    results["dataset"]["label_mapping"] = {"sad": "not angry"}
+    assert any("`label_mapping` of [results.json]" in sentence for sentence in limits(results, {}))
+
+
+def test_own_recordings_have_no_command_that_prepares_them():
+    results = make_results(training={"corpora": ["calls"]})
+    for group in results["splits"].values():
+        group["groups"]["corpus"]["groups"] = {"calls": {}}
+    (command,) = commands(results, ["calls"], "runs/x", False)
+    assert "--dataset DATASET" in command and "prepare.py" not in command

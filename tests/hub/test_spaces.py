@@ -179,7 +179,7 @@ def test_a_fetched_space_starts_and_answers(call, hub, model, tmp_path):
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(20)
-    assert "Sounds most like: " in answer and answer.partition("</table>")[0].count('<th scope="row">') == 3
+    assert "Sounds most like: " in answer and answer.partition("</table>")[0].count('<th scope="row" title=') == 3
     assert f"Model: {MODEL}. Trained on 70 recordings" in answer
     # Ctrl-C ends app.py, and where it was then tells whose source ran: the Space's own, not this checkout's.
     said = log.read_text()

@@ -1,22 +1,21 @@
 """Label sets of 2, 4, 7, 8 and 40 labels through training, evaluation, hybrids, card, push, pipeline and demo."""
 
-import json
-import shutil
+import csv
 import sys
+from collections import Counter
 from html import escape
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 import yaml
 from huggingface_hub import ModelCard
 from transformers import AutoConfig, pipeline
 
+from hf_ser.arguments import ConfigError
 from hf_ser.batch.answer_rows import table_text
-from hf_ser.data import DataArguments, load_splits
+from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.demo.clip_inference import classify, load_model
 from hf_ser.demo.page import render
 from hf_ser.hub import PushArguments, make_plan
@@ -50,48 +49,55 @@ TRAINING = {
 }
 
 
-def relabel(dataset, folder, names):
-    """A copy of a prepared dataset as if it was prepared from own recordings with these labels.
+def prepare_own(folder, recordings, labels):
+    """Prepare these recordings under the labels; the first one is written as "furious" in the list.
 
-    With two labels, the speakers are unknown; with four, the clips are in two languages.
+    With two labels, the speakers are unknown; with four, the recordings are in two languages.
     """
-    shutil.copytree(dataset, folder)
-    known, count, placed = len(names) != 2, 0, {}
-    for path in sorted((folder / "data").glob("*.parquet")):
-        table = pq.read_table(path)
-        metadata = json.loads(table.schema.metadata[b"huggingface"])
-        features = metadata["info"]["features"]
-        features["label"]["names"] = list(names)
-        changed = {"label": pa.array([(count + row) % len(names) for row in range(len(table))], pa.int64())}
-        count += len(table)
-        changed["corpus"] = pa.array(["calls"] * len(table))
-        if not known:
-            changed["speaker"] = changed["gender"] = pa.nulls(len(table), pa.string())
-        for name, column in changed.items():
-            table = table.set_column(table.schema.get_field_index(name), name, column)
-        if len(names) == 4:
-            features["language"] = {"dtype": "string", "_type": "Value"}
-            table = table.append_column("language", pa.array([("en", "de")[row % 2] for row in range(len(table))]))
-        table = table.replace_schema_metadata({b"huggingface": json.dumps(metadata).encode()})
-        pq.write_table(table, path)
-        placed[path.name] = path.stat().st_size
-    own = {"files": placed, "corpora": ["calls"], "synthetic": [], "labels": list(names), "licence": "CC-BY-4.0"}
-    own |= {
-        "label_mapping": {"furious": names[0], "noise": None},
-        "speakers_known": known,
-        "default_protocol": "speaker_disjoint" if known else "random",
-    }
-    path = folder / "preparation.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    return folder
+    lines = []
+    for number, path in enumerate(recordings):
+        label = labels[number % len(labels)]
+        renamed = label == labels[0] and number % 3 > 0
+        row = {"path": path.name, "label": "furious" if renamed else label, "corpus": "calls"}
+        if len(labels) != 2:
+            row |= {"speaker": f"s{number // len(labels) % 12}", "gender": ("female", "male")[number % 2]}
+        if len(labels) == 4:
+            row["language"] = ("en", "de")[number // 48 % 2]
+        lines.append(row)
+    lines.append(lines[0] | {"label": "noise", "path": "noise.wav"})
+    folder.mkdir()
+    with open(folder / "calls.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]))
+        writer.writeheader()
+        writer.writerows(lines)
+    arguments = PrepareArguments(
+        str(folder / "dataset"),
+        csv=[str(folder / "calls.csv")],
+        audio_dir=str(recordings[0].parent),
+        labels=list(labels),
+        label_mapping={"furious": labels[0], "noise": None},
+        licence="cc-by-4.0",
+        num_proc=1,
+    )
+    return prepare(arguments, progress=False).folder
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory, tone):
+    """240 tones in noise, none like another, and one more that is dropped by its label."""
+    folder = tmp_path_factory.mktemp("recordings")
+    for number in range(241):
+        name = f"{number:03d}.wav" if number < 240 else "noise.wav"
+        sf.write(folder / name, tone(0.35, frequency_hz=200.0 + 10 * number), 16_000)
+    return [folder / f"{number:03d}.wav" for number in range(240)]
 
 
 @pytest.fixture(scope="module", params=SETS, ids="{} labels".format)
-def run(request, dataset_dir, tmp_path_factory, load_recipe):
+def run(request, recordings, tmp_path_factory, load_recipe):
     """A tiny AudioCNN that was trained on one of the label sets through its recipe."""
     root = tmp_path_factory.mktemp("labels")
     labels = SETS[request.param]
-    dataset = relabel(dataset_dir, root / "dataset", labels)
+    dataset = prepare_own(root / "own", recordings, labels)
     folder = root / "model"
     config = TRAINING | {"dataset": str(dataset), "output_dir": str(folder)}
     (root / "config.yaml").write_text(yaml.safe_dump(config))
@@ -119,7 +125,7 @@ def test_results_and_model_carry_the_labels_in_their_order(run):
         label: index for index, label in enumerate(run.labels)
     }
     assert dataset["label_mapping"] == config.label_mapping == {"furious": run.labels[0], "noise": None}
-    assert dataset["licence"] == "CC-BY-4.0"
+    assert dataset["licence"] == "cc-by-4.0"
     data = load_splits(DataArguments(str(run.dataset)))
     assert run.results["splits"]["test"]["labels"] == list(data.scored_classes("test"))
     known = len(run.labels) != 2
@@ -146,7 +152,7 @@ def test_the_card_tells_labels_mapping_licence_and_unknown_speakers(run):
     listed = ", ".join(run.labels).replace("<", "&lt;").replace(">", "&gt;")
     assert f"in the order of the model's outputs: {listed}." in words
     assert f"furious as {run.labels[0]}, noise left out" in words
-    assert "| calls | CC-BY-4.0 |" in words
+    assert "| calls | cc-by-4.0 |" in words
     assert ("speakers unknown" in words) == (len(run.labels) == 2)
     assert card.data.language == (["de", "en"] if len(run.labels) == 4 else None)
     assert "scripted English" not in words
@@ -171,7 +177,7 @@ def test_own_recordings_are_listed_with_the_labels_of_the_model(run, call, tone)
         sf.write(run.root / f"{number}.wav", tone(0.5, frequency_hz=200.0 * (number + 1)), 16_000)
         lines.append(f'{number}.wav,"{label}"')
     (run.root / "own.csv").write_text("\n".join(lines), encoding="utf-8")
-    output = run.root / "own"
+    output = run.root / "scored_own"
     words = ["--model", run.folder, "--csv", run.root / "own.csv", "--output_dir", output, "--figures", "false"]
     call("evaluate", *words)
     scored = read_results(output)["splits"]["all"]
@@ -183,7 +189,7 @@ def test_a_forest_and_a_stack_predict_these_labels(run, call):
     forest, stack = run.root / "forest", run.root / "stack"
     small = ("--n_estimators", 4, "--max_features", 0.2)
     call("fit_hybrid", *common, "--kind", "random_forest", *small, "--output_dir", forest)
-    meta = "pool" if len(run.labels) < 40 else "mean"  # validation has no clips of some of the forty
+    meta = "pool" if len(run.labels) < 40 else "mean"  # validation has too few clips of each of the forty
     call("fit_hybrid", *common, "--bases", run.folder, "--meta", meta, "--output_dir", stack)
     for folder in (forest, stack):
         config = AutoConfig.from_pretrained(folder)
@@ -204,8 +210,8 @@ def test_pipeline_predict_and_demo_answer_with_these_labels(run, tone):
 
     model = load_model(str(run.folder), device="cpu")
     page = render(classify(model, recording), model, "own model")
-    assert page.count('<th scope="row">') == len(run.labels)
-    assert all(f'<th scope="row">{escape(label)}</th>' in page for label in run.labels)
+    assert page.count('<th scope="row" ') == len(run.labels)
+    assert all(f'<th scope="row" title="{escape(label)}">{escape(label)}</th>' in page for label in run.labels)
     colours = {part.partition('"')[0] for part in page.split("--ser-bar: ")[1:]}
     assert len(colours) == len(run.labels)
 
@@ -227,3 +233,45 @@ def test_a_model_of_these_labels_is_a_base_for_others(run, call, dataset_dir, ca
     assert len(told) == (run.labels != EMOTIONS)
     config = AutoConfig.from_pretrained(output)
     assert config.id2label == dict(enumerate(EMOTIONS)) and not hasattr(config, "label_mapping")
+
+
+def test_a_model_of_the_eight_emotions_is_scored_on_the_classes_that_it_has(run, call, save_companion):
+    output = run.root / "eight_scored"
+    folder = save_companion(run.root / "eight", EMOTIONS)
+    words = ["--model", folder, "--dataset", run.dataset, "--output_dir", output, "--figures", "false"]
+    if len(set(run.labels) & set(EMOTIONS)) < 2:
+        with pytest.raises(ConfigError, match="share fewer than two classes .none.*label_mapping"):
+            call("evaluate", *words)
+        return
+    call("evaluate", *words)
+    scored = read_results(output)["splits"]["test"]
+    test = load_splits(DataArguments(str(run.dataset))).splits["test"]
+    counts = Counter(run.labels[label] for label in test["label"])
+    assert scored["left_out"] == {label: count for label, count in counts.items() if label not in EMOTIONS}
+    assert scored["clips"] == len(test) - sum(scored["left_out"].values()) and set(scored["labels"]) == set(EMOTIONS)
+
+
+def test_a_mapping_of_the_dataset_s_classes_joins_the_labels_of_the_model(run, call):
+    """The labels of the model are mapped onto two classes of the same dataset."""
+    first, second, *others = run.labels
+    mapping = {label: label if label in (first, second) else None for label in run.labels}
+    output = run.root / "mapped"
+    fields = {"model": str(run.folder), "dataset": str(run.dataset), "label_mapping": mapping, "figures": False}
+    (run.root / "mapped.yaml").write_text(yaml.safe_dump(fields, allow_unicode=True), encoding="utf-8")
+    call("evaluate", "--config", run.root / "mapped.yaml", "--output_dir", output)
+    results = read_results(output)
+    assert results["label_mapping"] == mapping
+    scored = results["splits"]["test"]
+    assert set(scored["labels"]) == {first, second} and set(scored["left_out"]) <= set(others)
+    assert scored["clips"] + sum(scored["left_out"].values()) == run.results["splits"]["test"]["clips"]
+
+
+def test_streamed_clips_have_the_same_labels_and_languages(run):
+    whole = load_splits(DataArguments(str(run.dataset)))
+    streamed = load_splits(DataArguments(str(run.dataset), streaming=True))
+    assert streamed.labels == whole.labels and streamed.languages == whole.languages
+    assert streamed.label_mapping == whole.label_mapping and streamed.protocol == whole.protocol
+    for split, part in whole.splits.items():
+        expected = dict(zip(part["id"], part["label"], strict=True))
+        found = streamed.splits[split]
+        assert dict(zip(found["id"], found["label"], strict=True)) == expected

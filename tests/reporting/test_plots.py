@@ -475,8 +475,8 @@ def test_embeddings_name_the_classes_that_are_there(texts, drawn, tmp_path):
 
 def test_characters_without_a_glyph_are_told_once(tmp_path, monkeypatch):
     monkeypatch.setattr(look, "_warned", set())
-    names = ["\U000e0123 tagged", "sad"]  # a character that no font has
-    with pytest.warns(UserWarning, match="figures show \U000e0123 as boxes") as told:
+    names = ["\U00013000 tagged", "sad"]  # a character that no font has
+    with pytest.warns(UserWarning, match="figures show \U00013000 as boxes") as told:
         for number in range(2):
             plots.plot_confusions({"": [[3, 1], [0, 2]]}, names, tmp_path / f"{number}", True, "")
     assert len(told) == 1

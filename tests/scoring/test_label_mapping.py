@@ -93,3 +93,24 @@ def test_labels_of_no_emotion_do_not_weigh_in():
 def test_no_clip_gives_no_row():
     found, known = map_probabilities(np.zeros((0, 4)), SUPERB, MAPPED)
     assert found.shape == (0, 4) and len(known) == 4
+
+
+def test_classes_of_any_dataset_in_any_case():
+    classes = ("Wütend", "other", "neutral")
+    found = resolve_mapping(["WÜTEND", "neutral", "calm"], None, classes)
+    assert found == {"WÜTEND": "Wütend", "neutral": "neutral", "calm": "calm"}  # the dataset has no clips of calm
+    with pytest.raises(ConfigError, match="bored are not among Wütend, other, neutral. Add a label_mapping"):
+        resolve_mapping(["wütend", "neutral", "bored"], None, classes)
+    assert resolve_mapping(["a", "b"], {"a": "other", "b": "Wütend"}, classes) == {"a": "other", "b": "Wütend"}
+    with pytest.raises(ConfigError, match="maps to 'othr' .did you mean other"):
+        resolve_mapping(["a", "b"], {"a": "othr", "b": "Wütend"}, classes)
+
+
+def test_a_dataset_without_two_of_the_model_s_classes_is_refused():
+    with pytest.raises(ConfigError, match="share fewer than two classes .angry.; the model's labels are .*other"):
+        resolve_mapping(EMOTIONS, None, ("angry", "other"))
+
+
+def test_other_classes_come_in_the_model_s_order():
+    found, known = map_probabilities(np.zeros((1, 3)), ("b", "x", "a"), {"b": "two", "x": None, "a": "one"})
+    assert known == ("two", "one") and found.tolist() == [[0.5, 0.5]]

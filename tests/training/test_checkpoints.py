@@ -101,7 +101,7 @@ def test_a_classifier_of_other_labels_keeps_its_encoder_and_gets_a_new_head(enco
     before.save_pretrained(tmp_path / "other")
     with caplog.at_level("INFO", "hf_ser.training.checkpoints"):
         model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "other")), EMOTIONS)
-    told = [record.getMessage() for record in caplog.records if "classifier of" in record.getMessage()]
+    told = [record.getMessage() for record in caplog.records]
     assert (
         len(told) == 1 and str(labels[0]) in told[0] and told[0].endswith("the encoder is kept and the head is new.")
     )
