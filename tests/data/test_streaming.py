@@ -4,6 +4,7 @@ import datasets
 import pytest
 
 from hf_ser.arguments import ConfigError
+from hf_ser.data.class_labels import ClassLabelError
 from hf_ser.data.splits import DataArguments, DatasetError, load_splits
 from hf_ser.labels import EMOTIONS
 
@@ -91,9 +92,10 @@ def test_other_datasets_are_refused(tmp_path_factory, dataset_dir):
     for message, files in cases.items():
         with pytest.raises(DatasetError, match=message):
             load_splits(_folder(tmp_path_factory.mktemp("other"), part, **files))
-    reversed_labels = part.cast_column("label", datasets.ClassLabel(names=EMOTIONS[::-1]))
-    with pytest.raises(DatasetError, match="labels are"):
-        load_splits(_folder(tmp_path_factory.mktemp("other"), reversed_labels, train=every))
+    names = [EMOTIONS[label] for label in part["label"]]
+    as_text = part.remove_columns("label").add_column("label", names)
+    with pytest.raises(ClassLabelError, match="labels of type string; expected a ClassLabel"):
+        load_splits(_folder(tmp_path_factory.mktemp("other"), as_text, train=every))
     folder = tmp_path_factory.mktemp("json")
     (folder / "train.jsonl").write_text('{"id": "a"}\n')
     (folder / "README.md").write_text("# other\n")
