@@ -81,7 +81,9 @@ def choose_labels(found: Found, labels: Sequence[str] | None = None, mapping: An
     own = [utterance for utterance in utterances if utterance.corpus in found.own]
     checked = _complete(check_mapping(mapping), {utterance.emotion for utterance in utterances})
     spelled = _spellings(own, checked, _known(labels, checked))
-    mapped = {label: checked.get(label, spelled.get(label, label)) for label in {u.emotion for u in utterances}}
+    mapped = {
+        label: checked.get(label, spelled.get(label, label)) for label in sorted({u.emotion for u in utterances})
+    }
     left = {label for label in mapped.values() if label is not None}
     names = _names(labels, left)
     outside = Counter(u.emotion for u in own if mapped[u.emotion] not in (None, *names))

@@ -266,7 +266,7 @@ def test_a_long_list_of_quarantined_files_is_cut():
     many = [refused("tess", f"OAF_{'abcdefghijklmnopqrstuvwxyz'[number]}_sad.wav", "empty") for number in range(23)]
     text = formatted(ScanResult(RESULT.clips, many), {"ravdess": 0, "tess": 0})
     assert len([line for line in text.splitlines() if "got this; expected that" in line]) == 20
-    assert "... and 3 more. The full list is in quarantine.csv." in text
+    assert "... and 3 more. All are in quarantine.csv of the prepared dataset." in text
 
 
 def test_nothing_quarantined_makes_no_table():
