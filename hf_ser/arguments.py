@@ -48,6 +48,7 @@ def parse(
     argv: Sequence[str] | None = None,
     description: str | None = None,
     positional: str | None = None,
+    prog: str | None = None,
 ) -> tuple[Any, ...]:
     """Fill the dataclasses from `argv` (default: the command line), then set up logging by `--log_level`.
 
@@ -59,6 +60,7 @@ def parse(
         argv: the words of the command line.
         description: the first text of `--help`.
         positional: a field that also takes the words before the first flag: `A B --x 1` means `--field A B --x 1`.
+        prog: name of the program in `--help`; default: that of the running script.
 
     Returns:
         One instance per dataclass, in the order given.
@@ -71,6 +73,7 @@ def parse(
         argv = _name_leading_words(argv, positional)
     parser = _Parser(
         dataclass_types,  # type: ignore[arg-type]
+        prog=prog,
         allow_abbrev=False,
         description=description,
         formatter_class=RecipeHelp,
@@ -86,7 +89,7 @@ def parse(
             help="log level (default: this package and warnings)",
         )
     if set(FLAGS) & set(argv):
-        arrange_help(parser, dataclass_types, show_all="--help_all" in argv)
+        arrange_help(parser, dataclass_types, show_all="--help_all" in argv, positional=positional)
     argv, nested = _split_nested(argv)
     _refuse_unknown_words(parser, argv, known)
 

@@ -61,13 +61,16 @@ class RecipeHelp(argparse.HelpFormatter):
         return super()._metavar_formatter(action, default_metavar)
 
 
-def arrange_help(parser: HfArgumentParser, dataclass_types: Sequence[type], show_all: bool) -> None:
+def arrange_help(
+    parser: HfArgumentParser, dataclass_types: Sequence[type], show_all: bool, positional: str | None = None
+) -> None:
     """Group the output of `--help` by dataclass. Parsing is not changed.
 
     Args:
         parser: has the fields of the dataclasses as arguments.
         dataclass_types: in the order of the groups.
         show_all: whether to include the rarely used fields of transformers.
+        positional: a field that also takes the words before the first flag.
     """
     shown = {action.dest: action for action in reversed(parser._actions)}  # the first one: --x, not --no_x
     ours = [(cls, [field.name for field in fields(cls) if _is_ours(cls, field)]) for cls in dataclass_types]
@@ -86,8 +89,9 @@ def arrange_help(parser: HfArgumentParser, dataclass_types: Sequence[type], show
     _add_group(parser, "Fields of transformers' TrainingArguments", [shown[name] for name in used])
     if show_all:
         _add_group(parser, "Rarely used fields", [shown[name] for name in rest if name in shown])
-    required = [f"--{action.dest} {action.dest.upper()}" for action in parser._actions if action.required]
-    parser.usage = " ".join(["%(prog)s", *required, "[--config FILE.yaml] [--FIELD VALUE ...]"])
+    required = [action.dest for action in parser._actions if action.required]
+    words = [f"{name.upper()} ..." if name == positional else f"--{name} {name.upper()}" for name in required]
+    parser.usage = " ".join(["%(prog)s", *words, "[--config FILE.yaml] [--FIELD VALUE ...]"])
 
 
 def _is_ours(cls: type, field: "Field[Any]") -> bool:

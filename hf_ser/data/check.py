@@ -1,5 +1,6 @@
 """Check recordings before they are prepared: `hf-ser check`. No dataset is written."""
 
+import inspect
 import shlex
 import tempfile
 from collections.abc import Sequence
@@ -90,7 +91,7 @@ def check_recordings(args: CheckArguments, *, progress: bool = True) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Run `hf-ser check`.
+    """Check your own recordings before they are prepared and trained on. Nothing is written.
 
     hf-ser check recordings.csv
     hf-ser check FOLDER
@@ -98,8 +99,8 @@ def main(argv: Sequence[str]) -> None:
     """
     from hf_ser.arguments import parse
 
-    description = "Check your own recordings before they are prepared and trained on."
-    (args,) = parse(CheckArguments, argv=argv, description=description, positional="recordings")
+    text = inspect.cleandoc(main.__doc__ or "")
+    (args,) = parse(CheckArguments, argv=argv, description=text, positional="recordings", prog="hf-ser check")
     print(check_recordings(args))  # noqa: T201
     words = ["--csv" if not Path(name).is_dir() else "--audio_folder" for name in args.recordings]
     sources = " ".join(f"{word} {shlex.quote(name)}" for word, name in zip(words, args.recordings, strict=True))
