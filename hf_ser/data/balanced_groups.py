@@ -35,6 +35,15 @@ def choose_groups(
     """Assign whole groups (speakers, texts) to parts so that each part gets about its share of each class and gender.
 
     The best of a fixed number of seeded shuffles is used. A class missing from a part outweighs any imbalance.
+
+    Args:
+        rows: the clips.
+        group_of: clip -> its group.
+        ratios: share of each part.
+        seed_key: seed of the shuffles.
+
+    Returns:
+        Group -> number of its part.
     """
     groups = by(rows, group_of)
     names = list(groups)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hf_ser.arguments import did_you_mean
 from hf_ser.corpora import Utterance
-from hf_ser.data.scan import Found, Quarantined
+from hf_ser.data.found_recordings import Found, Quarantined
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 

@@ -21,11 +21,12 @@ from hf_ser.corpora.audio_folder import read_audio_folder
 from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
 from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
+from hf_ser.data.found_recordings import Found, find, found_listing, join
 from hf_ser.data.hub_source import open_dataset, read_metadata
 from hf_ser.data.label_set import LabelSet, choose_labels, label_notes
 from hf_ser.data.preparation_arguments import PrepareArguments, PrepareError
 from hf_ser.data.protocols import Assignment, Row, SpeakerLeakWarning, assign, default_protocol, speakers_known
-from hf_ser.data.scan import Clip, Found, ScanResult, find, fingerprint, found_listing, join, scan
+from hf_ser.data.scan import Clip, ScanResult, fingerprint, scan
 from hf_ser.data.stream_scan import examine_streams, without_streams
 from hf_ser.data.workers import run_jobs
 from hf_ser.run_folder import LOCK, RunFolderError, hold, release
@@ -243,7 +244,15 @@ def refuse_nothing(result: ScanResult) -> None:
 def render_report(
     result: ScanResult, found: Found, labels: LabelSet, assignments: Mapping[str, Assignment], licence: str
 ) -> str:
-    """The report of `hf_ser.data.report` on checked clips, with the licence of the user's own recordings."""
+    """Render the report of a preparation.
+
+    Args:
+        result: result of the scan.
+        found: the sources.
+        labels: the label set.
+        assignments: protocol -> its assignment of clips to splits.
+        licence: licence of the user's own recordings.
+    """
     counts = report.count(result, labels, found.own)
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
     notes += _missing_fields(result.clips)

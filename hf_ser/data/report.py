@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hf_ser.corpora import CORPORA, Utterance
+from hf_ser.data.found_recordings import Found
 from hf_ser.data.label_set import LabelSet
 from hf_ser.data.protocols import SPLITS, Assignment
-from hf_ser.data.scan import Found, ScanResult
+from hf_ser.data.scan import ScanResult
 from hf_ser.labels import EMOTIONS
 from hf_ser.remote_code.audio_sources import printable
 from hf_ser.terminal import display_width

@@ -1,4 +1,4 @@
-"""Scan corpora: find the clips, check and encode each one, and quarantine clips that are unfit for training.
+"""Scan recordings: check and encode each one, and quarantine clips that are unfit for training.
 
 Worker processes decode each clip once, hash it, check it and encode it as 16 kHz mono FLAC into pack files, so that
 memory holds metadata only. A pack and its journal are renamed into place when complete. A later scan of the same files
@@ -8,8 +8,8 @@ reuses complete packs, which lets an interrupted run continue.
 import hashlib
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,11 +17,9 @@ from typing import Any
 
 import hf_ser
 from hf_ser import audio
-from hf_ser.corpora import AUDIO_SUFFIXES, CORPORA, OTHER_AUDIO_SUFFIXES, Corpus, FileNameError, Utterance
-from hf_ser.corpora.files_below import files_below
-from hf_ser.corpora.listing import Listing
-from hf_ser.data.examination import Examined, Limits, ScanError, SegmentedRecordings, examine
-from hf_ser.data.hub_source import HubSource
+from hf_ser.corpora import Utterance
+from hf_ser.data.examination import Examined, Limits, SegmentedRecordings, examine
+from hf_ser.data.found_recordings import Found, Quarantined, quarantine
 from hf_ser.data.protocols import Row
 from hf_ser.data.workers import run_jobs
 from hf_ser.remote_code.audio_sources import printable
@@ -60,93 +58,12 @@ class Clip:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """A file that is excluded from the dataset, with the reason."""
-
-    corpus: str
-    path: str
-    reason: str
-    detail: str
-    utterance: Utterance | None = None  # None if the file name could not be parsed
-
-
-@dataclass(frozen=True)
-class Found:
-    """The recordings of the sources, before any of them is opened."""
-
-    folders: dict[str, Path]  # corpus -> folder
-    copies: list[list[Utterance]]  # one inner list per performance: the preferred file first, then in path order
-    refused: list[Quarantined]  # files whose names do not parse, repeated rows, excluded labels
-    other_files: dict[str, int]  # corpus -> number of files that are not recordings (tables, archives, ...)
-    own: frozenset[str] = frozenset()  # corpora from lists and folders of the user instead of a parser
-    notes: tuple[str, ...] = ()  # remarks on the sources, for the report
-    streams: tuple[HubSource, ...] = ()  # datasets whose clips are not in files
-
-
 @dataclass(frozen=True)
 class ScanResult:
     """The recordings that were found, each in exactly one of the two lists."""
 
     clips: list[Clip]
     quarantined: list[Quarantined]  # paths relative to the corpus folder
-
-
-def find(folders: dict[str, Path]) -> Found:
-    """List the recordings of several corpora.
-
-    Args:
-        folders: corpus name -> folder, which is searched at any depth.
-
-    Raises:
-        ScanError: if a corpus is unknown, or its folder does not exist or contains no recordings.
-    """
-    copies: list[list[Utterance]] = []
-    refused: list[Quarantined] = []
-    other_files: dict[str, int] = {}
-    for name, folder in folders.items():
-        readable, unreadable, others = find_clips(_corpus(name), folder)
-        copies += readable
-        refused += unreadable
-        other_files[name] = others
-    return Found(folders, copies, refused, other_files)
-
-
-def found_listing(listing: Listing, *streams: HubSource) -> Found:
-    """The recordings of a list or folder of the user, or of a streamed dataset, in the form of `find`."""
-    own = frozenset(utterance.corpus for utterance in listing.utterances)
-    refused = [_quarantine(item, "repeated_row", detail) for item, detail in listing.repeated]
-    copies = [[utterance] for utterance in sorted(listing.utterances, key=_place)]
-    others = dict.fromkeys(sorted(own), 0) | {min(own): listing.other_files}
-    return Found(dict.fromkeys(sorted(own), listing.folder), copies, refused, others, own, listing.notes, streams)
-
-
-def _place(utterance: Utterance) -> tuple[str, float]:
-    return str(utterance.path), utterance.start_s or 0.0
-
-
-def join(sources: Sequence[Found]) -> Found:
-    """Join the recordings of several sources.
-
-    Raises:
-        ScanError: if two sources have a corpus of the same name.
-    """
-    names = [name for found in sources for name in found.folders]
-    twice = sorted(name for name, number in Counter(names).items() if number > 1)
-    if twice:
-        raise ScanError(
-            f"corpus {twice[0]} comes from two sources; expected one source per corpus. Add a corpus column with "
-            "another name to the list, or rename the list or folder."
-        )
-    return Found(
-        {name: folder for found in sources for name, folder in found.folders.items()},
-        [copies for found in sources for copies in found.copies],
-        [item for found in sources for item in found.refused],
-        {name: number for found in sources for name, number in found.other_files.items()},
-        frozenset().union(*(found.own for found in sources)),
-        tuple(note for found in sources for note in found.notes),
-        tuple(stream for found in sources for stream in found.streams),
-    )
 
 
 def scan(
@@ -214,50 +131,6 @@ def _relative(item: Quarantined, folder: Path) -> Quarantined:
     return replace(item, path=printable(path), detail=printable(detail))
 
 
-def find_clips(corpus: Corpus, folder: Path) -> tuple[list[list[Utterance]], list[Quarantined], int]:
-    """List the recordings in a folder at any depth, grouped by performance.
-
-    Returns:
-        The utterances grouped by performance (the preferred file first, then in path order), the files whose names do
-        not parse, and the number of files that are not recordings.
-
-    Raises:
-        ScanError: if the folder does not exist or contains no recordings.
-    """
-    if not folder.is_dir():
-        raise ScanError(f"--{corpus.name} {folder}: no such folder; expected a folder of {corpus.title} recordings.")
-    by_performance: dict[str, list[Utterance]] = defaultdict(list)
-    refused: list[Quarantined] = []
-    others = 0
-    for path in map(Path, files_below(folder, ScanError)):
-        if path.suffix.lower() not in AUDIO_SUFFIXES + OTHER_AUDIO_SUFFIXES:
-            others += 1
-            continue
-        try:
-            utterance = corpus.parse(path)
-            if corpus.annotate is not None:
-                utterance = corpus.annotate(utterance)
-        except FileNameError as error:
-            detail = f"got {error.got}; expected {error.expected}"
-            refused.append(Quarantined(corpus.name, path.as_posix(), error.reason, detail))
-        else:
-            if utterance.language is None:  # the parsers of the English corpora do not set it
-                utterance = replace(utterance, language="en")
-            by_performance[utterance.performance].append(utterance)
-    if not by_performance and not refused:
-        raise ScanError(
-            f"--{corpus.name} {folder}: found no recordings among {others} files; expected {corpus.title} files with "
-            f"the suffix {' or '.join(AUDIO_SUFFIXES)}. Unpack archives first."
-        )
-    return [sorted(copies, key=lambda copy: copy.rank) for copies in by_performance.values()], refused, others
-
-
-def _corpus(name: str) -> Corpus:
-    if name not in CORPORA:
-        raise ScanError(f"unknown corpus {name!r}; expected one of {', '.join(CORPORA)}.")
-    return CORPORA[name]
-
-
 Checked = tuple[list[Clip], list[Quarantined]]
 
 
@@ -317,7 +190,7 @@ def _first_usable(
                 examined = examine(utterance.path, limits)
         except audio.AudioError as error:
             detail = f"got {error.got}; expected {error.expected}"
-            refused.append(_quarantine(utterance, error.reason, detail))
+            refused.append(quarantine(utterance, error.reason, detail))
         else:
             refused += [_repeated(copy, utterance) for copy in copies[index + 1 :]]
             return (utterance, examined), refused
@@ -327,16 +200,8 @@ def _first_usable(
 def _repeated(copy: Utterance, kept: Utterance) -> Quarantined:
     """Quarantine a second recording of a performance: a copy of the file, or another release."""
     if copy.stem == kept.stem:
-        return _quarantine(copy, "duplicate_stem", f"same name as {kept.path.as_posix()}")
-    return _quarantine(copy, "duplicate_performance", f"same performance as {kept.path.as_posix()}")
-
-
-def _quarantine(utterance: Utterance, reason: str, detail: str) -> Quarantined:
-    return _quarantined(utterance, reason, f"{detail} ({utterance.origin})" if utterance.origin else detail)
-
-
-def _quarantined(utterance: Utterance, reason: str, detail: str) -> Quarantined:
-    return Quarantined(utterance.corpus, utterance.path.as_posix(), reason, detail, utterance)
+        return quarantine(copy, "duplicate_stem", f"same name as {kept.path.as_posix()}")
+    return quarantine(copy, "duplicate_performance", f"same performance as {kept.path.as_posix()}")
 
 
 def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]]:
@@ -353,7 +218,7 @@ def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]
             same = ", ".join(f"{other.id} ({other.emotion})" for other in others)
             more = len(members) - 1 - len(others)
             same += f" and {more} more" if more else ""
-            out[clip.utterance.id] = _quarantine(clip.utterance, reason, f"same samples as {same}")
+            out[clip.utterance.id] = quarantine(clip.utterance, reason, f"same samples as {same}")
     return [clip for clip in clips if clip.utterance.id not in out], list(out.values())
 
 
@@ -399,10 +264,14 @@ def _write_journal(journal: Path, clips: list[Clip], refused: list[Quarantined])
 def _read_journal(journal: Path, pack: Path, chunk: list[list[Utterance]]) -> Checked | None:
     """Read the result of an earlier run, or None if the journal or pack is missing or damaged."""
     by_key = {_key(utterance): utterance for copies in chunk for utterance in copies}
+
+    def quarantined(key: str, reason: str, detail: str) -> Quarantined:
+        return Quarantined(by_key[key].corpus, by_key[key].path.as_posix(), reason, detail, by_key[key])
+
     try:
         content: dict[str, Any] = json.loads(journal.read_text(encoding="utf-8"))
         clips = [Clip(by_key[key], *[*rest, tuple(notes)]) for key, *rest, notes in content["clips"]]
-        refused = [_quarantined(by_key[key], reason, detail) for key, reason, detail in content["refused"]]
+        refused = [quarantined(key, reason, detail) for key, reason, detail in content["refused"]]
         whole = pack.stat().st_size == sum(clip.size for clip in clips)
     except (OSError, ValueError, KeyError, TypeError):
         return None

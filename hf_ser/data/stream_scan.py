@@ -9,8 +9,9 @@ from pathlib import Path
 from hf_ser.console import progress_bar
 from hf_ser.corpora import Utterance
 from hf_ser.data.examination import Limits, ScanError
+from hf_ser.data.found_recordings import Found
 from hf_ser.data.hub_source import HubSource
-from hf_ser.data.scan import CLIPS_PER_PACK, Checked, Found, examine_chunk, finished_chunk
+from hf_ser.data.scan import CLIPS_PER_PACK, Checked, examine_chunk, finished_chunk
 from hf_ser.data.workers import worker_pool
 from hf_ser.remote_code.reading_ahead import available_processors
 

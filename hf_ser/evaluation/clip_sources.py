@@ -14,8 +14,9 @@ from hf_ser.audio import AudioError, load_audio
 from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
 from hf_ser.data.examination import Limits, ScanError, content_sha256, read_checked
+from hf_ser.data.found_recordings import Found, Quarantined, find_clips
 from hf_ser.data.prepare import is_synthetic
-from hf_ser.data.scan import Found, Quarantined, find_clips, scan
+from hf_ser.data.scan import scan
 from hf_ser.data.seen import Marks, marks_of_split
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError

@@ -11,8 +11,9 @@ from iemocap_release import DIALOGS, LABELS, evaluation, write_release
 from hf_ser.corpora import CORPORA, performances
 from hf_ser.corpora.utterance import AnnotationError, NoAgreementError
 from hf_ser.data import PrepareArguments, prepare
+from hf_ser.data.found_recordings import find
 from hf_ser.data.preparation_arguments import PrepareError
-from hf_ser.data.scan import find, scan
+from hf_ser.data.scan import scan
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ from hf_ser.data import Row, assign, prepare, workers
 from hf_ser.data import scan as scans
 from hf_ser.data.builder import EmotionCorpora
 from hf_ser.data.dataset_card import cell_name
+from hf_ser.data.found_recordings import find
 from hf_ser.data.prepare import PrepareError
 from hf_ser.data.protocols import ProtocolError
 from hf_ser.errors import SerError
@@ -113,7 +114,7 @@ def test_every_clip_is_stored_once_with_all_its_columns(prepared, read_rows, siz
 
 
 def test_rows_are_those_of_the_scan(corpora, prepared, read_rows, tmp_path):
-    result = scans.scan(scans.find(corpora), tmp_path, num_proc=1, progress=False)
+    result = scans.scan(find(corpora), tmp_path, num_proc=1, progress=False)
     rows = {row["id"]: row for row in read_rows(prepared)}
     assert rows.keys() == {clip.utterance.id for clip in result.clips}
     for clip in result.clips:
@@ -416,7 +417,7 @@ def test_no_worker_is_at_work_after_a_broken_run(corpora, arguments, tmp_path, m
 
 def leave_a_cell_behind(folders: dict[str, Path], work: Path, *, moved: bool, clips: int | None = None) -> None:
     """Leave what a run leaves that is killed when a cell has been built, or built and moved, and not yet removed."""
-    result = scans.scan(scans.find(folders), work / "packs", num_proc=1, progress=False)
+    result = scans.scan(find(folders), work / "packs", num_proc=1, progress=False)
     rows = [clip.row for clip in result.clips]
     with pytest.warns(UserWarning, match="train and test share speakers"):
         splits = {protocol: assign(rows, protocol).splits for protocol in PROTOCOLS}

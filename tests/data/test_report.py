@@ -8,9 +8,10 @@ import pytest
 
 from hf_ser.corpora import CORPORA
 from hf_ser.data import report
+from hf_ser.data.found_recordings import Found, Quarantined, find
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.report import Count
-from hf_ser.data.scan import Clip, Found, Quarantined, ScanResult, find, scan
+from hf_ser.data.scan import Clip, ScanResult, scan
 
 
 def clip(corpus: str, path: str) -> Clip:

@@ -18,7 +18,8 @@ import soxr
 
 from hf_ser.data import scan as scans
 from hf_ser.data.examination import content_sha256
-from hf_ser.data.scan import Limits, ScanError, find, scan
+from hf_ser.data.found_recordings import find
+from hf_ser.data.scan import Limits, ScanError, scan
 from hf_ser.errors import SerError
 
 PACK = 32  # stems in a pack

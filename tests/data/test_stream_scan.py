@@ -13,8 +13,8 @@ import soundfile as sf
 from hf_ser.corpora.listing import ListingError
 from hf_ser.data import PrepareArguments, hub_source, prepare
 from hf_ser.data.examination import Limits, ScanError
+from hf_ser.data.found_recordings import found_listing
 from hf_ser.data.hub_source import HubSource, open_dataset, read_metadata
-from hf_ser.data.scan import found_listing
 from hf_ser.data.stream_scan import examine_streams, without_streams
 
 EMOTIONS = ["angry", "happy", "neutral"]
