@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.corpora import CORPORA
+from hf_ser.data.examination import Limits
 from hf_ser.data.label_set import check_mapping
 from hf_ser.data.protocols import check_ratios
-from hf_ser.data.scan import Limits
 from hf_ser.errors import SerError
 
 

@@ -17,9 +17,9 @@ import soundfile as sf
 import soxr
 
 from hf_ser.data import scan as scans
-from hf_ser.data.examination import content_sha256
+from hf_ser.data.examination import Limits, ScanError, content_sha256
 from hf_ser.data.found_recordings import find
-from hf_ser.data.scan import Limits, ScanError, scan
+from hf_ser.data.scan import scan
 from hf_ser.errors import SerError
 
 PACK = 32  # stems in a pack

@@ -12,7 +12,7 @@ from hf_ser.audio import load_audio
 from hf_ser.corpora import CORPORA as EVERY_CORPUS
 from hf_ser.corpora import synthetic
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.scan import ScanError
+from hf_ser.data.examination import ScanError
 from hf_ser.evaluation.clip_sources import SourceError, clips_of_csv, clips_of_folder, clips_of_split
 from hf_ser.labels import EMOTIONS
 from hf_ser.scoring.predictions import CLIP_COLUMNS
