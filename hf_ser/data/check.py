@@ -11,6 +11,7 @@ from hf_ser.data.clip_summary import measure, summarise
 from hf_ser.data.label_set import ALL, choose_labels
 from hf_ser.data.preparation_arguments import PrepareArguments
 from hf_ser.data.prepare import assign_all, find_sources, refuse_nothing, render_report
+from hf_ser.data.report import count
 from hf_ser.data.scan import scan
 from hf_ser.errors import SerError
 
@@ -87,7 +88,8 @@ def check_recordings(args: CheckArguments, *, progress: bool = True) -> str:
         refuse_nothing(result)
         assignments = assign_all([clip.row for clip in result.clips], wanted)
         summary = summarise(result.clips, measure(result.clips, packs), assignments)
-    return f"{render_report(result, found, labels, assignments, args.licence)}\n\n{summary}"
+    counts = count(result, labels, found.own)
+    return f"{render_report(result, counts, found, labels, assignments, args.licence)}\n\n{summary}"
 
 
 def main(argv: Sequence[str]) -> None:

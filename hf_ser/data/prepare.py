@@ -197,7 +197,7 @@ def _write_dataset(
     report.write_quarantine(result, folder / "quarantine.csv")
     report.write_notes(result, folder / "notes.csv")
     synthetic = _synthetic(found)
-    text = render_report(result, found, labels, assignments, args.licence)
+    text = render_report(result, counts, found, labels, assignments, args.licence)
     quarantined = {corpus: report.reasons(result, corpus) for corpus in found.folders}
     facts = CardFacts(labels, quarantined, tuple(synthetic), found.own, args.licence)
     card = render_card(result.clips, assignments, facts)
@@ -242,18 +242,23 @@ def refuse_nothing(result: ScanResult) -> None:
 
 
 def render_report(
-    result: ScanResult, found: Found, labels: LabelSet, assignments: Mapping[str, Assignment], licence: str
+    result: ScanResult,
+    counts: Sequence[report.Count],
+    found: Found,
+    labels: LabelSet,
+    assignments: Mapping[str, Assignment],
+    licence: str,
 ) -> str:
     """Render the report of a preparation.
 
     Args:
         result: result of the scan.
+        counts: its recordings per speaker and class.
         found: the sources.
         labels: the label set.
         assignments: protocol -> its assignment of clips to splits.
         licence: licence of the user's own recordings.
     """
-    counts = report.count(result, labels, found.own)
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
     notes += _missing_fields(result.clips)
     if found.own and licence == "unknown":

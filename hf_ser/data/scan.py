@@ -136,8 +136,8 @@ Checked = tuple[list[Clip], list[Quarantined]]
 
 def finished_chunk(chunk: list[list[Utterance]], packs_dir: Path, limits: Limits) -> Checked | None:
     """The result of an earlier run for a chunk, or None."""
-    key = _chunk_key(chunk, limits)
-    return _read_journal(packs_dir / f"{key}.json", packs_dir / f"{key}.pack", chunk)
+    pack, journal = _pack_and_journal(chunk, packs_dir, limits)
+    return _read_journal(journal, pack, chunk)
 
 
 def examine_chunk(
@@ -151,11 +151,10 @@ def examine_chunk(
         limits: limits that a recording must meet.
         contents: content of the recordings that are not in files.
     """
-    finished = finished_chunk(chunk, packs_dir, limits)
+    pack, journal = _pack_and_journal(chunk, packs_dir, limits)
+    finished = _read_journal(journal, pack, chunk)
     if finished is not None:
         return finished
-    key = _chunk_key(chunk, limits)
-    pack, journal = packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
     clips: list[Clip] = []
     refused: list[Quarantined] = []
     offset = 0
@@ -222,9 +221,10 @@ def _separate_repeated(clips: list[Clip]) -> tuple[list[Clip], list[Quarantined]
     return [clip for clip in clips if clip.utterance.id not in out], list(out.values())
 
 
-def _chunk_key(chunk: Iterable[list[Utterance]], limits: Limits) -> str:
+def _pack_and_journal(chunk: Iterable[list[Utterance]], packs_dir: Path, limits: Limits) -> tuple[Path, Path]:
     """Name a pack after its inputs, so that a changed file or limit results in a new pack."""
-    return fingerprint(chunk, limits)[:32]
+    key = fingerprint(chunk, limits)[:32]
+    return packs_dir / f"{key}.pack", packs_dir / f"{key}.json"
 
 
 def fingerprint(utterances: Iterable[list[Utterance]], limits: Limits) -> str:
