@@ -16,10 +16,12 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from hf_ser.arguments import ConfigError, did_you_mean
-from hf_ser.audio import SAMPLING_RATE
+from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.extras import needs_extra
+from hf_ser.training.speed import at_drawn_speed
 
+_WHOLE = Preprocessing()  # no preprocessing
 _FILE_LISTS = ("ir_files", "sound_file_paths")  # attributes with the files that a transform found in a folder
 
 
@@ -165,10 +167,21 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         clips: returned by `decoded`.
         transforms: returned by `make_transforms`.
         seed: of the draws.
+        speed_factors: see `at_drawn_speed`; the speed is changed first.
+        length: applied between speed and transforms, to cut or pad to a fixed duration.
     """
 
-    def __init__(self, clips: Any, transforms: Sequence[Any], seed: int) -> None:
+    def __init__(
+        self,
+        clips: Any,
+        transforms: Sequence[Any],
+        seed: int,
+        *,
+        speed_factors: Sequence[float] = (),
+        length: Preprocessing = _WHOLE,
+    ) -> None:
         self.clips, self.transforms, self.seed = clips, transforms, seed
+        self.speed_factors, self.length = speed_factors, length
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
@@ -189,7 +202,9 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         ]
 
     def _augmented(self, waveform: np.ndarray, number: int) -> np.ndarray:
-        return augment_clip(waveform, self.transforms, seed=self.seed, epoch=int(self._epoch), number=number)
+        place = {"seed": self.seed, "epoch": int(self._epoch), "number": number}
+        waveform = self.length(at_drawn_speed(waveform, self.speed_factors, **place))
+        return augment_clip(waveform, self.transforms, **place)
 
 
 class EpochSetter(TrainerCallback):

@@ -1,6 +1,7 @@
 """Training clips from a stream: selected, shuffled, and decoded when they are needed."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
@@ -13,6 +14,7 @@ from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data.splits import DatasetError, SplitData
 from hf_ser.training.augmentation import augment_clip, make_transforms
 from hf_ser.training.batches import AudioCollator
+from hf_ser.training.speed import at_drawn_speed
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 _READ_TOGETHER = 32  # clips read from Arrow at a time
@@ -102,20 +104,31 @@ class StreamCollator:
         steps: preprocessing of the clips.
         transforms: returned by `make_transforms`; empty for no augmentation.
         seed: of the augmentation.
+        speed_factors: see `at_drawn_speed`; the speed is changed before clips are cut or padded to a fixed duration.
     """
 
-    def __init__(self, collator: AudioCollator, steps: Preprocessing, transforms: Sequence[Any], seed: int) -> None:
-        self.collator, self.steps, self.transforms, self.seed = collator, steps, transforms, seed
+    def __init__(
+        self,
+        collator: AudioCollator,
+        steps: Preprocessing,
+        transforms: Sequence[Any],
+        seed: int,
+        *,
+        speed_factors: Sequence[float] = (),
+    ) -> None:
+        self.collator, self.transforms, self.seed, self.speed_factors = collator, transforms, seed, speed_factors
+        self.steps, self.length = replace(steps, duration_s=None), Preprocessing(duration_s=steps.duration_s)
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch of the collator."""
         return self.collator([clip if "waveform" in clip else self._decoded(clip) for clip in examples])
 
     def _decoded(self, example: dict[str, Any]) -> dict[str, Any]:
+        place = {"seed": self.seed, "epoch": example["epoch"], "number": example["number"]}
         waveform = self.steps(load_audio(example["audio"]))
+        waveform = self.length(at_drawn_speed(waveform, self.speed_factors, **place))
         if self.transforms:
-            place = {name: example[name] for name in ("epoch", "number")}
-            waveform = augment_clip(waveform, self.transforms, seed=self.seed, **place)
+            waveform = augment_clip(waveform, self.transforms, **place)
         return {"waveform": waveform, "label": example["label"]}
 
 
@@ -151,4 +164,5 @@ def streamed(
         drop_last=args.dataloader_drop_last,
     )
     transforms = make_transforms(args.augmentation) if args.augmentation else []
-    return clips, StreamCollator(collator, data.args.steps, transforms, seed)
+    collate = StreamCollator(collator, data.args.steps, transforms, seed, speed_factors=args.speed_factors or ())
+    return clips, collate

@@ -177,6 +177,8 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
+    if args.speed_factors:
+        training["speed_factors"] = args.speed_factors
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty if trained from scratch
     if base:
         training["base_model"] = Path(base).name if Path(base).exists() else base

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
@@ -357,11 +359,17 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
 
 
 def _in_memory(data: SplitData, args: SerTrainingArguments) -> Any:
-    clips = data.decoded("train")
-    if not args.augmentation:
-        return clips
+    if not (args.augmentation or args.speed_factors):
+        return data.decoded("train")
     seed = args.seed if args.data_seed is None else args.data_seed
-    return AugmentedDataset(clips, make_transforms(args.augmentation), seed)
+    steps = data.args.steps
+    return AugmentedDataset(
+        data.with_steps(replace(steps, duration_s=None)).decoded("train"),
+        make_transforms(args.augmentation or []),
+        seed,
+        speed_factors=args.speed_factors or (),
+        length=Preprocessing(duration_s=steps.duration_s),
+    )
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:

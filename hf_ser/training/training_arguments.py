@@ -15,6 +15,7 @@ from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.losses import make_loss
+from hf_ser.training.speed import check_speed_factors
 
 _ERRORS = ("loss", "brier", "ece")  # endings of the names of scores for which smaller is better
 # Fields of logging and debugging whose defaults HfArgumentParser replaces by equivalent values.
@@ -144,6 +145,10 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     mixup_alpha: float = field(
         default=0.0, metadata={"help": "mixup: parameter alpha of the Beta distribution; 0 turns it off"}
     )
+    speed_factors: list[float] | None = field(
+        default=None,
+        metadata={"help": "speed perturbation: factors of which each training clip gets one in every epoch"},
+    )
     one_cycle: bool = field(
         default=False, metadata={"help": "one-cycle learning-rate schedule with learning_rate as its maximum"}
     )
@@ -184,6 +189,8 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
         if not 0 <= self.mixup_alpha < math.inf:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
+        if self.speed_factors is not None:
+            check_speed_factors(self.speed_factors)  # raises ConfigError
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
         for name in ("head_learning_rate", "unfreeze_every"):

@@ -447,6 +447,9 @@ def test_how_it_was_trained_is_told():
         "The loss is focal with label smoothing 0.1. Training clips were\naugmented with Gain. The checkpoint" in card
     )
     assert "using `adamw_torch` with a `one_cycle` schedule in bf16." in card
+    known |= {"speed_factors": [0.9, 1.0, 1.1]}
+    card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
+    assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. The checkpoint" in card
     plain = render_model_card(RESULTS)
     assert (
         "a learning rate of 0.001 and\nbatches of 16 clips. The checkpoint of step 5 had the best weighted F1" in plain

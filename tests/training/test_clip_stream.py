@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, DatasetError, load_splits
 from hf_ser.data.splits import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
@@ -115,14 +116,17 @@ def test_lost_clips_and_ids_that_stand_twice_are_errors(data):
         ClipStream(data.stream, train.select([0, 1, 0]), seed=0, buffer_size=4, batch_size=2)
 
 
-@pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
+@pytest.mark.parametrize(("augmentation", "speeds"), [(None, ()), (AUGMENTATION, ()), (AUGMENTATION, (0.9, 1.1))])
 @pytest.mark.parametrize("cut", [{}, {"trim_db": 20.0, "normalize": True, "duration_s": 0.4}])
-def test_waveforms_are_those_of_clips_in_memory(dataset_dir, clips, loaded, augmentation, cut):
+def test_waveforms_are_those_of_clips_in_memory(clips, loaded, augmentation, speeds, cut):
     steps = DataArguments(**cut).steps
     transforms = make_transforms(augmentation) if augmentation else []
     in_memory = loaded.with_steps(steps).decoded("train")
-    in_memory = AugmentedDataset(in_memory, transforms, seed=5) if transforms else in_memory
-    stream, collate = clips(), StreamCollator(list, steps, transforms, seed=5)
+    if transforms:
+        whole, length = replace(steps, duration_s=None), Preprocessing(duration_s=steps.duration_s)
+        in_memory = loaded.with_steps(whole).decoded("train")
+        in_memory = AugmentedDataset(in_memory, transforms, seed=5, speed_factors=speeds, length=length)
+    stream, collate = clips(), StreamCollator(list, steps, transforms, seed=5, speed_factors=speeds)
     for epoch in (0, 2):
         stream.set_epoch(epoch)
         if transforms:
