@@ -447,7 +447,10 @@ def test_how_it_was_trained_is_told():
         "The loss is focal with label smoothing 0.1. Training clips were\naugmented with Gain. The checkpoint" in card
     )
     assert "using `adamw_torch` with a `one_cycle` schedule in bf16." in card
+    card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
+    assert "and was kept.\nIts weights are exponential moving averages over the steps (decay 0.995).\n\nThe" in card
     plain = render_model_card(RESULTS)
+    assert "moving average" not in plain
     assert (
         "a learning rate of 0.001 and\nbatches of 16 clips. The checkpoint of step 5 had the best weighted F1" in plain
     )
