@@ -85,6 +85,7 @@ class Assignment:
     ratios: Ratios
     splits: dict[str, str]  # clip id -> split; clips outside the protocol are absent
     notes: tuple[str, ...] = field(default=())
+    auxiliary: tuple[str, ...] = ()  # corpora for training only, see hf_ser.data.auxiliary
 
     @property
     def hash(self) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE, Preprocessing, load_audio
 from hf_ser.console import progress_bar
+from hf_ser.data.auxiliary import add_auxiliary, assign_with_auxiliary, check_auxiliary
 from hf_ser.data.class_labels import class_names, merged, without_calm
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.prepare import SUMMARY
-from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row, assign
+from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
@@ -53,6 +54,9 @@ class DataArguments:
     )
     fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
     protocol_seed: int = field(default=0, metadata={"help": "random seed of the protocol"})
+    auxiliary_corpora: list[str] = field(
+        default_factory=list, metadata={"help": "corpora of the configuration whose clips are used for training only"}
+    )
     channel: str | None = field(default=None, metadata={"help": "vocal channel: speech or song; default: both"})
     merge_calm: bool = field(default=False, metadata={"help": "merge calm into neutral, if the dataset has calm"})
     duration_s: float | None = field(
@@ -80,6 +84,7 @@ class DataArguments:
                 f"protocol is {self.protocol!r} and streaming is true; streaming uses the stored splits of the "
                 "configuration, such as all, all-random or ravdess. Remove protocol or streaming."
             )
+        check_auxiliary(self.auxiliary_corpora, self.protocol, self.streaming)
         if self.stream_buffer < 1:
             raise ConfigError(f"stream_buffer is {self.stream_buffer}; expected at least 1 clip, such as 256.")
 
@@ -200,7 +205,10 @@ class SplitData:
 
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes to score a split on: those in train or the split; across corpora, those in both."""
-        trained_on, present = set(self.splits["train"]["label"]), set(self.splits[split]["label"])
+        train, present = self.splits["train"], set(self.splits[split]["label"])
+        auxiliary = self.assignment.auxiliary  # without their classes, so that runs with and without compare
+        pairs = zip(train["corpus"], train["label"], strict=True)
+        trained_on = {label for corpus, label in pairs if corpus not in auxiliary}
         scored = trained_on & present if self.protocol in CROSS_CORPUS else trained_on | present
         return tuple(label for index, label in enumerate(self.labels) if index in scored)
 
@@ -230,8 +238,11 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
         made = summary.get("protocols", {}).get(name, {})
         seed, notes = made.get("seed", args.protocol_seed), tuple(made.get("notes", ()))
         assignment = Assignment(name, None, seed, made.get("ratios", ()), given, notes)
+        if args.auxiliary_corpora:
+            assignment = add_auxiliary(assignment, rows(whole), args.auxiliary_corpora)
     else:
-        assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
+        seed, fold = args.protocol_seed, args.fold
+        assignment = assign_with_auxiliary(rows(whole), args.protocol, args.auxiliary_corpora, seed=seed, fold=fold)
     ids = np.asarray(whole["id"])
     of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
     parts = {split: whole.select(np.flatnonzero(of_clip == split)) for split in SPLITS}

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, assign, folds
+from hf_ser.data.auxiliary import assign_with_auxiliary, under_test
+from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, folds
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.parent_process import as_parent
@@ -115,12 +116,12 @@ def cross_validate(
     """
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
-    protocol = data_args.protocol
+    protocol, auxiliary = data_args.protocol, data_args.auxiliary_corpora
     with held(output_dir):
         _claim(output_dir, _plan(rows, args, data_args), overwrite)
-        runs = list(_runs(rows, args, protocol, output_dir))
+        runs = list(_runs(under_test(rows, auxiliary), args, protocol, output_dir))
         for number, run in enumerate(runs, 1):
-            wanted = assign(rows, protocol, seed=run.seed, fold=run.fold).hash
+            wanted = assign_with_auxiliary(rows, protocol, auxiliary, seed=run.seed, fold=run.fold).hash
             if is_finished(run.folder) and read_results(run.folder)["protocol"]["hash"] == wanted:
                 continue
             where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
@@ -132,7 +133,7 @@ def cross_validate(
 def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataArguments) -> dict[str, Any]:
     """The settings that must match for finished folds to be kept; seeds may be added."""
     config = Path(args.recipe_config).read_text(encoding="utf-8") if args.recipe_config else None
-    protocol = str(data_args.protocol)
+    protocol, auxiliary = str(data_args.protocol), data_args.auxiliary_corpora
     first = 1 if protocol in FOLDED else None
     return {
         "recipe": Path(str(args.model_recipe)).name,
@@ -140,8 +141,9 @@ def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataAr
         "overrides": sorted(args.recipe_overrides),
         "protocol": protocol,
         "configuration": data_args.configuration,
+        **({"auxiliary_corpora": sorted(auxiliary)} if auxiliary else {}),
         "preprocessing": data_args.preprocessing,
-        "first_assignment": assign(rows, protocol, seed=0, fold=first).hash,
+        "first_assignment": assign_with_auxiliary(rows, protocol, auxiliary, seed=0, fold=first).hash,
     }
 
 
@@ -203,6 +205,8 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, f
     elif is_marked(run.folder):  # a recipe without checkpoints was killed
         fields["overwrite"] = "true"
     words = [f"--{key}={value}" for key, value in fields.items() if value is not None and value is not False]
+    if data_args.auxiliary_corpora:
+        words += ["--auxiliary_corpora", *data_args.auxiliary_corpora]
     config = ["--config", args.recipe_config] if args.recipe_config else []
     overrides = [f"--{override}" for override in args.recipe_overrides]
     process = subprocess.Popen(

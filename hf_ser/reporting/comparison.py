@@ -176,6 +176,14 @@ class Run:
         return dict(sum((Counter(counts) for counts in every), Counter()))
 
     @property
+    def _configuration(self) -> str | None:
+        """The dataset's configuration; with auxiliary corpora, that of the only corpus under test."""
+        corpora = list(self.scored["groups"]["corpus"]["groups"]) if self.scored else []
+        if self.results["protocol"].get("auxiliary_corpora") and len(corpora) == 1:
+            return corpora[0]
+        return self.results["dataset"]["configuration"]
+
+    @property
     def key(self) -> Key:
         """The run's group."""
         dataset, protocol = self.results["dataset"], self.results["protocol"]
@@ -189,7 +197,7 @@ class Run:
         return Key(
             protocol["name"],
             dataset["name"],
-            dataset["configuration"],
+            self._configuration,
             tuple(sorted(dataset["synthetic"])),
             protocol["fold"],
             self.labels,

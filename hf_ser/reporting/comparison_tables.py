@@ -217,7 +217,7 @@ def _add_notes(table: Table, runs: Sequence[Run], marks: dict[str, str]) -> None
         for row in rows:
             table.marks.setdefault(row, []).append(mark)
     if len({digest for run in runs if (digest := run.results["protocol"]["hash"])}) > 1:
-        table.notes.append(("", "The runs have the same test clips, but different training and validation clips."))
+        table.notes.append(("", "The runs have the same test clips, but different training or validation clips."))
 
 
 def _add_published(table: Table, runs: Sequence[Run], reported: Mapping[str, Published]) -> set[str]:

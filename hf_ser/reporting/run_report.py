@@ -244,6 +244,8 @@ def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("trained on", clips_and_speakers(dataset["train_clips"], dataset["train_speakers"])))
     digest = f", assignment hash {protocol['hash'][:16]}" if protocol["hash"] else ""
     facts.append(("protocol", protocol_title(protocol) + digest))
+    if protocol.get("auxiliary_corpora"):
+        facts.append(("auxiliary corpora", ", ".join(protocol["auxiliary_corpora"])))
     facts.append(("seeds", ", ".join(map(str, results["seeds"])) or "unknown"))
     kept = {key: value for key, value in results["preprocessing"].items() if value not in (None, False)}
     facts.append(("preprocessing", ", ".join(f"{key} {value}" for key, value in kept.items()) or "none"))

@@ -177,6 +177,7 @@ def describe_protocol(data: SplitData) -> dict[str, Any]:
         "seed": assignment.seed,
         "hash": assignment.hash,
         "notes": list(assignment.notes),
+        **({"auxiliary_corpora": list(assignment.auxiliary)} if assignment.auxiliary else {}),
     }
 
 

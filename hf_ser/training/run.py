@@ -171,6 +171,8 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "best_step": state.best_global_step,
         "seconds": round(elapsed(state), 1),
     }
+    if args.ema_decay is not None:
+        training["ema_decay"] = args.ema_decay
     if args.world_size > 1:
         training["processes"] = args.world_size
     if args.earlier_precisions:

@@ -18,7 +18,6 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     trainer,
 )
@@ -32,6 +31,7 @@ from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
 from hf_ser.scoring import score, softmax
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.averaged_weights import AveragingTrainer
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
 from hf_ser.training.epoch_lines import EpochLines
@@ -51,7 +51,7 @@ class DivergedError(SerError):
         super().__init__(f"{what}. {remedy}")
 
 
-class SerTrainer(Trainer):
+class SerTrainer(AveragingTrainer):
     """A `Trainer` that groups clips of similar length, evaluates in the given order, and stops when it diverges.
 
     Clips are grouped if `train_sampling_strategy` is group_by_length; the stock Trainer would decode audio for each

@@ -14,6 +14,7 @@ from hf_ser.recipe_file import changed_fields
 from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.training.augmentation import make_transforms
+from hf_ser.training.averaged_weights import check_decay
 from hf_ser.training.losses import make_loss
 from hf_ser.training.speed import check_speed_factors
 
@@ -142,6 +143,10 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
     augmentation: list | str | None = field(
         default=None, metadata={"help": "augmentation of training clips: transforms of audiomentations; YAML only"}
     )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={"help": "validate and save an exponential moving average of the weights with this decay"},
+    )
     mixup_alpha: float = field(
         default=0.0, metadata={"help": "mixup: parameter alpha of the Beta distribution; 0 turns it off"}
     )
@@ -187,6 +192,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             )
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
+        check_decay(self.ema_decay, bool(self.fsdp or self.deepspeed))
         if not 0 <= self.mixup_alpha < math.inf:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
         if self.speed_factors is not None:

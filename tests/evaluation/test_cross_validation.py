@@ -10,8 +10,13 @@ import pytest
 
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
+from hf_ser.data.protocols import SPLITS
+from hf_ser.data.splits import read_assignment
 from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
 from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
+from hf_ser.reporting.comparison import group, load_runs, paired
+from hf_ser.reporting.comparison_rendering import render_markdown
+from hf_ser.reporting.comparison_tables import make_tables
 from hf_ser.scoring import read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +81,22 @@ def test_every_clip_is_tested_once_and_the_pool_is_what_is_scored(dataset_dir, t
     assert all({"--seed=0", "--protocol_seed=0"} <= set(command) for command in recipe.commands)
     assert not any("--normalize" in word for command in recipe.commands for word in command)
     assert "fold" in (folder / "report.md").read_text()
+
+
+def test_runs_with_and_without_auxiliary_corpora_are_paired_on_the_same_clips(dataset_dir, tmp_path, recipe):
+    protocol = "leave_one_speaker_out"
+    aided = _run(dataset_dir, tmp_path / "aided", protocol, auxiliary_corpora=["crema_d"])
+    _run(dataset_dir, tmp_path / "alone", protocol, configuration="ravdess")
+    commands = recipe.commands[:4]
+    assert all(command[command.index("--auxiliary_corpora") + 1] == "crema_d" for command in commands)
+    assert [run["fold_name"] for run in aided["runs"]] == [f"ravdess_0{speaker}" for speaker in range(1, 5)]
+    assert aided["protocol"]["auxiliary_corpora"] == ["crema_d"]
+    assert set(read_assignment(tmp_path / "aided/seed_0/fold_1/splits.csv").values()) == set(SPLITS)
+    assert "auxiliary corpora | crema_d" in (tmp_path / "aided/report.md").read_text()
+    ((key, runs),) = group(load_runs([tmp_path / "aided", tmp_path / "alone"])).items()
+    assert key.configuration == "ravdess" and len(runs) == 2
+    assert set(paired(*runs)) >= {"uar"}
+    assert "clips of crema_d are training clips" in render_markdown(make_tables(dict([(key, runs)])))
 
 
 def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
@@ -151,6 +172,8 @@ def test_other_settings_do_not_mix(dataset_dir, tmp_path, recipe):
         _run(dataset_dir, folder, "random", overrides=["penalties=0.5"])
     with pytest.raises(CrossValidationError, match="another preprocessing"):
         _run(dataset_dir, folder, "random", trim_db=20.0)
+    with pytest.raises(CrossValidationError, match="another auxiliary_corpora"):
+        _run(dataset_dir, folder, "random", auxiliary_corpora=["crema_d"])
     results = _run(dataset_dir, folder, "random", overrides=["penalties=0.5"], overwrite=True)
     assert results["training"]["overrides"] == ["penalties=0.5"]
     (tmp_path / "full").mkdir()

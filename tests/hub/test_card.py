@@ -450,7 +450,10 @@ def test_how_it_was_trained_is_told():
     known |= {"speed_factors": [0.9, 1.0, 1.1]}
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
     assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. The checkpoint" in card
+    card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
+    assert "and was kept.\nIts weights are exponential moving averages over the steps (decay 0.995).\n\nThe" in card
     plain = render_model_card(RESULTS)
+    assert "moving average" not in plain
     assert (
         "a learning rate of 0.001 and\nbatches of 16 clips. The checkpoint of step 5 had the best weighted F1" in plain
     )

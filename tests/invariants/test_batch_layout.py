@@ -44,6 +44,7 @@ def setting(tmp_path_factory):
         "num_train_epochs": 2,
         "learning_rate": 1e-3,
         "warmup_steps": 0,
+        "ema_decay": 0.5,
         "logging_strategy": "steps",
         "logging_steps": 1,
         "use_cpu": True,

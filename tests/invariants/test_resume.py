@@ -26,6 +26,7 @@ def command(tmp_path_factory, dataset_dir, tiny_config):
         "configuration": "ravdess",
         "augmentation": AUGMENTATION,
         "mixup_alpha": 0.2,
+        "ema_decay": 0.5,
         "num_train_epochs": 4,
         "learning_rate": 3e-3,
         "lr_scheduler_type": "cosine",

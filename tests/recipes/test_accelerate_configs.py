@@ -44,6 +44,7 @@ def test_two_processes_on_the_processor_train_a_companion(tmp_path, dataset_dir)
         "num_train_epochs": 1,
         "per_device_train_batch_size": 4,
         "mixup_alpha": 0.2,
+        "ema_decay": 0.5,
         "use_cpu": True,
         "disable_tqdm": True,
     }
