@@ -85,6 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
     predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     predict.add_argument("--precision", default="auto", help=_PRECISION)
+    predict.add_argument(
+        "--abstain",
+        metavar="THRESHOLD",
+        help='mark answers whose top probability is below THRESHOLD as "not sure"; off for no threshold (default: the '
+        "model's threshold, if it has one)",
+    )
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
     info.add_argument("model", help="model folder or Hub id")
@@ -152,6 +158,9 @@ def _info(args: argparse.Namespace) -> int:
     temperature = getattr(config, "calibration_temperature", None)
     if temperature:
         rows.append(("calibrated", f"temperature {temperature:.3f}"))
+    threshold = getattr(config, "abstention_threshold", None)
+    if threshold is not None:
+        rows.append(("abstains", f"below a top probability of {threshold:.3f}"))
     steps = Preprocessing.of(extractor).steps
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))

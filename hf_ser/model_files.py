@@ -39,13 +39,13 @@ def check_model_files(name: str, revision: str = "main") -> None:
 
     Raises:
         ModelFilesError: config.json asks for many more layers or weights than are stored, is nested too deeply, or has
-            a calibration temperature that is not a positive number.
+            a calibration temperature that is not a positive number, or an abstention threshold outside of [0, 1).
     """
     path = file_beside(name, "config.json", revision)
     if path is None:
         return
     config = _read_json(path)
-    _check_temperature(config)
+    _check_calibration(config)
     labels = config.get("num_labels")
     if isinstance(labels, int) and labels > _MOST_LABELS:
         raise ModelFilesError(f"num_labels is {labels}; expected at most {_MOST_LABELS:,}")
@@ -84,11 +84,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_temperature(config: dict[str, Any]) -> None:
-    value = config.get("calibration_temperature")
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if value is not None and not (number and math.isfinite(value) and value > 0):
-        raise ModelFilesError(f"calibration_temperature is {value!r}; expected a positive number or null")
+def _check_calibration(config: dict[str, Any]) -> None:
+    temperature, threshold = config.get("calibration_temperature"), config.get("abstention_threshold")
+    if temperature is not None and not (_is_number(temperature) and temperature > 0):
+        raise ModelFilesError(f"calibration_temperature is {temperature!r}; expected a positive number or null")
+    if threshold is not None and not (_is_number(threshold) and 0 <= threshold < 1):
+        raise ModelFilesError(f"abstention_threshold is {threshold!r}; expected a number from 0 to below 1 or null")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _weights_files(name: str, revision: str) -> list[Path]:

@@ -46,6 +46,13 @@ def test_a_folder_without_weights_is_left_to_from_pretrained(folder):
         ({"calibration_temperature": 0}, "calibration_temperature is 0"),
         ({"calibration_temperature": float("nan")}, "calibration_temperature is nan"),
         ({"calibration_temperature": True}, "calibration_temperature is True"),
+        (
+            {"abstention_threshold": "high"},
+            "abstention_threshold is 'high'; expected a number from 0 to below 1 or null",
+        ),
+        ({"abstention_threshold": 1.0}, "abstention_threshold is 1.0"),
+        ({"abstention_threshold": -0.1}, "abstention_threshold is -0.1"),
+        ({"abstention_threshold": False}, "abstention_threshold is False"),
     ],
 )
 def test_impossible_values_are_rejected_at_once(folder, fields, message):

@@ -38,12 +38,13 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def columns(labels: Sequence[str]) -> list[str]:
-    """Return the names of the columns."""
-    return ["file", "start", "end", "emotion", *(one_line(f"p_{label}") for label in labels), "error", "warning"]
+def columns(labels: Sequence[str], abstains: bool = False) -> list[str]:
+    """Return the names of the columns; `abstained` is one of them if the model abstains."""
+    classes = [one_line(f"p_{label}") for label in labels]
+    return ["file", "start", "end", "emotion", *classes, *(["abstained"] if abstains else []), "error", "warning"]
 
 
-def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any]]:
+def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = False) -> list[dict[str, Any]]:
     """Return one mapping by column for the recording and one for each window; missing values are None."""
     lines = []
     for part in ({"start": None, "end": None, **row}, *row.get("timeline", ())):
@@ -55,6 +56,7 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any
                 "end": part["end"],
                 "emotion": one_line(max(scores, key=lambda label: scores[label])) if scores else None,
                 **{one_line(f"p_{label}"): scores.get(label) for label in labels},
+                **({"abstained": part.get("abstained")} if abstains else {}),
                 "error": part.get("error") or ("silence" if part.get("silent") else None),
                 "warning": row.get("warning"),
             }
@@ -63,8 +65,15 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str]) -> list[dict[str, Any
 
 
 def csv_cells(line: Mapping[str, Any]) -> list[Any]:
-    """Format probabilities with six digits; more would not be meaningful."""
-    return [f"{value:.6f}" if name.startswith("p_") and value is not None else value for name, value in line.items()]
+    """Format probabilities with six digits, more would not be meaningful, and truth values as in JSON."""
+    return [
+        f"{value:.6f}"
+        if name.startswith("p_") and value is not None
+        else str(value).lower()
+        if isinstance(value, bool)
+        else value
+        for name, value in line.items()
+    ]
 
 
 @dataclass
@@ -75,6 +84,7 @@ class TextOutput:
     labels: Sequence[str]
     warning: str | None
     stream: TextIO
+    abstains: bool = False
     written: int = 0
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -86,8 +96,8 @@ class TextOutput:
         elif self.format == "jsonl":
             text = json_text(row, ascii_only=ascii_only) + "\n"
         elif self.format == "csv":
-            header = [columns(self.labels)] if self.written == 0 else []
-            text = csv_text([*header, *(csv_cells(line) for line in tabular(row, self.labels))])
+            header = [columns(self.labels, self.abstains)] if self.written == 0 else []
+            text = csv_text([*header, *(csv_cells(line) for line in tabular(row, self.labels, self.abstains))])
         else:
             text = table_text(row)
         self.written += 1
@@ -98,7 +108,7 @@ class TextOutput:
         if self.format == "json":
             self._put("\n]\n" if self.written else "[]\n")
         elif self.format == "csv" and self.written == 0:
-            self._put(csv_text([columns(self.labels)]))
+            self._put(csv_text([columns(self.labels, self.abstains)]))
         elif self.format == "table" and self.warning and self.written:
             self._put(f"warning: {self.warning}\n")
 
@@ -108,8 +118,11 @@ class TextOutput:
 
 
 def table_text(row: Mapping[str, Any]) -> str:
-    """Format an answer for people: the name, a bar per class, a line per window."""
+    """Format an answer for people: the name, "not sure" if the model abstains, a bar per class, a line per window."""
     lines, scores = [row["file"]], row.get("scores", ())
+    if row.get("abstained"):
+        best = one_line("{label} {score:.3f}".format(**scores[0]))
+        lines.append(f"  not sure: the best class is {best}, below the threshold {row['threshold']:.3f}")
     width = max([_LABEL_WIDTH, *(display_width(one_line(score["label"])) for score in scores)])
     lines += [_bar(score, width) for score in scores] or ["  cannot be used"]
     for window in row.get("timeline", ()):

@@ -60,6 +60,7 @@ class AppendedFile:
         self.failed: dict[str, bool] = {}  # by name: whether the recording failed
         self.end = 0  # bytes of complete answers
         self._labels: Sequence[str] = ()
+        self._abstains = False
         self._is_new = not path.exists()
         self._lock: FileLock | None = None
         self._descriptor = self._open()
@@ -70,28 +71,31 @@ class AppendedFile:
             self.release()
             raise
 
-    def start(self, labels: Sequence[str]) -> None:
-        """Drop a half-written answer at the end and prepare the file for answers with these labels."""
-        self._labels = labels
+    def start(self, labels: Sequence[str], abstains: bool = False) -> None:
+        """Drop a half-written answer at the end and prepare the file for answers with these columns."""
+        self._labels, self._abstains = labels, abstains
         os.ftruncate(self._descriptor, self.end)
         if self.kind != "csv":
             return
-        header = [*columns(labels), *_LAST[2:]]
+        header = [*columns(labels, abstains), *_LAST[2:]]
         if self.end == 0:
             self._append(csv_text([header]))
             return
         with self.path.open("rb") as file:
             present = _cells(file.readline())
         if present != header:
-            got = ", ".join(name for name in present if name.startswith("p_"))
-            raise BatchError(f"{self.path}: got the columns {got}; expected those of this model's labels. {REMEDY}")
+            got, wanted = (
+                ", ".join(name for name in names if name.startswith("p_") or name == "abstained")
+                for names in (present, header)
+            )
+            raise BatchError(f"{self.path}: got the columns {got}; expected {wanted}. {REMEDY}")
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append the answer for one recording in one write."""
         if self.kind == "jsonl":
             text = json_text({**row, "model": self.run.model, "options": self.run.options}) + "\n"
         else:
-            text = csv_text([csv_cells(line) for line in stamped(row, self._labels, self.run)])
+            text = csv_text([csv_cells(line) for line in stamped(row, self._labels, self.run, self._abstains)])
         self._append(text)
         self.failed[row["file"]] = "error" in row
 
@@ -168,9 +172,11 @@ class AppendedFile:
         self.end += size
 
 
-def stamped(row: Mapping[str, Any], labels: Sequence[str], run: RunStamp) -> list[dict[str, Any]]:
+def stamped(
+    row: Mapping[str, Any], labels: Sequence[str], run: RunStamp, abstains: bool = False
+) -> list[dict[str, Any]]:
     """Return the lines of an answer in a file: `tabular`, the number of windows that follow, and the stamp."""
-    lines = tabular(row, labels)
+    lines = tabular(row, labels, abstains)
     for number, line in enumerate(lines):
         windows = len(lines) - 1 if number == 0 and "timeline" in row else None
         line |= {"windows": windows, "model": run.model, "options": run.options}

@@ -33,6 +33,7 @@ class ParquetOutput:
         self._journal = AppendedFile(Path(f"{path}.part"), "jsonl", run, overwrite)
         self._schema: pa.Schema | None = None
         self._labels: Sequence[str] = ()
+        self._abstains = False
         self._in_parquet: dict[str, bool] = {}
         self.failed = self._journal.failed  # by name: whether the recording failed
         try:
@@ -48,19 +49,19 @@ class ParquetOutput:
         """Whether every answer is in the Parquet file."""
         return _has_content(self.path) and self._journal.failed.keys() <= self._in_parquet.keys()
 
-    def start(self, labels: Sequence[str]) -> None:
-        """Prepare the file for answers with these labels."""
-        kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32()}
-        names = [*columns(labels), "windows", "model", "options"]
-        self._labels = labels
+    def start(self, labels: Sequence[str], abstains: bool = False) -> None:
+        """Prepare the file for answers with these columns."""
+        kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32(), "abstained": pa.bool_()}
+        names = [*columns(labels, abstains), "windows", "model", "options"]
+        self._labels, self._abstains = labels, abstains
         self._schema = pa.schema(
             [(name, pa.float64() if name.startswith("p_") else kinds.get(name, pa.string())) for name in names]
         )
         if self._overwrite:
             self.path.unlink(missing_ok=True)
         elif _has_content(self.path) and not pq.read_schema(self.path).equals(self._schema):
-            raise BatchError(f"{self.path}: got columns that differ from the labels of this model. {REMEDY}")
-        self._journal.start(labels)
+            raise BatchError(f"{self.path}: got columns that differ from those of this model. {REMEDY}")
+        self._journal.start(labels, abstains)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append the answer for one recording to the journal."""
@@ -95,7 +96,7 @@ class ParquetOutput:
                             writer.write_batch(batch)
                 fresh = (row for row in self._journal.rows() if row["file"] not in self._in_parquet)
                 while group := list(itertools.islice(fresh, _RECORDINGS_PER_GROUP)):
-                    lines = [line for row in group for line in stamped(row, self._labels, self.run)]
+                    lines = [line for row in group for line in stamped(row, self._labels, self.run, self._abstains)]
                     writer.write_table(pa.Table.from_pylist(lines, self._schema))
             file.flush()
             os.fsync(file.fileno())

@@ -1,5 +1,6 @@
 """`hf-ser predict`: from the options to the last answer."""
 
+import math
 import sys
 import time
 import warnings
@@ -46,6 +47,7 @@ class PredictArguments:
     batch_size: int = 8
     device: str | None = None
     precision: str = "auto"
+    abstain: str | None = None  # a threshold or "off"; None for the threshold of the model, if it has one
 
     def __post_init__(self) -> None:
         """Reject invalid and contradictory options.
@@ -55,6 +57,7 @@ class PredictArguments:
         """
         if self.batch_size < 1:
             raise BatchError(f"--batch_size {self.batch_size}; expected at least 1.")
+        _ = self.given_threshold  # raises BatchError
         if not self.recordings and self.recordings_from is None:
             raise BatchError("got no recordings. Name at least one, or pass --recordings_from FILE.")
         if self.recordings_from == STDIN and STDIN in self.recordings:
@@ -71,6 +74,25 @@ class PredictArguments:
             raise BatchError(
                 f"--output {self.output}: the folder {Path(self.output).parent} does not exist. Create it first."
             )
+
+    @property
+    def given_threshold(self) -> float | None:
+        """The threshold that the option `abstain` gives; None for off and for the one of the model."""
+        if self.abstain in (None, "off"):
+            return None
+        try:
+            threshold = float(str(self.abstain))
+        except ValueError:
+            threshold = math.nan
+        if not 0 <= threshold <= 1:
+            raise BatchError(f"--abstain {self.abstain}; expected a number from 0 to 1, or off.")
+        return threshold
+
+    def abstains(self, config: Any) -> bool | float:
+        """The pipeline's parameter `abstain` for a model with this configuration."""
+        if self.given_threshold is not None:
+            return self.given_threshold
+        return self.abstain is None and getattr(config, "abstention_threshold", None) is not None
 
     @property
     def call_options(self) -> dict[str, Any]:
@@ -101,6 +123,7 @@ def predict(args: PredictArguments) -> int:
         "window_s": args.window_s,
         "stride_s": args.stride_s,
         "top_k": args.top_k,
+        "abstain": args.given_threshold if args.abstain != "off" else "off",
     }
     if args.output is None:
         return _to_stdout(args, names)
@@ -142,10 +165,11 @@ def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
     stdin = _read_stdin(names)
     classify, labels = _load(args)
     warning = _synthetic_warning(args)
-    output = TextOutput(args.format or "table", labels, warning, sys.stdout)
+    options = args.call_options | {"abstain": args.abstains(classify.model.config)}
+    output = TextOutput(args.format or "table", labels, warning, sys.stdout, options["abstain"] is not False)
     if warning and output.format != "table":  # the table ends with it
         _say(f"warning: {warning}")
-    answers = _Answers(classify, names, args.call_options, stdin, warning)
+    answers = _Answers(classify, names, options, stdin, warning)
     # Answers on a terminal show the progress.
     return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
 
@@ -168,10 +192,11 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
         stdin = _read_stdin(todo)
         classify, labels = _load(args)
         warning = _synthetic_warning(args)
-        output.start(labels)
+        options = args.call_options | {"abstain": args.abstains(classify.model.config)}
+        output.start(labels, options["abstain"] is not False)
         if warning:
             _say(f"warning: {warning}")
-        answers = _Answers(classify, todo, args.call_options, stdin, warning, answered_before=len(before))
+        answers = _Answers(classify, todo, options, stdin, warning, answered_before=len(before))
         failed = _write_all(output, answers, remedy=f" in {args.output}; run the same command to continue")
     kept = f"; {len(before):,} had answers before" if before else ""
     duration_s = time.monotonic() - started_s

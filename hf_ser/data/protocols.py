@@ -1,10 +1,10 @@
 """Protocols assign clips to train, validation and test. Each is a pure function of the metadata and a seed.
 
 `speaker_disjoint` (the default), `random` and `given` (the splits of the source) have one split.
-`leave_one_speaker_out`, `leave_one_corpus_out`, `cross_corpus` (train on one corpus, test on all) and the published
-protocols have numbered folds. If a protocol specifies the test clips only, validation is drawn from the rest, with no
-speaker in both train and validation if the corpus has at least two speakers left. Without known speakers, only
-`random` and `given` can be used.
+`leave_one_speaker_out`, `speaker_folds_5`, `leave_one_corpus_out`, `cross_corpus` (train on one corpus, test on all)
+and the published protocols have numbered folds. If a protocol specifies the test clips only, validation is drawn from
+the rest, with no speaker in both train and validation if the corpus has at least two speakers left. Without known
+speakers, only `random` and `given` can be used.
 """
 
 import hashlib
@@ -175,6 +175,8 @@ def folds(rows: Iterable[Row], protocol: str) -> list[Fold]:
         _need_speakers(rows, protocol)
     if protocol == "leave_one_speaker_out":
         return _leave_one_out(rows, lambda row: row.speaker, "speakers")
+    if protocol == "speaker_folds_5":
+        return _speaker_folds(rows, protocol, 5)
     if protocol == "leave_one_corpus_out":
         return _leave_one_out(rows, lambda row: row.corpus, "corpora")
     if protocol == "cross_corpus":
@@ -339,6 +341,31 @@ def _leave_one_out(rows: list[Row], key: Callable[[Row], str], what: str) -> lis
     return [Fold(name, lambda row: True, lambda row, name=name: key(row) == name) for name in names]  # type: ignore[misc]
 
 
+def _speaker_folds(rows: list[Row], protocol: str, number: int) -> list[Fold]:
+    """Folds of whole speakers with as equal numbers of women and men as possible; no seed, so that they have one form.
+
+    The speakers of a corpus are sorted by gender, then by name, and dealt to the folds in turn.
+    """
+    fold_of: dict[str, int] = {}
+    for corpus, clips in by(rows, lambda row: row.corpus).items():
+        speakers = sorted({(row.gender, row.speaker) for row in {row.speaker: row for row in clips}.values()})
+        if len(speakers) < number:
+            raise ProtocolError(
+                f"protocol {protocol} needs at least {number} speakers of each corpus; got {len(speakers)} of "
+                f"{corpus}. Pass --configuration with a corpus that has enough, or use leave_one_speaker_out."
+            )
+        fold_of |= {speaker: place % number for place, (_, speaker) in enumerate(speakers)}
+    sizes = Counter(fold_of.values())
+    return [
+        Fold(
+            f"part {fold + 1} of {number} ({sizes[fold]} speakers)",
+            lambda row: True,
+            lambda row, fold=fold: fold_of[row.speaker] == fold,  # type: ignore[misc]
+        )
+        for fold in range(number)
+    ]
+
+
 def _one_corpus_trains(rows: list[Row]) -> list[Fold]:
     """One fold per corpus: train on it, and test on held-out speakers of it and on every other corpus."""
     corpora = [fold.name for fold in _leave_one_out(rows, lambda row: row.corpus, "corpora")]
@@ -386,5 +413,5 @@ _SINGLE: dict[str, Callable[[list[Row], int, Ratios], Splits]] = {
     "given": _given,
 }
 CROSS_CORPUS = ("leave_one_corpus_out", "cross_corpus")
-FOLDED = ("leave_one_speaker_out", *CROSS_CORPUS, *PUBLISHED)
+FOLDED = ("leave_one_speaker_out", "speaker_folds_5", *CROSS_CORPUS, *PUBLISHED)
 PROTOCOLS = (*_SINGLE, *FOLDED)

@@ -38,6 +38,7 @@ class Answer:
     waveform: np.ndarray  # (samples,), float32 at 16 kHz
     scores: Mapping[str, float]  # by label, best first
     timeline: Sequence[Mapping[str, Any]]  # as `SpeechEmotionPipeline` gives it; one window for a short recording
+    not_reached: float | None = None  # the abstention threshold of the model, if the top score is below it
 
     @property
     def is_long(self) -> bool:
@@ -86,12 +87,13 @@ def classify(model: DemoModel, path: str | Path) -> Answer:
         answer = model.pipeline(
             {"raw": waveform, "sampling_rate": SAMPLING_RATE, "path": name},
             return_timeline=True,
+            abstain=getattr(model.pipeline.model.config, "abstention_threshold", None),
             batch_size=_BATCH_SIZE,
         )
     except AudioError as error:
         raise _shown(error, name) from error
     scores = {score["label"]: score["score"] for score in answer["scores"]}
-    return Answer(waveform, scores, answer["timeline"])
+    return Answer(waveform, scores, answer["timeline"], answer["threshold"] if answer.get("abstained") else None)
 
 
 def _read(path: str | Path) -> np.ndarray:

@@ -78,8 +78,12 @@ def render(answer: Answer, model: DemoModel, name: str) -> str:
     """
     best, score = next(iter(answer.scores.items()))
     unsure = "" if score >= _UNSURE else "<p>No class reaches 50 %: the answer is uncertain.</p>"
+    said = "Sounds most like"
+    if answer.not_reached is not None:
+        said = "Not sure. Closest"
+        unsure = f"<p>The probability is below the threshold of the model, {_percent(answer.not_reached)}.</p>"
     parts = [
-        f'<h2 class="answer">Sounds most like: {escape(best)} ({_percent(score)})</h2>{unsure}',
+        f'<h2 class="answer">{said}: {escape(best)} ({_percent(score)})</h2>{unsure}',
         f"<p><strong>{escape(model.warning)}</strong></p>" if model.warning else "",
         _bars(answer.scores, model.labels),
         "<h3>The recording</h3>",

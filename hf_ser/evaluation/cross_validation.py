@@ -25,6 +25,7 @@ from hf_ser.parent_process import as_parent
 from hf_ser.reporting.run_report import write_run
 from hf_ser.results_file import RESULTS, read_results
 from hf_ser.run_folder import LOCK, UNFINISHED, held, is_finished, is_marked
+from hf_ser.scoring.abstention import AbstentionRule, describe_abstention
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
 from hf_ser.scoring.results import over_runs, sample_std, score, score_split, versions, write_json
 
@@ -256,10 +257,30 @@ def _pool(
         files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in args.seeds]
         computed_in = {run_results["splits"]["test"].get("precision") for run_results in each}
         precision = computed_in.pop() if len(computed_in) == 1 else None
-        results["splits"]["test"] = score_split(pooled, files=files, precision=precision)
+        results["splits"]["test"] = score_split(
+            pooled, files=files, precision=precision, abstention=_abstention(runs, each, tests, pooled)
+        )
         predictions["test"] = pooled
     write_run(output_dir, results, predictions, figures=figures)
     return results
+
+
+def _abstention(
+    runs: Sequence[Run], each: Sequence[dict[str, Any]], tests: Sequence[Predictions], pooled: Sequence[Predictions]
+) -> dict[str, Any] | None:
+    """Coverage and accuracy with the threshold of each clip's own fold; None if a run has no abstention."""
+    found = [results["splits"]["test"].get("abstention") for results in each]
+    if any(abstention is None for abstention in found):
+        return None
+    rules = {AbstentionRule(abstention["target_accuracy"], abstention["min_coverage"]) for abstention in found}
+    thresholds: list[np.ndarray | None] = []
+    for seed in dict.fromkeys(run.seed for run in runs):
+        own = [(found[i]["threshold"], len(tests[i].label_ids)) for i, run in enumerate(runs) if run.seed == seed]
+        if any(threshold is None for threshold, _ in own):
+            thresholds.append(None)  # a fold did not reach the target on validation
+        else:
+            thresholds.append(np.concatenate([np.full(clips, threshold) for threshold, clips in own]))
+    return describe_abstention(pooled, thresholds, rules.pop() if len(rules) == 1 else None)
 
 
 def _head(
@@ -293,6 +314,7 @@ def _head(
                 "protocol_hash": results["protocol"]["hash"],
                 "clips": results["splits"]["test"]["clips"],
                 "temperature": results["splits"]["test"]["calibration"]["temperature"],
+                "abstention_threshold": results["splits"]["test"].get("abstention", {}).get("threshold"),
                 "left_out": results["splits"]["test"]["left_out"],
                 "validation": results["splits"].get("validation", {}).get("scores"),
                 "test": results["splits"]["test"]["scores"],

@@ -18,6 +18,7 @@ from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split, listed_marks
 from hf_ser.evaluation.predict import predict_logits
+from hf_ser.evaluation.split_scores import fit_calibration
 from hf_ser.inference import (
     CheckpointError,
     choose_device,
@@ -34,7 +35,13 @@ from hf_ser.remote_code.preprocessing import file_beside, merged_labels
 from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.run_folder import held, is_finished
-from hf_ser.scoring.calibration import fit_temperature, store_temperature, stored_temperature
+from hf_ser.scoring.abstention import (
+    AbstentionArguments,
+    describe_abstention,
+    store_threshold,
+    stored_threshold,
+)
+from hf_ser.scoring.calibration import store_temperature, stored_temperature
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import LANGUAGE, Predictions, PredictionsError, read_predictions, read_table, restrict
 from hf_ser.scoring.results import (
@@ -52,7 +59,7 @@ _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
 
 @dataclass
-class EvaluateArguments(ReportArguments):
+class EvaluateArguments(AbstentionArguments, ReportArguments):
     """The model or predictions to score, and the clips.
 
     >>> EvaluateArguments("runs/scored", model="runs/audio_cnn", figures=False).split
@@ -84,7 +91,10 @@ class EvaluateArguments(ReportArguments):
     )
     calibrate: bool = field(
         default=False,
-        metadata={"help": "fit a temperature on validation; the calibrated model is written to output_dir/model"},
+        metadata={
+            "help": "fit temperature and abstention threshold on validation; the calibrated model is written to "
+            "output_dir/model"
+        },
     )
     embeddings: bool = field(default=False, metadata={"help": "draw a projection of the embeddings"})
     allow_seen: bool = field(default=False, metadata={"help": "also score clips that the model was trained on"})
@@ -93,6 +103,7 @@ class EvaluateArguments(ReportArguments):
 
     def __post_init__(self) -> None:
         self.check_figures()
+        self.check_abstention()
         if self.split not in SPLITS:
             raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")
         if self.batch_size < 1:
@@ -172,6 +183,7 @@ class _Outcome:
     model_type: str
     parameters: int | None
     temperature: float | None
+    abstention: dict[str, Any] | None = None
     precision: str | None = None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
@@ -301,13 +313,26 @@ class _Scorer:
             str(self.model.config.model_type),
             sum(parameter.numel() for parameter in self.model.parameters()),
             temperature if calibrated else None,
+            self._abstention(predictions),
             self.precision,
             None if embeddings is None else np.stack(embeddings)[rows],
             notes,
         )
 
+    def _abstention(self, predictions: Predictions) -> dict[str, Any] | None:
+        """Coverage and accuracy at the threshold of the model; None if it has none.
+
+        The pipeline compares the top probability of the model's own labels, so mapped labels are not described.
+        """
+        threshold = stored_threshold(self.model.config)
+        if self.args.label_mapping is not None or (threshold is None and not self.args.calibrate):
+            return None
+        return describe_abstention(
+            [predictions], [threshold], self.args.abstention_rule if self.args.calibrate else None
+        )
+
     def _calibrate(self) -> tuple[float, list[str]]:
-        """Fit a temperature on validation and write the calibrated model with its splits.csv and results.json.
+        """Fit temperature and threshold on validation; write the calibrated model, its splits.csv and results.json.
 
         Returns:
             The temperature, and notes on the validation clips.
@@ -316,8 +341,9 @@ class _Scorer:
         validation = clips_of_split(self.data.splits["validation"])
         notes = _refuse_seen(self.args, validation.marks, "the {} calibration clips")
         fitted, _ = self._predict(validation, None)
-        factor = fit_temperature(fitted.probabilities, fitted.label_ids)
+        factor, threshold = fit_calibration(fitted.probabilities, fitted.label_ids, self.args.abstention_rule)
         store_temperature(self.model, factor)
+        store_threshold(self.model, threshold)
         folder = Path(self.args.output_dir) / MODEL
         shutil.rmtree(folder, ignore_errors=True)
         draft = new_draft(folder)
@@ -408,6 +434,7 @@ def _write(
                 temperature=outcome.temperature,
                 left_out=outcome.left_out,
                 precision=outcome.precision,
+                abstention=outcome.abstention,
             )
         },
     }

@@ -1,43 +1,78 @@
-"""Scores of a trained model on validation and test, with a temperature fitted on validation."""
+"""Scores of a trained model on validation and test, with temperature and abstention threshold fitted on validation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hf_ser.data.splits import SplitData
 from hf_ser.evaluation.clip_sources import clip_columns
-from hf_ser.scoring import Predictions, apply_temperature, fit_temperature, restrict, score_split
+from hf_ser.scoring import (
+    AbstentionRule,
+    Predictions,
+    apply_temperature,
+    choose_threshold,
+    fit_temperature,
+    restrict,
+    score_split,
+)
+from hf_ser.scoring.abstention import describe_abstention
+
+
+class Calibration(NamedTuple):
+    """What was fitted on validation."""
+
+    temperature: float
+    threshold: float | None  # of abstention; None if the rule's target cannot be reached
+
+
+def fit_calibration(probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule) -> Calibration:
+    """Fit a temperature, and choose the abstention threshold on the calibrated probabilities.
+
+    Args:
+        probabilities: uncalibrated probabilities of the validation clips (clips, classes).
+        label_ids: true class ids (clips,).
+        rule: for the threshold.
+    """
+    temperature = fit_temperature(probabilities, label_ids)
+    return Calibration(temperature, choose_threshold(apply_temperature(probabilities, temperature), label_ids, rule))
 
 
 def score_splits(
-    data: SplitData, probabilities: Callable[[str], np.ndarray], calibrate: bool, precision: str | None
-) -> tuple[dict[str, Any], dict[str, list[Predictions]], float | None]:
-    """Score validation and test, if they have clips, with a temperature fitted on validation.
+    data: SplitData,
+    probabilities: Callable[[str], np.ndarray],
+    rule: AbstentionRule | None,
+    precision: str | None,
+) -> tuple[dict[str, Any], dict[str, list[Predictions]], Calibration | None]:
+    """Score validation and test, if they have clips, with temperature and threshold fitted on validation.
 
     Args:
         data: the splits.
         probabilities: split -> (clips, classes), uncalibrated.
-        calibrate: whether to fit a temperature.
+        rule: for the abstention threshold; None for no calibration.
         precision: of the computation: bf16, fp16 or fp32; None if unknown.
 
     Returns:
-        Split -> scores, split -> predictions, and the temperature (None without calibration).
+        Split -> scores, split -> predictions, and what was fitted (None without calibration or validation clips).
     """
-    temperature, scores, predictions = None, {}, {}
+    fitted, scores, predictions = None, {}, {}
     for split in ("validation", "test"):
         if len(data.splits[split]) == 0:
             continue
         values = probabilities(split)
-        if split == "validation" and calibrate:
-            temperature = fit_temperature(values, np.asarray(data.splits[split]["label"]))
-        if temperature is not None:
-            values = apply_temperature(values, temperature)
+        if split == "validation" and rule is not None:
+            fitted = fit_calibration(values, np.asarray(data.splits[split]["label"]), rule)
+        if fitted is not None:
+            values = apply_temperature(values, fitted.temperature)
         whole = Predictions(clip_columns(data.splits[split]), values, data.labels)
         scored, left_out = restrict(whole, data.scored_classes(split))
-        files = [f"predictions_{split}.parquet"]
         scores[split] = score_split(
-            scored, files=files, temperature=temperature, left_out=left_out, precision=precision
+            scored,
+            files=[f"predictions_{split}.parquet"],
+            temperature=fitted.temperature if fitted else None,
+            left_out=left_out,
+            precision=precision,
+            abstention=describe_abstention([scored], [fitted.threshold], rule) if fitted else None,
         )
         predictions[split] = [scored]
-    return scores, predictions, temperature
+    return scores, predictions, fitted

@@ -19,6 +19,7 @@ from hf_ser.hub.licences import UNKNOWN, data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
 from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
+from hf_ser.reporting.answered_clips import abstention_text
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.scoring.results import write_text
 
@@ -42,7 +43,7 @@ _ACTED_ENGLISH = ("crema_d", "ravdess", "savee", "tess")
 _HERE = Path(__file__).parent
 # The template is at the top level of a checkout, and next to this file in an installed wheel.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
-_FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "roc_{}")
+_FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "risk_coverage_{}", "roc_{}")
 
 
 class CardError(SerError):
@@ -114,6 +115,7 @@ def _render(
         hybrid=is_hybrid(results),
         test=results["splits"].get("test"),
         metrics=SCORES,
+        abstention_text=abstention_text,
         shares_speakers=shares_speakers(results),
         needs_code=needs_code(results),
         steps=_steps(results),
@@ -295,6 +297,8 @@ def _parts(text: str) -> tuple[dict[str, Any], str]:
 
 def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str]:
     names = [name.format(split) for name in _FIGURES for split in (results["splits"] if "{}" in name else [""])]
+    without = {f"risk_coverage_{split}" for split, scored in results["splits"].items() if not scored.get("abstention")}
+    names = [name for name in names if name not in without]
     if figures is None:
         return [name for name in names if name != ("training_curves" if is_hybrid(results) else "importances")]
     return [name for name in names if name in figures]

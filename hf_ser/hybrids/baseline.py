@@ -17,7 +17,7 @@ from hf_ser.models import LogMel
 from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.reporting import ReportArguments, write_run
 from hf_ser.run_folder import held, is_finished
-from hf_ser.scoring import score
+from hf_ser.scoring import AbstentionRule, score
 from hf_ser.scoring.results import describe_training, write_text
 
 _MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
@@ -85,7 +85,7 @@ def _fit(data: SplitData, args: BaselineArguments, name: str, folder: Path) -> d
     size = int(classifier.coef_.size + classifier.intercept_.size)
     results = describe_training(data, name, _MODEL_TYPE, size, training)
     results["splits"], predictions, _ = score_splits(
-        data, lambda split: class_probabilities(model, features[split], len(data.labels)), True, "fp32"
+        data, lambda split: class_probabilities(model, features[split], len(data.labels)), AbstentionRule(), "fp32"
     )
     write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
     write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "baseline"))

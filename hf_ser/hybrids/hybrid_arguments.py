@@ -9,6 +9,7 @@ from hf_ser.inference import resolve_precision
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.reporting import ReportArguments
 from hf_ser.run_folder import is_finished
+from hf_ser.scoring import AbstentionArguments
 
 KINDS = ("stacking", "deep_features", "random_forest")
 META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")
@@ -16,7 +17,7 @@ FIT_ON = ("train", "validation")
 
 
 @dataclass
-class HybridArguments(ReportArguments):
+class HybridArguments(AbstentionArguments, ReportArguments):
     """Base models of a hybrid and settings of the fit. LightGBM defaults are the published settings."""
 
     output_dir: str = field(metadata={"help": "folder for the model, predictions, results and report"})
@@ -85,7 +86,8 @@ class HybridArguments(ReportArguments):
         metadata={"help": "fit on clips that the base models were trained on, to measure the leak; do not report it"},
     )
     calibrate: bool = field(
-        default=True, metadata={"help": "fit a calibration temperature on validation and store it in the model"}
+        default=True,
+        metadata={"help": "fit temperature and abstention threshold on validation and store them in the model"},
     )
     embed_bases: bool = field(
         default=True,
@@ -113,6 +115,7 @@ class HybridArguments(ReportArguments):
                     f"{name} is {value!r}; expected one of {', '.join(known)}{did_you_mean(value, known)}."
                 )
         self.check_figures()
+        self.check_abstention()
         self._check_bases()
         self._check_numbers()
         resolve_precision(self.precision, self.device)  # raises ConfigError if this machine does not support it

@@ -29,7 +29,7 @@ from hf_ser.remote_code.hybrid_sources import Source
 from hf_ser.remote_code.windows import WindowPlan
 from hf_ser.reporting import Explanation, write_run
 from hf_ser.results_file import RESULTS
-from hf_ser.scoring import apply_temperature, softmax
+from hf_ser.scoring import apply_temperature, softmax, store_threshold
 from hf_ser.scoring.results import describe_training, write_text
 
 if TYPE_CHECKING:
@@ -137,9 +137,8 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
     results = describe_training(data, name, fit.model_type, fit.parameters or 0, fit.training)
     results |= {"parameters": fit.parameters}
     results["protocol"]["notes"] += fit.notes
-    results["splits"], predictions, temperature = score_splits(
-        data, fit.probabilities.__getitem__, args.calibrate, fit.precision
-    )
+    rule = args.abstention_rule if args.calibrate else None
+    results["splits"], predictions, fitted = score_splits(data, fit.probabilities.__getitem__, rule, fit.precision)
     _remove_earlier(folder)
     _write_splits(folder, data, fit)
     write_text(folder / RECIPE, recipe_text(changed_fields(data.args) | changed_fields(args), "fit_hybrid"))
@@ -153,7 +152,8 @@ def write_hybrid(data: SplitData, args: HybridArguments, name: str, fit: Fit) ->
     if fit.model is not None:
         results["preprocessing"] |= asdict(Preprocessing())  # each source has its own
         config = fit.model.config
-        config.calibration_temperature = temperature
+        config.calibration_temperature = fitted.temperature if fitted else None
+        store_threshold(fit.model, fitted.threshold if fitted else None)
         data.store_labels(config)
         _save(fit, folder, data.splits["test"], args)
         sources = [{key: value for key, value in source.items() if key != "model"} for source in config.sources]

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from .checks import PositiveNumber, check_fields, check_loaded
+from .checks import PositiveNumber, Probability, check_fields, check_loaded
 from .classifier_output import classifier_output
 from .frontend import check_finite, check_waveforms
 from .hybrid_sources import Source, SourceSettings
@@ -40,6 +40,7 @@ class HybridConfig(PreTrainedConfig):
     classes: list[int] | tuple[int, ...] = ()  # ids of the predicted classes, others have probability 0; empty for all
     trees: dict[str, Any] | None = None  # fields of `TreeEnsembleConfig`, for head "trees"
     calibration_temperature: PositiveNumber | None = None  # divisor of the scores; None for no calibration
+    abstention_threshold: Probability | None = None  # top probability below which a clip has no answer; None for none
     sampling_rate: Literal[16_000] = 16_000  # Hz
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -38,7 +38,10 @@ CUSTOM_PIPELINES = {
         "pt": ["AutoModelForAudioClassification"],
     }
 }
-PARAMETERS = ("top_k", "window_s", "stride_s", "return_timeline", "return_embeddings", "on_error", "precision")
+PARAMETERS = (
+    *("top_k", "window_s", "stride_s", "return_timeline", "return_embeddings"),
+    *("on_error", "precision", "abstain"),
+)
 SYNTHETIC = "trained on synthetic recordings: its scores say nothing about real speech"
 _NOTHING = np.zeros(0, np.float32)
 _FLOAT32 = (torch.float32, "float32")
@@ -140,9 +143,25 @@ class SpeechEmotionPipeline(Pipeline):
             )
         if given.get("on_error", "raise") not in ("raise", "report"):
             raise ValueError(f"on_error: got {given['on_error']!r}; expected raise or report.")
+        self._threshold(given.get("abstain"))
         if "precision" in given:
             choose_precision(self.model, given["precision"], self.device)
         return {}, {}, given
+
+    def _threshold(self, abstain: Any) -> float | None:
+        """The threshold for a value of the parameter `abstain`; None for no abstention."""
+        if abstain is None or abstain is False:
+            return None
+        if abstain is True:
+            stored = getattr(self.model.config, "abstention_threshold", None)
+            if stored is None:
+                raise ValueError(
+                    "abstain: got True, but the model has no abstention threshold; expected a number from 0 to 1."
+                )
+            return float(stored)
+        if not isinstance(abstain, (int, float)) or not 0 <= abstain <= 1:
+            raise ValueError(f"abstain: got {abstain!r}; expected True, False or a number from 0 to 1.")
+        return float(abstain)
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Classify one or more recordings.
@@ -163,11 +182,15 @@ class SpeechEmotionPipeline(Pipeline):
                 `on_error`: "raise" (default for one recording) or "report" (default for several), which returns an
                 error entry for recordings that cannot be used.
                 `precision`: auto, bf16, fp16 or fp32.
+                `abstain`: whether to report that the top score is below a threshold: False (default), True for the
+                threshold of the model, which was chosen on validation clips, or a threshold from 0 to 1. The scores
+                do not change.
 
         Returns:
-            For one recording a list of `{"label", "score"}`, best first. With `return_timeline` or
-            `return_embeddings` a dict: `scores` as before, `timeline` (`start` and `end` in seconds, `scores` and
-            `silent` of every window) and `embedding` (dim,). For a list a list of these, for other iterables an
+            For one recording a list of `{"label", "score"}`, best first. With `return_timeline`,
+            `return_embeddings` or `abstain` a dict: `scores` as before, `timeline` (`start` and `end` in seconds,
+            `scores` and `silent` of every window), `embedding` (dim,), and `abstained` (whether the top score is
+            below the threshold) with `threshold`. For a list a list of these, for other iterables an
             iterator. Recordings that cannot be used give `{"error", "reason"}`.
 
         Raises:
@@ -301,9 +324,12 @@ class SpeechEmotionPipeline(Pipeline):
         lengths = np.asarray([window.end_s - window.start_s for window in sounding])
         weights = lengths / lengths.sum()
         scores = self._ranked(weights @ np.stack([window.probabilities for window in sounding]), top_k)
-        if not options.get("return_timeline") and not options.get("return_embeddings"):
+        threshold = self._threshold(options.get("abstain"))
+        if threshold is None and not options.get("return_timeline") and not options.get("return_embeddings"):
             return scores
         whole: dict[str, Any] = {"scores": scores}
+        if threshold is not None:
+            whole |= {"abstained": scores[0]["score"] < threshold, "threshold": threshold}
         if options.get("return_timeline"):
             whole["timeline"] = [
                 {

@@ -1,6 +1,13 @@
 """Scoring: the table of predictions, intervals, groups, calibration, and results.json with its schema."""
 
 from hf_ser.results_file import ResultsError, read_results
+from hf_ser.scoring.abstention import (
+    AbstentionArguments,
+    AbstentionRule,
+    choose_threshold,
+    store_threshold,
+    stored_threshold,
+)
 from hf_ser.scoring.bootstrap import compare, intervals
 from hf_ser.scoring.calibration import (
     CalibrationError,
@@ -13,11 +20,14 @@ from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predi
 from hf_ser.scoring.results import score, score_split, versions, write_json
 
 __all__ = [
+    "AbstentionArguments",
+    "AbstentionRule",
     "CalibrationError",
     "Predictions",
     "PredictionsError",
     "ResultsError",
     "apply_temperature",
+    "choose_threshold",
     "compare",
     "fit_temperature",
     "intervals",
@@ -28,7 +38,9 @@ __all__ = [
     "score_split",
     "softmax",
     "store_temperature",
+    "store_threshold",
     "stored_temperature",
+    "stored_threshold",
     "versions",
     "write_json",
 ]

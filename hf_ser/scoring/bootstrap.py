@@ -77,6 +77,35 @@ def point_scores(label_ids: np.ndarray, predicted: np.ndarray, num_classes: int)
     return {name: float(values[0]) for name, values in _scores(confusion).items()}
 
 
+def ratio_interval(
+    numerators: np.ndarray, denominators: np.ndarray, clusters: Sequence[Any], seed: int = 0
+) -> list[float] | list[None]:
+    """95 % percentile interval of sum(numerators) / sum(denominators), resampling clusters.
+
+    Args:
+        numerators: per clip (clips,), such as whether it is answered correctly.
+        denominators: per clip (clips,), such as whether it is answered.
+        clusters: each clip's speaker, or its id for an interval over clips.
+        seed: of the resampling.
+
+    Returns:
+        The bounds; None twice with a single cluster, or if no draw has a denominator above 0.
+
+    >>> answered = np.array([1, 1, 0, 0] * 4)
+    >>> ratio_interval(answered, np.ones(16), np.repeat(["a", "b", "c", "d"], 4))  # each speaker has one half
+    [0.5, 0.5]
+    """
+    groups = np.unique(np.asarray(clusters), return_inverse=True)[1]
+    sums = np.stack(
+        [np.bincount(groups, np.asarray(part, dtype=float)) for part in (numerators, denominators)], axis=1
+    )
+    if len(sums) < 2:
+        return [None, None]
+    drawn = _resample(sums, seed)
+    filled = drawn[:, 1] > 0  # a draw may hold no answered clip
+    return _bounds(drawn[filled, 0] / drawn[filled, 1]) if filled.any() else [None, None]
+
+
 def compare(
     label_ids: np.ndarray,
     predicted_a: np.ndarray,

@@ -56,6 +56,7 @@ def score_split(
     temperature: float | None = None,
     left_out: Mapping[str, int] | None = None,
     precision: str | None = None,
+    abstention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score a split: overall with intervals, per class, per group, and its calibration.
 
@@ -66,6 +67,7 @@ def score_split(
         temperature: of a calibrated model; None without calibration, or if pooled models differ.
         left_out: clips per class that were not scored because the model does not have the class.
         precision: bf16, fp16 or fp32; None if unknown, or if pooled models differ.
+        abstention: of `describe_abstention`; None for models without abstention.
 
     >>> from hf_ser.scoring import read_predictions
     >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
@@ -106,6 +108,7 @@ def score_split(
         "groups": score_groups(runs),
         "calibration": describe_calibration(probabilities, label_ids, temperature or 1.0)
         | {"temperature": temperature},
+        **({} if abstention is None else {"abstention": dict(abstention)}),
         "chance": {"accuracy_of_the_largest_class": float(np.bincount(label_ids).max() / len(label_ids))},
         "confusion": whole["confusion"],
         "labels": list(labels),

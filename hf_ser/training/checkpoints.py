@@ -86,7 +86,8 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
         torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     if new_head:
         info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
-        model.config.calibration_temperature = None  # of the head that is replaced
+        model.config.calibration_temperature = None  # of the head that is replaced, as is the next one
+        model.config.abstention_threshold = None
     _check_keys(args, stored, model, info, new_head)
     return model, extractor
 

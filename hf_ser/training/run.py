@@ -15,7 +15,7 @@ from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.inference import load_classifier
 from hf_ser.model_draft import draft_of, new_draft
 from hf_ser.reporting import write_run
-from hf_ser.scoring import Predictions, softmax, store_temperature, write_json
+from hf_ser.scoring import Predictions, softmax, store_temperature, store_threshold, write_json
 from hf_ser.scoring.results import describe_training
 from hf_ser.training.modeling import merge_lora
 from hf_ser.training.output_dir import SETTINGS
@@ -58,8 +58,8 @@ def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
 def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any], dict[str, list[Predictions]]]:
     """Score the saved model, loaded from its draft, on validation and test.
 
-    The temperature that `calibrate` fits on validation is stored in the saved weights. All processes must call it;
-    each computes its share.
+    The temperature and abstention threshold that `calibrate` fits on validation are stored in the saved model. All
+    processes must call it; each computes its share.
 
     Args:
         trainer: after `save_model`.
@@ -87,11 +87,13 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
         for split in ("validation", "test")
         if len(data.splits[split])
     }
-    results["splits"], predictions, temperature = score_splits(
-        data, probabilities.__getitem__, args.calibrate, args.precision_choice.precision
+    rule = args.abstention_rule if args.calibrate else None
+    results["splits"], predictions, fitted = score_splits(
+        data, probabilities.__getitem__, rule, args.precision_choice.precision
     )
-    if temperature is not None and trainer.is_world_process_zero():
-        store_temperature(model, temperature)
+    if fitted is not None and trainer.is_world_process_zero():
+        store_temperature(model, fitted.temperature)
+        store_threshold(model, fitted.threshold)
         model.cpu().save_pretrained(draft)
     return results, predictions
 

@@ -13,6 +13,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.recipe_file import changed_fields
 from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
+from hf_ser.scoring import AbstentionArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.averaged_weights import check_decay
 from hf_ser.training.losses import make_loss
@@ -102,7 +103,7 @@ class ModelArguments:
 
 
 @dataclass
-class SerTrainingArguments(ReportArguments, TrainingArguments):
+class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArguments):
     """`TrainingArguments` with the defaults of this package: the checkpoint with the best weighted F1 is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
@@ -169,7 +170,8 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         default=None, metadata={"help": "early stopping: evaluations without improvement; default: off"}
     )
     calibrate: bool = field(
-        default=True, metadata={"help": "temperature scaling, fitted on validation, in the saved model"}
+        default=True,
+        metadata={"help": "fit temperature and abstention threshold on validation and store them in the model"},
     )
     # The collator reads columns that are not arguments of the model's forward.
     remove_unused_columns: bool = field(default=False, metadata={"help": "must be false"})
@@ -183,6 +185,7 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         # Before transformers replaces values by their meaning on this machine.
         self.given = {name: value for name, value in changed_fields(self).items() if name not in _PARSED}
         self.check_figures()
+        self.check_abstention()
         if self.remove_unused_columns:
             raise ConfigError("remove_unused_columns is true; expected false: audio is decoded from its columns.")
         make_loss(self.loss, gamma=self.focal_gamma, label_smoothing=self.label_smoothing)  # raises ConfigError

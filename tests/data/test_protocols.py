@@ -109,7 +109,8 @@ def test_the_metadata_here_is_that_of_the_published_corpora():
 
 def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
-        *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "leave_one_corpus_out", "cross_corpus"),
+        *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "speaker_folds_5"),
+        *("leave_one_corpus_out", "cross_corpus"),
         *("emobox", "mm_emotion_recognition", "peft_ser", "nkululeko", "cross_speaker"),
         *("leave_one_session_out", "iemocap_10_fold"),
     )
@@ -313,10 +314,15 @@ def test_no_other_protocol_warns(protocol):
 # --- pure functions of the metadata and the seed
 
 
-@pytest.mark.parametrize("protocol", ["speaker_disjoint", "random", "leave_one_speaker_out", "leave_one_corpus_out"])
+@pytest.mark.parametrize(
+    "protocol", ["speaker_disjoint", "random", "leave_one_speaker_out", "speaker_folds_5", "leave_one_corpus_out"]
+)
 @quick
 @given(rows=small_sets(), seed=seeds, shuffling=seeds)
 def test_the_order_of_rows_decides_nothing(protocol, rows, seed, shuffling):
+    if protocol == "speaker_folds_5":
+        rows = [*rows, *small("ravdess", 7, 2)]
+        rows = [row for row in {row.id: row for row in rows}.values() if row.corpus == "ravdess"]
     if protocol.startswith("leave"):
         field = "corpus" if "corpus" in protocol else "speaker"
         if len({getattr(row, field) for row in rows}) < 2:
@@ -409,6 +415,55 @@ def test_leave_one_speaker_out_tests_every_speaker_once(corpus, number):
             assert not members["train"] & members["validation"]
         tested += members["test"]
     assert tested == sorted({row.speaker for row in rows})
+
+
+@pytest.mark.parametrize("corpora", [("crema_d",), ("ravdess",), ("crema_d", "ravdess")])
+def test_speaker_folds_test_every_clip_once_and_share_no_speaker(corpora):
+    rows = [row for corpus in corpora for row in WHOLE[corpus]]
+    tested = []
+    for fold in range(1, 6):
+        assignment = split(rows, "speaker_folds_5", fold=fold)
+        assert assignment.splits.keys() == {row.id for row in rows}
+        for one, other in itertools.combinations(SPLITS, 2):
+            members = of(rows, assignment, "speaker")
+            assert members[one] and not members[one] & members[other]
+        tested += assignment.ids("test")
+        for corpus in corpora:
+            for emotions in of([row for row in rows if row.corpus == corpus], assignment, "emotion").values():
+                assert len(emotions) == CLASSES[corpus]
+    assert sorted(tested) == sorted(row.id for row in rows)
+
+
+@pytest.mark.parametrize("corpus", ["crema_d", "ravdess"])
+def test_speaker_folds_hold_women_and_men_in_equal_parts(corpus):
+    counts = []
+    for fold in range(1, 6):
+        assignment = split(WHOLE[corpus], "speaker_folds_5", fold=fold)
+        tested = {row.speaker: row.gender for row in WHOLE[corpus] if assignment.splits[row.id] == "test"}
+        counts.append(Counter(tested.values()))
+    for gender in ("female", "male"):
+        assert max(count[gender] for count in counts) - min(count[gender] for count in counts) <= 1
+    sizes = [sum(count.values()) for count in counts]
+    assert max(sizes) - min(sizes) <= 1
+    names = [fold.name for fold in folds(WHOLE[corpus], "speaker_folds_5")]
+    assert names == [f"part {number} of 5 ({size} speakers)" for number, size in enumerate(sizes, 1)]
+
+
+def test_speaker_folds_follow_the_written_rule_and_no_seed():
+    rows = small("ravdess", 12, 1)
+    women, men = (sorted({row.speaker for row in rows if row.gender == gender}) for gender in ("female", "male"))
+    for fold in range(1, 6):
+        dealt = {speaker for place, speaker in enumerate([*women, *men]) if place % 5 == fold - 1}
+        for seed in (0, 7):
+            assert of(rows, split(rows, "speaker_folds_5", fold=fold, seed=seed), "speaker")["test"] == dealt
+
+
+def test_speaker_folds_need_five_speakers_of_each_corpus():
+    rows = [*small("ravdess", 6, 2), *small("savee", 4, 2)]
+    with pytest.raises(
+        ProtocolError, match="at least 5 speakers of each corpus; got 4 of savee. Pass --configuration"
+    ):
+        folds(rows, "speaker_folds_5")
 
 
 def test_leave_one_speaker_out_on_merged_corpora():

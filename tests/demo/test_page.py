@@ -53,6 +53,13 @@ def test_a_sure_answer_carries_no_doubt(demo_model):
     assert "Sounds most like: angry (90.0 %)" in html and "uncertain" not in html
 
 
+def test_an_answer_below_the_threshold_of_the_model_is_not_sure(demo_model):
+    answer = Answer(np.ones(9000, np.float32), {"angry": 0.4, "sad": 0.35, "calm": 0.25}, [{}], not_reached=0.55)
+    html = render(answer, demo_model, "m")
+    assert "Not sure. Closest: angry (40.0 %)" in html and "Sounds most like" not in html
+    assert "below the threshold of the model, 55.0 %" in html
+
+
 def test_text_from_outside_is_escaped(demo_model, recordings):
     hostile = "<script>alert(1)</script>"
     assert hostile not in render_error(hostile) and "&lt;script&gt;" in render_error(hostile)

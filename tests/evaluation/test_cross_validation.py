@@ -17,7 +17,7 @@ from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting.comparison import group, load_runs, paired
 from hf_ser.reporting.comparison_rendering import render_markdown
 from hf_ser.reporting.comparison_tables import make_tables
-from hf_ser.scoring import read_predictions, read_results
+from hf_ser.scoring import AbstentionRule, read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
 BASELINE = str(ROOT / "recipes/baseline.py")
@@ -97,6 +97,21 @@ def test_runs_with_and_without_auxiliary_corpora_are_paired_on_the_same_clips(da
     assert key.configuration == "ravdess" and len(runs) == 2
     assert set(paired(*runs)) >= {"uar"}
     assert "clips of crema_d are training clips" in render_markdown(make_tables(dict([(key, runs)])))
+
+
+def test_every_clip_is_answered_by_the_threshold_of_its_own_fold(dataset_dir, tmp_path, recipe, monkeypatch):
+    monkeypatch.setattr("hf_ser.hybrids.baseline.AbstentionRule", lambda: AbstentionRule(0.1, 0.1))
+    results = _run(dataset_dir, tmp_path / "cv", "leave_one_speaker_out", configuration="ravdess")
+    thresholds = [run["abstention_threshold"] for run in results["runs"]]
+    answered = correct = clips = 0
+    for fold, threshold in enumerate(thresholds, 1):
+        test = read_predictions(tmp_path / f"cv/seed_0/fold_{fold}/predictions_test.parquet")
+        kept = test.probabilities.max(axis=1) >= threshold
+        answered, clips = answered + kept.sum(), clips + len(kept)
+        correct += (test.predicted == test.label_ids)[kept].sum()
+    found = results["splits"]["test"]["abstention"]
+    assert (found["answered"], found["coverage"]) == (answered, pytest.approx(answered / clips))
+    assert found["accuracy"] == pytest.approx(correct / answered) and found["target_accuracy"] == 0.1
 
 
 def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):

@@ -393,6 +393,24 @@ def test_calibration_is_written_into_a_model_that_scores_the_same(scored, model_
     assert loss[1] < loss[0] - 1e-3
 
 
+def test_calibration_chooses_an_abstention_threshold_that_later_evaluations_use(
+    scored, model_dir, dataset_dir, tmp_path
+):
+    data_args = DataArguments(str(dataset_dir))
+    rule = {"abstention_target_accuracy": 0.1, "abstention_min_coverage": 0.1}
+    results, _ = scored(data_args, "out", model=str(model_dir), calibrate=True, **rule)
+    told = results["splits"]["test"]["abstention"]
+    folder = tmp_path / "out" / "model"
+    threshold = json.loads((folder / "config.json").read_text())["abstention_threshold"]
+    assert threshold == told["threshold"] and told["target_accuracy"] == 0.1
+    again, predicted = scored(data_args, "again", model=str(folder))
+    found = again["splits"]["test"]["abstention"]
+    assert found["coverage"] == (predicted.probabilities.max(axis=1) >= threshold).mean()
+    assert found["target_accuracy"] is None and found["threshold"] == threshold
+    plain, _ = scored(data_args, "plain", model=str(model_dir))
+    assert "abstention" not in plain["splits"]["test"]
+
+
 def test_calibrating_a_calibrated_model_finds_nothing_more(scored, model_dir, dataset_dir, tmp_path):
     data_args = DataArguments(str(dataset_dir))
     first, _ = scored(data_args, "first", model=str(model_dir), calibrate=True)

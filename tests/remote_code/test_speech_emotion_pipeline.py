@@ -632,6 +632,56 @@ def test_folders_of_this_packages_models_bring_the_pipeline(tmp_path, parts, sto
     assert configs[0]["custom_pipelines"] == configs[1]["custom_pipelines"]
 
 
+# --- abstention ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_threshold(companion):
+    """A pipeline of a model with an abstention threshold of its own."""
+
+    def make(threshold, **options):
+        model = companion(duration_s=HEARS_S["companion"])
+        model.config.abstention_threshold = threshold
+        return SpeechEmotionPipeline(model=model, feature_extractor=make_feature_extractor(), device="cpu", **options)
+
+    return make
+
+
+@pytest.mark.parametrize(("threshold", "abstained"), [(0.99, True), (0.0, False)])
+def test_abstaining_adds_to_the_scores_and_does_not_change_them(with_threshold, clips, threshold, abstained):
+    classify = with_threshold(threshold)
+    plain = classify(clips[0])
+    assert isinstance(plain, list)  # off unless requested, also for a model with a threshold
+    assert classify(clips[0], abstain=True) == {"scores": plain, "abstained": abstained, "threshold": threshold}
+    assert classify(clips[0], abstain=False) == classify(clips[0], abstain=None) == plain
+    best = classify(clips[0], abstain=True, top_k=1)
+    assert best["scores"] == plain[:1] and best["abstained"] == abstained
+    assert classify(clips[0], abstain=plain[0]["score"])["abstained"] is False  # the threshold itself is answered
+    assert classify(clips[0], abstain=plain[0]["score"] + 1e-6)["abstained"] is True
+
+
+def test_abstaining_as_the_default_of_a_pipeline_and_in_a_batch(with_threshold, clips):
+    classify = with_threshold(None, abstain=0.5)
+    found = classify([clips[0], "missing.wav", clips[1]], return_timeline=True)
+    assert [sorted(answer) for answer in found] == [
+        ["abstained", "scores", "threshold", "timeline"],
+        ["error", "reason"],
+        ["abstained", "scores", "threshold", "timeline"],
+    ]
+    assert isinstance(classify(clips[0], abstain=False), list)
+
+
+@pytest.mark.parametrize("value", ["yes", -0.1, 1.5, float("nan")])
+def test_other_values_of_abstain_are_rejected(classify, clips, value):
+    with pytest.raises(ValueError, match="^abstain: got .*; expected True, False or a number from 0 to 1"):
+        classify(clips[0], abstain=value)
+
+
+def test_abstaining_without_a_threshold_needs_a_number(classify, clips):
+    with pytest.raises(ValueError, match="^abstain: got True, but the model has no abstention threshold"):
+        classify(clips[0], abstain=True)
+
+
 # --- real recordings --------------------------------------------------------------------------------------------
 
 

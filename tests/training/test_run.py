@@ -12,7 +12,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import read_assignment, read_hashes
 from hf_ser.labels import EMOTIONS
-from hf_ser.scoring import read_results, score, softmax
+from hf_ser.scoring import choose_threshold, read_predictions, read_results, score, softmax
 from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,
@@ -44,7 +44,7 @@ def finished(dataset_dir, tiny_config, tmp_path_factory):
     data = load_splits(DataArguments(dataset=str(dataset_dir), duration_s=0.5))
     model, extractor = build_model(ModelArguments(model_config=tiny_config), data.labels)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    args = _arguments(folder)
+    args = _arguments(folder, abstention_target_accuracy=0.3, abstention_min_coverage=0.1)
     trainer = make_trainer(model, extractor, data, args)
     trainer.train()
     save_model(trainer)
@@ -128,6 +128,21 @@ def test_the_temperature_stands_in_the_config_and_lowers_the_loss_on_validation(
         if entry.get("step") == results["training"]["best_step"] and "eval_log_loss" in entry
     )
     assert scored["scores"]["log_loss"] < before
+
+
+def test_the_abstention_threshold_is_the_one_that_validation_gives(finished):
+    folder, results, _, _, trainer = finished
+    validation = read_predictions(folder / "predictions_validation.parquet")
+    threshold = choose_threshold(validation.probabilities, validation.label_ids, trainer.args.abstention_rule)
+    assert json.loads((folder / "config.json").read_text()).get("abstention_threshold") == pytest.approx(threshold)
+    assert threshold is not None  # the rule of this run is one that the tiny model can follow
+    test = read_predictions(folder / "predictions_test.parquet")
+    for split, predictions in (("validation", validation), ("test", test)):
+        described = results["splits"][split]["abstention"]
+        assert described["coverage"] == pytest.approx((predictions.probabilities.max(axis=1) >= threshold).mean())
+    assert results["splits"]["validation"]["abstention"]["accuracy"] >= 0.3
+    assert "### Abstention" in (folder / "report.md").read_text()
+    assert (folder / "figures/risk_coverage_test.png").is_file()
 
 
 def test_the_stock_pipeline_loads_it_without_this_package(finished, tmp_path):

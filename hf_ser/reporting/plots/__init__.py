@@ -9,6 +9,7 @@ with needs_extra():
     from hf_ser.reporting.plots.embeddings import plot_embeddings, project
     from hf_ser.reporting.plots.importances import plot_importances, plot_shares
     from hf_ser.reporting.plots.reliability import plot_reliability
+    from hf_ser.reporting.plots.risk_coverage import plot_risk_coverage
     from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
     from hf_ser.reporting.plots.scores import ScoreRow, plot_scores
     from hf_ser.reporting.plots.style import styled
@@ -29,6 +30,7 @@ __all__ = [
     "plot_matrix",
     "plot_protocols",
     "plot_reliability",
+    "plot_risk_coverage",
     "plot_roc",
     "plot_scores",
     "plot_shares",
