@@ -28,7 +28,7 @@ setup: .venv/.developing ## Add the dependencies of tests, linters and all extra
 	$(INSTALLER) --constraint constraints.txt --editable ".[dev]"
 	@touch $@ .venv/.installed
 
-quickstart: ## Install, generate small corpora, prepare them, train a small model, classify a recording
+quickstart: ## Install, classify a recording, generate small corpora, prepare them, train a small model
 	@$(PYTHON) recipes/quickstart.py
 
 test: setup ## Run all tests, also on real recordings if HF_SER_CORPORA is set to their folder

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "Baseline": ("hf_ser.hybrids.baseline", "BaselineArguments"),
     "Comparison": ("hf_ser.reporting.comparison", "CompareArguments"),
     "Search": ("hf_ser.search", "SearchArguments"),
+    "Packaging (recipes/make_pretrained.py)": ("hf_ser.hub.pretrained_folder", "PackageArguments"),
     "Push": ("hf_ser.hub.push_plan", "PushArguments"),
 }
 # Model configurations, each with the fields that it declares itself.

@@ -1,10 +1,12 @@
 """`hf-ser`: classify recordings, describe a model, run the demo, and check recordings for training.
 
-hf-ser predict recording.wav FOLDER --model MODEL
+hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv
-hf-ser info MODEL
+hf-ser info
 hf-ser demo --model MODEL MODEL
 hf-ser check RECORDINGS.csv
+
+Without a model, the commands use the one that comes with the package.
 """
 
 import argparse
@@ -16,11 +18,13 @@ from dataclasses import fields
 from typing import Any
 
 # Commands import everything else when they need it, so that --help and errors in options are fast.
+from hf_ser.default_model import chosen_model
 from hf_ser.errors import SerError
 from hf_ser.extras import missing_extra, needs_extra
 from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
+_MODEL = "model folder or Hub id (default: the model that comes with hf_ser)"
 _PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -65,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--recordings_from", metavar="FILE", help="text file with one recording per line (- for standard input)"
     )
-    predict.add_argument("--model", required=True, help="model folder or Hub id")
+    predict.add_argument("--model", help=_MODEL)
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
     predict.add_argument("--format", choices=FORMATS, help="output format (default: table)")
     predict.add_argument(
@@ -93,11 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
-    info.add_argument("model", help="model folder or Hub id")
+    info.add_argument("model", nargs="?", help=_MODEL)
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
     demo = commands.add_parser("demo", help="classify recordings in the browser")
-    demo.add_argument("--model", required=True, nargs="+", help="model folders or Hub ids to choose from on the page")
+    demo.add_argument(
+        "--model",
+        nargs="+",
+        help="model folders or Hub ids to choose from on the page (default: the model that comes with hf_ser)",
+    )
     demo.add_argument("--revision", default="main", help="revision of the models on the Hub")
     demo.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     demo.add_argument("--precision", default="auto", help=_PRECISION)
@@ -115,6 +123,7 @@ def _predict(args: argparse.Namespace) -> int:
     from hf_ser.batch import PredictArguments, predict
 
     given = {field.name: getattr(args, field.name) for field in fields(PredictArguments)}
+    given["model"] = chosen_model(args.model, args.revision)
     return SOME_FAILED if predict(PredictArguments(**given)) else 0
 
 
@@ -133,11 +142,12 @@ def _demo(args: argparse.Namespace) -> int:
         from hf_ser.demo import serve  # takes seconds
 
     transformers.utils.logging.disable_progress_bar()
-    repeated = [model for number, model in enumerate(args.model) if model in args.model[:number]]
+    models = args.model or [chosen_model(None, args.revision)]
+    repeated = [model for number, model in enumerate(models) if model in models[:number]]
     if repeated:
         raise SerError(f"--model names {repeated[0]} twice; expected each model once.")
     options = {"device": args.device, "precision": args.precision, "host": args.host, "port": args.port}
-    serve(dict.fromkeys(args.model, args.revision), **options)
+    serve(dict.fromkeys(models, args.revision), **options)
     return 0
 
 
@@ -150,10 +160,11 @@ def _info(args: argparse.Namespace) -> int:
     from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()
-    model, extractor = load_classifier(args.model, args.revision)
+    name = chosen_model(args.model, args.revision)
+    model, extractor = load_classifier(name, args.revision)
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    rows = [("model", args.model), ("type", config.model_type), ("parameters", f"{parameters:,}")]
+    rows = [("model", name), ("type", config.model_type), ("parameters", f"{parameters:,}")]
     rows.append(("labels", ", ".join(label_names(config))))
     temperature = getattr(config, "calibration_temperature", None)
     if temperature:
@@ -165,7 +176,7 @@ def _info(args: argparse.Namespace) -> int:
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
     rows.append(("precision here", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
-    results = model_results(args.model, args.revision)
+    results = model_results(name, args.revision)
     if results is None:
         rows.append(("trained on", "unknown: the model has no results.json"))
     else:

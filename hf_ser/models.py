@@ -1,7 +1,12 @@
 """The models and their frontends. `import hf_ser.models` registers them with transformers.
 
+Without a model, `SpeechEmotionPipeline()` and `pipeline("speech-emotion-recognition")` use the one of the package.
+
 Their code is in `hf_ser.remote_code`, whose modules for decoding and preparing audio do not import torch.
 """
+
+import logging
+from typing import Any
 
 from transformers import (
     AutoConfig,
@@ -14,6 +19,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from hf_ser.default_model import FOLDER, announce, default_model
 from hf_ser.remote_code.audio_cnn import AudioCNNConfig, AudioCNNForAudioClassification
 from hf_ser.remote_code.audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from hf_ser.remote_code.cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
@@ -41,11 +47,39 @@ for _config, _model in _CLASSIFIERS:
     _config.register_for_auto_class()
     _model.register_for_auto_class("AutoModelForAudioClassification")
 
+
+class _Default(dict):
+    """The entry `default` of the pipeline in transformers' registry, read only if no model is given."""
+
+    def __getitem__(self, key: str) -> Any:
+        return (default_model("model="), None) if key == "model" else super().__getitem__(key)
+
+
+def _replace_warning(record: logging.LogRecord) -> bool:
+    """Log the notice in place of transformers' advice to pin a revision, which a folder does not have."""
+    if not record.getMessage().startswith(f"No model was supplied, defaulted to {FOLDER} "):
+        return True
+    announce("model=")
+    return False
+
+
+def _load_default() -> tuple[PreTrainedModel, Any]:
+    """Load the model that comes with the package, in float32, and its feature extractor."""
+    folder = default_model("model=")
+    announce("model=")
+    model = AutoModelForAudioClassification.from_pretrained(folder)
+    return model, AutoFeatureExtractor.from_pretrained(folder)
+
+
+logging.getLogger("transformers.pipelines").addFilter(_replace_warning)
+SpeechEmotionPipeline.load_default = staticmethod(_load_default)
+
 # For wav2vec2 folders, which contain no custom code, and for every model if this package is installed.
 PIPELINE_REGISTRY.register_pipeline(
     "speech-emotion-recognition",
     pipeline_class=SpeechEmotionPipeline,
     pt_model=AutoModelForAudioClassification,
+    default=_Default(model=None),
     type="audio",
 )
 

@@ -7,6 +7,7 @@ Any field of the YAML file can be overridden on the command line; unknown fields
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from transformers import set_seed
 
@@ -36,7 +37,11 @@ AFTER_INTERRUPT = "add --resume_from_checkpoint true to continue from the last c
 def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -> None:
     # Arguments
     types = (ModelArguments, DataArguments, SerTrainingArguments)
-    model_args, data_args, args = parse(*types, argv=argv, description=description)
+    train(*parse(*types, argv=argv, description=description))
+
+
+def train(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> Path:
+    """Train, evaluate and save a model -> its folder."""
     check_arguments(args)
     checkpoint = claim_output_dir(model_args, data_args, args)  # to resume from
     set_seed(args.seed)
@@ -69,6 +74,7 @@ def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -
         finish_run(folder)
         print(f"\n{summary(results)}\nWrote {folder}")
     trainer.end()
+    return folder
 
 
 if __name__ == "__main__":

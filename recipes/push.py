@@ -3,6 +3,7 @@
 python recipes/push.py --folder runs/stacking --repository OWNER/NAME
 python recipes/push.py --folder runs/stacking --repository OWNER/NAME --tag v1 --dry_run false
 python recipes/push.py --models OWNER/NAME OWNER/OTHER@v1 --repository OWNER/demo --dry_run false
+python recipes/push.py --kind space --repository OWNER/demo  # a demo of the model that comes with hf_ser
 
 The dry run shows the files and the card and needs no network. Repositories are private unless `--private false` is
 given. The licences of the corpora may forbid a public push; `--metadata_only true` then pushes a dataset without its
@@ -17,7 +18,7 @@ from hf_ser.hub import PushArguments, describe, find_token, make_plan, send
 def main() -> None:
     (args,) = parse(PushArguments, description=__doc__)
     token = None if args.dry_run else find_token()
-    if args.models:
+    if args.is_space:
         from hf_ser.demo import plan_space  # needs the extra `demo`
 
         plan = plan_space(args, token)

@@ -1,4 +1,4 @@
-"""Try the main steps on synthetic voices: install, generate, prepare, train, predict.
+"""Classify a real recording, then try the main steps on synthetic voices: generate, prepare, train, predict.
 
 python3 recipes/quickstart.py
 
@@ -21,6 +21,7 @@ CORPORA = "data/quickstart/corpora"
 DATASET = "data/quickstart/dataset"
 MODEL = "runs/quickstart"
 INTERRUPTED = 130
+EXAMPLE = "examples/clips/angry_woman.flac"
 RECORDING = f"{CORPORA}/ravdess/Actor_02/03-01-05-01-01-01-02.wav"
 
 
@@ -33,6 +34,7 @@ class Stage(NamedTuple):
 
 STAGES = (
     Stage("Install hf_ser and its dependencies into .venv (takes minutes the first time)", "make install"),
+    Stage("Classify a real recording with the model that comes with hf_ser", f"hf-ser predict {EXAMPLE}"),
     Stage(
         "Generate recordings: four small corpora of synthetic voices",
         f"python recipes/generate.py --output_dir {CORPORA}",
@@ -46,7 +48,7 @@ STAGES = (
         "Train a tiny wav2vec2 from scratch, and score it on held-out speakers",
         "python recipes/finetune.py --config recipes/configs/quickstart.yaml --overwrite true",
     ),
-    Stage("Classify one recording of an angry voice", f"hf-ser predict {RECORDING} --model {MODEL}"),
+    Stage("Classify a synthetic recording of an angry voice", f"hf-ser predict {RECORDING} --model {MODEL}"),
 )
 
 MADE = f"""Created:
@@ -56,7 +58,7 @@ MADE = f"""Created:
 
 Next:
   source .venv/bin/activate
-  hf-ser predict YOUR_RECORDING.wav --model {MODEL}
+  hf-ser predict YOUR_RECORDING.wav
   python recipes/evaluate.py --model {MODEL} --dataset {DATASET} --output_dir {MODEL}_test
 README.md continues with real corpora and your own recordings."""
 

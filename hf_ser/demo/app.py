@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hf_ser.default_model import NAME, default_model, is_default
 from hf_ser.demo.browser_script import ON_LOAD
 from hf_ser.demo.clip_inference import DemoModel, classify, load_model
 from hf_ser.demo.demo_errors import DemoError
@@ -119,7 +120,7 @@ def answer(models: Mapping[str, DemoModel], recording: str | None, model: str) -
 
 
 def serve(
-    models: Mapping[str, str],
+    models: Mapping[str, str] | None = None,
     *,
     device: str | None = None,
     precision: str = "auto",
@@ -132,7 +133,7 @@ def serve(
     The page shows the names of model folders, not their paths.
 
     Args:
-        models: model folders or Hub ids, and their revisions.
+        models: model folders or Hub ids, and their revisions; default: the model that comes with the package.
         device: cpu, cuda, ...; None for a GPU if there is one.
         precision: auto, bf16, fp16 or fp32.
         host: address to listen on; None for the one that a Space sets, or else this machine only.
@@ -152,6 +153,7 @@ def serve(
     choice = resolve_precision(precision, device)
     if port is not None and not 1 <= port <= 65_535:
         raise DemoError(f"--port {port}; expected a number from 1 to 65535.")
+    models = models or {default_model(): "main"}
     labels = _labels(list(models))
     loaded = {labels[name]: load_model(name, revision, device, precision) for name, revision in models.items()}
     with _uploads():
@@ -165,9 +167,15 @@ def serve(
 
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
-    """What the page calls each model: a Hub id, or the last part of a folder's path that no other model has."""
+    """What the page calls each model: a Hub id, or the last part of a folder's path that no other model has.
+
+    The model that comes with the package has a name of its own.
+    """
     labels = {}
     for name in names:
+        if is_default(name):
+            labels[name] = NAME
+            continue
         parts = Path(name).resolve().parts if Path(name).is_dir() else (name,)
         others = [Path(other).resolve().parts for other in names if other != name and Path(other).is_dir()]
         count = next(

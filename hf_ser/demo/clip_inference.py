@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hf_ser.audio import SAMPLING_RATE, AudioError
+from hf_ser.default_model import TERMS, is_default
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.model_words import SYNTHETIC, details, summary
 from hf_ser.inference import label_names, load_classifier
@@ -72,7 +73,8 @@ def load_model(name: str, revision: str = "main", device: str | None = None, pre
         raise DemoError(" ".join(str(error).split())) from error
     results = model_results(name, revision)
     warning = SYNTHETIC if results is not None and results["dataset"]["synthetic"] else ""
-    return DemoModel(pipeline, label_names(model.config), summary(results), details(results), warning)
+    terms = f" Acted English speech only; {TERMS}." if is_default(name) else ""
+    return DemoModel(pipeline, label_names(model.config), summary(results) + terms, details(results), warning)
 
 
 def classify(model: DemoModel, path: str | Path) -> Answer:

@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 
 import hf_ser
 from hf_ser import markdown
+from hf_ser.default_model import FOLDER, LICENCE, NAME, default_model, description
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
 from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
@@ -49,7 +50,8 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
     """Collect and check the files of a Space.
 
     Args:
-        args: `models` are Hub ids, with `@REVISION` for another revision than main.
+        args: `models` are Hub ids, with `@REVISION` for another revision than main; if there are none, the Space
+            contains the model that comes with the package.
         token: pins the models to their commits on the Hub; None for a dry run, which makes no request.
 
     Raises:
@@ -60,7 +62,11 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
     ['README.md', 'app.py', 'requirements.txt']
     """
     revisions = _revisions(args)
-    if token is None:
+    ships_model = not revisions
+    if ships_model:
+        default_model("--models")  # raises if there is none
+        models, notes = {}, [f"the Space contains {NAME}, whose licence is {LICENCE}."]
+    elif token is None:
         models, notes = revisions, ["the models' revisions are replaced by commits when the Space is pushed."]
     else:
         models, notes = pin_models(revisions, token)
@@ -73,8 +79,10 @@ def plan_space(args: PushArguments, token: str | None = None) -> Plan:
     ]
     message = Outgoing("--message", (args.message or "").encode())
     check_contents([*files, message], {"your Hub token": token or ""})
-    # Not checked for secrets: compressed sound can match any pattern.
+    # Not checked for secrets: compressed sound and weights can match any pattern.
     files += [Outgoing(f"examples/{path.name}", path) for path in example_clips()]
+    if ships_model:
+        files += [Outgoing(f"{NAME}/{path.name}", path) for path in sorted(FOLDER.iterdir())]
     line = (
         "from huggingface_hub import snapshot_download\n"
         f'snapshot_download("{args.repository}", repo_type="space", revision="{{revision}}")'
@@ -158,7 +166,10 @@ def _source() -> list[Outgoing]:
     return [
         Outgoing(f"hf_ser/{place}", path)
         for place, path in sorted(places.items())
-        if path.suffix in (".py", ".json") and not place.startswith(_LEFT_OUT) and "__pycache__" not in path.parts
+        if path.suffix in (".py", ".json")
+        and not place.startswith(_LEFT_OUT)
+        and "__pycache__" not in path.parts
+        and path.parent != FOLDER  # pushed if it is the Space's model
     ]
 
 
@@ -170,8 +181,8 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
         sdk_version=importlib.metadata.version("gradio"),
         python_version=f"{sys.version_info.major}.{sys.version_info.minor}",
         app_file="app.py",
-        license="apache-2.0",
-        models=list(models),
+        license="apache-2.0" if models else "cc-by-nc-sa-4.0",
+        models=list(models) or None,
         tags=["speech-emotion-recognition", "audio-classification"],
         emoji="🗣️",
         colorFrom="indigo",
@@ -182,10 +193,13 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
     head = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
     rows = [(f"`{name}`", f"`{revision}`") for name, revision in models.items()]
     table = markdown.table(("model", "revision"), rows)
+    shown = f"Each model is loaded at this revision and has its own licence:\n\n{table}"
+    if not models:
+        shown = f"The model that comes with hf_ser, in `{NAME}/`: {description()}."
     limits = "\n".join(f"- {limit}" for limit in LIMITS)
     parts = [
         f"# {title}\n\n{TITLE} {SENTENCE}",
-        f"## Models\n\nEach model is loaded at this revision and has its own licence:\n\n{table}",
+        f"## Models\n\n{shown}",
         f"## Limits\n\n{limits}",
         f"## Files\n\nThe page is `hf_ser.demo` of hf_ser {hf_ser.__version__}, whose source is in `hf_ser/` "
         f"(Apache-2.0).{f' {EXAMPLES}' if example_clips() else ''}",

@@ -58,6 +58,7 @@ def render_model_card(
     recipe: Mapping[str, Any] | None = None,
     folder: str | None = None,
     repository: str | None = None,
+    package: Mapping[str, Any] | None = None,
 ) -> str:
     """Render the README.md of a model folder from its results.
 
@@ -68,6 +69,7 @@ def render_model_card(
         recipe: the settings in recipe.yaml; None if the folder has no such file.
         folder: the model's folder, for the examples of a model that is not on the Hub.
         repository: the Hub id of the model; default: none yet.
+        package: for the model that comes with this package: its held-out speakers, dtype and licence.
 
     Raises:
         CardError: results.json follows its schema, but has values that a card cannot show, such as text for a number.
@@ -76,7 +78,7 @@ def render_model_card(
     try:
         corpora = sorted(trained_on(results) if corpora is None else corpora)
         place = repository or folder or PLACEHOLDER
-        return _render(results, corpora, _drawn(results, figures), recipe, place, repository)
+        return _render(results, corpora, _drawn(results, figures), recipe, place, repository, package)
     except (TypeError, ValueError, LookupError, AttributeError, StopIteration, jinja2.TemplateError) as error:
         if isinstance(error, SerError):
             raise
@@ -93,6 +95,7 @@ def _render(
     recipe: Mapping[str, Any] | None,
     place: str,
     repository: str | None,
+    package: Mapping[str, Any] | None,
 ) -> str:
     template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
@@ -127,6 +130,7 @@ def _render(
         prepared=[reproduction.folder_name(corpus) for corpus in used],
         on_the_hub="/" in results["dataset"]["name"],
         reservations=reproduction.limits(results, recipe or {}),
+        package=package,
     )
     return str(card)
 

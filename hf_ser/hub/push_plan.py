@@ -43,7 +43,10 @@ class PushArguments:
     folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
     models: list[str] = field(
         default_factory=list,
-        metadata={"help": "for a Space: models of the demo, as Hub ids, with @REVISION if it is not main"},
+        metadata={
+            "help": "for a Space: models of the demo, as Hub ids, with @REVISION if it is not main; default with "
+            "--kind space: the model that comes with hf_ser"
+        },
     )
     kind: str | None = field(default=None, metadata={"help": "model, dataset or space; default: as found"})
     dry_run: bool = field(
@@ -57,14 +60,22 @@ class PushArguments:
     def __post_init__(self) -> None:
         for flag, name in (("repository", self.repository), *(("models", model) for model in self.models)):
             _check_name(flag, name.partition("@")[0] if flag == "models" else name)
-        if (self.folder is None) == (not self.models):
-            got = "both --folder and --models" if self.models else "neither --folder nor --models"
-            raise ConfigError(f"got {got}; expected the folder of a model or dataset, or the models of a Space.")
         if self.kind not in (None, *MARKS):
             raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
-        if self.kind is not None and (self.kind == "space") != bool(self.models):
-            raise ConfigError(f"--kind {self.kind}: a Space needs --models, a model or dataset needs --folder.")
-        if self.models and self.metadata_only:
+        if self.folder is not None and self.models:
+            raise ConfigError(
+                "got both --folder and --models; expected the folder of a model or dataset, or the models of a Space."
+            )
+        if self.folder is None and not self.is_space:
+            raise ConfigError(
+                "got neither --folder nor --models; expected the folder of a model or dataset, or the models of a "
+                "Space. For a Space with the model that comes with hf_ser, pass --kind space."
+            )
+        if self.kind is not None and (self.kind == "space") != (self.folder is None):
+            raise ConfigError(
+                f"--kind {self.kind}: a Space takes --models or nothing, a model or dataset needs --folder."
+            )
+        if self.is_space and self.metadata_only:
             raise ConfigError("--metadata_only true is for datasets, but this is a Space. Leave it out.")
         if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
             raise ConfigError(
@@ -74,6 +85,11 @@ class PushArguments:
             raise ConfigError(f"--tag {self.tag} looks like a commit; expected a name such as v1.")
         if self.message is not None and not self.message.strip():
             raise ConfigError("--message is empty; expected text, or leave it out.")
+
+    @property
+    def is_space(self) -> bool:
+        """Whether a demo is pushed, with models on the Hub or the one that comes with the package."""
+        return bool(self.models) or self.kind == "space"
 
 
 def _check_name(flag: str, name: str) -> None:

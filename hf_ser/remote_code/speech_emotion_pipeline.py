@@ -3,11 +3,11 @@
 import itertools
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -78,6 +78,8 @@ def _not_finite(answer: _Answer) -> AudioError | None:
 class SpeechEmotionPipeline(Pipeline):
     """Classify recordings with a model of this package or of the wav2vec2 family.
 
+    Without a model, the package's own is used: `SpeechEmotionPipeline()`.
+
     Scores are probabilities, calibrated if the model is. A recording has the same scores alone and in any batch, up to
     the fifth digit in float32 and about 0.01 in bfloat16 and float16.
 
@@ -98,8 +100,12 @@ class SpeechEmotionPipeline(Pipeline):
     _load_image_processor = False  # type: ignore[assignment]
     _load_feature_extractor = True  # type: ignore[assignment]
     _load_tokenizer = False  # type: ignore[assignment]
+    # Set by hf_ser.models; this file alone, as in a folder on the Hub, has no model.
+    load_default: ClassVar[Callable[[], tuple[Any, Any]] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not args and kwargs.get("model") is None:
+            kwargs["model"], kwargs["feature_extractor"] = self._default_parts(kwargs.get("feature_extractor"))
         check_device(kwargs.get("device"))
         if kwargs.get("dtype") in _FLOAT32 and kwargs.get("precision") is None:
             kwargs["precision"] = "fp32"
@@ -115,6 +121,15 @@ class SpeechEmotionPipeline(Pipeline):
             warnings.warn(f"{name} was {SYNTHETIC}.", stacklevel=2)
         self.preprocessing = Preprocessing.of(self.feature_extractor)
         self.precision.log(_LOGGER)
+
+    def _default_parts(self, extractor: Any) -> tuple[Any, Any]:
+        """The model and feature extractor of a pipeline that was given no model."""
+        if extractor is not None:
+            raise ValueError("got a feature_extractor without a model; expected both or neither. Pass model=.")
+        load = type(self).load_default
+        if load is None:
+            raise ValueError("got no model; expected a loaded model and its feature extractor. Pass model=.")
+        return load()
 
     @property
     def precision(self) -> PrecisionChoice:

@@ -49,11 +49,27 @@ def test_a_dry_run_shows_everything_and_asks_nobody(call, hub):
     assert f"{SPACE}: space, private, " in out and "No files were sent." in out
     for place in ("app.py", "requirements.txt", "hf_ser/demo/app.py", "hf_ser/remote_code/hybrid.py"):
         assert re.search(rf" k?B  {place}\n", out), place
-    for name in ("angry.flac", "LICENSE", "README.md"):
+    for name in ("angry_woman.flac", "LICENSE", "README.md"):
         assert re.search(rf" k?B  examples/{name}\n", out), name
     assert re.search(r"\| `owner/tiny` +\| `main` +\|", out) and re.search(r"\| `owner/other` +\| `v1` +\|", out)
     assert "revisions are replaced by commits when the Space is pushed" in out
     assert f"sdk_version: {importlib.metadata.version('gradio')}" in out and "AI Act" in out
+
+
+def test_without_models_the_space_has_the_one_of_the_package(push, hub):
+    code, out, errors = push("--kind", "space", "--repository", SPACE)
+    assert (code, errors, hub.requests) == (0, [], [])
+    for name in ("config.json", "model.safetensors", "LICENSE", "SHA256SUMS"):
+        assert re.search(rf" [kM]?B  hf_ser/pretrained/{name}\n", out), name
+    assert "the Space contains hf_ser/pretrained, whose licence is CC BY-NC-SA 4.0" in out
+    assert "\nlicense: cc-by-nc-sa-4.0\n" in out and "acted English speech, 8 emotions, UAR 0." in out
+    assert "\nmodels:" not in out
+    assert push("--kind", "space", "--repository", SPACE, "--dry_run", "false", token=TOKEN)[0] == 0
+    assert "MODELS = {}" in files(hub)["app.py"].decode() and "hf_ser/pretrained/model.safetensors" in files(hub)
+
+
+def test_a_space_of_other_models_leaves_the_one_of_the_package_out(call):
+    assert "hf_ser/pretrained" not in call()[1]
 
 
 def test_a_space_goes_in_one_commit_with_its_models_pinned(call, hub, model):
@@ -174,7 +190,7 @@ def test_a_fetched_space_starts_and_answers(call, hub, model, tmp_path):
         try:
             _wait_for(f"http://127.0.0.1:{port}", process, log)
             client = Client(f"http://127.0.0.1:{port}", verbose=False, download_files=tmp_path / "downloads")
-            example = folder / "examples" / "angry.flac"
+            example = folder / "examples" / "angry_woman.flac"
             answer = client.predict(handle_file(example), MODEL, api_name="/recognise")
         finally:
             process.send_signal(signal.SIGINT)

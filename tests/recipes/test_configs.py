@@ -17,7 +17,7 @@ TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 def test_every_configuration_is_known():
     assert [path.stem for path in CONFIGS] == [
         *("audio_cnn", "audio_cnn_plus", "audio_lstm", "audio_lstm_plus", "cnn_gru", "cnn_gru_plus"),
-        *("cnn_lstm", "cnn_lstm_plus", "mel_cnn", "mel_cnn_plus"),
+        *("cnn_lstm", "cnn_lstm_plus", "mel_cnn", "mel_cnn_plus", "pretrained"),
         *("quickstart", "wav2vec2_base", "wav2vec2_base_recommended", "wav2vec2_small"),
         *("wav2vec2_xlsr", "wav2vec2_xlsr_recommended"),
     ]

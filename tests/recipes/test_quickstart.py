@@ -81,8 +81,9 @@ def test_minutes(quickstart):
 
 def test_its_commands_are_known(quickstart, monkeypatch):
     monkeypatch.chdir(ROOT)
-    install, *recipes, predict = [shlex.split(stage.command) for stage in quickstart.STAGES]
+    install, first, *recipes, predict = [shlex.split(stage.command) for stage in quickstart.STAGES]
     assert install == ["make", "install"]
+    assert first == ["hf-ser", "predict", quickstart.EXAMPLE] and (ROOT / quickstart.EXAMPLE).is_file()
     assert [words[1] for words in recipes] == list(TYPES)
     for _, recipe, *argv in recipes:
         arguments = parse(*TYPES[recipe], argv=argv)

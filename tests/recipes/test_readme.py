@@ -21,6 +21,7 @@ from hf_ser.corpora.download import DownloadArguments
 from hf_ser.data import DataArguments, PrepareArguments
 from hf_ser.data.check import CheckArguments
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments
+from hf_ser.hub.pretrained_folder import PackageArguments
 from hf_ser.hub.push_plan import PushArguments
 from hf_ser.hybrids.baseline import BaselineArguments
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
@@ -71,6 +72,7 @@ TYPES = {
     "recipes/compare.py": (CompareArguments,),
     "recipes/fit_hybrid.py": (DataArguments, HybridArguments),
     "recipes/push.py": (PushArguments,),
+    "recipes/make_pretrained.py": (PackageArguments, ModelArguments, DataArguments, SerTrainingArguments),
     "recipes/search.py": (ModelArguments, DataArguments, SerTrainingArguments, SearchArguments),
 }
 
