@@ -77,6 +77,12 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
     return dict(load_yaml(path) or {}) if path.is_file() else None
 
 
+def recipe_program(path: Path) -> str | None:
+    """The program that wrote a recipe.yaml, such as "finetune"; None if the file does not name it."""
+    found = re.search(r"^#\s+python recipes/(\w+)\.py --config ", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None
+
+
 def _portable(value: Any, name: str, shortened: list[str]) -> Any:
     """The value without absolute paths; `shortened` gets the names of fields whose paths lose their folder."""
     if isinstance(value, Mapping):

@@ -6,7 +6,7 @@ python recipes/fit_hybrid.py --config recipes/configs/stacking.yaml --dataset da
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.hub import write_model_card
-from hf_ser.hybrids.fitting import fit_hybrid
+from hf_ser.hybrids.fitting import fit_hybrid, train_bases_of_stack
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.reporting import summary
 from hf_ser.run_folder import held
@@ -16,6 +16,10 @@ def main() -> None:
     data_args, args = parse(DataArguments, HybridArguments, description=__doc__)
     data_args.refuse_streaming("a hybrid")
     data = load_splits(data_args)
+    if args.train_only:
+        train_bases_of_stack(data, args)
+        print(f"Wrote the nested folds to {args.out_of_fold_root}")
+        return
     with held(args.output_dir) as folder:
         results = fit_hybrid(data, args, folder.name)
         if "sources" in results["training"]:  # otherwise there are predictions and a report, but no model

@@ -76,12 +76,16 @@ class CrossValidationArguments:
 
 
 class Run(NamedTuple):
-    """One training: a fold (None for protocols with a single split) and a seed."""
+    """One training: a fold (None for protocols with a single split), a seed, and a nested fold if there is one.
+
+    A nested run has the training seed of its configuration, as the run has that it is nested in.
+    """
 
     folder: Path
     fold: int | None
     fold_name: str | None
     seed: int
+    nested_fold: int | None = None
 
 
 def cross_validate(
@@ -115,6 +119,8 @@ def cross_validate(
     >>> data_args = DataArguments("data/emotions", "ravdess", protocol="leave_one_speaker_out")
     >>> cross_validate(load_rows(data_args), args, data_args, Path("runs/folds"), overwrite=False)  # doctest: +SKIP
     """
+    if data_args.nested_fold is not None:
+        raise ConfigError("cross-validation runs the folds of a protocol, not nested folds; leave out --nested_fold.")
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
     protocol, auxiliary = data_args.protocol, data_args.auxiliary_corpora
@@ -127,7 +133,7 @@ def cross_validate(
                 continue
             where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
             print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
-            _train(run, args, data_args, figures)
+            train_run(run, args, data_args, figures)
         return _pool(runs, args, data_args, output_dir, figures)
 
 
@@ -185,7 +191,18 @@ def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, ou
             yield Run(folder / f"fold_{number}", number, fold.name, seed)
 
 
-def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, figures: bool) -> None:
+def train_run(run: Run, args: CrossValidationArguments, data_args: DataArguments, figures: bool) -> None:
+    """Train and score one run through its recipe, in a process; an interrupted run resumes from its last checkpoint.
+
+    Args:
+        run: folder, fold and seed.
+        args: the recipe and how it is launched.
+        data_args: dataset, configuration, protocol and preprocessing.
+        figures: whether the recipe draws figures.
+
+    Raises:
+        CrossValidationError: the recipe ended with an error, or without results.
+    """
     launcher = [sys.executable]
     if args.launch_config is not None:
         launcher += ["-m", "accelerate.commands.launch", "--config_file", args.launch_config]
@@ -195,7 +212,9 @@ def _train(run: Run, args: CrossValidationArguments, data_args: DataArguments, f
         "protocol": data_args.protocol,
         "fold": run.fold,
         "protocol_seed": run.seed,
-        "seed": run.seed,
+        "nested_fold": run.nested_fold,
+        "nested_folds": data_args.nested_folds if run.nested_fold else None,
+        "seed": None if run.nested_fold else run.seed,
         "output_dir": run.folder,
         **data_args.preprocessing,
     }

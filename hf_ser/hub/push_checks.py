@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.errors import SerError
+from hf_ser.hybrids.hybrid_arguments import OUT_OF_FOLD
 from hf_ser.inference import CheckpointError, label_names, load_classifier
 from hf_ser.results_file import RESULTS
 from hf_ser.scoring import read_results
@@ -136,7 +137,8 @@ def sort_files(folder: Path, kind: str) -> tuple[list[Outgoing], list[str]]:
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
         top = place.partition("/")[0]
-        if top.startswith("checkpoint-"):  # written by the Trainer: optimizer states, which are pickles
+        # Checkpoints of the Trainer have optimizer states, which are pickles; nested runs of a stack have checkpoints.
+        if top.startswith("checkpoint-") or top == OUT_OF_FOLD:
             left.add(f"{top}/")
         elif not path.is_file():
             continue

@@ -35,11 +35,11 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
     Raises:
         StackError: a base model was trained on validation or test clips, or has no embeddings.
     """
-    base_models, sources, notes = open_embeddings(data, args, args.fit_on)
-    classes = known_classes(data, args.fit_on)
+    base_models, sources, notes = open_embeddings(data, args, args.fitted_split)
+    classes = known_classes(data, args.fitted_split)
     names = [feature for source in sources for feature in source.feature_names]
-    features = features_by_split(sources, data, sorted({args.fit_on, "validation", "test"}), args)
-    check_varying(features[args.fit_on], names)
+    features = features_by_split(sources, data, sorted({args.fitted_split, "validation", "test"}), args)
+    check_varying(features[args.fitted_split], names)
     fitted, num_folds = _fit(data, features, classes, names, args)
     explained = features["test" if "test" in features else "validation"]
     assert fitted.contributions is not None and fitted.gain is not None  # LightGBM's
@@ -52,8 +52,8 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
         training={
             "seed": args.seed,
             "kind": args.kind,
-            "fit_on": args.fit_on,
-            "fit_clips": len(data.splits[args.fit_on]),
+            "fit_on": args.fitted_split,
+            "fit_clips": len(data.splits[args.fitted_split]),
             "bases": describe_base_models(base_models),
             "layer": args.layer,
             "precision": args.computed_in,
@@ -63,10 +63,10 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
             **fitted.training,
             **reported_settings(args),
         },
-        probabilities=scored_probabilities(fitted, features, args.fit_on, classes, len(data.labels)),
+        probabilities=scored_probabilities(fitted, features, args.fitted_split, classes, len(data.labels)),
         model=assemble(sources, fitted, data.labels, classes),
-        notes=[*notes, _STOPPED if args.fit_on == "train" else HELD_OUT],
-        fitted_on=data.splits["validation"]["id"] if args.fit_on == "validation" else (),
+        notes=[*notes, _STOPPED if args.fitted_split == "train" else HELD_OUT],
+        fitted_on=data.splits["validation"]["id"] if args.fitted_split == "validation" else (),
         explanation=explanation,
         importances=importances,
         booster=fitted.booster,
@@ -81,8 +81,8 @@ def _fit(
 ) -> tuple[Fitted, int | None]:
     """Fit the booster; return it, and the number of inner folds if there are any."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
-    logger.info("Fitting %s on %d clips, %d features", _MODEL_TYPE, *features[args.fit_on].shape)
-    if args.fit_on == "validation":
+    logger.info("Fitting %s on %d clips, %d features", _MODEL_TYPE, *features[args.fitted_split].shape)
+    if args.fitted_split == "validation":
         folds = inner_folds(data, "validation", args.inner_folds, args.seed)
         class_ids = np.searchsorted(classes, labels["validation"])
         return fit_lightgbm(features["validation"], class_ids, len(classes), names, folds, args), len(folds)

@@ -6,8 +6,9 @@ from typing import Any
 from hf_ser.data.splits import SplitData
 from hf_ser.hybrids.deep_features import fit_deep_features
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.hybrids.out_of_fold import train_nested_folds
 from hf_ser.hybrids.random_forest import fit_random_forest
-from hf_ser.hybrids.stacking import fit_stack
+from hf_ser.hybrids.stacking import fit_stack, open_checked
 from hf_ser.inference import resolve_precision
 from hf_ser.run_folder import held
 
@@ -25,3 +26,8 @@ def fit_hybrid(data: SplitData, args: HybridArguments, name: str) -> dict[str, A
         resolve_precision(args.precision, args.device).log(logger)
     with held(args.output_dir):
         return _FITS[args.kind](data, args, name)
+
+
+def train_bases_of_stack(data: SplitData, args: HybridArguments) -> None:
+    """Train the nested folds of a stack's base models without fitting it, so that stacks can share them."""
+    train_nested_folds(open_checked(data, args), data, args)

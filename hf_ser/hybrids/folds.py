@@ -52,7 +52,7 @@ def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fol
     if most < 2:
         raise StackError(
             f"the fitting split has {most} {what} under {data.protocol}; expected at least 2, for two inner folds. "
-            "Choose a protocol with a larger validation split, or --meta mean."
+            "Choose a protocol with a larger validation split, --fit_on out_of_fold, or --meta mean."
         )
     if most < wanted:
         logger.info("Using %d inner folds instead of %d, because there are only %d %s", most, wanted, most, what)

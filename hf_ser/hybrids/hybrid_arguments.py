@@ -1,6 +1,7 @@
 """Arguments of hybrids: base models, kind of hybrid, settings of the fit."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from hf_ser.scoring import AbstentionArguments
 
 KINDS = ("stacking", "deep_features", "random_forest")
 META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")
-FIT_ON = ("train", "validation")
+OUT_OF_FOLD = "out_of_fold"  # a choice of fit_on, and the name of the folder of the nested runs
+FIT_ON = {  # by kind, the default first
+    "stacking": ("validation", OUT_OF_FOLD),
+    "deep_features": ("train", "validation"),
+    "random_forest": ("train",),
+}
 
 
 @dataclass
@@ -39,9 +45,29 @@ class HybridArguments(AbstentionArguments, ReportArguments):
         default=None,
         metadata={"help": "layer of a wav2vec2-family encoder whose mean hidden states are used; default: last"},
     )
-    fit_on: str = field(
-        default="train",
-        metadata={"help": "deep_features: train, with early stopping on validation, or validation, with inner folds"},
+    fit_on: str | None = field(
+        default=None,
+        metadata={
+            "help": "stacking: validation, with inner folds (default), or out_of_fold (training clips, predicted by "
+            "base models that are trained again on nested_folds); deep_features: train, with early stopping on "
+            "validation (default), or validation"
+        },
+    )
+    out_of_fold_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "out_of_fold: folder for the runs of the nested folds, which several stacks can share; default: "
+            "out_of_fold in output_dir"
+        },
+    )
+    recipes: str = field(
+        default="recipes", metadata={"help": "out_of_fold: folder with the recipes that train the base models"}
+    )
+    launch_config: str | None = field(
+        default=None, metadata={"help": "out_of_fold: accelerate configuration that launches each training"}
+    )
+    train_only: bool = field(
+        default=False, metadata={"help": "out_of_fold: train the nested folds, and stop before the fit"}
     )
     predictions: list[str] = field(
         default_factory=list,
@@ -108,7 +134,12 @@ class HybridArguments(AbstentionArguments, ReportArguments):
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
 
     def __post_init__(self) -> None:
-        choices = (("kind", self.kind, KINDS), ("meta", self.meta, META_LEARNERS), ("fit_on", self.fit_on, FIT_ON))
+        choices: list[tuple[str, str, Sequence[str]]] = [
+            ("kind", self.kind, KINDS),
+            ("meta", self.meta, META_LEARNERS),
+        ]
+        if self.fit_on is not None and self.kind in FIT_ON:
+            choices.append(("fit_on", self.fit_on, FIT_ON[self.kind]))
         for name, value, known in choices:
             if value not in known:
                 raise ConfigError(
@@ -124,11 +155,36 @@ class HybridArguments(AbstentionArguments, ReportArguments):
             raise ConfigError(f"--output_dir {folder} contains a finished run; pass --overwrite true.")
 
     @property
+    def fitted_split(self) -> str:
+        """Clips that the hybrid is fitted on: train, validation or out_of_fold (train, predicted out of fold)."""
+        return self.fit_on or FIT_ON[self.kind][0]
+
+    @property
+    def out_of_fold_root(self) -> Path:
+        """Folder of the nested runs."""
+        return Path(self.out_of_fold_dir) if self.out_of_fold_dir else Path(self.output_dir) / OUT_OF_FOLD
+
+    @property
     def computed_in(self) -> str:
         """Precision on `device` after resolving auto: bf16, fp16 or fp32."""
         return resolve_precision(self.precision, self.device).precision
 
+    def _check_out_of_fold(self) -> None:
+        if self.fit_on != OUT_OF_FOLD:
+            for name in ("out_of_fold_dir", "launch_config", "train_only"):
+                if getattr(self, name):
+                    raise ConfigError(f"{name} has no effect without fit_on out_of_fold. Pass it, or remove {name}.")
+            return
+        if self.predictions:
+            raise ConfigError(
+                "predictions cannot be predicted out of fold; expected bases only. Remove predictions or fit_on."
+            )
+        if self.allow_leak or self.meta == "mean":
+            what = "allow_leak" if self.allow_leak else "meta mean, which is not fitted,"
+            raise ConfigError(f"{what} cannot be combined with fit_on out_of_fold. Remove one of them.")
+
     def _check_bases(self) -> None:
+        self._check_out_of_fold()
         if self.kind == "stacking":
             nameless = [text for text in self.predictions if not all(text.partition("="))]
             if nameless:

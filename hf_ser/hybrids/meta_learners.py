@@ -65,7 +65,13 @@ def fit_mean(features: np.ndarray, num_classes: int) -> Fitted:
     return Fitted(predict, predict(features), 0)
 
 
-def fit_pool(features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold]) -> Fitted:
+def fit_pool(
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    folds: Sequence[Fold],
+    final: np.ndarray | None = None,
+) -> Fitted:
     """Fit a logarithmic opinion pool (Genest and Zidek 1986, "Combining Probability Distributions").
 
     A class's score is the sum over base models of weight times log-probability. There is one nonnegative weight per
@@ -76,13 +82,15 @@ def fit_pool(features: np.ndarray, labels: np.ndarray, num_classes: int, folds: 
         labels: class ids (clips,).
         num_classes: number of classes of each base model.
         folds: inner folds of the clips.
+        final: rows that the weights are fitted on; default: all.
     """
+    fitted = slice(None) if final is None else final  # a copy of all rows may give other last digits
     logs = np.log(np.maximum(features, TINY)).reshape(len(features), -1, num_classes)
     held_out = np.zeros((len(labels), num_classes))
     for fold in folds:
         weights = _pool_weights(logs[fold.fitted], labels[fold.fitted])
         held_out[fold.held_out] = _pooled(logs[fold.held_out], weights)
-    weights = _pool_weights(logs, labels)
+    weights = _pool_weights(logs[fitted], labels[fitted])
     matrix = np.concatenate([weight * np.eye(num_classes) for weight in weights], axis=1)
     return Fitted(
         lambda values: _pooled(np.log(np.maximum(values, TINY)).reshape(len(values), -1, num_classes), weights),
@@ -139,7 +147,12 @@ def spread(values: np.ndarray, classes: Sequence[int], num_labels: int) -> np.nd
 
 
 def fit_logistic(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, folds: Sequence[Fold], args: HybridArguments
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    folds: Sequence[Fold],
+    args: HybridArguments,
+    final: np.ndarray | None = None,
 ) -> Fitted:
     """Fit a logistic regression on log-probabilities, with the C that minimizes the mean loss over the inner folds.
 
@@ -149,7 +162,9 @@ def fit_logistic(
         num_classes: number of classes, all of which are in `labels`.
         folds: inner folds of the clips.
         args: penalties and class_weights.
+        final: rows that the regression is fitted on with the selected C; default: all.
     """
+    fitted = slice(None) if final is None else final  # a copy of all rows may give other last digits
     logs = np.log(np.maximum(features, TINY))
     losses, held_out = [], []
     for penalty in progress_bar(args.penalties, desc="Fitting inner folds", unit="values of C"):
@@ -160,7 +175,7 @@ def fit_logistic(
         losses.append(_mean_loss(rows, labels, folds))
         held_out.append(rows)
     best = int(np.argmin(losses))
-    model = regression(logs, labels, args.penalties[best], args.class_weights)
+    model = regression(logs[fitted], labels[fitted], args.penalties[best], args.class_weights)
     scaler, last = model[0], model[-1]
     weights, biases = last.coef_, last.intercept_
     if len(weights) == 1:  # for two classes, scikit-learn stores the difference of their weights

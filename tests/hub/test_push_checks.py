@@ -46,7 +46,9 @@ def test_the_kind_is_found(model_dir, data_dir, tmp_path):
 
 
 def test_what_a_run_leaves_goes_and_the_rest_stays(model_dir):
-    for name in ("checkpoint-5/optimizer.pt", "checkpoint-5/training_args.bin", "runs/events.1", "train.log", ".part"):
+    nested = "out_of_fold/audio_cnn/random_seed_0/nested_1_of_4/checkpoint-3/optimizer.pt"
+    left_out = ("checkpoint-5/optimizer.pt", "checkpoint-5/training_args.bin", nested)
+    for name in (*left_out, "runs/events.1", "train.log", ".part"):
         (model_dir / name).parent.mkdir(exist_ok=True)
         (model_dir / name).write_bytes(pickle.dumps([1]) if "checkpoint" in name else b"words")
     for name in ("booster.txt", "importances.csv", "settings.json", "figures/roc_test.svg", "figures/notes.txt"):
@@ -56,7 +58,7 @@ def test_what_a_run_leaves_goes_and_the_rest_stays(model_dir):
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "mel_cnn.py", "results.json"} <= going
     assert {"report.md", "training_history.json", "predictions_test.parquet", "splits.csv", "booster.txt"} <= going
     assert {"importances.csv", "figures/confusion_test.png", "figures/roc_test.svg"} <= going
-    assert left == [".part", "checkpoint-5/", "figures/", "runs/", "settings.json", "train.log"]
+    assert left == [".part", "checkpoint-5/", "figures/", "out_of_fold/", "runs/", "settings.json", "train.log"]
     assert not [name for name in going if "checkpoint" in name or name.startswith((".", "runs", "settings"))]
 
 

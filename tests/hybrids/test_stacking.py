@@ -281,6 +281,13 @@ def test_the_order_of_tables_and_the_machine_do_not_matter(world):
         np.testing.assert_array_equal(one.probabilities, two.probabilities)
 
 
+def test_validation_is_the_default_of_a_stack(world):
+    a, b = world.a(), world.b()
+    folders = [world.fit(a, b, fit_on=fit_on)[0] for fit_on in (None, "validation")]
+    assert len({(folder / "booster.txt").read_bytes() for folder in folders}) == 1
+    assert len({(folder / "predictions_test.parquet").read_bytes() for folder in folders}) == 1
+
+
 def test_sampling_follows_the_seed():
     rng = np.random.default_rng(0)
     features, truth = rng.random((80, 8)), np.arange(80) % 4

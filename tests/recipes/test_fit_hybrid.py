@@ -60,6 +60,7 @@ def test_every_configuration_parses_and_says_what_it_is():
         "deep_features_plus": "deep_features",
         "random_forest": "random_forest",
         "stacking": "stacking",
+        "stacking_out_of_fold": "stacking",
         "stacking_plus": "stacking",
         "stacking_published": "stacking",
         "wav2vec2_random_forest": "random_forest",
