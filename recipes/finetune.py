@@ -21,6 +21,7 @@ from hf_ser.training import (
     check_arguments,
     check_clips,
     check_disk,
+    check_pretraining,
     claim_output_dir,
     evaluate_saved,
     finish_run,
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None, description: str | None = __doc__) -
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
+    data = check_pretraining(model_args, data)
 
     # Model
     model, extractor = build_model(model_args, data.labels)
