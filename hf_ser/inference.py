@@ -85,11 +85,14 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     refuse_unfinished(name, "--model", CheckpointError)
     try:
         check_model_files(name, revision)
+        _refuse_pretrained(name, revision)
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():
             model, info = AutoModelForAudioClassification.from_pretrained(
                 name, revision=revision, output_loading_info=True, dtype=torch.float32
             )
+    except CheckpointError:
+        raise
     except (OSError, ValueError) as error:
         raise CheckpointError(f"--model {name}: {' '.join(str(error).split())}") from error
     # transformers raises many kinds of errors: wrong shapes, a truncated file, a broken configuration.
@@ -118,6 +121,17 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     except ModelFilesError as error:
         raise CheckpointError(f"--model {name}: {error}. Fetch or train it again.") from error
     return model, extractor
+
+
+def _refuse_pretrained(name: str, revision: str) -> None:
+    """Raise `CheckpointError` for an encoder with the head of its pretraining, as recipes/pretrain.py writes it."""
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    kind = next((kind for kind in config.architectures or () if kind.endswith("ForPreTraining")), None)
+    if kind is not None:
+        raise CheckpointError(
+            f"--model {name} is an encoder pretrained without labels ({kind}); expected a classifier. Fine-tune it "
+            f"first: python recipes/finetune.py --model_name_or_path {name} --dataset DATASET --output_dir FOLDER"
+        )
 
 
 def choose_device(name: str | None) -> str:

@@ -39,7 +39,7 @@ def changed_fields(arguments: Any) -> dict[str, Any]:
     return changed
 
 
-def recipe_text(settings: Mapping[str, Any], recipe: str) -> str:
+def recipe_text(settings: Mapping[str, Any], recipe: str, source: str = "--dataset DATASET ") -> str:
     """The text of a run's recipe.yaml.
 
     The dataset, the output folder, credentials and settings of the machine are left out. Absolute paths become
@@ -48,6 +48,7 @@ def recipe_text(settings: Mapping[str, Any], recipe: str) -> str:
     Args:
         settings: field -> value, of the fields that are not at their defaults.
         recipe: name of the program in recipes/, such as "finetune".
+        source: the flag for the clips in the printed command; empty if the settings name them.
 
     >>> print(recipe_text({"seed": 1, "dataset": "data/emotions"}, "finetune"))
     # Settings of a run of hf_ser ... To repeat it, pass this file to the same recipe:
@@ -60,7 +61,7 @@ def recipe_text(settings: Mapping[str, Any], recipe: str) -> str:
     }
     head = [
         f"Settings of a run of hf_ser {hf_ser.__version__}. To repeat it, pass this file to the same recipe:",
-        f"  python recipes/{recipe}.py --config {RECIPE} --dataset DATASET --output_dir OUTPUT_DIR",
+        f"  python recipes/{recipe}.py --config {RECIPE} {source}--output_dir OUTPUT_DIR",
     ]
     head += [f"{name}: local path, shortened. Change it to the path on your machine." for name in shortened]
     lines = "".join(f"# {line}\n" for line in head)

@@ -11,6 +11,7 @@ from typing import Any
 from hf_ser.errors import SerError
 
 RESULTS = "results.json"
+PRETRAINING_RESULTS = "pretraining.json"  # of an encoder without classification head
 _LARGEST = 32 << 20  # bytes
 _SCHEMA = Path(__file__).parent / "scoring" / "results.schema.json"
 

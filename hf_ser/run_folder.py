@@ -23,7 +23,7 @@ from hf_ser.system_errors import SystemTroubleError, check_output, system_troubl
 
 UNFINISHED = "unfinished.json"
 LOCK = ".lock"
-_RESULTS = "results.json"
+_RESULTS = ("results.json", "pretraining.json")  # of a model or evaluation, and of a pretrained encoder
 _held: dict[Path, "_Hold"] = {}
 
 
@@ -176,12 +176,17 @@ def is_unfinished(folder: str | Path) -> bool:
 
 def is_finished(folder: str | Path) -> bool:
     """Whether a folder holds the scores and all other files of a run."""
-    return (Path(folder) / _RESULTS).is_file() and not is_marked(folder)
+    return has_results(folder) and not is_marked(folder)
+
+
+def has_results(folder: str | Path) -> bool:
+    """Whether a folder holds the results of a run, which may still be unfinished or be replaced by another."""
+    return any((Path(folder) / name).is_file() for name in _RESULTS)
 
 
 def _is_whole(folder: str | Path) -> bool:
     """Whether a folder has scores, and the model that they belong to if there is one."""
-    return (Path(folder) / _RESULTS).is_file() and not draft_of(folder).is_dir()
+    return has_results(folder) and not draft_of(folder).is_dir()
 
 
 def is_marked(folder: str | Path) -> bool:

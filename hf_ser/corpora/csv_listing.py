@@ -6,11 +6,19 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hf_ser.corpora.listing import Listing, ListingError, corpus_name, ignored_columns, make_listing, name_columns
+from hf_ser.corpora.listing import (
+    REQUIRED,
+    Listing,
+    ListingError,
+    corpus_name,
+    ignored_columns,
+    make_listing,
+    name_columns,
+)
 from hf_ser.remote_code.audio_sources import printable
 
 _DELIMITERS = ",;\t|"
@@ -53,7 +61,9 @@ def read_csv(path: Path, audio_dir: Path | None = None, columns: Mapping[str, An
     return make_listing(rows, folder, source=source, corpus=corpus_name(path.stem), notes=notes, remedy=remedy)
 
 
-def csv_rows(path: Path, source: str, columns: Mapping[str, Any] | None = None) -> Rows:
+def csv_rows(
+    path: Path, source: str, columns: Mapping[str, Any] | None = None, required: Sequence[str] = REQUIRED
+) -> Rows:
     """The rows of a CSV file. They are numbered as in spreadsheets, with the header as row 1.
 
     The delimiter is a comma, semicolon, tab or bar. The encoding is UTF-8, UTF-16 with a byte order mark, or else
@@ -63,6 +73,7 @@ def csv_rows(path: Path, source: str, columns: Mapping[str, Any] | None = None) 
         path: path of the file.
         source: its name in messages.
         columns: field -> name of its column, or None to ignore it.
+        required: fields that the file must have.
 
     Raises:
         ListingError: the file cannot be decoded, or columns are missing; or, from the iterator, a row is malformed.
@@ -77,7 +88,7 @@ def csv_rows(path: Path, source: str, columns: Mapping[str, Any] | None = None) 
     header = [name.strip() for name in headers[delimiter]]
     if not any(header):
         raise ListingError(f"{source} is empty; expected a first row with the names of the columns.")
-    found = name_columns(header, columns, source)
+    found = name_columns(header, columns, source, required)
     places = {name: header.index(column) for name, column in found.items()}
     rows = _rows(body, delimiter, len(header), places, source, first=3 if declared else 2)
     return Rows(rows, (*notes, *ignored_columns(header, found)))

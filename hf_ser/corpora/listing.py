@@ -57,19 +57,22 @@ class Listing:
     other_files: int = 0
 
 
-def name_columns(header: Sequence[str], columns: Mapping[str, Any] | None, source: str) -> dict[str, str]:
+def name_columns(
+    header: Sequence[str], columns: Mapping[str, Any] | None, source: str, required: Sequence[str] = REQUIRED
+) -> dict[str, str]:
     """Find the columns of a table, in any letter case.
 
     Args:
         header: names of the columns.
         columns: field -> name of its column, or None to ignore the column of that field.
         source: name of the table, for errors.
+        required: fields that the table must have.
 
     Returns:
         Field of `COLUMNS` -> name of its column, for the columns that the table has.
 
     Raises:
-        ListingError: an unknown field, a column that does not exist, a repeated column, or no path or label.
+        ListingError: an unknown field, a column that does not exist, a repeated column, or no required column.
     """
     by_name: dict[str, list[str]] = defaultdict(list)
     for name in header:
@@ -92,7 +95,7 @@ def name_columns(header: Sequence[str], columns: Mapping[str, Any] | None, sourc
     twice = [name for name, column in found.items() if len(by_name[column.strip().lower()]) > 1]
     if twice:
         raise ListingError(f"{source} has the column {found[twice[0]]} twice; expected each column once. Rename one.")
-    missing = [name for name in REQUIRED if name not in found]
+    missing = [name for name in required if name not in found]
     if missing:
         others = [name for name in header if name not in found.values()]
         raise ListingError(

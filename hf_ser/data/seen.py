@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hf_ser.corpora import performances
-from hf_ser.data.splits import read_assignment, read_hashes
+from hf_ser.data.splits import PRETRAINING, read_assignment, read_hashes
+
+TRAINED = ("train", PRETRAINING)  # splits in splits.csv whose clips a model was trained on
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,13 @@ def find_seen(record: Record, marks: Marks, part: str = "train") -> list[Match]:
     Args:
         record: training record of the model.
         marks: identifiers of the clips.
-        part: train, validation or test.
+        part: train (which includes the clips of a pretraining), validation or test.
 
     Returns:
         Each such clip with the clip that it matches, in the order of `marks`.
     """
-    known = [clip for clip, split in record.splits.items() if split == part]
+    parts = TRAINED if part == "train" else (part,)
+    known = [clip for clip, split in record.splits.items() if split in parts]
     if not known:
         return []
     ids = set(known)
@@ -101,7 +104,7 @@ def unchecked(record: Record | None, marks: Marks, model: str = "the model") -> 
     """
     if record is None:
         return [f"the training clips of {model} are unknown (no splits.csv); some of these clips may be among them"]
-    trained = [clip for clip, split in record.splits.items() if split == "train"]
+    trained = [clip for clip, split in record.splits.items() if split in TRAINED]
     without = sum(clip not in record.hashes for clip in trained)
     if without:
         lacks = "no hashes" if without == len(trained) else f"no hash for {without} of {len(trained)} training clips"

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
 SPLITS_FILE = "splits.csv"
+PRETRAINING = "pretraining"  # the split, in splits.csv, of clips that only the pretraining of an encoder used
 _WHOLE = Preprocessing()  # no preprocessing
 
 
@@ -134,6 +135,7 @@ class SplitData:
         stream: stream of the training clips; None without streaming.
         args: the dataset arguments, including preprocessing.
         summary: contents of preparation.json; empty if the dataset has no such file.
+        pretraining: clips on which the encoder was pretrained: id -> SHA-256 of the samples, empty if unknown.
 
     >>> data = load_splits(DataArguments("data/emotions", "ravdess", duration_s=0.5))
     >>> data.protocol, data.lengths("test")[:2]
@@ -150,6 +152,7 @@ class SplitData:
     stream: "datasets.IterableDataset | None" = None
     args: DataArguments = field(default_factory=DataArguments)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    pretraining: Mapping[str, str] = field(default_factory=dict)
 
     def with_steps(self, steps: Preprocessing) -> "SplitData":
         """The same clips with other preprocessing, such as that of a checkpoint."""
@@ -213,6 +216,11 @@ class SplitData:
         with_hashes = [part for part in self.splits.values() if "sha256" in part.column_names]
         pairs = [pair for part in with_hashes for pair in zip(part["id"], part["sha256"], strict=True)]
         return {clip: sha256 for clip, sha256 in pairs if sha256}
+
+    def write_record(self, path: Path) -> None:
+        """Write splits.csv: the split of each clip, and the clips on which the encoder was pretrained."""
+        splits = {**dict.fromkeys(self.pretraining, PRETRAINING), **self.assignment.splits}
+        write_assignment(path, replace(self.assignment, splits=splits), {**self.pretraining, **self.hashes})
 
     def scored_classes(self, split: str) -> tuple[str, ...]:
         """The classes to score a split on: those in train or the split; across corpora, those in both."""

@@ -20,7 +20,7 @@ from hf_ser.data.prepare import SUMMARY
 from hf_ser.errors import SerError
 from hf_ser.hybrids.hybrid_arguments import OUT_OF_FOLD
 from hf_ser.inference import CheckpointError, label_names, load_classifier
-from hf_ser.results_file import RESULTS
+from hf_ser.results_file import PRETRAINING_RESULTS, RESULTS
 from hf_ser.scoring import read_results
 
 MODEL_FILES = (
@@ -185,6 +185,12 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
             missing or do not match.
     """
     found = set(found)
+    if (folder / PRETRAINING_RESULTS).is_file():
+        raise FolderError(
+            f"--folder {folder} holds an encoder pretrained without labels; expected a classifier with its results. "
+            f"Fine-tune it with recipes/finetune.py and push that, or upload it with hf upload OWNER/NAME {folder} "
+            "--exclude 'checkpoint-*/*'."
+        )
     results = read_results(folder)
     if results["kind"] != "training" or not results["training"] or not results["splits"]:
         raise FolderError(

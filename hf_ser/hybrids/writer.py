@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from hf_ser.audio import Preprocessing
+from hf_ser.data.seen import TRAINED
 from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded, write_assignment
 from hf_ser.errors import SerError
 from hf_ser.evaluation import predict_logits
@@ -174,7 +175,7 @@ def _write_splits(folder: Path, data: SplitData, fit: Fit) -> None:
     splits, hashes = dict(data.assignment.splits), data.hashes
     for base_model in fit.base_models:
         given = base_model.splits or {}
-        elsewhere = [clip for clip, split in given.items() if split == "train" and clip not in splits]
+        elsewhere = [clip for clip, split in given.items() if split in TRAINED and clip not in splits]
         splits |= dict.fromkeys(elsewhere, "train")
         hashes |= {clip: base_model.hashes[clip] for clip in elsewhere if clip in base_model.hashes}
     splits |= dict.fromkeys(fit.fitted_on, "train")

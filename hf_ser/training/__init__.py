@@ -6,7 +6,7 @@ from hf_ser.run_folder import finish_run
 with needs_extra():
     from hf_ser.training.modeling import build_model
     from hf_ser.training.output_dir import claim_output_dir, write_settings
-    from hf_ser.training.preflight import check_arguments, check_clips, check_disk
+    from hf_ser.training.preflight import check_arguments, check_clips, check_disk, check_pretraining
     from hf_ser.training.run import evaluate_saved, save_model, write_reports
     from hf_ser.training.trainer import make_trainer
     from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
@@ -18,6 +18,7 @@ __all__ = [
     "check_arguments",
     "check_clips",
     "check_disk",
+    "check_pretraining",
     "claim_output_dir",
     "evaluate_saved",
     "finish_run",

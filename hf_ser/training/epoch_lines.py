@@ -13,7 +13,9 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 NAMES = {"loss": "loss", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
-_SHOWN = ("loss", "f1_weighted", "uar")  # validation scores, shown with metric_for_best_model
+NAMES |= {"contrastive_accuracy": "contrastive accuracy", "codevector_perplexity": "perplexity"}  # of a pretraining
+# Validation scores, shown with metric_for_best_model.
+_SHOWN = ("loss", "f1_weighted", "uar", "contrastive_accuracy", "codevector_perplexity")
 _MANY = 1_000_000  # epochs: the Trainer's value for a stream of unknown length
 
 

@@ -50,7 +50,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     }
     if args.model_config is not None:
         assert isinstance(args.model_config, dict)  # ModelArguments rejects strings
-        config = _config_from_scratch(args.model_config, names)
+        config = config_from_scratch(args.model_config, names)
         try:
             model = AutoModelForAudioClassification.from_config(config, attn_implementation=args.attn_implementation)
         except (ValueError, ImportError) as error:
@@ -81,7 +81,12 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     return model, extractor
 
 
-def _config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> PretrainedConfig:
+def config_from_scratch(content: dict[str, Any], names: dict[str, Any]) -> PretrainedConfig:
+    """Make a configuration from the fields of `model_config` and the names of the labels.
+
+    Raises:
+        ConfigError: an unknown field or model type, or an invalid value.
+    """
     content = dict(content)
     model_type = content.pop("model_type", None)
     if model_type is None:

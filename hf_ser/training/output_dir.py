@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data.splits import DataArguments
 from hf_ser.model_draft import remove_model
 from hf_ser.recipe_file import RECIPE
-from hf_ser.results_file import RESULTS
-from hf_ser.run_folder import begin_run, hold, is_finished, is_marked, join, release
+from hf_ser.results_file import PRETRAINING_RESULTS, RESULTS
+from hf_ser.run_folder import begin_run, has_results, hold, is_finished, is_marked, join, release
 from hf_ser.scoring import write_json
 from hf_ser.scoring.results import write_text
-from hf_ser.training.recipe_settings import training_recipe
-from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
+from hf_ser.training.recipe_settings import AnyData, AnyModel, training_recipe
+from hf_ser.training.training_arguments import SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 SETTINGS = "settings.json"  # while a run is unfinished; later, results.json and recipe.yaml describe it
@@ -35,7 +34,7 @@ _FIELDS = (
 )
 
 
-def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str | None:
+def claim_output_dir(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> str | None:
     """Lock the folder, reject one that holds another run, and find the checkpoint to resume from.
 
     No earlier run is removed yet. The lock ends with `finish_run` or with the process.
@@ -48,6 +47,8 @@ def claim_output_dir(model_args: ModelArguments, data_args: DataArguments, args:
             `resume_from_checkpoint` is given, there is no complete checkpoint to resume from, or the settings differ
             from those of the run.
 
+    >>> from hf_ser.data import DataArguments
+    >>> from hf_ser.training import ModelArguments
     >>> model_args, data_args = ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions")
     >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/new"))
     >>> claim_output_dir(model_args, data_args, SerTrainingArguments("runs/audio_cnn"))
@@ -81,7 +82,7 @@ def _find_checkpoint(args: SerTrainingArguments) -> str | None:
                 f"--resume_from_checkpoint {resume}: {output} holds {state}; pass --overwrite true to start again."
             )
         return str(whole[-1])
-    if not args.overwrite and (found or (output / RESULTS).is_file()):
+    if not args.overwrite and (found or has_results(output)):
         state = "a finished run" if is_finished(output) else "an unfinished run"
         raise ConfigError(
             f"--output_dir {output} holds {state}; choose another folder, or pass --resume_from_checkpoint true to "
@@ -94,7 +95,7 @@ def _resumes(args: SerTrainingArguments) -> bool:
     return bool(args.resume_from_checkpoint) and str(args.resume_from_checkpoint).lower() != "false"
 
 
-def settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
+def settings(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> dict[str, Any]:
     """The settings that a resumed run must share with the unfinished run."""
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     fields = {name: getattr(args, name) for name in _FIELDS}
@@ -138,12 +139,14 @@ def check_settings(args: SerTrainingArguments, wanted: dict[str, Any]) -> list[s
     return sorted({*stored.get(_EARLIER, ()), before} - {now})
 
 
-def write_settings(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> None:
+def write_settings(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> None:
     """Write the settings into the output folder: recipe.yaml, which repeats the run, and those that a resume compares.
 
     With `overwrite`, model, results and checkpoints of an earlier run are removed first. It is called after all
     checks, so that they are removed only if the new run can start.
 
+    >>> from hf_ser.data import DataArguments
+    >>> from hf_ser.training import ModelArguments
     >>> args = SerTrainingArguments("runs/audio_cnn", learning_rate=1e-4, seed=7)
     >>> write_settings(ModelArguments("facebook/wav2vec2-base"), DataArguments("data/emotions"), args)
     >>> stored = json.loads(Path("runs/audio_cnn/settings.json").read_text())
@@ -162,7 +165,8 @@ def write_settings(model_args: ModelArguments, data_args: DataArguments, args: S
 
 def _remove_run(output: Path) -> None:
     remove_model(output)
-    (output / RESULTS).unlink(missing_ok=True)
+    for name in (RESULTS, PRETRAINING_RESULTS):
+        (output / name).unlink(missing_ok=True)
     for path in _checkpoints(output):
         shutil.rmtree(path)
 

@@ -3,6 +3,8 @@
 import importlib.util
 import logging
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import numpy as np
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_ser.arguments import ConfigError, did_you_mean
-from hf_ser.data.splits import DatasetError, SplitData
+from hf_ser.data.seen import Record, find_seen, marks_of_split, some
+from hf_ser.data.splits import PRETRAINING, SPLITS_FILE, DatasetError, SplitData
+from hf_ser.local_or_hub import refuse_missing
+from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.scoring import score
 from hf_ser.system_errors import free_bytes
-from hf_ser.training.training_arguments import SerTrainingArguments
+from hf_ser.training.checkpoints import ModelError
+from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +28,12 @@ _BYTES = 4  # of a weight
 _MOMENTS = 2  # of Adam, for each weight that trains
 
 
-def check_arguments(args: SerTrainingArguments) -> None:
+def check_arguments(args: SerTrainingArguments, scores: Sequence[str] | None = None) -> None:
     """Reject unknown scores and trackers that are not installed; log the precision.
+
+    Args:
+        args: of the training.
+        scores: names for `metric_for_best_model`, beside loss; default: those of a classifier.
 
     Raises:
         ConfigError: naming the flag and the remedy.
@@ -33,7 +43,9 @@ def check_arguments(args: SerTrainingArguments) -> None:
     Traceback (most recent call last):
     hf_ser.errors.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
     """
-    known = [name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)]
+    known = scores or [
+        name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)
+    ]
     metric = str(args.metric_for_best_model).removeprefix("eval_")
     evaluates = args.eval_strategy != IntervalStrategy.NO
     if metric not in (*known, "loss") and (args.load_best_model_at_end or evaluates):
@@ -46,6 +58,49 @@ def check_arguments(args: SerTrainingArguments) -> None:
     for tracker in args.report_to or ():
         if tracker in _TRACKERS and importlib.util.find_spec(tracker) is None:
             raise ConfigError(f"report_to {tracker} needs its package. Run pip install {tracker}, or leave it out.")
+
+
+def check_pretraining(model_args: ModelArguments, data: SplitData) -> SplitData:
+    """Reject validation and test clips on which the checkpoint was pretrained (recipes/pretrain.py).
+
+    Args:
+        model_args: the checkpoint; its splits.csv lists the clips of its pretraining.
+        data: the splits of the run.
+
+    Returns:
+        The splits with the record of the pretraining, which the run writes into its own splits.csv, so that later
+        evaluations find these clips too.
+
+    Raises:
+        DatasetError: naming the clips and the remedy.
+        ModelError: there is no such checkpoint.
+
+    >>> from hf_ser.data import DataArguments, load_splits
+    >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
+    >>> dict(check_pretraining(ModelArguments("runs/audio_cnn"), data).pretraining)  # it was not pretrained
+    {}
+    """
+    name = model_args.model_name_or_path
+    if name is None:
+        return data
+    refuse_missing(name, "--model_name_or_path", ModelError, "the folder of a checkpoint")
+    path = file_beside(name, SPLITS_FILE, model_args.revision)
+    if path is None:
+        return data
+    whole = Record.read(path)
+    ids = [clip for clip, split in whole.splits.items() if split == PRETRAINING]
+    if not ids:
+        return data
+    record = Record(dict.fromkeys(ids, PRETRAINING), whole.hashes)
+    for split in ("validation", "test"):
+        seen = find_seen(record, marks_of_split(data.splits[split])) if split in data.splits else []
+        if seen:
+            raise DatasetError(
+                f"{name} was pretrained on {len(seen)} of the {len(data.splits[split])} clips in {split} "
+                f"({some(seen)}); expected none. Pretrain on the training split of the same "
+                "configuration and protocol."
+            )
+    return replace(data, pretraining={clip: record.hashes.get(clip, "") for clip in ids})
 
 
 def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
@@ -69,18 +124,32 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
                 f"{split} has {len(empty)} clips of zero length ({', '.join(empty[:3])}, ...); prepare the dataset "
                 "with recipes/prepare.py, which leaves them out."
             )
-    for split in ("train", "validation"):
-        if len(data.splits[split]) < args.world_size:
+    check_shares({split: len(data.splits[split]) for split in ("train", "validation")}, args)
+
+
+def check_shares(sizes: Mapping[str, int], args: SerTrainingArguments, what: str = "clips") -> None:
+    """Reject more processes or data loader workers than clips.
+
+    Args:
+        sizes: split -> number of clips.
+        args: of the training.
+        what: what is counted, for the message.
+
+    Raises:
+        ConfigError: a process or worker would have no clips.
+    """
+    for split, size in sizes.items():
+        if size < args.world_size:
             raise ConfigError(
-                f"got {args.world_size} processes for {len(data.splits[split])} clips in {split}; set --num_processes "
-                "to at most that number."
+                f"got {args.world_size} processes for {size} {what} in {split}; set --num_processes to at most that "
+                "number."
             )
-        most = len(data.splits[split]) // args.world_size
+        most = size // args.world_size
         if args.dataloader_num_workers > most:
             each = "" if args.world_size == 1 else f" for each of {args.world_size} processes"
             raise ConfigError(
-                f"dataloader_num_workers is {args.dataloader_num_workers}, and {split} has {most} clips{each}; use at "
-                f"most {most}."
+                f"dataloader_num_workers is {args.dataloader_num_workers}, and {split} has {most} {what}{each}; use "
+                f"at most {most}."
             )
 
 

@@ -4,10 +4,14 @@ from typing import Any
 
 from hf_ser.data.splits import DataArguments
 from hf_ser.recipe_file import changed_fields, recipe_text
+from hf_ser.training.pretraining_arguments import PretrainingDataArguments, PretrainingModelArguments
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 
+AnyModel = ModelArguments | PretrainingModelArguments
+AnyData = DataArguments | PretrainingDataArguments
 
-def settings_of(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> dict[str, Any]:
+
+def settings_of(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> dict[str, Any]:
     """The YAML fields that give these arguments, except output_dir: those that are not at their defaults."""
     settings = changed_fields(model_args) | changed_fields(data_args) | args.given
     settings |= {"use_cpu": True} if args.use_cpu else {}
@@ -15,7 +19,7 @@ def settings_of(model_args: ModelArguments, data_args: DataArguments, args: SerT
     return {name: value for name, value in kept.items() if not name.endswith("_token")}
 
 
-def training_recipe(model_args: ModelArguments, data_args: DataArguments, args: SerTrainingArguments) -> str:
+def training_recipe(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> str:
     """The text of the run's recipe.yaml.
 
     >>> args = SerTrainingArguments("runs/new", learning_rate=1e-4, figures=False)
@@ -30,5 +34,7 @@ def training_recipe(model_args: ModelArguments, data_args: DataArguments, args: 
         settings["precision"] = args.asked_precision
     if args.given.get("use_cpu"):
         settings["use_cpu"] = True
+    if isinstance(model_args, PretrainingModelArguments):
+        return recipe_text(settings, "pretrain", "--dataset DATASET " if data_args.dataset else "")
     model_type = (model_args.model_config or {}).get("model_type", "")  # type: ignore[union-attr]
     return recipe_text(settings, "train_companion" if model_type.startswith("ser-") else "finetune")

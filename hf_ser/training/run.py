@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded, write_assignment
+from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded
 from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.inference import load_classifier
@@ -124,7 +124,7 @@ def write_reports(
     for left_behind in (draft_of(folder) / "training_args.bin", folder / SETTINGS):
         left_behind.unlink(missing_ok=True)
     write_json(folder / "training_history.json", trainer.state.log_history)
-    write_assignment(folder / SPLITS_FILE, data.assignment, data.hashes)
+    data.write_record(folder / SPLITS_FILE)
     write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)
 
 

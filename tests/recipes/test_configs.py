@@ -6,11 +6,14 @@ import yaml
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 
 ROOT = Path(__file__).parents[2]
 # Those of hybrids, which name their kind, are of recipes/fit_hybrid.py and tested with it.
 EVERY = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
-CONFIGS = [path for path in EVERY if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8"))]
+PRETRAINING = [path for path in EVERY if "pretrain" in path.stem]
+OTHERS = [path for path in EVERY if path not in PRETRAINING]
+CONFIGS = [path for path in OTHERS if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8"))]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 
 
@@ -21,6 +24,18 @@ def test_every_configuration_is_known():
         *("quickstart", "wav2vec2_base", "wav2vec2_base_recommended", "wav2vec2_small"),
         *("wav2vec2_xlsr", "wav2vec2_xlsr_recommended"),
     ]
+
+
+def test_the_configurations_of_pretraining():
+    assert [path.stem for path in PRETRAINING] == ["wav2vec2_base_pretrain", "wav2vec2_pretrain_small"]
+    types = (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments)
+    for path in PRETRAINING:
+        argv = ["--config", str(path), "--recordings", "calls", "--use_cpu", "true"]
+        model, _, training = parse(*types, argv=argv)
+        assert (model.mask_time_prob, model.mask_time_length) == (0.65, 10)
+        assert training.metric_for_best_model == "contrastive_accuracy" and training.load_best_model_at_end
+        with pytest.raises(ConfigError, match="mask_time_prob"):
+            parse(*types, argv=[*argv, "--mask_time_prb", "0.5"])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

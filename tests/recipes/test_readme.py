@@ -29,6 +29,7 @@ from hf_ser.reporting.comparison import BEGIN, END, CompareArguments
 from hf_ser.reporting.comparison_report import compare_runs
 from hf_ser.search.hyperparameter_search import SearchArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,6 +67,7 @@ TYPES = {
     "recipes/prepare.py": (PrepareArguments,),
     "recipes/finetune.py": (ModelArguments, DataArguments, SerTrainingArguments),
     "recipes/train_companion.py": (ModelArguments, DataArguments, SerTrainingArguments),
+    "recipes/pretrain.py": (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments),
     "recipes/explore.py": (DataArguments, _own_arguments("explore", "ExploreArguments")),
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
@@ -112,7 +114,7 @@ def test_a_command_is_known(command, monkeypatch):
     if "--config" in argv:
         assert (ROOT / argv[argv.index("--config") + 1]).is_file()
         argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
-    argv += ["--use_cpu", "true"] if SerTrainingArguments in TYPES[script] else []
+    argv += ["--use_cpu", "true"] if {SerTrainingArguments, PretrainingArguments} & set(TYPES[script]) else []
     parse(*TYPES[script], argv=argv, positional="runs" if script == "recipes/compare.py" else None)
 
 
