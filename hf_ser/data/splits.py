@@ -56,17 +56,14 @@ class DataArguments:
     )
     fold: int | None = field(default=None, metadata={"help": "fold of the protocol, from 1"})
     protocol_seed: int = field(default=0, metadata={"help": "random seed of the protocol"})
-<<<<<<< HEAD
     auxiliary_corpora: list[str] = field(
         default_factory=list, metadata={"help": "corpora of the configuration whose clips are used for training only"}
     )
-=======
     nested_fold: int | None = field(
         default=None,
         metadata={"help": "test on this part of the protocol's training clips, from 1, and train on the others"},
     )
     nested_folds: int = field(default=4, metadata={"help": "number of parts for nested_fold, by speaker"})
->>>>>>> wip-stacks
     channel: str | None = field(default=None, metadata={"help": "vocal channel: speech or song; default: both"})
     merge_calm: bool = field(default=False, metadata={"help": "merge calm into neutral, if the dataset has calm"})
     duration_s: float | None = field(
@@ -89,6 +86,8 @@ class DataArguments:
             raise ConfigError(f"fold is {self.fold} but protocol is not given. Pass a protocol that has folds.")
         if self.nested_fold is not None and self.protocol is None:
             raise ConfigError(f"nested_fold is {self.nested_fold} but protocol is not given. Pass a protocol.")
+        if self.nested_fold is not None and self.auxiliary_corpora:
+            raise ConfigError("nested_fold and auxiliary_corpora are both given; expected one of them.")
         if self.channel not in (None, "speech", "song"):
             raise ConfigError(f"channel is {self.channel!r}; expected speech or song.")
         if self.streaming and self.protocol is not None:
@@ -260,14 +259,10 @@ def load_splits(args: DataArguments, needed: Sequence[str] = ("train", "validati
         if args.auxiliary_corpora:
             assignment = add_auxiliary(assignment, rows(whole), args.auxiliary_corpora)
     else:
-<<<<<<< HEAD
         seed, fold = args.protocol_seed, args.fold
         assignment = assign_with_auxiliary(rows(whole), args.protocol, args.auxiliary_corpora, seed=seed, fold=fold)
-=======
-        assignment = assign(rows(whole), args.protocol, seed=args.protocol_seed, fold=args.fold)
         if args.nested_fold is not None:
             assignment = nested(rows(whole), assignment, args.nested_fold, args.nested_folds)
->>>>>>> wip-stacks
     ids = np.asarray(whole["id"])
     of_clip = np.asarray([assignment.splits.get(clip, "") for clip in ids])
     parts = {split: whole.select(np.flatnonzero(of_clip == split)) for split in SPLITS}
