@@ -27,6 +27,17 @@ def check_number(config: PreTrainedConfig, *names: str, zero: bool = False) -> N
             raise ValueError(f"{name}: got {value!r}; expected a number {'of at least' if zero else 'above'} 0.")
 
 
+def check_factors(config: PreTrainedConfig, *names: str) -> None:
+    """Raise ValueError unless these fields are lists of numbers from 0.5 to 2; they may be empty."""
+    for name in names:
+        value = getattr(config, name)
+        numbers = [item for item in value if isinstance(item, (int, float)) and not isinstance(item, bool)]
+        if len(numbers) != len(value) or not all(0.5 <= number <= 2 for number in numbers):
+            raise ValueError(
+                f"{name}: got {value!r}; expected a list of numbers from 0.5 to 2, such as [0.9, 1.0, 1.1]."
+            )
+
+
 def check_probability(config: PreTrainedConfig, *names: str) -> None:
     """Raise ValueError unless these fields are probabilities below 1."""
     for name in names:
@@ -46,6 +57,7 @@ def check_choice(config: PreTrainedConfig, name: str, choices: tuple[Any, ...]) 
 Positive = Annotated[int, check_positive]
 Count = Annotated[int, partial(check_positive, least=0)]
 Sizes = Annotated[list[int] | tuple[int, ...], check_positive]
+Factors = Annotated[list[float] | tuple[float, ...], check_factors]
 PositiveNumber = Annotated[float, check_number]
 NumberFromZero = Annotated[float, partial(check_number, zero=True)]
 Probability = Annotated[float, check_probability]

@@ -9,6 +9,7 @@ from .classifier_output import classifier_output
 from .companion_config import CompanionConfig
 from .frontend import Frontend, check_waveforms
 from .spectra import in_portions
+from .speeds import at_speed
 
 
 class CompanionModel(PreTrainedModel):
@@ -46,7 +47,9 @@ class CompanionModel(PreTrainedModel):
         raise NotImplementedError
 
     def embeddings(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute the input of the classifier.
+        """Compute the input of the classifier; in inference, its mean over `inference_speeds` if there are any.
+
+        The classifier is linear, so that this is the mean of the logits.
 
         Args:
             input_values: waveforms (batch, samples), float32 at 16 kHz.
@@ -58,11 +61,17 @@ class CompanionModel(PreTrainedModel):
         if self.training or torch.is_grad_enabled():
             return self._embed(input_values, attention_mask)
         check_waveforms(input_values, attention_mask)
-        return in_portions(self._embed, input_values, attention_mask, self.config.num_samples)
+        embed = self._embed_at_speeds if self.config.inference_speeds else self._embed
+        return in_portions(embed, input_values, attention_mask, self.config.num_samples)
 
     def _embed(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         features, num_frames = self.frontend(input_values, attention_mask)
         return self._encode(features.to(self.classifier.weight.dtype), num_frames)
+
+    def _embed_at_speeds(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        speeds = self.config.inference_speeds
+        changed = (at_speed(input_values, attention_mask, speed) for speed in speeds)
+        return torch.stack([self._embed(*clips) for clips in changed]).mean(dim=0)
 
     # No **kwargs: with them, the Trainer assumes that the loss is divided by the items of all accumulated batches.
     def forward(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig
 
-from .checks import Count, NumberFromZero, Positive, PositiveNumber, Probability, Sizes, check_fields
+from .checks import Count, Factors, NumberFromZero, Positive, PositiveNumber, Probability, Sizes, check_fields
 from .mfcc import DELTA_WIDTH
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
 
@@ -39,6 +39,7 @@ class CompanionConfig(PreTrainedConfig):
     normalize: Literal["none", "ref_max", "clip", "global"] = "ref_max"
     global_mean: float = -60.0  # dB, for normalize "global"
     global_std: PositiveNumber = 20.0  # dB, for normalize "global"
+    inference_speeds: Factors = ()  # average over these speeds of a clip, in inference only; empty for no change
     # Augmentation, in training only (see `SpecAugment`).
     spec_augment_time_masks: Count = 0  # number of time masks per clip
     spec_augment_time_frames: Positive = 40  # maximum width of a time mask, in frames
@@ -49,6 +50,7 @@ class CompanionConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.custom_pipelines = CUSTOM_PIPELINES
+        self.inference_speeds = list(self.inference_speeds)  # a list, as loaded from JSON
         super().__post_init__(**kwargs)
         check_fields(self)
         if self.num_samples <= self.n_fft // 2:
