@@ -448,6 +448,9 @@ def test_how_it_was_trained_is_told():
     )
     assert "using `adamw_torch` with a `one_cycle` schedule in bf16." in card
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
+    lines = "Every epoch drew the same number of clips from each corpus.\nIn the loss, the softmax of a clip covered"
+    known = {"balance_corpora": True, "corpus_classes": True}
+    assert f"and was kept.\n{lines}" in render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
     assert "and was kept.\nIts weights are exponential moving averages over the steps (decay 0.995).\n\nThe" in card
     plain = render_model_card(RESULTS)
     assert "moving average" not in plain
