@@ -119,7 +119,7 @@ class CorpusLoss:
             rows = torch.nonzero(labels[:, 1] == number)[:, 0]
             if len(rows):
                 known = classes.to(labels.device)
-                own = SequenceClassifierOutput(logits=outputs.logits[rows][:, known])  # type: ignore[arg-type]
+                own = SequenceClassifierOutput(logits=outputs.logits[rows][:, known])
                 parts.append(loss(own, torch.searchsorted(known, labels[rows, 0]), num_items_in_batch=count))
         return torch.stack(parts).sum()
 
@@ -129,6 +129,11 @@ def corpus_numbers(data: SplitData) -> list[int]:
     corpora = data.splits["train"]["corpus"]
     numbers = {name: number for number, name in enumerate(sorted(set(corpora)))}
     return [numbers[name] for name in corpora]
+
+
+def with_corpora(clips: Any, data: SplitData, args: SerTrainingArguments) -> Any:
+    """The training clips, with their corpora if `corpus_classes` needs them."""
+    return WithCorpora(clips, corpus_numbers(data)) if args.corpus_classes else clips
 
 
 def corpus_loss(args: SerTrainingArguments, data: SplitData) -> CorpusLoss | None:

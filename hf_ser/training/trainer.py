@@ -34,10 +34,9 @@ from hf_ser.training.clip_stream import streamed
 from hf_ser.training.corpora_in_training import (
     CorpusBalancedSampler,
     CorpusLoss,
-    WithCorpora,
     corpus_loss,
-    corpus_numbers,
     refuse_stream,
+    with_corpora,
 )
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
@@ -325,9 +324,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         refuse_stream(args)
         train_dataset, collator = streamed(data, args, collator)
     else:
-        train_dataset = _in_memory(data, args)
-        if args.corpus_classes:
-            train_dataset = WithCorpora(train_dataset, corpus_numbers(data))
+        train_dataset = with_corpora(_in_memory(data, args), data, args)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
