@@ -175,6 +175,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
     }
     if args.ema_decay is not None:
         training["ema_decay"] = args.ema_decay
+    training |= {name: True for name in ("balance_corpora", "corpus_classes") if getattr(args, name)}
     if args.world_size > 1:
         training["processes"] = args.world_size
     if args.earlier_precisions:

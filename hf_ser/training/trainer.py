@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.data_loader import IterableDatasetShard
-from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import SequentialSampler
 from transformers import (
     EarlyStoppingCallback,
@@ -34,9 +33,17 @@ from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_tra
 from hf_ser.training.averaged_weights import AveragingTrainer
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
+from hf_ser.training.corpora_in_training import (
+    CorpusBalancedSampler,
+    CorpusLoss,
+    corpus_loss,
+    refuse_stream,
+    with_corpora,
+)
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
+from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
 from hf_ser.training.training_clock import SECONDS, TrainingClock
 
@@ -63,19 +70,28 @@ class SerTrainer(AveragingTrainer):
 
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
+        corpora: corpus of each training clip; needed for balance_corpora only.
+        corpus_loss: loss of training clips with corpora, for corpus_classes.
         kwargs: of the Trainer.
     """
 
     args: SerTrainingArguments
 
-    def __init__(self, *, lengths: Sequence[int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        lengths: Sequence[int],
+        corpora: Sequence[str] = (),
+        corpus_loss: CorpusLoss | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for printing in (PrinterCallback, trainer.DEFAULT_PROGRESS_CALLBACK):
             self.remove_callback(printing)
         self._clock = TrainingClock()
         self.add_callback(EpochLines())
         self.add_callback(self._clock)
-        self._lengths = lengths
+        self._lengths, self._corpora, self._corpus_loss = lengths, corpora, corpus_loss
         model: Any = self.model
         self.trainable_parameters = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self._step_loss: torch.Tensor | float = 0.0
@@ -179,10 +195,13 @@ class SerTrainer(AveragingTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         args = self.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        if args.balance_corpora:
+            return CorpusBalancedSampler(self._corpora, seed)
         if args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return LengthGroupedSampler(self._lengths, batch_size, args.seed if args.data_seed is None else args.data_seed)
+        return LengthGroupedSampler(self._lengths, batch_size, seed)
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         return SequentialSampler(eval_dataset)
@@ -199,7 +218,7 @@ class SerTrainer(AveragingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; with mixup, that of mixed clips in training. Both take one pass through the model.
+        """The Trainer's loss; in training, with mixup and classes by corpus. Each takes one pass through the model.
 
         Args:
             model: the model to train.
@@ -210,14 +229,16 @@ class SerTrainer(AveragingTrainer):
         Returns:
             The loss, or loss and outputs.
         """
-        plain = self.compute_loss_func
-        if not (model.training and self.args.mixup_alpha > 0 and plain is not None):
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
-        # The Trainer still counts clips and averages over processes, which is the same for the mixed loss.
-        self.compute_loss_func = mix.loss(plain)
+        plain = loss = self.compute_loss_func
+        if self._corpus_loss is not None and "corpora" in inputs:
+            inputs, loss = self._corpus_loss.inputs(inputs), self._corpus_loss
+        if model.training and self.args.mixup_alpha > 0 and loss is not None:
+            mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
+            inputs, loss = mix.inputs(inputs), mix.loss(loss)
+        # The Trainer still counts clips and averages over processes, which is the same for these losses.
+        self.compute_loss_func = loss
         try:
-            return super().compute_loss(model, mix.inputs(inputs), return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.compute_loss_func = plain
 
@@ -265,39 +286,6 @@ class SerTrainer(AveragingTrainer):
         return scheduler
 
 
-def one_cycle(
-    optimizer: torch.optim.Optimizer, num_steps: int, num_warmup_steps: int, options: dict[str, Any]
-) -> OneCycleLR:
-    """One-cycle schedule: from peak / 25 up to the peak, then down to nearly zero at the last step.
-
-    Smith and Topin 2018, https://arxiv.org/abs/1708.07120. Momentum (Adam's first beta) moves in the opposite
-    direction, between 0.95 and 0.85, as in torch.
-
-    Args:
-        optimizer: its learning rates are the peaks.
-        num_steps: optimizer steps of the training.
-        num_warmup_steps: steps up to the peak; 0 for torch's default of 30 %.
-        options: other arguments of `torch.optim.lr_scheduler.OneCycleLR`.
-
-    Returns:
-        The schedule, at step 0.
-
-    Raises:
-        ConfigError: a warmup of one step or of the whole training, or an option that OneCycleLR does not accept.
-    """
-    if num_warmup_steps == 1 or num_warmup_steps >= num_steps > 1:
-        raise ConfigError(
-            f"one_cycle: warmup_steps gives {num_warmup_steps} of {num_steps} steps; expected from 2 to "
-            f"{num_steps - 1}, or 0 for 30 % of them."
-        )
-    share = {"pct_start": num_warmup_steps / num_steps} if num_warmup_steps else {}
-    try:
-        peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, max_lr=peaks, total_steps=num_steps, **{**share, **options})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"one_cycle: lr_scheduler_kwargs are {options}: {error}") from error
-
-
 def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: SerTrainingArguments) -> SerTrainer:
     """Make the Trainer: clips decoded on access, dynamic padding, and a loss independent of the batch layout.
 
@@ -335,9 +323,10 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     collator: Any = AudioCollator(extractor, min_samples(model.config))
     if data.stream is not None:
+        refuse_stream(args)
         train_dataset, collator = streamed(data, args, collator)
     else:
-        train_dataset = _in_memory(data, args)
+        train_dataset = with_corpora(_in_memory(data, args), data, args)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
@@ -347,6 +336,8 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         args=args,
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
         lengths=data.lengths("train") if grouped else [],
+        corpora=data.splits["train"]["corpus"][:] if args.balance_corpora else [],
+        corpus_loss=corpus_loss(args, data),
         train_dataset=train_dataset,
         # Similar lengths together, for less padding, which models without mask average into their output.
         eval_dataset=data.decoded("validation").select(validation),

@@ -148,6 +148,13 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         default=None,
         metadata={"help": "validate and save an exponential moving average of the weights with this decay"},
     )
+    balance_corpora: bool = field(
+        default=False, metadata={"help": "draw every training corpus equally often, with epochs of the same length"}
+    )
+    corpus_classes: bool = field(
+        default=False,
+        metadata={"help": "in the loss, limit the softmax of a clip to the classes of its corpus in train"},
+    )
     mixup_alpha: float = field(
         default=0.0, metadata={"help": "mixup: parameter alpha of the Beta distribution; 0 turns it off"}
     )
@@ -196,6 +203,11 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
         check_decay(self.ema_decay, bool(self.fsdp or self.deepspeed))
+        if self.balance_corpora and self.train_sampling_strategy != "random":
+            raise ConfigError(
+                f"balance_corpora is true and train_sampling_strategy is {self.train_sampling_strategy}; expected "
+                "only one of them."
+            )
         if not 0 <= self.mixup_alpha < math.inf:
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
         if self.speed_factors is not None:

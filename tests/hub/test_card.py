@@ -451,6 +451,9 @@ def test_how_it_was_trained_is_told():
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
     assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. The checkpoint" in card
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
+    lines = "Every epoch drew the same number of clips from each corpus.\nIn the loss, the softmax of a clip covered"
+    known = {"balance_corpora": True, "corpus_classes": True}
+    assert f"and was kept.\n{lines}" in render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
     assert "and was kept.\nIts weights are exponential moving averages over the steps (decay 0.995).\n\nThe" in card
     plain = render_model_card(RESULTS)
     assert "moving average" not in plain

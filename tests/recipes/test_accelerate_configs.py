@@ -39,12 +39,14 @@ def test_two_processes_on_the_processor_train_a_companion(tmp_path, dataset_dir)
     config = {
         "model_config": {"model_type": "ser-mel-cnn", "duration_s": 0.5, "n_mels": 16, "channels": [4, 4, 4]},
         "dataset": str(dataset_dir),
-        "configuration": "ravdess",
+        "configuration": "all",
         "output_dir": str(tmp_path / "run"),
         "num_train_epochs": 1,
         "per_device_train_batch_size": 4,
         "mixup_alpha": 0.2,
         "ema_decay": 0.5,
+        "balance_corpora": True,
+        "corpus_classes": True,
         "use_cpu": True,
         "disable_tqdm": True,
     }

@@ -21,13 +21,15 @@ EVERY_STEP |= {"num_train_epochs": 2, "save_total_limit": None}
 def companion_for(dataset_dir, tmp_path):
     """Make a Trainer of a tiny MelCNN, whose batch normalisation has buffers of both kinds: 4 steps per epoch."""
 
-    def make(name="run", model_config=COMPANION, **changes):
+    def make(name="run", model_config=COMPANION, model_args=None, **changes):
         settings = {"per_device_train_batch_size": 8, "learning_rate": 3e-3, "logging_strategy": "steps"}
         settings |= {"logging_steps": 1, "use_cpu": True, "disable_tqdm": True, "output_dir": str(tmp_path / name)}
         args = SerTrainingArguments(**{**settings, **changes})
         torch.manual_seed(0)
         data = load_splits(DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.5))
-        model, extractor = build_model(ModelArguments(model_config=dict(model_config)), data.labels)
+        model, extractor = build_model(
+            ModelArguments(**(model_args or {"model_config": dict(model_config)})), data.labels
+        )
         return make_trainer(model, extractor, data, args)
 
     return make
@@ -109,6 +111,26 @@ def test_a_resumed_run_ends_as_an_unbroken_one(companion_for, tiny_config, model
     again = [entry for entry in resumed.state.log_history if "eval_loss" in entry]
     for before, after in zip(scores, again, strict=True):
         assert before["eval_loss"] == after["eval_loss"] and before["eval_uar"] == after["eval_uar"]
+
+
+def test_lora_matrices_are_averaged_in_bfloat16_too(companion_for, encoder):
+    pytest.importorskip("peft")
+    model_args = {"model_name_or_path": str(encoder), "lora_rank": 2}
+    settings = {**EVERY_STEP, "num_train_epochs": 1, "ema_decay": 0.9, "precision": "bf16"}
+    trainer = companion_for(model_args=model_args, **settings)
+    start = {name: tensor.clone() for name, tensor in trainer.model.named_parameters() if tensor.requires_grad}
+    losses = _losses(trainer)
+    plain = _at(trainer, 1, PLAIN_WEIGHTS)
+    assert {name for name in plain if "lora" in name} == {name for name in start if "lora" in name}
+    assert not any("base_layer" in name for name in plain)  # frozen
+    adapter = {name: _at(trainer, step, "adapter_model.safetensors") for name, step in (("first", 1), ("last", 4))}
+    name = next(name for name in start if "lora_B" in name and not torch.equal(start[name], plain[name]))
+    stored = adapter["first"][name.replace(".default", "")]
+    torch.testing.assert_close(stored, start[name] * 2 / 11 + plain[name] * 9 / 11)
+    resumed = companion_for(model_args=model_args, **settings)
+    assert _losses(resumed, resume_from_checkpoint=f"{trainer.args.output_dir}/checkpoint-2") == losses
+    again = _at(resumed, 4, "adapter_model.safetensors")
+    assert all(torch.equal(again[key], tensor) for key, tensor in adapter["last"].items())
 
 
 def test_accumulated_batches_are_averaged_per_optimizer_step(companion_for):

@@ -3,7 +3,7 @@ import torch
 
 from hf_ser.arguments import ConfigError
 from hf_ser.training import SerTrainingArguments
-from hf_ser.training.trainer import one_cycle
+from hf_ser.training.schedules import one_cycle
 
 QUIET = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
