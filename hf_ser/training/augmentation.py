@@ -169,6 +169,7 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         seed: of the draws.
         speed_factors: see `at_drawn_speed`; the speed is changed first.
         length: applied between speed and transforms, to cut or pad to a fixed duration.
+        speakers: number of each clip's speaker, to be added to the items; empty for none.
     """
 
     def __init__(
@@ -179,9 +180,10 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         *,
         speed_factors: Sequence[float] = (),
         length: Preprocessing = _WHOLE,
+        speakers: Sequence[int] = (),
     ) -> None:
         self.clips, self.transforms, self.seed = clips, transforms, seed
-        self.speed_factors, self.length = speed_factors, length
+        self.speed_factors, self.length, self.speakers = speed_factors, length, speakers
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
@@ -197,9 +199,12 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         numbers = [range(len(self))[index] for index in indices]  # -1 is the last clip
         return [
-            {**clip, "waveform": self._augmented(clip["waveform"], number)}
+            {**clip, "waveform": self._augmented(clip["waveform"], number), **self._speaker(number)}
             for clip, number in zip(self.clips.__getitems__(numbers), numbers, strict=True)
         ]
+
+    def _speaker(self, number: int) -> dict[str, int]:
+        return {"speaker": self.speakers[number]} if self.speakers else {}
 
     def _augmented(self, waveform: np.ndarray, number: int) -> np.ndarray:
         place = {"seed": self.seed, "epoch": int(self._epoch), "number": number}

@@ -32,6 +32,7 @@ from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
 from hf_ser.scoring import score, softmax
 from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.auxiliary_heads import attach_heads, heads_of, load_heads, save_heads, speaker_numbers
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
 from hf_ser.training.epoch_lines import EpochLines
@@ -162,6 +163,12 @@ class SerTrainer(Trainer):
         if not all(torch.stack(finite).tolist()):
             raise self._diverged("weights are not finite", self.state.global_step)
         super().save_model(output_dir, _internal_call)
+        if _internal_call and output_dir is not None and self.args.should_save:  # within a checkpoint
+            save_heads(model, output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_heads(self.model, resume_from_checkpoint)
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         args = self.args
@@ -199,25 +206,31 @@ class SerTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; with mixup, that of mixed clips in training. Both take one pass through the model.
+        """The Trainer's loss; in training, with mixup and the losses of auxiliary heads, in one pass.
 
         Args:
             model: the model to train.
-            inputs: a batch, with input_values (batch, samples) and labels (batch,).
+            inputs: a batch, with input_values (batch, samples), labels (batch,) and possibly speakers (batch,).
             return_outputs: whether to return the outputs of the model too.
             num_items_in_batch: clips in the whole accumulated batch, by which the loss is divided.
 
         Returns:
             The loss, or loss and outputs.
         """
-        plain = self.compute_loss_func
-        if not (model.training and self.args.mixup_alpha > 0 and plain is not None):
+        plain, heads = self.compute_loss_func, heads_of(self.model)
+        speakers = inputs.pop("speakers", None)
+        if not (model.training and plain is not None):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
-        # The Trainer still counts clips and averages over processes, which is the same for the mixed loss.
-        self.compute_loss_func = mix.loss(plain)
+        alpha = self.args.mixup_alpha
+        mix = Mix.draw(len(inputs["labels"]), alpha) if alpha > 0 else None
+        # The Trainer still counts clips and averages over processes, which is the same for the changed loss.
+        self.compute_loss_func = plain if mix is None else mix.loss(plain)
+        if heads is not None:
+            heads.reversal = self.args.speaker_adversary * self.state.global_step / max(self.state.max_steps, 1)
+            self.compute_loss_func = heads.added_to(self.compute_loss_func, speakers, mix)
         try:
-            return super().compute_loss(model, mix.inputs(inputs), return_outputs, num_items_in_batch)
+            inputs = inputs if mix is None else mix.inputs(inputs)
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.compute_loss_func = plain
 
@@ -333,16 +346,17 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    speakers = speaker_numbers(data, args)
     collator: Any = AudioCollator(extractor, min_samples(model.config))
     if data.stream is not None:
-        train_dataset, collator = streamed(data, args, collator)
+        train_dataset, collator = streamed(data, args, collator, speakers)
     else:
-        train_dataset = _in_memory(data, args)
+        train_dataset = _in_memory(data, args, speakers)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
-    return SerTrainer(
+    trainer = SerTrainer(
         model=model,
         args=args,
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
@@ -356,10 +370,12 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         callbacks=callbacks,
         compute_metrics=compute_metrics,
     )
+    attach_heads(model, speakers, args)
+    return trainer
 
 
-def _in_memory(data: SplitData, args: SerTrainingArguments) -> Any:
-    if not (args.augmentation or args.speed_factors):
+def _in_memory(data: SplitData, args: SerTrainingArguments, speakers: Sequence[int]) -> Any:
+    if not (args.augmentation or args.speed_factors or speakers):
         return data.decoded("train")
     seed = args.seed if args.data_seed is None else args.data_seed
     steps = data.args.steps
@@ -369,6 +385,7 @@ def _in_memory(data: SplitData, args: SerTrainingArguments) -> Any:
         seed,
         speed_factors=args.speed_factors or (),
         length=Preprocessing(duration_s=steps.duration_s),
+        speakers=speakers,
     )
 
 

@@ -447,8 +447,9 @@ def test_how_it_was_trained_is_told():
         "The loss is focal with label smoothing 0.1. Training clips were\naugmented with Gain. The checkpoint" in card
     )
     assert "using `adamw_torch` with a `one_cycle` schedule in bf16." in card
-    known |= {"speed_factors": [0.9, 1.0, 1.1]}
+    known |= {"speed_factors": [0.9, 1.0, 1.1], "speaker_adversary": 0.5, "supervised_contrastive": 0.2}
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
+    assert "with a speaker adversary (0.5), with a supervised contrastive loss (weight 0.2)." in card
     assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. The checkpoint" in card
     plain = render_model_card(RESULTS)
     assert (
