@@ -151,6 +151,11 @@ def streamed(
             f"train_sampling_strategy is {args.train_sampling_strategy} and streaming is true; a stream has "
             "its own shuffled order. Leave one of them out."
         )
+    if args.copy_paste:
+        raise ConfigError(
+            f"copy_paste is {args.copy_paste} and streaming is true; the clips to join cannot be read from a stream. "
+            "Leave one of them out."
+        )
     config: Any = args.accelerator_config
     if config.dispatch_batches:
         raise ConfigError(

@@ -29,7 +29,7 @@ _FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
     *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
     *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha"),
-    *("speed_factors", "speaker_adversary", "supervised_contrastive"),
+    *("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"),
     "metric_for_best_model",
 )
 

@@ -179,7 +179,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
-    for name in ("speed_factors", "speaker_adversary", "supervised_contrastive"):
+    for name in ("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"):
         if getattr(args, name):
             training[name] = getattr(args, name)
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty if trained from scratch

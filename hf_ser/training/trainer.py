@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,12 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
 from hf_ser.scoring import score, softmax
-from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.augmentation import EpochSetter
 from hf_ser.training.auxiliary_heads import attach_heads, heads_of, load_heads, save_heads, speaker_numbers
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
@@ -39,6 +37,7 @@ from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
 from hf_ser.training.training_arguments import SerTrainingArguments
+from hf_ser.training.training_clips import in_memory
 from hf_ser.training.training_clock import SECONDS, TrainingClock
 
 _LET_GO_S = 0.2
@@ -351,7 +350,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     if data.stream is not None:
         train_dataset, collator = streamed(data, args, collator, speakers)
     else:
-        train_dataset = _in_memory(data, args, speakers)
+        train_dataset = in_memory(data, args, model.config, speakers)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
@@ -372,21 +371,6 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     )
     attach_heads(model, speakers, args)
     return trainer
-
-
-def _in_memory(data: SplitData, args: SerTrainingArguments, speakers: Sequence[int]) -> Any:
-    if not (args.augmentation or args.speed_factors or speakers):
-        return data.decoded("train")
-    seed = args.seed if args.data_seed is None else args.data_seed
-    steps = data.args.steps
-    return AugmentedDataset(
-        data.with_steps(replace(steps, duration_s=None)).decoded("train"),
-        make_transforms(args.augmentation or []),
-        seed,
-        speed_factors=args.speed_factors or (),
-        length=Preprocessing(duration_s=steps.duration_s),
-        speakers=speakers,
-    )
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:

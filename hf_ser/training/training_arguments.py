@@ -149,6 +149,9 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
         default=None,
         metadata={"help": "speed perturbation: factors of which each training clip gets one in every epoch"},
     )
+    copy_paste: float = field(
+        default=0.0, metadata={"help": "probability that a training clip is joined to another one of its class"}
+    )
     speaker_adversary: float = field(
         default=0.0,
         metadata={"help": "speaker-adversarial training: final factor of the reversed gradient; 0 turns it off"},
@@ -198,6 +201,8 @@ class SerTrainingArguments(ReportArguments, TrainingArguments):
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
         if self.speed_factors is not None:
             check_speed_factors(self.speed_factors)  # raises ConfigError
+        if not 0 <= self.copy_paste <= 1:
+            raise ConfigError(f"copy_paste is {self.copy_paste}; expected a probability from 0 (none) to 1.")
         self._check_auxiliary()
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
