@@ -19,6 +19,7 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.extras import needs_extra
+from hf_ser.training.copy_paste import CopyPaste
 from hf_ser.training.speed import at_drawn_speed
 
 _WHOLE = Preprocessing()  # no preprocessing
@@ -168,7 +169,9 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         transforms: returned by `make_transforms`.
         seed: of the draws.
         speed_factors: see `at_drawn_speed`; the speed is changed first.
-        length: applied between speed and transforms, to cut or pad to a fixed duration.
+        paste: joins clips with others, after their speed is changed; None to leave them alone.
+        length: applied before the transforms, to cut or pad to a fixed duration.
+        speakers: number of each clip's speaker, to be added to the items; empty for none.
     """
 
     def __init__(
@@ -178,10 +181,12 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
         seed: int,
         *,
         speed_factors: Sequence[float] = (),
+        paste: CopyPaste | None = None,
         length: Preprocessing = _WHOLE,
+        speakers: Sequence[int] = (),
     ) -> None:
         self.clips, self.transforms, self.seed = clips, transforms, seed
-        self.speed_factors, self.length = speed_factors, length
+        self.speed_factors, self.paste, self.length, self.speakers = speed_factors, paste, length, speakers
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # persistent workers read it too
 
     def set_epoch(self, epoch: int) -> None:
@@ -196,15 +201,27 @@ class AugmentedDataset(Dataset[dict[str, Any]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         numbers = [range(len(self))[index] for index in indices]  # -1 is the last clip
-        return [
-            {**clip, "waveform": self._augmented(clip["waveform"], number)}
-            for clip, number in zip(self.clips.__getitems__(numbers), numbers, strict=True)
-        ]
+        epoch, paste = int(self._epoch), self.paste
+        drawn = [None if paste is None else paste.draw(epoch=epoch, number=number) for number in numbers]
+        partners = [pasted.partner for pasted in drawn if pasted is not None]
+        # Clips first, then their partners in the same order.
+        clips = self.clips.__getitems__([*numbers, *partners])
+        others = iter(clips[len(numbers) :])
+        items = []
+        for clip, number, pasted in zip(clips, numbers, drawn, strict=False):
+            waveform = self._at_speed(clip["waveform"], epoch, number)
+            if paste is not None and pasted is not None:
+                other = self._at_speed(next(others)["waveform"], epoch, pasted.partner)
+                waveform = paste.join(waveform, other, pasted.draws)
+            waveform = augment_clip(self.length(waveform), self.transforms, seed=self.seed, epoch=epoch, number=number)
+            items.append({**clip, "waveform": waveform, **self._speaker(number)})
+        return items
 
-    def _augmented(self, waveform: np.ndarray, number: int) -> np.ndarray:
-        place = {"seed": self.seed, "epoch": int(self._epoch), "number": number}
-        waveform = self.length(at_drawn_speed(waveform, self.speed_factors, **place))
-        return augment_clip(waveform, self.transforms, **place)
+    def _speaker(self, number: int) -> dict[str, int]:
+        return {"speaker": self.speakers[number]} if self.speakers else {}
+
+    def _at_speed(self, waveform: np.ndarray, epoch: int, number: int) -> np.ndarray:
+        return at_drawn_speed(waveform, self.speed_factors, seed=self.seed, epoch=epoch, number=number)
 
 
 class EpochSetter(TrainerCallback):

@@ -63,10 +63,14 @@ class AudioCollator:
         self.feature_extractor.return_attention_mask = True
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_values and attention_mask (batch, samples), labels (batch,), and corpora (batch,) if known."""
+        """Return input_values and attention_mask (batch, samples), and labels (batch,).
+
+        Speakers and corpora (batch,) are added if the clips have them.
+        """
         waveforms = [example["waveform"] for example in examples]
-        labels = torch.tensor([example["label"] for example in examples], dtype=torch.long)
-        batch = {**model_inputs(self.feature_extractor, waveforms, self.min_samples), "labels": labels}
-        if "corpus" in examples[0]:
-            batch["corpora"] = torch.tensor([example["corpus"] for example in examples], dtype=torch.long)
-        return batch
+        numbers = {
+            plural: torch.tensor([example[name] for example in examples], dtype=torch.long)
+            for name, plural in (("label", "labels"), ("speaker", "speakers"), ("corpus", "corpora"))
+            if name in examples[0]
+        }
+        return {**model_inputs(self.feature_extractor, waveforms, self.min_samples), **numbers}

@@ -105,6 +105,7 @@ class StreamCollator:
         transforms: returned by `make_transforms`; empty for no augmentation.
         seed: of the augmentation.
         speed_factors: see `at_drawn_speed`; the speed is changed before clips are cut or padded to a fixed duration.
+        speakers: number of each clip's speaker, to be added to the examples; empty for none.
     """
 
     def __init__(
@@ -115,9 +116,11 @@ class StreamCollator:
         seed: int,
         *,
         speed_factors: Sequence[float] = (),
+        speakers: Sequence[int] = (),
     ) -> None:
         self.collator, self.transforms, self.seed, self.speed_factors = collator, transforms, seed, speed_factors
         self.steps, self.length = replace(steps, duration_s=None), Preprocessing(duration_s=steps.duration_s)
+        self.speakers = speakers
 
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch of the collator."""
@@ -129,11 +132,12 @@ class StreamCollator:
         waveform = self.length(at_drawn_speed(waveform, self.speed_factors, **place))
         if self.transforms:
             waveform = augment_clip(waveform, self.transforms, **place)
-        return {"waveform": waveform, "label": example["label"]}
+        speaker = {"speaker": self.speakers[example["number"]]} if self.speakers else {}
+        return {"waveform": waveform, "label": example["label"], **speaker}
 
 
 def streamed(
-    data: SplitData, args: SerTrainingArguments, collator: AudioCollator
+    data: SplitData, args: SerTrainingArguments, collator: AudioCollator, speakers: Sequence[int] = ()
 ) -> tuple[ClipStream, StreamCollator]:
     """Make the training dataset and the collator of a Trainer that trains from `data.stream`.
 
@@ -146,6 +150,11 @@ def streamed(
         raise ConfigError(
             f"train_sampling_strategy is {args.train_sampling_strategy} and streaming is true; a stream has "
             "its own shuffled order. Leave one of them out."
+        )
+    if args.copy_paste:
+        raise ConfigError(
+            f"copy_paste is {args.copy_paste} and streaming is true; the clips to join cannot be read from a stream. "
+            "Leave one of them out."
         )
     config: Any = args.accelerator_config
     if config.dispatch_batches:
@@ -164,5 +173,7 @@ def streamed(
         drop_last=args.dataloader_drop_last,
     )
     transforms = make_transforms(args.augmentation) if args.augmentation else []
-    collate = StreamCollator(collator, data.args.steps, transforms, seed, speed_factors=args.speed_factors or ())
+    collate = StreamCollator(
+        collator, data.args.steps, transforms, seed, speed_factors=args.speed_factors or (), speakers=speakers
+    )
     return clips, collate

@@ -10,7 +10,9 @@ from transformers import PreTrainedModel
 from hf_ser.arguments import ConfigError
 
 Depths = Mapping[nn.Parameter, int]
-HEAD = ("classifier.", "projector.", "layer_weights")  # prefixes of the names of the head's parameters
+AUXILIARY = "auxiliary_heads"
+# Prefixes of the names of the head's parameters.
+HEAD = ("classifier.", "projector.", "layer_weights", f"{AUXILIARY}.")
 
 
 def encoder_layers(model: PreTrainedModel) -> nn.ModuleList | None:

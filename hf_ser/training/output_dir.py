@@ -29,7 +29,7 @@ _FIELDS = (
     *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
     *("ema_decay", "balance_corpora", "corpus_classes"),
     *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha"),
-    "speed_factors",
+    *("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"),
     "metric_for_best_model",
 )
 

@@ -17,6 +17,7 @@ from hf_ser.model_draft import draft_of, new_draft
 from hf_ser.reporting import write_run
 from hf_ser.scoring import Predictions, softmax, store_temperature, store_threshold, write_json
 from hf_ser.scoring.results import describe_training
+from hf_ser.training.auxiliary_heads import detach_heads
 from hf_ser.training.modeling import merge_lora
 from hf_ser.training.output_dir import SETTINGS
 from hf_ser.training.trainer import SerTrainer
@@ -24,7 +25,7 @@ from hf_ser.training.training_clock import elapsed
 
 
 def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
-    """Save the trained model, with LoRA matrices merged, and its feature extractor, as a draft.
+    """Save the trained model, with LoRA matrices merged and without auxiliary heads, and its extractor, as a draft.
 
     No program loads the run's folder until `write_reports` has moved the model there. All processes must call it; the
     first one writes.
@@ -49,6 +50,7 @@ def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
     """
     folder = Path(str(trainer.args.output_dir))
     draft = new_draft(folder) if trainer.args.should_save else draft_of(folder)
+    detach_heads(trainer.model)
     trainer.model = merge_lora(trainer.model, draft if keep_adapter and trainer.is_world_process_zero() else None)
     trainer.save_model(str(draft))
     trainer.accelerator.wait_for_everyone()
@@ -182,8 +184,9 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         training["earlier_precisions"] = args.earlier_precisions
     if args.augmentation:
         training["augmentation"] = args.augmentation
-    if args.speed_factors:
-        training["speed_factors"] = args.speed_factors
+    for name in ("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"):
+        if getattr(args, name):
+            training[name] = getattr(args, name)
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty if trained from scratch
     if base:
         training["base_model"] = Path(base).name if Path(base).exists() else base

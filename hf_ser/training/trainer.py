@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,13 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import Preprocessing
 from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
 from hf_ser.scoring import score, softmax
-from hf_ser.training.augmentation import AugmentedDataset, EpochSetter, make_transforms
+from hf_ser.training.augmentation import EpochSetter
+from hf_ser.training.auxiliary_heads import attach_heads, heads_of, load_heads, save_heads, speaker_numbers
 from hf_ser.training.averaged_weights import AveragingTrainer
 from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
@@ -45,6 +44,7 @@ from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unf
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
 from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
+from hf_ser.training.training_clips import in_memory
 from hf_ser.training.training_clock import SECONDS, TrainingClock
 
 _LET_GO_S = 0.2
@@ -178,6 +178,12 @@ class SerTrainer(AveragingTrainer):
         if not all(torch.stack(finite).tolist()):
             raise self._diverged("weights are not finite", self.state.global_step)
         super().save_model(output_dir, _internal_call)
+        if _internal_call and output_dir is not None and self.args.should_save:  # within a checkpoint
+            save_heads(model, output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        load_heads(self.model, resume_from_checkpoint)
 
     def _diverged(self, what: str, step: int) -> DivergedError:
         args = self.args
@@ -218,11 +224,11 @@ class SerTrainer(AveragingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; in training, with mixup and classes by corpus. Each takes one pass through the model.
+        """The Trainer's loss; in training, with mixup, classes by corpus and auxiliary heads, in one pass.
 
         Args:
             model: the model to train.
-            inputs: a batch, with input_values (batch, samples) and labels (batch,).
+            inputs: a batch, with input_values (batch, samples), labels (batch,) and possibly speakers (batch,).
             return_outputs: whether to return the outputs of the model too.
             num_items_in_batch: clips in the whole accumulated batch, by which the loss is divided.
 
@@ -230,11 +236,17 @@ class SerTrainer(AveragingTrainer):
             The loss, or loss and outputs.
         """
         plain = loss = self.compute_loss_func
+        heads, speakers = heads_of(self.model), inputs.pop("speakers", None)
         if self._corpus_loss is not None and "corpora" in inputs:
             inputs, loss = self._corpus_loss.inputs(inputs), self._corpus_loss
-        if model.training and self.args.mixup_alpha > 0 and loss is not None:
-            mix = Mix.draw(len(inputs["labels"]), self.args.mixup_alpha)
-            inputs, loss = mix.inputs(inputs), mix.loss(loss)
+        if model.training and loss is not None:
+            alpha = self.args.mixup_alpha
+            mix = Mix.draw(len(inputs["labels"]), alpha) if alpha > 0 else None
+            if mix is not None:
+                inputs, loss = mix.inputs(inputs), mix.loss(loss)
+            if heads is not None:
+                heads.reversal = self.args.speaker_adversary * self.state.global_step / max(self.state.max_steps, 1)
+                loss = heads.added_to(loss, speakers, mix)
         # The Trainer still counts clips and averages over processes, which is the same for these losses.
         self.compute_loss_func = loss
         try:
@@ -321,17 +333,18 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
+    speakers = speaker_numbers(data, args)
     collator: Any = AudioCollator(extractor, min_samples(model.config))
     if data.stream is not None:
         refuse_stream(args)
-        train_dataset, collator = streamed(data, args, collator)
+        train_dataset, collator = streamed(data, args, collator, speakers)
     else:
-        train_dataset = with_corpora(_in_memory(data, args), data, args)
+        train_dataset = with_corpora(in_memory(data, args, model.config, speakers), data, args)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
-    return SerTrainer(
+    trainer = SerTrainer(
         model=model,
         args=args,
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
@@ -347,20 +360,8 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         callbacks=callbacks,
         compute_metrics=compute_metrics,
     )
-
-
-def _in_memory(data: SplitData, args: SerTrainingArguments) -> Any:
-    if not (args.augmentation or args.speed_factors):
-        return data.decoded("train")
-    seed = args.seed if args.data_seed is None else args.data_seed
-    steps = data.args.steps
-    return AugmentedDataset(
-        data.with_steps(replace(steps, duration_s=None)).decoded("train"),
-        make_transforms(args.augmentation or []),
-        seed,
-        speed_factors=args.speed_factors or (),
-        length=Preprocessing(duration_s=steps.duration_s),
-    )
+    attach_heads(model, speakers, args)
+    return trainer
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:

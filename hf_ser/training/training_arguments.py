@@ -162,6 +162,16 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         default=None,
         metadata={"help": "speed perturbation: factors of which each training clip gets one in every epoch"},
     )
+    copy_paste: float = field(
+        default=0.0, metadata={"help": "probability that a training clip is joined to another one of its class"}
+    )
+    speaker_adversary: float = field(
+        default=0.0,
+        metadata={"help": "speaker-adversarial training: final factor of the reversed gradient; 0 turns it off"},
+    )
+    supervised_contrastive: float = field(
+        default=0.0, metadata={"help": "weight of the supervised contrastive loss; 0 turns it off"}
+    )
     one_cycle: bool = field(
         default=False, metadata={"help": "one-cycle learning-rate schedule with learning_rate as its maximum"}
     )
@@ -212,6 +222,9 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
             raise ConfigError(f"mixup_alpha is {self.mixup_alpha}; expected 0 (no mixup) or more, such as 0.2.")
         if self.speed_factors is not None:
             check_speed_factors(self.speed_factors)  # raises ConfigError
+        if not 0 <= self.copy_paste <= 1:
+            raise ConfigError(f"copy_paste is {self.copy_paste}; expected a probability from 0 (none) to 1.")
+        self._check_auxiliary()
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
         for name in ("head_learning_rate", "unfreeze_every"):
@@ -228,6 +241,21 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         self._check_schedule()
         # Pinned memory speeds up copies to a GPU; without one, torch only warns about it at every epoch.
         self.dataloader_pin_memory = self.dataloader_pin_memory and self.device.type == "cuda"
+
+    def _check_auxiliary(self) -> None:
+        for name in ("speaker_adversary", "supervised_contrastive"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected 0 (none) or more, such as 0.1.")
+        if self.supervised_contrastive and self.mixup_alpha:
+            raise ConfigError(
+                "supervised_contrastive and mixup_alpha are both given, but a mixture of two clips has no single "
+                "class. Leave one of them out."
+            )
+        if self.supervised_contrastive and self.per_device_train_batch_size < 2:
+            raise ConfigError(
+                "supervised_contrastive compares the clips of a batch, and per_device_train_batch_size is "
+                f"{self.per_device_train_batch_size}; expected several clips per class, such as 32."
+            )
 
     def _check_workers(self) -> None:
         workers = self.dataloader_num_workers

@@ -447,9 +447,16 @@ def test_how_it_was_trained_is_told():
         "The loss is focal with label smoothing 0.1. Training clips were\naugmented with Gain. The checkpoint" in card
     )
     assert "using `adamw_torch` with a `one_cycle` schedule in bf16." in card
-    known |= {"speed_factors": [0.9, 1.0, 1.1]}
+    known |= {
+        "speed_factors": [0.9, 1.0, 1.1],
+        "copy_paste": 0.4,
+        "speaker_adversary": 0.5,
+        "supervised_contrastive": 0.2,
+    }
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})
-    assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. The checkpoint" in card
+    assert "with a speaker adversary (0.5), with a supervised contrastive loss (weight 0.2)." in card
+    assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. With" in card
+    assert "With a probability of 0.4, a training clip was joined to another one of its class. The checkpoint" in card
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
     lines = "Every epoch drew the same number of clips from each corpus.\nIn the loss, the softmax of a clip covered"
     known = {"balance_corpora": True, "corpus_classes": True}
