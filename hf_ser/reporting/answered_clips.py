@@ -28,15 +28,11 @@ def abstention_text(abstention: Mapping[str, Any]) -> str:
         )
     interval = abstention["interval"]
     at = "with the threshold of each fold" if threshold is None else f"at the threshold {number(threshold)}"
-    said = f"Answered {at}: {_percent(coverage)} of the clips{_ends(interval['coverage'])}, "
-    said += f"with an accuracy of {number(abstention['accuracy'])}{_ends(interval['accuracy'])}."
+    said = f"The share of answered clips {at} is {number(coverage)}{_ends(interval['coverage'])}, "
+    said += f"the accuracy on them {number(abstention['accuracy'])}{_ends(interval['accuracy'])}."
     if target is None:
         return said
     return f"{said} The threshold was chosen on validation, for an accuracy of {number(target)} on answered clips."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _ends(interval: Any) -> str:

@@ -13,6 +13,7 @@ from hf_ser.errors import SerError
 from hf_ser.inference import label_names, missing_weights, quiet_loading
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.models import CompanionConfig
+from hf_ser.scoring import store_threshold
 from hf_ser.training.layerwise import HEAD
 from hf_ser.training.training_arguments import ModelArguments
 
@@ -78,6 +79,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
     if extractor.sampling_rate != SAMPLING_RATE:
         raise ModelError(f"{name} was trained at {extractor.sampling_rate} Hz; expected {SAMPLING_RATE} Hz.")
     _forget_mapping(model, mapping)
+    store_threshold(model, None)  # it holds for the scores before this training
     new_head = args.new_head or _has_other_labels(stored, model, info)
     if new_head and not args.new_head:
         _log_new_head(name, stored, model.config)
@@ -86,8 +88,7 @@ def load_checkpoint(args: ModelArguments, names: dict[str, Any]) -> tuple[Any, A
         torch.nn.init.constant_(model.layer_weights, 1 / len(model.layer_weights))
     if new_head:
         info["missing_keys"] = set(info["missing_keys"]) | _renew_head(model)
-        model.config.calibration_temperature = None  # of the head that is replaced, as is the next one
-        model.config.abstention_threshold = None
+        model.config.calibration_temperature = None  # of the head that is replaced
     _check_keys(args, stored, model, info, new_head)
     return model, extractor
 

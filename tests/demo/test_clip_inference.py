@@ -38,6 +38,14 @@ def test_answers_are_the_pipelines_own(demo_model, recordings, name):
     np.testing.assert_array_equal(answered.waveform, load_audio(path))
 
 
+@pytest.mark.parametrize(("threshold", "not_reached"), [(None, None), (0.0, None), (0.95, 0.95)])
+def test_the_threshold_of_the_model_marks_an_answer(demo_model, recordings, monkeypatch, threshold, not_reached):
+    plain = classify(demo_model, recordings / "voice.wav")
+    monkeypatch.setattr(demo_model.pipeline.model.config, "abstention_threshold", threshold, raising=False)
+    answered = classify(demo_model, recordings / "voice.wav")
+    assert answered.not_reached == not_reached and answered.scores == plain.scores
+
+
 def test_recordings_of_other_rates_and_channels_are_read_as_one_piece(demo_model, tmp_path, tone):
     path = tmp_path / "stereo.wav"
     sf.write(path, tone(32.0, 44_100, 2), 44_100)

@@ -246,6 +246,32 @@ def test_the_card_says_what_stands_in_the_results():
     assert "{{" not in card.split("## Citation")[0] and "{%" not in card
 
 
+def test_the_card_gives_coverage_and_accuracy_of_the_answered_clips():
+    abstention = {
+        "threshold": 0.5625,
+        "target_accuracy": 0.8,
+        "min_coverage": 0.2,
+        "answered": 6,
+        "coverage": 0.375,
+        "accuracy": 0.75,
+        "interval": {
+            "method": "clustered on speakers",
+            "clusters": 4,
+            "coverage": [0.25, 0.5],
+            "accuracy": [0.5, 0.875],
+        },
+        "risk_coverage": {"coverage": [1.0], "accuracy": [0.5], "threshold": [0.25]},
+    }
+    splits = RESULTS["splits"] | {"test": RESULTS["splits"]["test"] | {"abstention": abstention}}
+    card = render_model_card({**RESULTS, "splits": splits})
+    assert (
+        "The share of answered clips at the threshold 0.562 is 0.375 (95 % interval 0.250 to 0.500), the accuracy on "
+        "them 0.750 (95 % interval 0.500 to 0.875). The threshold was chosen on validation, for an accuracy of 0.800"
+    ) in card
+    assert "risk_coverage_test.png" in card and "risk_coverage_validation.png" not in card
+    assert "risk_coverage" not in render_model_card(RESULTS)
+
+
 def test_unknown_speakers_are_said_to_be_unknown():
     interval = {"uar": [0.125, 0.625], "method": "plain"}
     test = RESULTS["splits"]["test"] | {"speakers": None, "intervals": [interval]}

@@ -122,6 +122,15 @@ def test_labels_that_differ_in_case_are_the_same(encoder, tmp_path, caplog):
     assert not caplog.records and model.config.id2label == dict(enumerate(EMOTIONS))
 
 
+@pytest.mark.parametrize("labels", [EMOTIONS, ("neu", "hap")], ids=["same-labels", "other-labels"])
+def test_a_training_starts_without_the_abstention_threshold_of_its_checkpoint(encoder, tmp_path, labels):
+    before = _classifier(tmp_path / "other", encoder, labels=labels)
+    before.config.abstention_threshold = 0.6
+    before.save_pretrained(tmp_path / "other")
+    model, _ = build_model(ModelArguments(model_name_or_path=str(tmp_path / "other")), EMOTIONS)
+    assert model.config.abstention_threshold is None
+
+
 def test_a_weighted_sum_of_layers_is_part_of_the_head(encoder, tmp_path):
     """As in superb/wav2vec2-base-superb-er: four labels, and weights over the layers."""
     overrides = {"use_weighted_layer_sum": True}

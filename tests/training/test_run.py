@@ -87,7 +87,9 @@ def test_the_folder_is_complete_and_free_of_pickles(finished):
     }
     drawn = ["training_curves"]
     for split in ("validation", "test"):
-        drawn += [f"{kind}_{split}" for kind in ("confusion", "confusion_counts", "roc", "reliability")]
+        drawn += [
+            f"{kind}_{split}" for kind in ("confusion", "confusion_counts", "roc", "reliability", "risk_coverage")
+        ]
     figures = {path.name for path in (folder / "figures").iterdir()}
     assert figures == {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")}
     report = (folder / "report.md").read_text()
