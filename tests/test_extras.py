@@ -160,12 +160,25 @@ print(len(classify("a.wav", top_k=None)))
         (["-m", "hf_ser.cli", "predict", "a.wav", "--model", "model"], "neutral"),
         (["-m", "hf_ser.cli", "predict", "a.wav", "--model", "model", "--timeline", "--format", "json"], "timeline"),
         (["-m", "hf_ser.cli", "info", "model"], "ser-audio-cnn"),
+        (["-m", "hf_ser.cli", "predict", "a.wav"], "neutral"),
+        (["-c", "import hf_ser; print(len(hf_ser.SpeechEmotionPipeline()('a.wav')))"], "8"),
         (["-c", "import hf_ser; print(hf_ser.load_audio('a.wav').shape)"], "(9600,)"),
         (["-c", "import hf_ser; print(type(hf_ser.load_classifier('model')[0]))"], "AudioCNN"),
         (["-c", PIPELINE], "8"),
         ([ROOT / "recipes/download.py", "--help"], "usage: "),
     ],
-    ids=["help", "predict", "timeline", "info", "load_audio", "load_classifier", "pipeline", "download"],
+    ids=[
+        "help",
+        "predict",
+        "timeline",
+        "info",
+        "default",
+        "default_pipeline",
+        "load_audio",
+        "load_classifier",
+        "pipeline",
+        "download",
+    ],
 )
 def test_the_core_runs_models(core, words, printed):
     code, out, errors = core.run(*words)

@@ -60,7 +60,13 @@ def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.
         )
         if examples:
             names = [path.stem.replace("_", " ") for path in examples]
-            gr.Examples([str(path) for path in examples], recording, example_labels=names, cache_examples=False)
+            gr.Examples(
+                [str(path) for path in examples],
+                recording,
+                example_labels=names,
+                cache_examples=False,
+                examples_per_page=len(names),
+            )
         if any(path.parent.joinpath(NOTICES[0]).is_file() for path in examples):
             gr.Markdown(EXAMPLES)
         button = gr.Button("Recognise", variant="primary", elem_id="recognise")

@@ -260,6 +260,8 @@ def _facts(
     return {
         "speakers": speakers,
         "dtype": stored.dtype,
+        "loaded_dtype": "float32",
+        "sums": SUMS,
         "change": max(stored.changes.values()),
         "licence": LICENCE,
     }

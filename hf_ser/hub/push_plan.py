@@ -15,6 +15,7 @@ from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, t
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import UNKNOWN, LicenceError, check_audio
 from hf_ser.hub.push_checks import (
+    FolderError,
     Outgoing,
     check_contents,
     check_dataset,
@@ -163,6 +164,11 @@ def make_plan(args: PushArguments, token: str | None = None) -> Plan:
 
 def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
     results = check_model(folder, [file.path for file in files])
+    if needs_code(results) and not any(file.path.endswith(".py") for file in files):  # as in hf_ser/pretrained
+        raise FolderError(
+            f"{folder} has no code of its architecture, which a model on the Hub needs; expected the files that a "
+            "training writes. Push the run's folder, or push a demo with --kind space."
+        )
     synthetic = list(results["dataset"]["synthetic"])
     _refuse_public_synthetic(args, synthetic, "a model that was trained on")
     card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())

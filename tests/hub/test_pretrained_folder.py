@@ -85,6 +85,13 @@ def test_the_folder_is_complete(made):
     assert not list(folder.parent.glob(f".{folder.name}.*")), "nothing is left beside it"
 
 
+def test_a_finished_run_is_packaged_without_training(make, made, capsys):
+    folder, run = made
+    second, untrained = make("second", "--run_folder", run)
+    assert (second / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert not untrained.exists() and "There was no earlier folder." in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_the_same_command_makes_the_same_weights_and_another_seed_does_not(make, made, capsys):
     folder, _ = made
