@@ -193,6 +193,7 @@ class HybridArguments(ReportArguments):
 
     def _check_bases(self) -> None:
         self._check_out_of_fold()
+        self._check_functionals()
         if self.kind == "stacking":
             nameless = [text for text in self.predictions if not all(text.partition("="))]
             if nameless:
@@ -202,7 +203,6 @@ class HybridArguments(ReportArguments):
             if self.layer is not None:
                 raise ConfigError("layer has no effect with kind stacking, which uses probabilities. Remove it.")
             return
-        self._check_functionals()
         for name in ("predictions", "allow_leak"):
             if getattr(self, name):
                 raise ConfigError(f"{name} is for kind stacking only; kind is {self.kind}. Remove one of them.")
@@ -216,7 +216,7 @@ class HybridArguments(ReportArguments):
             raise ConfigError("bases has no effect with kind functionals. Remove it, or pass --kind deep_features.")
         if not self.feature_sets or len(set(self.feature_sets)) != len(self.feature_sets):
             raise ConfigError(f"feature_sets is {self.feature_sets}; expected one or more different names.")
-        if self.feature_sets != [PUBLISHED] and (self.bases or self.kind == "deep_features"):
+        if self.feature_sets != [PUBLISHED] and (self.bases or self.kind in ("stacking", "deep_features")):
             raise ConfigError("feature_sets has no effect with base models. Remove one of them.")
 
     def _check_numbers(self) -> None:

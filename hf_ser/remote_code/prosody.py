@@ -50,7 +50,7 @@ class ProsodicFunctionals(KeepsPrecision):
         n_mfcc: number of coefficients.
 
     >>> import torch
-    >>> from hf_ser.remote_code.prosody import ProsodicFunctionals
+    >>> from hf_ser.models import ProsodicFunctionals
     >>> functionals = ProsodicFunctionals(n_mfcc=13)
     >>> functionals(torch.randn(2, 16_000)).shape[1] == len(functionals.names), functionals.names[0]
     (True, 'prosodic_mfcc_1_mean')
@@ -89,7 +89,8 @@ class ProsodicFunctionals(KeepsPrecision):
         self.names = tuple(
             f"prosodic_{name}"
             for name in (
-                *_named([*cepstra, *_SHAPES, "level"], _ALL),
+                *_named([*cepstra, *_SHAPES], _ALL),
+                *_named(["level"], _ALL[:-1]),  # the maximum is 0, as levels are relative to it
                 *_named([f"delta_{name}" for name in cepstra] + ["delta_level"], _SPREAD),
                 *_named([f"delta2_{name}" for name in cepstra] + ["delta2_level"], _SPREAD),
                 *_named([f"voiced_{name}" for name in cepstra], _SPREAD),
@@ -143,7 +144,8 @@ class ProsodicFunctionals(KeepsPrecision):
         first, inside = _derivative(moving, active)
         second, further = _derivative(first, inside)
         parts = [
-            _summary(torch.cat([cepstra, self._shapes(power, active), relative[..., None]], dim=-1), active, _ALL),
+            _summary(torch.cat([cepstra, self._shapes(power, active)], dim=-1), active, _ALL),
+            _summary(relative[..., None], active, _ALL[:-1]),
             _summary(first, inside, _SPREAD),
             _summary(second, further, _SPREAD),
             _summary(cepstra, voiced, _SPREAD),
