@@ -33,6 +33,7 @@ from hf_ser.remote_code.hybrid_sources import COMPANIONS
 from hf_ser.remote_code.log_mel import LogMel
 from hf_ser.remote_code.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from hf_ser.remote_code.mfcc import MFCC
+from hf_ser.remote_code.prosody import ProsodicFunctionals
 from hf_ser.remote_code.speech_emotion_pipeline import SpeechEmotionPipeline
 from hf_ser.remote_code.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
 
@@ -105,6 +106,7 @@ __all__ = [
     "MelCNNConfig",
     "MelCNNForAudioClassification",
     "MFCC",
+    "ProsodicFunctionals",
     "SpeechEmotionPipeline",
     "TreeEnsemble",
     "TreeEnsembleConfig",

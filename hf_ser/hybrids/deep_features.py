@@ -1,4 +1,4 @@
-"""LightGBM on deep features: the input of a trained model's classifier, or hidden states of an encoder layer."""
+"""LightGBM on functionals, or on deep features: the input of a model's classifier, or states of an encoder layer."""
 
 import logging
 from typing import Any
@@ -8,7 +8,12 @@ import numpy as np
 from hf_ser.data.splits import SplitData
 from hf_ser.hybrids.base_models import describe_base_models
 from hf_ser.hybrids.explanations import explain_features
-from hf_ser.hybrids.features import check_varying, count_parameters, features_by_split, open_embeddings
+from hf_ser.hybrids.features import (
+    check_varying,
+    count_parameters,
+    features_by_split,
+    open_sources,
+)
 from hf_ser.hybrids.folds import inner_folds, known_classes
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import (
@@ -16,13 +21,14 @@ from hf_ser.hybrids.meta_learners import (
     Fitted,
     fit_early_stopped,
     fit_lightgbm,
+    reported_sets,
     reported_settings,
     scored_probabilities,
 )
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
 
 logger = logging.getLogger(__name__)
-_MODEL_TYPE = "LightGBM on deep features"
+_MODEL_TYPES = {"deep_features": "LightGBM on deep features", "functionals": "LightGBM on functionals"}
 _STOPPED = "the number of trees was selected on validation, so validation scores are slightly optimistic"
 
 
@@ -35,7 +41,8 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
     Raises:
         StackError: a base model was trained on validation or test clips, or has no embeddings.
     """
-    base_models, sources, notes = open_embeddings(data, args, args.fitted_split)
+    base_models, sources, notes = open_sources(data, args, args.fitted_split)
+    precision = args.computed_in if base_models else "fp32"
     classes = known_classes(data, args.fitted_split)
     names = [feature for source in sources for feature in source.feature_names]
     features = features_by_split(sources, data, sorted({args.fitted_split, "validation", "test"}), args)
@@ -47,7 +54,7 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
     class_names = [data.labels[index] for index in classes]
     explanation, importances = explain_features(names, fitted.gain, "gain", per_class, class_names)
     fit = Fit(
-        model_type=_MODEL_TYPE,
+        model_type=_MODEL_TYPES[args.kind],
         parameters=count_parameters(sources) + fitted.parameters,
         training={
             "seed": args.seed,
@@ -56,12 +63,13 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
             "fit_clips": len(data.splits[args.fitted_split]),
             "bases": describe_base_models(base_models),
             "layer": args.layer,
-            "precision": args.computed_in,
+            "precision": precision,
             "columns": len(names),
             "inner_folds": num_folds,
             "fitted_parameters": fitted.parameters,
             **fitted.training,
             **reported_settings(args),
+            **reported_sets(args),
         },
         probabilities=scored_probabilities(fitted, features, args.fitted_split, classes, len(data.labels)),
         model=assemble(sources, fitted, data.labels, classes),
@@ -71,7 +79,7 @@ def fit_deep_features(data: SplitData, args: HybridArguments, name: str) -> dict
         importances=importances,
         booster=fitted.booster,
         base_models=base_models,
-        precision=args.computed_in,
+        precision=precision,
     )
     return write_hybrid(data, args, name, fit)
 
@@ -81,7 +89,7 @@ def _fit(
 ) -> tuple[Fitted, int | None]:
     """Fit the booster; return it, and the number of inner folds if there are any."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
-    logger.info("Fitting %s on %d clips, %d features", _MODEL_TYPE, *features[args.fitted_split].shape)
+    logger.info("Fitting %s on %d clips, %d features", _MODEL_TYPES[args.kind], *features[args.fitted_split].shape)
     if args.fitted_split == "validation":
         folds = inner_folds(data, "validation", args.inner_folds, args.seed)
         class_ids = np.searchsorted(classes, labels["validation"])

@@ -31,7 +31,7 @@ from hf_ser.data.splits import SplitData, decoded
 from hf_ser.errors import SerError
 from hf_ser.evaluation.predict import batches
 from hf_ser.hybrids.base_models import BaseModel, StackError, check_leaks, open_base_models, training_notes
-from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.hybrids.hybrid_arguments import PUBLISHED, HybridArguments
 from hf_ser.inference import CheckpointError, choose_device, load_classifier, missing_weights, quiet_loading
 from hf_ser.models import COMPANIONS, HybridConfig
 from hf_ser.remote_code.forward_precision import lowered
@@ -52,13 +52,13 @@ class SourceError(StackError):
 
 
 def open_source(
-    base_model: BaseModel | None, columns: str, data: SplitData, classes: Sequence[int], args: HybridArguments
+    base_model: BaseModel, columns: str, data: SplitData, classes: Sequence[int], args: HybridArguments
 ) -> Source:
-    """Load a base model as a source of features, or make a source of functionals.
+    """Load a base model as a source of features.
 
     Args:
-        base_model: from `open_base_models`; None for functionals.
-        columns: probabilities, embeddings or functionals.
+        base_model: from `open_base_models`.
+        columns: probabilities or embeddings.
         data: the dataset; its preprocessing applies if the base model's folder stores none.
         classes: ids of the classes whose probabilities are features.
         args: layer, precision, device and embed_bases.
@@ -69,9 +69,6 @@ def open_source(
         CheckpointError: the model cannot be loaded, or weights are missing.
     """
     id2label = {index: str(label) for index, label in enumerate(data.labels)}
-    if base_model is None:
-        settings = SourceSettings("functionals", "functionals", **asdict(data.args.steps))
-        return Source(settings, list(classes), id2label).eval()
     if base_model.model is None or file_beside(base_model.model, "config.json", base_model.revision) is None:
         raise SourceError(f"{base_model} contains predictions only; expected a model.")
     try:
@@ -96,18 +93,31 @@ def open_source(
     return source.eval()
 
 
-def open_embeddings(
+def open_functionals(data: SplitData, args: HybridArguments) -> list[Source]:
+    """Make a source for each of `args.feature_sets`."""
+    steps, id2label = asdict(data.args.steps), dict(enumerate(map(str, data.labels)))
+    sources = []
+    for name in args.feature_sets:
+        own = None if name == PUBLISHED else name
+        settings = SourceSettings(own or "functionals", "functionals", feature_set=own, **steps)
+        sources.append(Source(settings, list(id2label), id2label).eval())
+    return sources
+
+
+def open_sources(
     data: SplitData, args: HybridArguments, fit_on: str
 ) -> tuple[list[BaseModel], list[Source], list[str]]:
-    """Load the base models whose embeddings are the features.
+    """Make the sources of functionals, or load the base models whose embeddings are the features.
 
     Returns:
-        The base models, their sources, and notes for the report.
+        The base models, the sources, and notes for the report.
 
     Raises:
-        ConfigError: there is no base model.
+        ConfigError: kind deep_features has no base model.
         StackError: a base model was trained on validation or test clips.
     """
+    if args.kind != "deep_features" and not args.bases:
+        return [], open_functionals(data, args), []
     if not args.bases:
         raise ConfigError(f"bases is empty; kind {args.kind} needs at least one base model.")
     base_models = open_base_models(args, data.args)
@@ -139,10 +149,12 @@ def _load(base_model: BaseModel, columns: str, layer: int | None) -> tuple[PreTr
     """Load the classifier, or for embeddings the encoder; also return whether its extractor normalizes clips."""
     config = AutoConfig.from_pretrained(str(base_model.model), revision=base_model.revision)
     if isinstance(config, HybridConfig):
-        raise SourceError(
-            f"{base_model} is a hybrid; a hybrid cannot be the base model of another hybrid. A stack can use its "
-            "stored predictions."
-        )
+        on_functionals = all(source.get("columns") == "functionals" for source in config.sources)
+        if columns != "probabilities" or not on_functionals:
+            raise SourceError(
+                f"{base_model} is a hybrid; expected one on functionals, and only in a stack. A stack can use the "
+                "stored predictions of other hybrids."
+            )
     if columns == "probabilities" or type(config) in COMPANIONS:
         model, extractor = load_classifier(str(base_model.model), base_model.revision)
     else:

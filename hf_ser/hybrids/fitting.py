@@ -13,7 +13,12 @@ from hf_ser.inference import resolve_precision
 from hf_ser.run_folder import held
 
 logger = logging.getLogger(__name__)
-_FITS = {"stacking": fit_stack, "deep_features": fit_deep_features, "random_forest": fit_random_forest}
+_FITS = {
+    "stacking": fit_stack,
+    "deep_features": fit_deep_features,
+    "functionals": fit_deep_features,
+    "random_forest": fit_random_forest,
+}
 
 
 def fit_hybrid(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:

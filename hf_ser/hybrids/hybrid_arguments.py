@@ -12,12 +12,16 @@ from hf_ser.reporting import ReportArguments
 from hf_ser.run_folder import is_finished
 from hf_ser.scoring import AbstentionArguments
 
-KINDS = ("stacking", "deep_features", "random_forest")
+KINDS = ("stacking", "deep_features", "functionals", "random_forest")
+PUBLISHED = "published"
+FEATURE_SETS = (PUBLISHED, "prosodic")
+FORESTS = ("random", "extra")
 META_LEARNERS = ("lightgbm", "logistic", "pool", "mean")
 OUT_OF_FOLD = "out_of_fold"  # a choice of fit_on, and the name of the folder of the nested runs
 FIT_ON = {  # by kind, the default first
     "stacking": ("validation", OUT_OF_FOLD),
     "deep_features": ("train", "validation"),
+    "functionals": ("train", "validation"),
     "random_forest": ("train",),
 }
 
@@ -30,8 +34,9 @@ class HybridArguments(AbstentionArguments, ReportArguments):
     kind: str = field(
         default="stacking",
         metadata={
-            "help": "stacking (on the probabilities of base models), deep_features (LightGBM on their embeddings) or "
-            "random_forest (on their embeddings, or on functionals of the clips if there are no base models)"
+            "help": "stacking (on the probabilities of base models), deep_features (LightGBM on their embeddings), "
+            "functionals (LightGBM on functionals of the clips) or random_forest (on embeddings, or on functionals if "
+            "there are no base models)"
         },
     )
     bases: list[str] = field(
@@ -41,6 +46,10 @@ class HybridArguments(AbstentionArguments, ReportArguments):
             "are replaced by the values of these arguments"
         },
     )
+    feature_sets: list[str] = field(
+        default_factory=lambda: [PUBLISHED],
+        metadata={"help": "functionals of clips: published, prosodic (pitch, voice quality, derivatives), or both"},
+    )
     layer: int | None = field(
         default=None,
         metadata={"help": "layer of a wav2vec2-family encoder whose mean hidden states are used; default: last"},
@@ -49,8 +58,8 @@ class HybridArguments(AbstentionArguments, ReportArguments):
         default=None,
         metadata={
             "help": "stacking: validation, with inner folds (default), or out_of_fold (training clips, predicted by "
-            "base models that are trained again on nested_folds); deep_features: train, with early stopping on "
-            "validation (default), or validation"
+            "base models that are trained again on nested_folds); deep_features and functionals: train, with early "
+            "stopping on validation (default), or validation"
         },
     )
     out_of_fold_dir: str | None = field(
@@ -96,6 +105,9 @@ class HybridArguments(AbstentionArguments, ReportArguments):
         metadata={"help": "logistic: inverse penalties C; the inner folds select one"},
     )
     n_estimators: int = field(default=500, metadata={"help": "random forest: number of trees"})
+    forest: str = field(
+        default="random", metadata={"help": "random_forest: random, or extra (extremely randomised trees)"}
+    )
     max_features: list[float] = field(
         default_factory=lambda: [0.05, 0.1, 0.2],
         metadata={"help": "random forest: fractions of the features per split; validation selects one"},
@@ -134,10 +146,9 @@ class HybridArguments(AbstentionArguments, ReportArguments):
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
 
     def __post_init__(self) -> None:
-        choices: list[tuple[str, str, Sequence[str]]] = [
-            ("kind", self.kind, KINDS),
-            ("meta", self.meta, META_LEARNERS),
-        ]
+        choices: list[tuple[str, str, Sequence[str]]] = [("kind", self.kind, KINDS)]
+        choices += [("meta", self.meta, META_LEARNERS), ("forest", self.forest, FORESTS)]
+        choices += [("feature_sets", name, FEATURE_SETS) for name in self.feature_sets]
         if self.fit_on is not None and self.kind in FIT_ON:
             choices.append(("fit_on", self.fit_on, FIT_ON[self.kind]))
         for name, value, known in choices:
@@ -185,6 +196,7 @@ class HybridArguments(AbstentionArguments, ReportArguments):
 
     def _check_bases(self) -> None:
         self._check_out_of_fold()
+        self._check_functionals()
         if self.kind == "stacking":
             nameless = [text for text in self.predictions if not all(text.partition("="))]
             if nameless:
@@ -201,6 +213,14 @@ class HybridArguments(AbstentionArguments, ReportArguments):
             raise ConfigError("layer needs an encoder, but bases is empty. Add the encoder to bases.")
         if self.layer is not None and self.layer < 0:
             raise ConfigError(f"layer is {self.layer}; expected 0 or more.")
+
+    def _check_functionals(self) -> None:
+        if self.kind == "functionals" and self.bases:
+            raise ConfigError("bases has no effect with kind functionals. Remove it, or pass --kind deep_features.")
+        if not self.feature_sets or len(set(self.feature_sets)) != len(self.feature_sets):
+            raise ConfigError(f"feature_sets is {self.feature_sets}; expected one or more different names.")
+        if self.feature_sets != [PUBLISHED] and (self.bases or self.kind in ("stacking", "deep_features")):
+            raise ConfigError("feature_sets has no effect with base models. Remove one of them.")
 
     def _check_numbers(self) -> None:
         least = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_ser.console import progress_bar
 from hf_ser.hybrids.folds import Fold
-from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.hybrids.hybrid_arguments import PUBLISHED, HybridArguments, threads
 from hf_ser.remote_code.hybrid import TINY
 from hf_ser.scoring import softmax
 
@@ -347,6 +347,11 @@ def reported_settings(args: HybridArguments) -> dict[str, Any]:
     if args.meta == "logistic":
         names = ("penalties", "class_weights")
     return {name: getattr(args, name) for name in names}
+
+
+def reported_sets(args: HybridArguments) -> dict[str, Any]:
+    """Feature sets of functionals for results.json, unless only the published set is used."""
+    return {} if args.feature_sets == [PUBLISHED] else {"feature_sets": list(args.feature_sets)}
 
 
 def scored_probabilities(

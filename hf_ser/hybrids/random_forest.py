@@ -7,13 +7,17 @@ import numpy as np
 
 from hf_ser.console import progress_bar
 from hf_ser.data.splits import SplitData
-from hf_ser.hybrids.base_models import BaseModel, describe_base_models
+from hf_ser.hybrids.base_models import describe_base_models
 from hf_ser.hybrids.explanations import explain_features
-from hf_ser.hybrids.features import check_varying, count_parameters, features_by_split, open_embeddings, open_source
+from hf_ser.hybrids.features import (
+    check_varying,
+    count_parameters,
+    features_by_split,
+    open_sources,
+)
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
-from hf_ser.hybrids.meta_learners import class_probabilities
+from hf_ser.hybrids.meta_learners import class_probabilities, reported_sets
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
-from hf_ser.remote_code.hybrid_sources import Source
 from hf_ser.scoring import score
 
 if TYPE_CHECKING:
@@ -32,13 +36,14 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
     Raises:
         StackError: a base model was trained on validation or test clips, or has no embeddings.
     """
-    base_models, sources, notes = _open(data, args)
+    base_models, sources, notes = open_sources(data, args, "train")
     precision = args.computed_in if base_models else "fp32"
-    model_type = f"random forest on {'embeddings' if base_models else 'functionals'}"
+    kind = "random forest" if args.forest == "random" else "extremely randomised trees"
+    model_type = f"{kind} on {'embeddings' if base_models else 'functionals'}"
     names = [feature for source in sources for feature in source.feature_names]
     features = features_by_split(sources, data, ("train", "validation", "test"), args)
     check_varying(features["train"], names)
-    logger.info("Fitting a %s on %d clips, %d features", model_type, *features["train"].shape)
+    logger.info("Fitting %s on %d clips, %d features", model_type, *features["train"].shape)
     forest, chosen = _choose(data, features, args)
     leaves = sum(int(tree.tree_.n_leaves) for tree in forest.estimators_)
     explanation, importances = explain_features(names, forest.feature_importances_, "importance", None, data.labels)
@@ -56,6 +61,8 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
             "columns": len(names),
             "trees": args.n_estimators,
             "class_weights": args.class_weights,
+            **({} if args.forest == "random" else {"forest": args.forest}),
+            **reported_sets(args),
             **chosen,
         },
         probabilities={
@@ -72,13 +79,6 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
         precision=precision,
     )
     return write_hybrid(data, args, name, fit)
-
-
-def _open(data: SplitData, args: HybridArguments) -> tuple[list[BaseModel], list[Source], list[str]]:
-    """Open the base models; return them, their sources of features, and notes for the report."""
-    if args.bases:
-        return open_embeddings(data, args, "train")
-    return [], [open_source(None, "functionals", data, range(len(data.labels)), args)], []
 
 
 def _choose(
@@ -102,9 +102,10 @@ def _choose(
 def _fit(
     features: np.ndarray, labels: np.ndarray, setting: tuple[float, int], args: HybridArguments
 ) -> "RandomForestClassifier":
-    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
-    forest = RandomForestClassifier(
+    kind = RandomForestClassifier if args.forest == "random" else ExtraTreesClassifier
+    forest = kind(
         args.n_estimators,
         max_features=setting[0],
         min_samples_leaf=setting[1],

@@ -96,7 +96,11 @@ def max_input_s(model: Any, preprocessing: Preprocessing) -> float | None:
     """Number of seconds at the start of a clip that a model or part of a hybrid uses; None if all use whole clips."""
     parts = [(source.settings, source.model) for source in getattr(model, "sources", ())] or [(None, model)]
     limits = [getattr(settings, "duration_s", None) for settings, _ in parts]
-    limits += [getattr(part.config, "duration_s", None) for _, part in parts if part is not None]
+    for _, part in parts:
+        if part is not None and part is not model and hasattr(part, "sources"):  # a hybrid among the sources
+            limits.append(max_input_s(part, Preprocessing()))
+        elif part is not None:
+            limits.append(getattr(part.config, "duration_s", None))
     limits.append(preprocessing.duration_s)
     return min((limit for limit in limits if limit), default=None)
 

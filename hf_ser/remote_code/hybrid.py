@@ -201,8 +201,9 @@ class HybridForAudioClassification(PreTrainedModel):
         loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         model, info = loaded
         check_loaded(info)
-        if isinstance(model.classifier, TreeEnsemble):
-            model.classifier.check()
+        for part in model.modules():
+            if isinstance(part, TreeEnsemble):  # its own, and those of hybrids among its sources
+                part.check()
         for source in model.sources:
             source.load_base(model.device, kwargs)
         return (model, info) if output_loading_info else model

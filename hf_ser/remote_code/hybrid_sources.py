@@ -19,6 +19,7 @@ from .forward_precision import DTYPES, autocast
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from .preprocessing import Preprocessing
+from .prosody import ProsodicFunctionals
 
 COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     MelCNNConfig: MelCNNForAudioClassification,
@@ -26,6 +27,7 @@ COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
     AudioLSTMConfig: AudioLSTMForAudioClassification,
     CNNRNNConfig: CNNRNNForAudioClassification,
 }
+FEATURE_SETS: dict[str | None, Any] = {None: Functionals, "prosodic": ProsodicFunctionals}  # None: as published
 COLUMNS = ("probabilities", "embeddings", "functionals")
 _VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
 _OPTIONS = ("token", "cache_dir", "local_files_only", "proxies", "dtype")
@@ -50,6 +52,7 @@ class SourceSettings:
             Inference may use another precision.
         repository: Hub repository with the model's weights; None if the weights are saved with the hybrid.
         revision: commit of `repository`, 40 hexadecimal digits.
+        feature_set: set of functionals: prosodic, or None for the published set.
 
     Raises:
         ValueError: a field is invalid, or does not fit the others.
@@ -66,6 +69,7 @@ class SourceSettings:
     fitted_precision: str | None = None
     repository: str | None = None
     revision: str | None = None
+    feature_set: str | None = None
 
     def __post_init__(self) -> None:
         if self.columns not in COLUMNS:
@@ -79,6 +83,8 @@ class SourceSettings:
             self._reject("layer", self.layer, "an integer of at least 0, and only with columns embeddings")
         if self.fitted_precision is not None and (self.fitted_precision not in DTYPES or self.model is None):
             self._reject("fitted_precision", self.fitted_precision, "fp32, bf16 or fp16, and only with a model")
+        if self.feature_set not in FEATURE_SETS or (self.feature_set and self.columns != "functionals"):
+            self._reject("feature_set", self.feature_set, "prosodic or none, and only with columns functionals")
         try:
             self.preprocessing  # noqa: B018  # checks its fields
         except ValueError as error:
@@ -122,9 +128,21 @@ def base_config(settings: dict[str, Any]) -> PreTrainedConfig:
     fields = {key: value for key, value in settings.items() if key not in ("model_type", "auto_map")}
     if settings["model_type"] in own:
         return own[settings["model_type"]](**fields)
-    if settings["model_type"].startswith("ser-"):  # a hybrid or a tree ensemble
+    if settings["model_type"] == "ser-hybrid":
+        from .hybrid import HybridConfig  # here: hybrids have sources
+
+        config = HybridConfig(**fields)
+        check_on_functionals(config)
+        return config
+    if settings["model_type"].startswith("ser-"):  # a tree ensemble
         raise ValueError(f"model_type: got {settings['model_type']}; expected a companion or transformers model.")
     return AutoConfig.for_model(settings["model_type"], **fields)
+
+
+def check_on_functionals(config: Any) -> None:
+    """Raise `ValueError` for hybrids with base models: only one on functionals can be a source of another hybrid."""
+    if any(source.get("columns", "probabilities") != "functionals" for source in config.sources):
+        raise ValueError("model_type: got a hybrid with base models; expected a hybrid on functionals.")
 
 
 def build_base(settings: SourceSettings) -> PreTrainedModel:
@@ -134,6 +152,12 @@ def build_base(settings: SourceSettings) -> PreTrainedModel:
     for of_companion, companion in COMPANIONS.items():
         if type(config) is of_companion:
             return companion(config)
+    if config.model_type == "ser-hybrid":
+        from .hybrid import HybridForAudioClassification  # here: hybrids have sources
+
+        if settings.columns != "probabilities":
+            settings._reject("columns", settings.columns, "probabilities for a hybrid")
+        return HybridForAudioClassification(config)  # type: ignore[arg-type]
     if settings.columns == "probabilities":
         return AutoModelForAudioClassification.from_config(config)
     cut_encoder(config, settings)
@@ -177,7 +201,7 @@ class Source(nn.Module):
         self.model: Any = None
         self.functionals: Any = None
         if settings.columns == "functionals":
-            self.functionals = Functionals()
+            self.functionals = FEATURE_SETS[settings.feature_set]()
             self.feature_names = list(self.functionals.names)
         else:
             self.model = build_base(settings)

@@ -49,7 +49,7 @@ def test_what_a_run_leaves_goes_and_the_rest_stays(model_dir):
     nested = "out_of_fold/audio_cnn/random_seed_0/nested_1_of_4/checkpoint-3/optimizer.pt"
     left_out = ("checkpoint-5/optimizer.pt", "checkpoint-5/training_args.bin", nested)
     for name in (*left_out, "runs/events.1", "train.log", ".part"):
-        (model_dir / name).parent.mkdir(exist_ok=True)
+        (model_dir / name).parent.mkdir(parents=True, exist_ok=True)
         (model_dir / name).write_bytes(pickle.dumps([1]) if "checkpoint" in name else b"words")
     for name in ("booster.txt", "importances.csv", "settings.json", "figures/roc_test.svg", "figures/notes.txt"):
         (model_dir / name).write_text("words")

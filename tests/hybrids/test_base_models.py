@@ -251,7 +251,7 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
         ({"bases": ["a"], "meta": "xgboost"}, "meta is 'xgboost'; expected one of lightgbm, logistic, pool, mean"),
         (
             {"kind": "stack"},
-            r"kind is 'stack'; expected one of stacking, deep_features, random_forest \(did you mean stacking\?\)",
+            r"kind is 'stack'; expected one of stacking, deep_features, .* \(did you mean stacking\?\)",
         ),
         ({"predictions": ["p.parquet"]}, "predictions has 'p.parquet'; expected NAME=FILE.parquet"),
         ({"kind": "random_forest", "predictions": ["a=b"]}, "predictions is for kind stacking only"),
@@ -267,6 +267,14 @@ def test_places_that_hold_no_base_are_refused(tmp_path):
         ({"bases": ["a"], "learning_rate": 0.0}, "learning_rate is 0.0; expected more than 0"),
         ({"bases": ["a"], "penalties": []}, r"penalties is \[\]; expected at least one positive number"),
         ({"bases": ["a"], "max_features": [2.0]}, "expected fractions of the features, at most 1"),
+        ({"kind": "functionals", "bases": ["a"]}, "bases has no effect with kind functionals"),
+        ({"kind": "random_forest", "forest": "birch"}, "forest is 'birch'; expected one of random, extra"),
+        ({"kind": "random_forest", "feature_sets": ["pitch"]}, "feature_sets is 'pitch'; expected one of published"),
+        ({"kind": "random_forest", "feature_sets": []}, r"feature_sets is \[\]; expected one or more different names"),
+        (
+            {"bases": ["a"], "feature_sets": ["prosodic"]},
+            "feature_sets has no effect with base models",
+        ),
         ({"bases": ["a"], "device": "abacus"}, "device is 'abacus'"),
     ],
 )

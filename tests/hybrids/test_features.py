@@ -27,7 +27,7 @@ from hf_ser.data import DataArguments, SplitData, load_splits
 from hf_ser.evaluation import predict_logits
 from hf_ser.hybrids import features
 from hf_ser.hybrids.base_models import StackError, open_base_models
-from hf_ser.hybrids.features import SourceError, open_source
+from hf_ser.hybrids.features import SourceError, open_functionals, open_source
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import fit_mean
 from hf_ser.hybrids.writer import assemble
@@ -121,7 +121,8 @@ def opened(place, what="embeddings", classes=EVERY, data_args=None, **fields):
     """A base model as a source, or functionals without one."""
     data = dataset(data_args)
     if place is None:
-        return open_source(None, "functionals", data, classes, arguments(**fields))
+        (source,) = open_functionals(data, arguments(**fields))
+        return source
     args = arguments(bases=[str(place)], **fields)
     return open_source(open_base_models(args, data.args)[0], what, data, classes, args)
 
@@ -382,10 +383,10 @@ def test_tables_other_labels_other_rates_and_hybrids_are_refused(bases, tmp_path
     )
     Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(hybrid)
     for what, fields in (("probabilities", {}), ("embeddings", {}), ("embeddings", {"layer": 1})):
-        with pytest.raises(SourceError, match="base hybrid .* is a hybrid; a hybrid cannot be the base model"):
+        with pytest.raises(SourceError, match="base hybrid .* is a hybrid; expected one on functionals"):
             opened(hybrid, what, **fields)
     inner = {key: value for key, value in json.loads((hybrid / "config.json").read_text()).items() if key != "dtype"}
-    with pytest.raises(ValueError, match="model_type: got ser-hybrid; expected a companion or transformers model"):
+    with pytest.raises(ValueError, match="model_type: got a hybrid with base models; expected a hybrid on"):
         HybridForAudioClassification(
             HybridConfig(sources=[SourceSettings("a", model=inner).to_dict()], head="mean", **LABELS)
         )

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from hf_ser import model_draft, run_folder
+from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import decoded, read_assignment
 from hf_ser.evaluation import EvaluateArguments, evaluate
@@ -31,6 +32,7 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.writer import HybridError
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
+from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.scoring import AbstentionRule, choose_threshold, read_predictions, read_results
 
 BOOSTER = {"learning_rate": 0.1, "early_stopping_rounds": 5, "min_child_samples": 2, "num_leaves": 4}
@@ -42,6 +44,9 @@ FITS = {
     "deep_features": {"bases": "companions", "kind": "deep_features"},
     "deep_features_on_validation": {"bases": "companions", "kind": "deep_features", "fit_on": "validation"},
     "forest_on_functionals": FOREST,
+    "extra_trees_on_both_sets": FOREST | {"forest": "extra", "feature_sets": ["published", "prosodic"]},
+    "lightgbm_on_functionals": {"kind": "functionals", "feature_sets": ["prosodic"], "max_trees": 20},
+    "stack_with_a_hybrid": {"bases": "mixed", "meta": "pool"},
     "forest_on_embeddings": FOREST | {"bases": "companions"},
     "forest_on_a_layer": FOREST | {"bases": "encoder", "layer": 1, "trust_bases": True},
 }
@@ -69,6 +74,10 @@ def fit(data, companions, tiny_config, tmp_path_factory):
     places = {"companions": [str(folder) for folder in companions], "encoder": [str(encoder)]}
 
     def make(folder, bases=(), cut=None, **fields):
+        if bases == "mixed":
+            forest = folder.with_name("a_forest")
+            make(forest, cut=CUTS["forest_on_functionals"], **FOREST)
+            bases = [forest, companions[0]]
         bases = places[bases] if isinstance(bases, str) else [str(base) for base in bases]
         args = HybridArguments(str(folder), bases=bases, device="cpu", figures=False, **(BOOSTER | fields))
         return folder, fit_hybrid(replace(data, args=replace(data.args, **(cut or {}))), args, folder.name)
@@ -330,16 +339,33 @@ def test_leaks_and_tables_leave_no_model(fit, companions, tmp_path, caplog):
     assert not (tmp_path / "refused").exists()
 
 
-def test_a_stack_takes_a_hybrid_by_its_stored_predictions_and_gets_no_model(fit, fitted, companions, tmp_path, caplog):
-    forest = fitted["forest_on_functionals"][0]
+def test_a_stack_takes_other_hybrids_by_their_stored_predictions_and_gets_no_model(
+    fit, fitted, companions, tmp_path, caplog
+):
+    forest = fitted["forest_on_embeddings"][0]
     with caplog.at_level(logging.WARNING):
         folder, _ = fit(tmp_path / "over", bases=[forest, companions[0]], meta="mean", calibrate=False)
     (said,) = [record.message for record in caplog.records if "but no model" in record.message]
-    assert "base forest_on_functionals" in said and "is a hybrid; a hybrid cannot be the base model" in said
+    assert "base forest_on_embeddings" in said and "is a hybrid; expected one on functionals" in said
     assert has_no_model(folder)
     parts = [stored(path).probabilities for path in (forest, companions[0])]
     np.testing.assert_allclose(stored(folder).probabilities, np.mean(parts, axis=0), atol=1e-9)
     with pytest.raises(StackError, match="base stack .* was trained on 32 of the 32 fitting clips"):
         fit(tmp_path / "refused", bases=[fitted["stack"][0], companions[0]])
-    with pytest.raises(SourceError, match="is a hybrid; a hybrid cannot be the base model"):
-        fit(tmp_path / "refused", bases=[forest], kind="deep_features")
+    with pytest.raises(SourceError, match="is a hybrid; expected one on functionals, and only in a stack"):
+        fit(tmp_path / "refused", bases=[fitted["forest_on_functionals"][0]], kind="deep_features")
+
+
+def test_the_trees_of_a_hybrid_in_a_stack_are_checked(fitted):
+    folder, _ = fitted["stack_with_a_hybrid"]
+    model, _ = load_classifier(str(folder))
+    assert max_input_s(model, Preprocessing()) == 0.3  # of the functionals
+    weights = load_file(folder / "model.safetensors")
+    (name,) = [name for name in weights if name.startswith("sources.0.") and name.endswith("classifier.branches")]
+    damaged = weights | {name: weights[name] + 10**6}
+    save_file(damaged, folder / "model.safetensors", metadata={"format": "pt"})
+    try:
+        with pytest.raises(ValueError, match="expected"):
+            AutoModelForAudioClassification.from_pretrained(folder)
+    finally:
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})

@@ -58,7 +58,9 @@ def test_every_configuration_parses_and_says_what_it_is():
     kinds = {
         "deep_features": "deep_features",
         "deep_features_plus": "deep_features",
+        "lightgbm_functionals": "functionals",
         "random_forest": "random_forest",
+        "random_forest_plus": "random_forest",
         "stacking": "stacking",
         "stacking_out_of_fold": "stacking",
         "stacking_plus": "stacking",
