@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import itertools
 import json
 import os
 import pkgutil
@@ -18,6 +19,9 @@ ARGUMENTS = {
     "Data (training, evaluation, hybrids)": ("hf_ser.data", "DataArguments"),
     "Model (training)": ("hf_ser.training", "ModelArguments"),
     "Training": ("hf_ser.training", "SerTrainingArguments"),
+    "Pretraining: model": ("hf_ser.training.pretraining", "PretrainingModelArguments"),
+    "Pretraining: recordings": ("hf_ser.training.pretraining", "PretrainingDataArguments"),
+    "Pretraining: training": ("hf_ser.training.pretraining", "PretrainingArguments"),
     "Preparation": ("hf_ser.data", "PrepareArguments"),
     "Download": ("hf_ser.corpora.download", "DownloadArguments"),
     "Evaluation": ("hf_ser.evaluation", "EvaluateArguments"),
@@ -93,7 +97,9 @@ def models() -> str:
 
 def _declared(cls: type) -> set[str]:
     """Fields declared in this package, without those of transformers."""
-    own = [parent for parent in cls.__mro__ if parent.__module__.startswith("hf_ser")]
+    documented = {name for _, name in ARGUMENTS.values()} - {cls.__name__}  # their fields are in tables of their own
+    parents = itertools.takewhile(lambda parent: parent.__name__ not in documented, cls.__mro__)
+    own = [parent for parent in parents if parent.__module__.startswith("hf_ser")]
     return {name for parent in own for name in parent.__dict__.get("__annotations__", {})}
 
 

@@ -73,8 +73,13 @@ def arrange_help(
         positional: a field that also takes the words before the first flag.
     """
     shown = {action.dest: action for action in reversed(parser._actions)}  # the first one: --x, not --no_x
-    ours = [(cls, [field.name for field in fields(cls) if _is_ours(cls, field)]) for cls in dataclass_types]
-    theirs = {field.name for cls in dataclass_types for field in fields(cls)}
+    # Inherited fields that a recipe rejects are not shown.
+    unused = {name for cls in dataclass_types for name in getattr(cls, "unused", ())}
+    ours = [
+        (cls, [field.name for field in fields(cls) if _is_ours(cls, field) and field.name not in unused])
+        for cls in dataclass_types
+    ]
+    theirs = {field.name for cls in dataclass_types for field in fields(cls)} - unused
     theirs -= {name for _, names in ours for name in names}
     used = [name for name in _USED if name in theirs]
     rest = sorted(theirs - set(used))

@@ -10,6 +10,7 @@ from hf_ser.data import DataArguments
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.recipe_file import changed_fields, read_recipe, recipe_text
 from hf_ser.training import ModelArguments, SerTrainingArguments
+from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
 from hf_ser.training.recipe_settings import training_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -17,6 +18,7 @@ CONFIGS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT 
 HYBRIDS = [name for name, content in CONFIGS.items() if {"bases", "kind", "meta", "predictions"} & content.keys()]
 TRAINED = [name for name in CONFIGS if name not in HYBRIDS]
 TRAINING = (ModelArguments, DataArguments, SerTrainingArguments)
+PRETRAINING = (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments)
 
 
 def _settings(text):
@@ -30,11 +32,12 @@ def test_every_configuration_is_checked():
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_recipe_of_a_training_gives_the_same_arguments(name, tmp_path):
     words = ["--output_dir", str(tmp_path / "run"), "--dataset", "data/emotions"]
-    made = parse(*TRAINING, argv=["--config", str(ROOT / f"recipes/configs/{name}.yaml"), *words])
+    types = PRETRAINING if "pretrain" in name else TRAINING
+    made = parse(*types, argv=["--config", str(ROOT / f"recipes/configs/{name}.yaml"), *words])
     path = tmp_path / "recipe.yaml"
     path.write_text(training_recipe(*made))
     assert not {"dataset", "output_dir", "bf16", "use_cpu"} & _settings(path.read_text()).keys()
-    again = parse(*TRAINING, argv=["--config", str(path), *words])
+    again = parse(*types, argv=["--config", str(path), *words])
     assert again[:2] == made[:2] and again[2].to_dict() == made[2].to_dict()
 
 

@@ -1,6 +1,7 @@
 """Arguments of recipes/pretrain.py: the encoder and its masks, the recordings, and the Trainer."""
 
 from dataclasses import dataclass, field, fields
+from typing import ClassVar
 
 from transformers import TrainingArguments
 
@@ -8,7 +9,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import DataArguments
 from hf_ser.training.training_arguments import SerTrainingArguments
 
-_OWN = ("output_dir", "overwrite", "precision", "one_cycle", "early_stopping_patience", "num_proc")
+_OWN = ("overwrite", "precision", "one_cycle", "early_stopping_patience")  # fields of this package that apply here
 # Of held-out segments; training logs those without accuracy too.
 SCORES = ("contrastive_loss", "diversity_loss", "codevector_perplexity", "contrastive_accuracy")
 _OF_DATASET = ("configuration", "protocol", "fold", "channel")
@@ -150,6 +151,12 @@ class PretrainingArguments(SerTrainingArguments):
     hf_ser.errors.ConfigError: mixup_alpha is given, but pretraining has no labels and does not use it; leave it out.
     """
 
+    unused: ClassVar[frozenset[str]] = frozenset(
+        {known.name for known in fields(SerTrainingArguments)}.difference(
+            (known.name for known in fields(TrainingArguments)), _OWN
+        )
+    )
+
     metric_for_best_model: str | None = field(
         default="contrastive_accuracy", metadata={"help": "validation score that selects the best checkpoint"}
     )
@@ -159,9 +166,8 @@ class PretrainingArguments(SerTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        general = {known.name for known in fields(TrainingArguments)}
         for name in self.given:
-            if name not in (*general, *_OWN) and name != "figures":
+            if name in self.unused:
                 raise ConfigError(f"{name} is given, but pretraining has no labels and does not use it; leave it out.")
         if self.num_proc is not None and self.num_proc < 1:
             raise ConfigError(f"num_proc is {self.num_proc}; expected at least 1, or none for all CPU cores.")

@@ -25,10 +25,10 @@ from hf_ser.training.recipe_settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
-CONFIGS = [  # of the recipes that train; those of hybrids name their kind
+CONFIGS = [  # of the recipes that train classifiers; those of hybrids name their kind
     path
     for path in sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
-    if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8")) and "pretrain" not in path.stem
 ]
 RATES = {"learning_rate": {"low": "1e-4", "high": "1e-2", "log": True}}
 

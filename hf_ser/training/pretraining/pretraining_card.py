@@ -56,7 +56,7 @@ def encoder_card(content: dict[str, Any]) -> str:
         "## Training",
         "",
         f"Contrastive and diversity loss of [wav2vec 2.0](https://arxiv.org/abs/2006.11477) with masked spans of "
-        f"{training['mask_time_length']} frames: {training['epochs']:.0f} epochs, {training['steps']} steps of "
+        f"{training['mask_time_length']} frames: {_epochs(training['epochs'])}, {training['steps']} steps of "
         f"{training['batch_size']} segments, learning rate {training['learning_rate']:g}, seed {training['seed']}, "
         f"{training['precision']}. `recipe.yaml` has the settings.",
         "",
@@ -93,6 +93,10 @@ _TITLES = {
     "codevector_perplexity": "codevector perplexity",
     "contrastive_accuracy": "accuracy of picking the true frame among the negatives",
 }
+
+
+def _epochs(number: float) -> str:
+    return f"{number:g} epoch{'' if number == 1 else 's'}"
 
 
 def _synthetic(names: list[str]) -> list[str]:

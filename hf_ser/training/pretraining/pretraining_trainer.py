@@ -99,7 +99,17 @@ class PretrainingTrainer(SerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; its parts are kept for the log."""
+        """The Trainer's loss; its parts are kept for the log.
+
+        Args:
+            model: the model to train.
+            inputs: a batch of `MaskedCollator`.
+            return_outputs: whether to return the outputs of the model too.
+            num_items_in_batch: masked frames of the step, by which the loss is divided.
+
+        Returns:
+            The loss, or loss and outputs.
+        """
         frames = inputs["mask_time_indices"].sum()
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         values = outputs["contrastive_loss"], outputs["diversity_loss"], outputs["codevector_perplexity"] * frames
@@ -124,6 +134,12 @@ class PretrainingTrainer(SerTrainer):
         ignore_keys: list[str] | None = None,
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
         """Score a batch of held-out segments.
+
+        Args:
+            model: the model.
+            inputs: a batch of `MaskedCollator`.
+            prediction_loss_only: not used.
+            ignore_keys: not used.
 
         Returns:
             None, statistics (batch, 3 + codevectors) (see `segment_statistics`), and the number of masked frames
