@@ -1,0 +1,98 @@
+"""`benchmarks/what_helps.py`: ablations on validation speakers, their file and their table."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from hf_ser.errors import SerError
+from hf_ser.scoring import read_predictions
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "benchmarks"
+MEASURED = ROOT / "results" / "what_helps.json"
+MODEL = {"model_type": "ser-mel-cnn", "channels": [4, 4, 4], "hidden_size": 8, "duration_s": 0.5}
+
+
+@pytest.fixture(scope="module")
+def script():
+    loaded, before = {}, dict(sys.modules)
+    for name in ("machine", "what_helps"):
+        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+        loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(loaded[name])
+    yield loaded["what_helps"]
+    for name in loaded:
+        sys.modules.pop(name)
+    sys.modules.update(before)
+
+
+@pytest.fixture
+def plan(tmp_path, dataset_dir):
+    """A plan with two levers, in a file, and the options of the script for it."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump({"model_config": MODEL, "output_dir": "runs/x", "num_train_epochs": 1}))
+    shared = {"dataset": str(dataset_dir), "configuration": "ravdess", "protocol": "leave_one_speaker_out"}
+    levers = {
+        "none": {"config": str(config)},
+        "mixup (0.2)": {"config": str(config), "overrides": {"mixup_alpha": 0.2}},
+    }
+    document = {
+        "recipe": str(ROOT / "recipes/train_companion.py"),
+        "overrides": {**shared, "num_train_epochs": 1},
+        "levers": levers,
+    }
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n<!-- what_helps:begin -->\nold\n<!-- what_helps:end -->\n\nafter\n")
+    places = {"--levers_file": path, "--runs": tmp_path / "runs", "--output": tmp_path / "out.json", "--docs": page}
+    return document, [str(word) for pair in places.items() for word in pair], tmp_path
+
+
+@pytest.mark.slow
+def test_levers_are_trained_and_compared_on_validation_speakers(script, plan, capsys):
+    document, words, folder = plan
+    script.main([*words, "--folds", "1", "2", "--jobs", "2"])
+    results = json.loads((folder / "out.json").read_text())
+    none, mixup = results["levers"]
+    runs = [script.run_folder(folder / "runs", "mixup (0.2)", (0, fold)) for fold in (1, 2)]
+    tables = [read_predictions(run / "predictions_validation.parquet") for run in runs]
+    hits = np.concatenate([table.predicted == table.label_ids for table in tables])
+    labels = np.concatenate([table.label_ids for table in tables])
+    assert mixup["uar"] == pytest.approx(np.mean([hits[labels == label].mean() for label in np.unique(labels)]))
+    assert mixup["clips"] == len(labels) and none["difference"] is None
+    assert mixup["difference"]["difference"] == pytest.approx(mixup["uar"] - none["uar"])
+    page = (folder / "page.md").read_text()
+    assert "\nold\n" not in page and page.endswith("after\n") and "| mixup (0.2) |" in page
+    stamps = {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
+    script.main([*words, "--folds", "1", "2"])  # finished trainings are kept
+    assert stamps == {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
+    assert "UAR on the validation speakers" in capsys.readouterr().out
+
+
+def test_bad_plans_are_rejected(script, plan):
+    document, words, folder = plan
+    with pytest.raises(SerError, match="'mixup' is not in .*: none; mixup"):
+        script.main([*words, "--levers", "mixup"])
+    with pytest.raises(SerError, match="the trainings of 'none', with which all are compared, are not finished"):
+        script.main([*words, "--fill_only"])
+    with pytest.raises(SerError, match=r"ended with exit code 2 for none, seed 0, fold 99; see .*fold_99.log"):
+        script.main([*words, "--levers", "none", "--folds", "99"])
+
+
+def test_the_page_has_what_was_measured(script):
+    page = (ROOT / "docs/what_helps.md").read_text()
+    between = page.partition(script.BEGIN)[2].partition(script.END)[0].strip()
+    assert between == script.render(script.read(MEASURED) if MEASURED.is_file() else None)
+
+
+def test_every_lever_is_a_valid_configuration(script):
+    plan = yaml.safe_load((FOLDER / "what_helps.yaml").read_text())
+    assert list(plan["levers"])[0] == "none" and (ROOT / plan["recipe"]).is_file()
+    for lever in plan["levers"].values():
+        assert (ROOT / lever["config"]).is_file()
