@@ -141,6 +141,12 @@ def streamed(
 ) -> tuple[ClipStream, StreamCollator]:
     """Make the training dataset and the collator of a Trainer that trains from `data.stream`.
 
+    Args:
+        data: loaded with streaming.
+        args: of the training.
+        collator: pads the waveforms.
+        speakers: number of each clip's speaker, to be added to the examples; empty for none.
+
     Raises:
         ConfigError: arguments that need all clips in memory, or one process that reads for all.
     """
