@@ -31,7 +31,8 @@ from hf_ser.recipe_file import RECIPE, read_recipe
 from hf_ser.reporting import write_run
 from hf_ser.results_file import read_results
 from hf_ser.run_folder import refuse_unfinished
-from hf_ser.scoring import Predictions, restrict, score_split, softmax, write_json
+from hf_ser.scoring import AbstentionRule, Predictions, restrict, score_split, softmax, stored_threshold, write_json
+from hf_ser.scoring.abstention import describe_abstention
 from hf_ser.scoring.results import score, write_text
 
 SUMS = "SHA256SUMS"
@@ -139,7 +140,9 @@ def package(run: str | Path, data: SplitData, target: str | Path, *, device: str
     of_split = {"validation": _probabilities(model, extractor, data, "validation", device), "test": probabilities}
     draft = target.with_name(f".{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
-    _write(draft, run, results, _score_again(data, of_split, model), _Stored(model, extractor, dtype, changes))
+    _write(
+        draft, run, results, _score_again(data, of_split, model, results), _Stored(model, extractor, dtype, changes)
+    )
     num_bytes = sum(path.stat().st_size for path in draft.rglob("*") if path.is_file())
     if num_bytes > MAX_BYTES:
         shutil.rmtree(draft)
@@ -197,15 +200,25 @@ def _scores(data: SplitData, probabilities: np.ndarray, split: str) -> dict[str,
 
 
 def _score_again(
-    data: SplitData, probabilities: Mapping[str, np.ndarray], model: PreTrainedModel
+    data: SplitData, probabilities: Mapping[str, np.ndarray], model: PreTrainedModel, results: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, list[Predictions]]]:
-    """Scores and predictions by split, for results.json; the weights include the temperature."""
+    """Scores and predictions by split, for results.json; the weights include the temperature.
+
+    The abstention threshold is the one that the run chose on validation; `results` of the run have its rule.
+    """
     temperature = getattr(model.config, "calibration_temperature", None)
     scores, predictions = {}, {}
     for split, values in probabilities.items():
         scored, left_out = _predictions(data, values, split)
         files = [f"predictions_{split}.parquet"]
-        scores[split] = score_split(scored, files=files, temperature=temperature, left_out=left_out, precision="fp32")
+        earlier = results["splits"][split].get("abstention")
+        abstention = None
+        if earlier is not None:
+            rule = AbstentionRule(earlier["target_accuracy"], earlier["min_coverage"])
+            abstention = describe_abstention([scored], [stored_threshold(model.config)], rule)
+        scores[split] = score_split(
+            scored, files=files, temperature=temperature, left_out=left_out, precision="fp32", abstention=abstention
+        )
         predictions[split] = [scored]
     return scores, predictions
 
