@@ -97,7 +97,18 @@ def _scores(root: Path) -> str:
         rows += [_score_row(name, part, part["interval"]) for name, part in groups.items()]
     header = ("test clips of", "clips", "speakers", "accuracy", "UAR", "UAR, 95 % interval")
     calibration = test["calibration"]["after" if test["calibration"]["temperature"] else "before"]
-    return f"{markdown.table(header, rows)}\n\nExpected calibration error: {number(calibration['ece'])}."
+    said = f"Expected calibration error: {number(calibration['ece'])}.{_answered(test.get('abstention'))}"
+    return f"{markdown.table(header, rows)}\n\n{said}"
+
+
+def _answered(abstention: dict[str, Any] | None) -> str:
+    if abstention is None or abstention["threshold"] is None:
+        return ""
+    return (
+        f' Answers with a probability below {number(abstention["threshold"])} count as "not sure"; '
+        f"{100 * abstention['coverage']:.0f} % of the test clips are answered, with an accuracy of "
+        f"{number(abstention['accuracy'])}."
+    )
 
 
 def _recalls(root: Path) -> str:

@@ -69,10 +69,16 @@ def inner_folds(data: SplitData, split: str, wanted: int, seed: int) -> list[Fol
 def known_classes(data: SplitData, fit_on: str, meta: str = "lightgbm") -> list[int]:
     """Ids of the classes of a hybrid: those in train and in the split that it is fitted on.
 
+    Classes that only auxiliary corpora have do not count.
+
     Raises:
         StackError: there are fewer than two, or a class is missing from the split that the hybrid is fitted on.
     """
-    trained_on, fitted_on = set(data.splits["train"]["label"]), set(data.splits[fit_on]["label"])
+    train, auxiliary = data.splits["train"], data.assignment.auxiliary
+    trained_on = {
+        label for label, corpus in zip(train["label"], train["corpus"], strict=True) if corpus not in auxiliary
+    }
+    fitted_on = set(data.splits[fit_on]["label"])
     missing = [data.labels[index] for index in sorted(trained_on - fitted_on)]
     if missing and meta != "mean":
         raise StackError(

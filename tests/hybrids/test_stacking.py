@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hf_ser.data import Assignment, DataArguments, SplitData
+from hf_ser.data import Assignment, DataArguments, SplitData, load_splits
 from hf_ser.data.splits import read_assignment, read_hashes
 from hf_ser.hybrids import meta_learners
 from hf_ser.hybrids.base_models import StackError
 from hf_ser.hybrids.fitting import fit_hybrid
-from hf_ser.hybrids.folds import inner_folds
+from hf_ser.hybrids.folds import inner_folds, known_classes
 from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.labels import EMOTIONS
 from hf_ser.scoring import read_predictions, read_results
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -428,3 +429,10 @@ def test_threads_are_those_given(monkeypatch):
     for said in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", said)
         assert threads() >= 1
+
+
+def test_classes_of_auxiliary_corpora_only_need_no_fitting_clips(dataset_dir):
+    data = load_splits(DataArguments(str(dataset_dir), protocol="speaker_disjoint", auxiliary_corpora=["ravdess"]))
+    crema_d = sorted({EMOTIONS.index(name) for name in ("neutral", "happy", "sad", "angry", "fearful", "disgust")})
+    assert set(data.splits["train"]["label"]) > set(crema_d)
+    assert known_classes(data, "validation") == crema_d
