@@ -32,7 +32,7 @@ def test_every_configuration_is_checked():
 @pytest.mark.parametrize("name", TRAINED)
 def test_the_recipe_of_a_training_gives_the_same_arguments(name, tmp_path):
     words = ["--output_dir", str(tmp_path / "run"), "--dataset", "data/emotions"]
-    types = PRETRAINING if "pretrain" in name else TRAINING
+    types = PRETRAINING if "_pretrain" in name else TRAINING
     made = parse(*types, argv=["--config", str(ROOT / f"recipes/configs/{name}.yaml"), *words])
     path = tmp_path / "recipe.yaml"
     path.write_text(training_recipe(*made))

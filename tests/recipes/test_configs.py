@@ -11,7 +11,7 @@ from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArg
 ROOT = Path(__file__).parents[2]
 # Those of hybrids, which name their kind, are of recipes/fit_hybrid.py and tested with it.
 EVERY = sorted((ROOT / "recipes" / "configs").glob("*.yaml"))
-PRETRAINING = [path for path in EVERY if "pretrain" in path.stem]
+PRETRAINING = [path for path in EVERY if "_pretrain" in path.stem]
 OTHERS = [path for path in EVERY if path not in PRETRAINING]
 CONFIGS = [path for path in OTHERS if "kind" not in yaml.safe_load(path.read_text(encoding="utf-8"))]
 TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
@@ -19,7 +19,16 @@ TYPES = (ModelArguments, DataArguments, SerTrainingArguments)
 
 def test_every_configuration_is_known():
     assert [path.stem for path in CONFIGS] == [
-        *("audio_cnn", "audio_cnn_plus", "audio_lstm", "audio_lstm_plus", "cnn_gru", "cnn_gru_plus"),
+        *(
+            "audio_cnn",
+            "audio_cnn_plus",
+            "audio_cnn_robust",
+            "audio_cnn_transfer",
+            "audio_lstm",
+            "audio_lstm_plus",
+            "cnn_gru",
+            "cnn_gru_plus",
+        ),
         *("cnn_lstm", "cnn_lstm_plus", "mel_cnn", "mel_cnn_plus", "pretrained"),
         *("quickstart", "wav2vec2_base", "wav2vec2_base_recommended", "wav2vec2_small"),
         *("wav2vec2_xlsr", "wav2vec2_xlsr_recommended"),

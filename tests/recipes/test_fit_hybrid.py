@@ -65,6 +65,7 @@ def test_every_configuration_parses_and_says_what_it_is():
         "stacking_out_of_fold": "stacking",
         "stacking_plus": "stacking",
         "stacking_published": "stacking",
+        "stacking_robust": "stacking",
         "wav2vec2_random_forest": "random_forest",
     }
     assert [path.stem for path in CONFIGS] == list(kinds)
