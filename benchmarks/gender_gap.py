@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def gaps(run: Path) -> list[dict[str, Any]]:
-    """UAR of women and men in a run, for each corpus with both."""
-    predictions = read_predictions(run / "predictions.parquet")
+    """UAR of women and men in a run, for each corpus with both; of several seeds, the first."""
+    predictions = read_predictions(min(run.glob("predictions*.parquet")))
     clips = {name: np.asarray(predictions.clips[name]) for name in ("corpus", "speaker", "gender")}
     correct = predictions.predicted == predictions.label_ids
     rows = []

@@ -175,7 +175,14 @@ class AppendedFile:
 def stamped(
     row: Mapping[str, Any], labels: Sequence[str], run: RunStamp, abstains: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the lines of an answer in a file: `tabular`, the number of windows that follow, and the stamp."""
+    """Return the lines of an answer in a file: `tabular`, the number of windows that follow, and the stamp.
+
+    Args:
+        row: answer of the pipeline for one recording.
+        labels: classes of the model.
+        run: model and options of the command.
+        abstains: whether the answers say if they are below the abstention threshold.
+    """
     lines = tabular(row, labels, abstains)
     for number, line in enumerate(lines):
         windows = len(lines) - 1 if number == 0 and "timeline" in row else None

@@ -34,7 +34,11 @@ class AbstentionRule:
 
 @dataclass(kw_only=True)
 class AbstentionArguments:
-    """The rule of abstention, as fields of a recipe."""
+    """The rule of abstention, as fields of a recipe.
+
+    >>> AbstentionArguments(abstention_target_accuracy=0.9).abstention_min_coverage
+    0.2
+    """
 
     abstention_target_accuracy: float = field(
         default=AbstentionRule.target_accuracy,
@@ -155,7 +159,14 @@ def describe_abstention(
 
 
 def store_threshold(model: PreTrainedModel, threshold: float | None) -> None:
-    """Record the abstention threshold in a model's config, where the pipeline and `hf-ser predict` find it."""
+    """Record the abstention threshold in a model's config, where the pipeline and `hf-ser predict` find it.
+
+    >>> from hf_ser.models import MelCNNConfig, MelCNNForAudioClassification
+    >>> model = MelCNNForAudioClassification(MelCNNConfig(channels=[8, 8, 8], hidden_size=16))
+    >>> store_threshold(model, 0.6)
+    >>> stored_threshold(model.config)
+    0.6
+    """
     if threshold is None and not hasattr(model.config, FIELD):
         return  # configurations of models without one stay as they are
     setattr(model.config, FIELD, threshold)
