@@ -130,7 +130,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
         predictions = read_predictions(results / f"{name}_plus_merged" / "predictions.parquet")
         for clip, hit in zip(predictions.clips["id"], predictions.predicted == predictions.label_ids, strict=True):
             right[clip].append(bool(hit))
-    heard = read_votes(votes)
+    shares = read_votes(votes)
     data = load_splits(DataArguments(dataset=dataset, configuration="all", protocol="random"))
     clips = []
     for row in data.splits["test"]:
@@ -147,7 +147,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
                 "gender": row["gender"],
                 "label": label,
                 "models": float(np.mean(right[row["id"]])),
-                "listeners": heard[row["id"].partition("/")[2]][LETTERS[label]],
+                "listeners": shares[row["id"].partition("/")[2]][LETTERS[label]],
                 "level_dbfs": level,
                 "pitch_hz": pitch,
                 "pitch_spread": spread,
@@ -158,7 +158,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
 
 def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
     """The gap of the listeners over all clips of CREMA-D, not only the test clips."""
-    heard = read_votes(votes)
+    shares = read_votes(votes)
     data = load_splits(DataArguments(dataset=dataset, configuration="all", protocol="random"))
     rows = []
     for part in data.splits.values():
@@ -167,7 +167,7 @@ def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
             {
                 "speaker": speaker,
                 "gender": gender,
-                "listeners": heard[clip.partition("/")[2]][LETTERS[data.labels[label]]],
+                "listeners": shares[clip.partition("/")[2]][LETTERS[data.labels[label]]],
             }
             for clip, corpus, speaker, gender, label in columns
             if corpus == "crema_d"
@@ -176,7 +176,7 @@ def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
 
 
 def read_votes(path: Path) -> dict[str, dict[str, float]]:
-    """Clip -> share of the listeners, who heard the voice only, for each emotion's letter."""
+    """Clip -> share of the listeners (voice only) for each emotion's letter."""
     with open(path, encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row[""].startswith(VOICE_ONLY)]
     return {

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser import markdown
-from hf_ser.errors import SerError
 from hf_ser.results_file import number
 from hf_ser.scoring.results import write_text
 
@@ -21,7 +20,7 @@ def render(results: Mapping[str, Any]) -> str:
         "### Speakers of the merged runs",
         _speakers(results["speakers"]),
         f"### The {found['clips']} test clips of CREMA-D",
-        "Share of correct answers of the five improved companions, and of listeners who heard the voice only:",
+        "Share of correct answers of the five improved companions, and of listeners (voice only):",
         _who(found),
         f"Leaving out any one actor, the gap of the models is between {number(found['without_one_actor'][0])} and "
         f"{number(found['without_one_actor'][1])}. Over the {len(found['actors'])} actors, the shares of models and "
@@ -47,11 +46,8 @@ def fill(page: Path, results: Mapping[str, Any]) -> None:
     Raises:
         SerError: the page does not have both markers once.
     """
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SerError(f"{page}: expected {BEGIN} and {END} once each.")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    write_text(page, f"{before}{BEGIN}\n\n{render(results)}\n\n{END}{after}")
+    before, after = markdown.around_part(page.read_text(encoding="utf-8"), BEGIN, END, str(page))
+    write_text(page, f"{before}\n\n{render(results)}\n\n{after}")
 
 
 def draw(results: Mapping[str, Any], path: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser import markdown
-from hf_ser.errors import SerError
 from hf_ser.results_file import number
 from hf_ser.scoring.results import write_text
 
@@ -39,11 +38,8 @@ def fill(page: Path, results: Mapping[str, Any]) -> None:
     Raises:
         SerError: the page does not have both markers once.
     """
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SerError(f"{page}: expected {BEGIN} and {END} once each.")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    write_text(page, f"{before}{BEGIN}\n\n{render(results)}\n\n{END}{after}")
+    before, after = markdown.around_part(page.read_text(encoding="utf-8"), BEGIN, END, str(page))
+    write_text(page, f"{before}\n\n{render(results)}\n\n{after}")
 
 
 def _speech(rows: list[dict[str, Any]]) -> str:

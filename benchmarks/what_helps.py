@@ -9,7 +9,6 @@ docs/what_helps.md.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -185,16 +184,8 @@ def _bounds(interval: Sequence[float]) -> str:
 
 def fill(page: Path, results: Mapping[str, Any]) -> None:
     """Replace the text between the markers of a page."""
-    text = page.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SerError(f"{page}: expected {BEGIN} and {END} once each.")
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    write_text(page, f"{before}{BEGIN}\n\n{render(results)}\n\n{END}{after}")
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The file that this script writes."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    before, after = markdown.around_part(page.read_text(encoding="utf-8"), BEGIN, END, str(page))
+    write_text(page, f"{before}\n\n{render(results)}\n\n{after}")
 
 
 if __name__ == "__main__":

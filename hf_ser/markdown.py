@@ -5,6 +5,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from hf_ser.errors import SerError
+
 _LONGEST = 1000  # characters of a text from a file
 _MARKUP = str.maketrans({"<": "&lt;", ">": "&gt;", "`": "'", "[": "\\[", "]": "\\]"})
 
@@ -32,3 +34,23 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """
     lines = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, *rows)]
     return tabulate(lines[1:], lines[0], tablefmt="github", disable_numparse=True)
+
+
+def around_part(page: str, begin: str, end: str, name: str) -> tuple[str, str]:
+    """Return the text of a page up to a marker, and from another marker on; what is between them can be replaced.
+
+    Args:
+        page: the text of the page.
+        begin: marker before the part.
+        end: marker after it.
+        name: name of the page, for errors.
+
+    Raises:
+        SerError: the page does not have both markers once.
+
+    >>> around_part("a <b> old <e> c", "<b>", "<e>", "page.md")
+    ('a <b>', '<e> c')
+    """
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise SerError(f"{name}: expected {begin} and {end} once each.")
+    return page.partition(begin)[0] + begin, end + page.partition(end)[2]

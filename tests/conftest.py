@@ -217,6 +217,25 @@ def launch():
     return run
 
 
+@pytest.fixture(scope="module")
+def load_benchmarks():
+    """Load scripts of benchmarks/ by name, those that others import first; returns the modules by name."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    loaded, before = {}, dict(sys.modules)
+
+    def load(*names):
+        for name in names:
+            spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+            loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded[name])
+        return loaded
+
+    yield load
+    for name in loaded:
+        sys.modules.pop(name)
+    sys.modules.update(before)
+
+
 @pytest.fixture(scope="session")
 def load_recipe():
     """Load a recipe as a module by name; recipes are not in a package."""

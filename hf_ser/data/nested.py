@@ -69,11 +69,11 @@ def _parts(trained: Sequence[Row], outer: Assignment, folds: int) -> dict[str, i
             chosen = choose_groups(clips, lambda row: row.speaker, shares, seed)
             parts |= {row.id: chosen[row.speaker] for row in clips}
             continue
-        dealt = 0  # goes on from class to class, so that the parts have equal sizes
+        offset = 0  # continues across classes, so that the parts have equal sizes
         for emotion, members in by(clips, lambda row: row.emotion).items():
             units = list(by(members, lambda row: row.sha256 or row.id).values())
             random.Random(f"{seed}/{emotion}").shuffle(units)
-            for place, unit in enumerate(units, dealt):
+            for place, unit in enumerate(units, offset):
                 parts |= {row.id: place % folds for row in unit}
-            dealt += len(units)
+            offset += len(units)
     return parts

@@ -2,7 +2,7 @@
 
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
-from hf_ser.evaluation.predict import predict_logits
+from hf_ser.evaluation.predict import predict_logits, predict_probabilities
 
 __all__ = [
     "CrossValidationArguments",
@@ -11,4 +11,5 @@ __all__ = [
     "cross_validate",
     "evaluate",
     "predict_logits",
+    "predict_probabilities",
 ]

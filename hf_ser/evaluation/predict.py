@@ -14,6 +14,7 @@ from hf_ser.models import min_samples, model_inputs
 from hf_ser.remote_code.encoder_inputs import batches_by_length, keep_classifier_inputs, max_input_s, takes_any_length
 from hf_ser.remote_code.forward_precision import ForwardPass, choose_precision
 from hf_ser.remote_code.windows import Window, WindowPlan, cut_waveform
+from hf_ser.scoring import softmax
 
 _CHUNK = 8  # batches that are decoded together
 _LEAST = 1e-300  # keeps the logarithm of a zero probability finite
@@ -93,6 +94,33 @@ def predict_logits(
     if embeddings is not None:
         embeddings += inputs_of_last
     return rows, logits
+
+
+def predict_probabilities(
+    model: PreTrainedModel,
+    extractor: Any,
+    durations: Sequence[float],
+    decode: Callable[[list[int]], list[np.ndarray]],
+    **options: Any,
+) -> np.ndarray:
+    """Probabilities of all clips in the given order (clips, classes).
+
+    Args:
+        model: see `predict_logits`.
+        extractor: see `predict_logits`.
+        durations: see `predict_logits`.
+        decode: see `predict_logits`.
+        options: other arguments of `predict_logits`, without a share or embeddings.
+
+    >>> from hf_ser.audio import load_audio
+    >>> from hf_ser.inference import load_classifier
+    >>> model, extractor = load_classifier("runs/audio_cnn")
+    >>> waveform = load_audio("voice.wav")
+    >>> predict_probabilities(model, extractor, [0.5], lambda numbers: [waveform], progress=False).shape
+    (1, 8)
+    """
+    rows, logits = predict_logits(model, extractor, durations, decode, **options)
+    return softmax(logits[np.argsort(rows)])
 
 
 class _Part:

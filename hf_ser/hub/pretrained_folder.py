@@ -22,7 +22,7 @@ from hf_ser.corpora import CORPORA
 from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded
 from hf_ser.default_model import LICENCE
 from hf_ser.errors import SerError
-from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation import predict_probabilities
 from hf_ser.evaluation.clip_sources import clip_columns
 from hf_ser.hub.card import render_model_card, trained_on
 from hf_ser.hub.licences import TERMS, LicenceError
@@ -31,7 +31,7 @@ from hf_ser.recipe_file import RECIPE, read_recipe
 from hf_ser.reporting import write_run
 from hf_ser.results_file import read_results
 from hf_ser.run_folder import refuse_unfinished
-from hf_ser.scoring import AbstentionRule, Predictions, restrict, score_split, softmax, stored_threshold, write_json
+from hf_ser.scoring import AbstentionRule, Predictions, restrict, score_split, stored_threshold, write_json
 from hf_ser.scoring.abstention import describe_abstention
 from hf_ser.scoring.results import score, write_text
 
@@ -175,7 +175,7 @@ def _probabilities(model: PreTrainedModel, extractor: Any, data: SplitData, spli
     """Probabilities of the clips of a split (clips, classes), computed in float32."""
     clips = data.splits[split]
     items = decoded(clips)
-    rows, logits = predict_logits(
+    return predict_probabilities(
         model,
         extractor,
         clips["duration"],
@@ -185,7 +185,6 @@ def _probabilities(model: PreTrainedModel, extractor: Any, data: SplitData, spli
         precision="fp32",
         desc=f"Scoring {split}",
     )
-    return softmax(logits[np.argsort(rows)])
 
 
 def _predictions(data: SplitData, probabilities: np.ndarray, split: str) -> tuple[Predictions, dict[str, int]]:

@@ -17,7 +17,7 @@ from hf_ser.data.protocols import Assignment
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.errors import SerError
-from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation import predict_probabilities
 from hf_ser.evaluation.clip_sources import clip_columns, clips_of_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import choose_device, label_names, load_classifier
@@ -362,7 +362,7 @@ def _predict(base_model: BaseModel, data: SplitData, part: "datasets.Dataset", a
         raise StackError(f"{base_model} has the classes {', '.join(names)}; expected {_order(data.labels)}.")
     base_model.steps(data).store(extractor)
     clips = clips_of_split(part)
-    rows, logits = predict_logits(
+    return predict_probabilities(
         model,
         extractor,
         clips.durations,
@@ -371,7 +371,6 @@ def _predict(base_model: BaseModel, data: SplitData, part: "datasets.Dataset", a
         device=choose_device(args.device),
         precision=args.computed_in,
     )
-    return softmax(logits[np.argsort(rows)])
 
 
 def _order(labels: Sequence[str]) -> str:

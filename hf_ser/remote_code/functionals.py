@@ -22,7 +22,60 @@ _CONTRAST_RANGE_DB = 80.0
 _NOISE_QUANTILE = 0.1
 
 
-class Functionals(KeepsPrecision):
+class ClipStatistics(KeepsPrecision):
+    """Waveforms (batch, samples) -> statistics of each clip (batch, columns), named in `names`.
+
+    The result for a clip is the same alone and in a padded batch with its mask. A subclass sets the fields below and
+    defines `_rows`.
+    """
+
+    names: tuple[str, ...]
+    window: torch.Tensor
+    hop_length: int
+
+    @torch.no_grad()
+    def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute the columns in `names`.
+
+        Args:
+            input_values: waveforms (batch, samples), floating point between -1 and 1.
+            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
+
+        Returns:
+            (batch, columns), float32.
+
+        Raises:
+            ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
+        """
+        check_waveforms(input_values, attention_mask)
+        return in_portions(self._rows, input_values, attention_mask)
+
+    def _rows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        """The result of `forward` for some of the clips."""
+        raise NotImplementedError
+
+    def _power(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Power spectra (batch, frames, bins) of masked waveforms, these (batch, samples), and their lengths (batch,).
+
+        Raises:
+            ValueError: samples are not finite.
+        """
+        waveforms = input_values.float()
+        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        if attention_mask is not None:
+            waveforms = waveforms.where(attention_mask.bool(), 0.0)
+            lengths = attention_mask.sum(dim=1)
+        check_finite(torch.stack(torch.aminmax(waveforms)))  # aminmax propagates NaN
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return power_spectra(waveforms, self.window, self.hop_length, pad_mode="constant"), waveforms, lengths
+
+    def _num_frames(self, lengths: torch.Tensor) -> torch.Tensor:
+        return 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")
+
+
+class Functionals(ClipStatistics):
     """Waveforms (batch, samples) -> statistics over time (batch, columns), named in `names`.
 
     Per frame, as in librosa with the same n_fft and hop_length: MFCC (top_db None), chroma (tuning 0), spectral
@@ -99,23 +152,6 @@ class Functionals(KeepsPrecision):
             "signal_to_noise_db",
         )
 
-    @torch.no_grad()
-    def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute the columns in `names`.
-
-        Args:
-            input_values: waveforms (batch, samples), floating point between -1 and 1.
-            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
-
-        Returns:
-            (batch, columns), float32.
-
-        Raises:
-            ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
-        """
-        check_waveforms(input_values, attention_mask)
-        return in_portions(self._rows, input_values, attention_mask)
-
     def _rows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
         values, num_frames = self.descriptors(input_values, attention_mask)
         columns = [summarise(values, num_frames, self.statistics).flatten(1)]
@@ -138,27 +174,21 @@ class Functionals(KeepsPrecision):
             of each clip (batch,); later frames are undefined.
         """
         check_waveforms(input_values, attention_mask)
-        waveforms = input_values.float()
-        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        if attention_mask is not None:
-            waveforms = waveforms.where(attention_mask.bool(), 0.0)
-            lengths = attention_mask.sum(dim=1)
-        check_finite(torch.stack(torch.aminmax(waveforms)))  # aminmax propagates NaN
-        num_frames = 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")
+        power, waveforms, lengths = self._power(input_values, attention_mask)
+        num_frames = self._num_frames(lengths)
         with torch.autocast(waveforms.device.type, enabled=False):
-            power = power_spectra(waveforms, self.window, self.hop_length, pad_mode="constant")
             bands = apply_filters(power, self.mel, self.groups)
             # The product takes half the time with a multiple of four columns.
             weights = nn.functional.pad(self.weights, (0, -self.weights.shape[1] % 4))
             chroma, loudness, _ = (power @ weights).split([12, 1, weights.shape[1] - 13], dim=-1)
             largest = chroma.amax(dim=-1, keepdim=True)
             parts = [
-                _decibels(bands) @ self.dct,
+                decibels(bands) @ self.dct,
                 chroma / torch.where(largest > torch.finfo(torch.float32).tiny, largest, 1.0),
                 spectral_contrast(power, self.bands, num_frames),
                 self._zero_crossing_rate(waveforms, lengths)[..., None],
                 self._frame_means(waveforms**2)[..., None].sqrt(),
-                _decibels(loudness),
+                decibels(loudness),
             ]
         return torch.cat(parts, dim=-1), num_frames
 
@@ -230,7 +260,7 @@ def spectral_contrast(
     padding = torch.arange(power.shape[1], device=power.device) >= num_frames[:, None]
     levels = []
     for values in (peaks, valleys):
-        level = _decibels(torch.cat(values, dim=-1).sqrt() @ means)
+        level = decibels(torch.cat(values, dim=-1).sqrt() @ means)
         loudest = level.masked_fill(padding[..., None], float("-inf")).amax(dim=(1, 2), keepdim=True)
         levels.append(torch.maximum(level, loudest - _CONTRAST_RANGE_DB))
     return levels[0] - levels[1]
@@ -303,5 +333,6 @@ def _sort(values: torch.Tensor) -> torch.Tensor:
     return values.sort(dim=-1).values
 
 
-def _decibels(power: torch.Tensor) -> torch.Tensor:
+def decibels(power: torch.Tensor) -> torch.Tensor:
+    """Power of any shape in decibels, at least -100."""
     return 10 * torch.log10(power.clamp(min=_AMIN))

@@ -11,10 +11,9 @@ import torch
 import torchaudio
 from torch import nn
 
-from .frontend import check_finite, check_waveforms
-from .functionals import summarise
-from .precision import KeepsPrecision, float32_on_cpu
-from .spectra import apply_filters, filter_groups, in_portions, power_spectra
+from .functionals import ClipStatistics, decibels, summarise
+from .precision import float32_on_cpu
+from .spectra import apply_filters, filter_groups
 
 _AMIN = 1e-10  # minimum power
 _ACTIVE_DB = -30.0  # frames below, relative to the loudest frame, count as silence
@@ -30,7 +29,7 @@ _ALL = ("mean", "std", "quartile_1", "median", "quartile_3", "max")
 _SPREAD = ("mean", "std")
 
 
-class ProsodicFunctionals(KeepsPrecision):
+class ProsodicFunctionals(ClipStatistics):
     """Waveforms (batch, samples) -> prosodic statistics (batch, columns), named in `names`.
 
     Over the active frames: MFCC, their first and second derivatives, spectral shape (alpha ratio, Hammarberg index
@@ -39,8 +38,6 @@ class ProsodicFunctionals(KeepsPrecision):
     and MFCC. torchaudio's detect_pitch_frequency does not return which frames are voiced. Per clip: rates and
     durations of voiced segments, slope of the pitch, and the mean change of pitch and level between neighbouring
     voiced frames (similar to jitter and shimmer, over frames instead of periods).
-
-    The result for a clip is the same alone and in a padded batch with its mask.
 
     Args:
         sampling_rate: Hz.
@@ -99,42 +96,18 @@ class ProsodicFunctionals(KeepsPrecision):
             )
         )
 
-    @torch.no_grad()
-    def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        """Compute the columns in `names`.
-
-        Args:
-            input_values: waveforms (batch, samples), floating point between -1 and 1.
-            attention_mask: 1 for samples, 0 for the padding after them (batch, samples).
-
-        Returns:
-            (batch, columns), float32.
-
-        Raises:
-            ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
-        """
-        check_waveforms(input_values, attention_mask)
-        return in_portions(self._rows, input_values, attention_mask)
-
     def _rows(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
-        waveforms = input_values.float()
-        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
-        if attention_mask is not None:
-            waveforms = waveforms.where(attention_mask.bool(), 0.0)
-            lengths = attention_mask.sum(dim=1)
-        check_finite(torch.stack(torch.aminmax(waveforms)))
-        num_frames = 1 + torch.div(lengths, self.hop_length, rounding_mode="floor")
-        with torch.autocast(waveforms.device.type, enabled=False):
-            power = power_spectra(waveforms, self.window, self.hop_length, pad_mode="constant")
-            return self._columns(power, num_frames)
+        power, _, lengths = self._power(input_values, attention_mask)
+        with torch.autocast(power.device.type, enabled=False):
+            return self._columns(power, self._num_frames(lengths))
 
     def _columns(self, power: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         true = torch.arange(power.shape[1], device=power.device) < num_frames[:, None]
-        level = _decibels(power.mean(dim=-1))
+        level = decibels(power.mean(dim=-1))
         loudest = level.masked_fill(~true, -torch.inf).amax(dim=1, keepdim=True)
         relative = level - loudest
         active = true & (relative >= _ACTIVE_DB)
-        bands = _decibels(apply_filters(power, self.mel, self.groups)) - loudest[..., None]
+        bands = decibels(apply_filters(power, self.mel, self.groups)) - loudest[..., None]
         cepstra = bands @ self.dct
         pitch, harmonicity = self._pitch(power)
         voiced = active & (harmonicity >= _VOICED)
@@ -181,7 +154,7 @@ class ProsodicFunctionals(KeepsPrecision):
         flux[:, 1:] *= active[:, :-1]  # the change from silence is not one of the voice
         low, high = self._band(power, 50, 1000), self._band(power, 1000, 5000)
         peaks = [power[..., self._bins(*band)].amax(dim=-1) for band in ((0, 2000), (2000, 5000))]
-        shapes = [centroid, spread, flux, _decibels(low) - _decibels(high), _decibels(peaks[0]) - _decibels(peaks[1])]
+        shapes = [centroid, spread, flux, decibels(low) - decibels(high), decibels(peaks[0]) - decibels(peaks[1])]
         shapes += [self._slope(power, 0, 500), self._slope(power, 500, 1500)]
         return torch.stack(shapes, dim=-1)
 
@@ -197,7 +170,7 @@ class ProsodicFunctionals(KeepsPrecision):
         bins = self._bins(low, high)
         places = self.hz[bins] / 1000
         places = places - places.mean()
-        return _decibels(power[..., bins]) @ (places / places.square().sum())
+        return decibels(power[..., bins]) @ (places / places.square().sum())
 
     def _of_clip(
         self,
@@ -246,7 +219,3 @@ def _derivative(values: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tenso
     shifted = [padded[:, step : step + size] for step in range(5)]
     inside = torch.stack([around[:, step : step + size] for step in range(5)]).all(dim=0)
     return (2 * (shifted[4] - shifted[0]) + shifted[3] - shifted[1]) / 10, inside
-
-
-def _decibels(power: torch.Tensor) -> torch.Tensor:
-    return 10 * torch.log10(power.clamp(min=_AMIN))

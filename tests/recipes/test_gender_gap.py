@@ -1,9 +1,7 @@
 """`benchmarks/gender_gap.py`: the gap of planted data, and the page and the file that are committed."""
 
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +12,8 @@ FOLDER = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def scripts():
-    loaded, before = {}, dict(sys.modules)
-    for name in ("machine", "gender_gap_page", "gender_gap"):
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded[name])
-    yield loaded
-    for name in loaded:
-        sys.modules.pop(name)
-    sys.modules.update(before)
+def scripts(load_benchmarks):
+    return load_benchmarks("machine", "gender_gap_page", "gender_gap")
 
 
 @pytest.fixture(scope="module")

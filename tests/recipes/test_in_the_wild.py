@@ -1,9 +1,7 @@
 """`benchmarks/in_the_wild.py`: its sounds, what it measures, its file and its tables."""
 
-import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -21,17 +19,9 @@ MEASURED = ROOT / "results" / "pretrained_in_the_wild.json"
 
 
 @pytest.fixture(scope="module")
-def scripts():
+def scripts(load_benchmarks):
     """The script with its parts, by name."""
-    loaded, before = {}, dict(sys.modules)
-    for name in ("machine", "wild_sounds", "in_the_wild_tables", "in_the_wild"):
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded[name])
-    yield loaded
-    for name in loaded:
-        sys.modules.pop(name)
-    sys.modules.update(before)
+    return load_benchmarks("machine", "wild_sounds", "in_the_wild_tables", "in_the_wild")
 
 
 @pytest.fixture(scope="module")

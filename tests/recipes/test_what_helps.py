@@ -1,8 +1,6 @@
 """`benchmarks/what_helps.py`: ablations on validation speakers, their file and their table."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +17,8 @@ MODEL = {"model_type": "ser-mel-cnn", "channels": [4, 4, 4], "hidden_size": 8, "
 
 
 @pytest.fixture(scope="module")
-def script():
-    loaded, before = {}, dict(sys.modules)
-    for name in ("machine", "what_helps"):
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded[name])
-    yield loaded["what_helps"]
-    for name in loaded:
-        sys.modules.pop(name)
-    sys.modules.update(before)
+def script(load_benchmarks):
+    return load_benchmarks("machine", "what_helps")["what_helps"]
 
 
 @pytest.fixture
@@ -88,7 +78,7 @@ def test_bad_plans_are_rejected(script, plan):
 def test_the_page_has_what_was_measured(script):
     page = (ROOT / "docs/what_helps.md").read_text()
     between = page.partition(script.BEGIN)[2].partition(script.END)[0].strip()
-    assert between == script.render(script.read(MEASURED) if MEASURED.is_file() else None)
+    assert between == script.render(json.loads(MEASURED.read_text()) if MEASURED.is_file() else None)
 
 
 def test_every_lever_is_a_valid_configuration(script):
