@@ -23,6 +23,7 @@ from hf_ser.training import (
     check_clips,
     check_disk,
     check_pretraining,
+    check_teachers,
     claim_output_dir,
     evaluate_saved,
     finish_run,
@@ -51,7 +52,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: SerTrainin
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
-    data = check_pretraining(model_args, data)
+    data = check_teachers(args, check_pretraining(model_args, data))
 
     # Model
     model, extractor = build_model(model_args, data.labels)

@@ -14,6 +14,7 @@ from transformers.utils.hub import extract_commit_hash
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import Assignment
+from hf_ser.data.run_locations import fill_in_location
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.errors import SerError
@@ -129,26 +130,12 @@ def name_and_location(text: str, args: DataArguments) -> tuple[str, str]:
         ConfigError: a placeholder is unknown, or its argument is not given.
     """
     name, equals, location = text.partition("=")
-    location = _fill_in(location if equals else text, args)
+    location = fill_in_location(location if equals else text, args, "base")
     if not equals:
         parts = Path(location.partition("@")[0]).parts
         own = [part for part in parts if not re.match(r"(seed|fold)_", part) and part.strip("/.")]
         name = own[-1] if own else "base"
     return re.sub(r"[^\w.-]+", "_", name), location
-
-
-def _fill_in(location: str, args: DataArguments) -> str:
-    values = {"protocol": args.protocol, "protocol_seed": args.protocol_seed, "fold": args.fold}
-    for name in re.findall(r"{(.*?)}", location):
-        if name not in values:
-            known = ", ".join(f"{{{value}}}" for value in values)
-            raise ConfigError(f"base {location}: {{{name}}} is not a placeholder; expected one of {known}.")
-        if values[name] is None:
-            more = " with a protocol that has folds" if name == "fold" else ""
-            raise ConfigError(f"base {location} contains {{{name}}}; pass --{name}{more}.")
-    filled = re.sub(r"{(.*?)}", lambda match: str(values[match[1]]), location)
-    fold = Path(filled) / f"fold_{args.fold}"
-    return str(fold) if fold.is_dir() else filled
 
 
 def _open_model(name: str, location: str) -> BaseModel:

@@ -32,6 +32,7 @@ from hf_ser.search.search_space import (
 )
 from hf_ser.search.search_study import begin, direction, record, stored
 from hf_ser.training.checkpoints import ModelError
+from hf_ser.training.distillation import check_teachers
 from hf_ser.training.modeling import build_model
 from hf_ser.training.preflight import check_arguments, check_clips, check_pretraining
 from hf_ser.training.recipe_settings import settings_of
@@ -173,7 +174,7 @@ def search(
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
-    data = check_pretraining(model_args, data)
+    data = check_teachers(args, check_pretraining(model_args, data))
     # Remove the test split, so that no trial can use it.
     data = dataclasses.replace(data, splits={split: data.splits[split] for split in ("train", "validation")})
 

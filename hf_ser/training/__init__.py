@@ -4,6 +4,7 @@ from hf_ser.extras import needs_extra
 from hf_ser.run_folder import finish_run
 
 with needs_extra():
+    from hf_ser.training.distillation import check_teachers
     from hf_ser.training.modeling import build_model
     from hf_ser.training.output_dir import claim_output_dir, write_settings
     from hf_ser.training.preflight import check_arguments, check_clips, check_disk, check_pretraining
@@ -19,6 +20,7 @@ __all__ = [
     "check_clips",
     "check_disk",
     "check_pretraining",
+    "check_teachers",
     "claim_output_dir",
     "evaluate_saved",
     "finish_run",

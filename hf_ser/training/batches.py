@@ -10,6 +10,7 @@ from torch.utils.data import Sampler
 
 from hf_ser.models import model_inputs
 
+_NUMBERS = {"label": "labels", "speaker": "speakers", "corpus": "corpora", "clip": "clips"}  # of an item, of a batch
 _WINDOW = 50  # batches whose clips are sorted together
 
 
@@ -65,12 +66,17 @@ class AudioCollator:
     def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Return input_values and attention_mask (batch, samples), and labels (batch,).
 
-        Speakers and corpora (batch,) are added if the clips have them.
+        Numbers of speakers, corpora and clips (batch,) are added if the clips have them.
         """
         waveforms = [example["waveform"] for example in examples]
         numbers = {
             plural: torch.tensor([example[name] for example in examples], dtype=torch.long)
-            for name, plural in (("label", "labels"), ("speaker", "speakers"), ("corpus", "corpora"))
+            for name, plural in (
+                ("label", "labels"),
+                ("speaker", "speakers"),
+                ("corpus", "corpora"),
+                ("clip", "clips"),
+            )
             if name in examples[0]
         }
         return {**model_inputs(self.feature_extractor, waveforms, self.min_samples), **numbers}

@@ -1,11 +1,11 @@
 """Training on several corpora: batches that draw them equally often, and a softmax over the classes of each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_ser.arguments import ConfigError
@@ -48,33 +48,6 @@ class CorpusBalancedSampler(Sampler[int]):
         return iter(rng.permutation(np.concatenate(drawn)).tolist())
 
 
-class WithCorpora(Dataset[dict[str, Any]]):
-    """Training clips with the number of their corpus: items get a key `corpus`.
-
-    Args:
-        clips: decoded, augmented or not.
-        corpora: number of the corpus of each clip.
-    """
-
-    def __init__(self, clips: Any, corpora: Sequence[int]) -> None:
-        self.clips, self.corpora = clips, corpora
-
-    def set_epoch(self, epoch: int) -> None:
-        """Use the augmentation of this epoch, if there is any."""
-        if hasattr(self.clips, "set_epoch"):
-            self.clips.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        items = self.clips.__getitems__(list(indices))
-        return [{**item, "corpus": self.corpora[index]} for item, index in zip(items, indices, strict=True)]
-
-
 class CorpusLoss:
     """A loss whose softmax for a clip covers only the classes that its corpus has in the training clips.
 
@@ -87,17 +60,10 @@ class CorpusLoss:
         losses: the loss of each corpus, over its classes.
     """
 
+    numbers = "corpora"  # the input of a batch with the numbers of its corpora
+
     def __init__(self, classes: Sequence[Sequence[int]], losses: Sequence[Loss]) -> None:
         self.classes, self.losses = [torch.tensor(list(each)) for each in classes], losses
-
-    @staticmethod
-    def inputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Join corpora (batch,) and labels (batch,) of a batch to labels (batch, 2), as `__call__` takes them.
-
-        Mixup then permutes both together.
-        """
-        labels = torch.stack([inputs["labels"], inputs["corpora"]], dim=1)
-        return {name: value for name, value in inputs.items() if name != "corpora"} | {"labels": labels}
 
     def __call__(
         self,
@@ -129,11 +95,6 @@ def corpus_numbers(data: SplitData) -> list[int]:
     corpora = data.splits["train"]["corpus"]
     numbers = {name: number for number, name in enumerate(sorted(set(corpora)))}
     return [numbers[name] for name in corpora]
-
-
-def with_corpora(clips: Any, data: SplitData, args: SerTrainingArguments) -> Any:
-    """The training clips, with their corpora if `corpus_classes` needs them."""
-    return WithCorpora(clips, corpus_numbers(data)) if args.corpus_classes else clips
 
 
 def corpus_loss(args: SerTrainingArguments, data: SplitData) -> CorpusLoss | None:

@@ -36,12 +36,14 @@ from hf_ser.training.corpora_in_training import (
     CorpusBalancedSampler,
     CorpusLoss,
     corpus_loss,
+    corpus_numbers,
     refuse_stream,
-    with_corpora,
 )
+from hf_ser.training.distillation import Distillation, distillation
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
+from hf_ser.training.numbered_clips import NumberedClips, join_to_labels
 from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
 from hf_ser.training.training_clips import in_memory
@@ -71,7 +73,7 @@ class SerTrainer(AveragingTrainer):
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
         corpora: corpus of each training clip; needed for balance_corpora only.
-        corpus_loss: loss of training clips with corpora, for corpus_classes.
+        numbered_loss: loss of training clips with numbers beside their labels, for corpus_classes and teachers.
         kwargs: of the Trainer.
     """
 
@@ -82,7 +84,7 @@ class SerTrainer(AveragingTrainer):
         *,
         lengths: Sequence[int],
         corpora: Sequence[str] = (),
-        corpus_loss: CorpusLoss | None = None,
+        numbered_loss: CorpusLoss | Distillation | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -91,7 +93,7 @@ class SerTrainer(AveragingTrainer):
         self._clock = TrainingClock()
         self.add_callback(EpochLines())
         self.add_callback(self._clock)
-        self._lengths, self._corpora, self._corpus_loss = lengths, corpora, corpus_loss
+        self._lengths, self._corpora, self._numbered_loss = lengths, corpora, numbered_loss
         model: Any = self.model
         self.trainable_parameters = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self._step_loss: torch.Tensor | float = 0.0
@@ -224,7 +226,7 @@ class SerTrainer(AveragingTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; in training, with mixup, classes by corpus and auxiliary heads, in one pass.
+        """The Trainer's loss; in training, with mixup, classes by corpus, teachers and auxiliary heads, in one pass.
 
         Args:
             model: the model to train.
@@ -237,8 +239,8 @@ class SerTrainer(AveragingTrainer):
         """
         plain = loss = self.compute_loss_func
         heads, speakers = heads_of(self.model), inputs.pop("speakers", None)
-        if self._corpus_loss is not None and "corpora" in inputs:
-            inputs, loss = self._corpus_loss.inputs(inputs), self._corpus_loss
+        if self._numbered_loss is not None and self._numbered_loss.numbers in inputs:
+            inputs, loss = join_to_labels(inputs, self._numbered_loss.numbers), self._numbered_loss
         if model.training and loss is not None:
             alpha = self.args.mixup_alpha
             mix = Mix.draw(len(inputs["labels"]), alpha) if alpha > 0 else None
@@ -339,9 +341,10 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         refuse_stream(args)
         train_dataset, collator = streamed(data, args, collator, speakers)
     else:
-        train_dataset = with_corpora(in_memory(data, args, model.config, speakers), data, args)
+        train_dataset = _with_numbers(in_memory(data, args, model.config, speakers), data, args)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
+    loss = _loss(args, data)
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
     trainer = SerTrainer(
@@ -350,18 +353,24 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
         lengths=data.lengths("train") if grouped else [],
         corpora=data.splits["train"]["corpus"][:] if args.balance_corpora else [],
-        corpus_loss=corpus_loss(args, data),
+        numbered_loss=corpus_loss(args, data) or distillation(args, data, loss),
         train_dataset=train_dataset,
         # Similar lengths together, for less padding, which models without mask average into their output.
         eval_dataset=data.decoded("validation").select(validation),
         processing_class=extractor,
         data_collator=collator,
-        compute_loss_func=_loss(args, data),
+        compute_loss_func=loss,
         callbacks=callbacks,
         compute_metrics=compute_metrics,
     )
     attach_heads(model, speakers, args)
     return trainer
+
+
+def _with_numbers(clips: Any, data: SplitData, args: SerTrainingArguments) -> Any:
+    if args.corpus_classes:
+        return NumberedClips(clips, "corpus", corpus_numbers(data))
+    return NumberedClips(clips, "clip", range(len(clips))) if args.teachers else clips
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:

@@ -172,6 +172,19 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
     supervised_contrastive: float = field(
         default=0.0, metadata={"help": "weight of the supervised contrastive loss; 0 turns it off"}
     )
+    teachers: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "knowledge distillation: trained models whose mean probabilities of the training clips are "
+            "learned too; {protocol}, {protocol_seed} and {fold} are replaced"
+        },
+    )
+    distillation_weight: float = field(
+        default=0.5, metadata={"help": "share of the loss for the probabilities of the teachers"}
+    )
+    distillation_temperature: float = field(
+        default=2.0, metadata={"help": "temperature of both probabilities in the distillation loss"}
+    )
     one_cycle: bool = field(
         default=False, metadata={"help": "one-cycle learning-rate schedule with learning_rate as its maximum"}
     )
@@ -225,6 +238,7 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         if not 0 <= self.copy_paste <= 1:
             raise ConfigError(f"copy_paste is {self.copy_paste}; expected a probability from 0 (none) to 1.")
         self._check_auxiliary()
+        self._check_distillation()
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
         for name in ("head_learning_rate", "unfreeze_every"):
@@ -256,6 +270,15 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
                 "supervised_contrastive compares the clips of a batch, and per_device_train_batch_size is "
                 f"{self.per_device_train_batch_size}; expected several clips per class, such as 32."
             )
+
+    def _check_distillation(self) -> None:
+        if not 0 < self.distillation_weight <= 1:
+            raise ConfigError(f"distillation_weight is {self.distillation_weight}; expected above 0 to 1.")
+        if not 0 < self.distillation_temperature < math.inf:
+            raise ConfigError(f"distillation_temperature is {self.distillation_temperature}; expected above 0.")
+        for name in ("corpus_classes", "copy_paste"):
+            if self.teachers and getattr(self, name):
+                raise ConfigError(f"teachers and {name} are both given; expected only one of them.")
 
     def _check_workers(self) -> None:
         workers = self.dataloader_num_workers

@@ -26,10 +26,12 @@ def test_every_configuration_is_known():
             "audio_cnn_transfer",
             "audio_lstm",
             "audio_lstm_plus",
+            "audio_lstm_robust",
             "cnn_gru",
             "cnn_gru_plus",
+            "cnn_gru_robust",
         ),
-        *("cnn_lstm", "cnn_lstm_plus", "mel_cnn", "mel_cnn_plus", "pretrained"),
+        *("cnn_lstm", "cnn_lstm_plus", "cnn_lstm_robust", "mel_cnn", "mel_cnn_plus", "pretrained"),
         *("quickstart", "wav2vec2_base", "wav2vec2_base_recommended", "wav2vec2_small"),
         *("wav2vec2_xlsr", "wav2vec2_xlsr_recommended"),
     ]

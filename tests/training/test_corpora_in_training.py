@@ -85,7 +85,7 @@ def test_training_draws_each_corpus_equally_often_and_anew_in_every_epoch(traine
     corpora = torch.cat([batch["corpora"] for batch in batches])
     counts = corpora.bincount().tolist()
     assert len(corpora) == len(trainer.train_dataset) and max(counts) - min(counts) <= 1
-    plain = Counter(trainer.train_dataset.corpora)
+    plain = Counter(trainer.train_dataset.numbers)
     assert plain[0] != plain[1]  # so that balance changes something
     epochs = []
     monkeypatch.setattr(
