@@ -1,5 +1,6 @@
 """Power spectra and filterbanks, computed in the order and block sizes that are fastest on a CPU."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -24,8 +25,10 @@ def in_portions(
         num_samples: number of samples of a clip that the function uses; None for all.
     """
     inputs = (waveforms,) if mask is None else (waveforms, mask)
+    if torch.compiler.is_exporting() or waveforms.device.type != "cpu":
+        return function(*inputs)
     clips = max(1, _PORTION // (num_samples or waveforms.shape[1]))
-    if waveforms.device.type != "cpu" or len(waveforms) <= clips:
+    if len(waveforms) <= clips:
         return function(*inputs)
     portions = zip(*(tensor.split(clips) for tensor in inputs), strict=True)
     return torch.cat([function(*portion) for portion in portions])
@@ -46,6 +49,9 @@ def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int
         (batch, 1 + samples // hop_length, 1 + n_fft // 2).
     """
     half = len(window) // 2
+    if torch.compiler.is_exporting():
+        padded = nn.functional.pad(waveforms, (half, half), mode=pad_mode)
+        return _power_by_matrix(padded, window, hop_length)
     # torch's padding takes five times as long on a CPU, and raises for waveforms that are too short to reflect.
     if pad_mode == "reflect" and waveforms.shape[1] > half:
         before, after = waveforms[:, 1 : half + 1].flip(1), waveforms[:, -half - 1 : -1].flip(1)
@@ -55,6 +61,21 @@ def power_spectra(waveforms: torch.Tensor, window: torch.Tensor, hop_length: int
     spectra = torch.view_as_real(torch.fft.rfft(padded.unfold(1, len(window), hop_length) * window))
     squares = spectra.square() if spectra.requires_grad else spectra.square_()
     return squares[..., 0] + squares[..., 1]
+
+
+def _power_by_matrix(padded: torch.Tensor, window: torch.Tensor, hop_length: int) -> torch.Tensor:
+    """The same by a matrix product, for exported graphs: their runtimes compute Fourier transforms slowly."""
+    n_fft = len(window)
+    size = math.gcd(n_fft, hop_length)
+    frames = (padded.shape[1] - n_fft) // hop_length + 1
+    # A frame is n_fft / size blocks; slices of the blocks, side by side, are all frames.
+    blocks = padded[:, : padded.shape[1] // size * size].unflatten(1, (-1, size))
+    step, last = hop_length // size, (frames - 1) * (hop_length // size) + 1
+    parts = [blocks[:, part : part + last : step] for part in range(n_fft // size)]
+    angles = torch.arange(n_fft, dtype=torch.float64)[:, None] * torch.arange(n_fft // 2 + 1) * (2 * math.pi / n_fft)
+    waves = torch.stack([angles.cos(), angles.sin()], dim=1) * window.double()[:, None, None]
+    real, imaginary = (torch.cat(parts, dim=-1) @ waves.float().flatten(1)).chunk(2, dim=-1)
+    return real.square() + imaginary.square()
 
 
 def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
