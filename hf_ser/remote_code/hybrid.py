@@ -234,7 +234,7 @@ class HybridForAudioClassification(PreTrainedModel):
         check_waveforms(input_values, attention_mask)
         waveforms = input_values.float()
         check_finite(waveforms.abs().amax())
-        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
         if attention_mask is not None:
             waveforms, lengths = waveforms.masked_fill(attention_mask == 0, 0.0), attention_mask.sum(dim=1).long()
         return torch.cat([source(waveforms, lengths) for source in self.sources], dim=1)
@@ -262,7 +262,7 @@ class HybridForAudioClassification(PreTrainedModel):
             ValueError: the inputs are not waveforms.
         """
         known = self.classifier(self.embeddings(input_values, attention_mask))
-        whole = known.new_zeros(len(known), self.num_labels)
-        whole[:, self.config.classes] = known
+        whole = known.new_zeros(known.shape[0], self.num_labels)
+        whole = whole.index_copy(1, torch.tensor(self.config.classes, device=known.device), known)
         scores = whole.clamp_min(_LEAST).log() / (self.config.calibration_temperature or 1.0)
         return classifier_output(self.config, torch.log_softmax(scores, dim=1).float(), labels, return_dict)

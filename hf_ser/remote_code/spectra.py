@@ -78,6 +78,17 @@ def _power_by_matrix(padded: torch.Tensor, window: torch.Tensor, hop_length: int
     return real.square() + imaginary.square()
 
 
+def inverse_transform(power: torch.Tensor, lags: int) -> torch.Tensor:
+    """Autocorrelations (..., lags) from power spectra (..., 1 + n_fft // 2)."""
+    if not torch.compiler.is_exporting():
+        return torch.fft.irfft(power)[..., :lags]
+    n_fft = 2 * (power.shape[-1] - 1)
+    counts = torch.full((n_fft // 2 + 1, 1), 2.0, dtype=torch.float64)  # bins that stand for their mirror image too
+    counts[0] = counts[-1] = 1.0
+    angles = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * torch.arange(lags) * (2 * math.pi / n_fft)
+    return power @ (angles.cos() * counts / n_fft).float()
+
+
 def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
     """Split a filterbank (bins, filters), in order of frequency, into a few blocks that contain all nonzero weights.
 

@@ -128,7 +128,7 @@ class TreeInference:
         flat = columns.reshape(-1)
         nodes = self.roots.repeat_interleave(batch)
         samples = torch.arange(batch, dtype=torch.int32, device=self.device).repeat(trees)
-        going, leaves = torch.arange(len(nodes), device=self.device), torch.empty_like(nodes)
+        going, leaves = torch.arange(nodes.shape[0], device=self.device), torch.empty_like(nodes)
         for level in range(1, self.depth + 1):
             places = self.columns.index_select(0, nodes) * batch + samples
             left = flat.index_select(0, places) <= self.thresholds.index_select(0, nodes)

@@ -31,6 +31,15 @@ def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -
     return kept.unflatten(0, (-1, places.shape[1])).flatten(1)[:, :num_samples]
 
 
+def loud_part(waveforms: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """First sample and sample after the last (batch, 1) of the part that `cut_silent_ends` keeps.
+
+    The end may lie after the end of the clip.
+    """
+    first, end = _loud_blocks(_blocks(waveforms), trim_db)
+    return first * _HOP, end * _HOP
+
+
 def _blocks(waveforms: torch.Tensor) -> torch.Tensor:
     """Waveforms (batch, samples) -> (batch, blocks, _HOP), padded with zeros, with a block of zeros at the end."""
     return nn.functional.pad(waveforms, (0, -waveforms.shape[1] % _HOP + _HOP)).unflatten(1, (-1, _HOP))
