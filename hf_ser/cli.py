@@ -1,9 +1,10 @@
-"""`hf-ser`: classify recordings, describe a model, run the demo, and check recordings for training.
+"""`hf-ser`: classify recordings, describe a model, run the demo, export a model, and check recordings for training.
 
 hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv
 hf-ser info
 hf-ser demo --model MODEL MODEL
+hf-ser export MODEL --output DIR
 hf-ser check RECORDINGS.csv
 
 Without a model, the commands use the one that comes with the package.
@@ -114,6 +115,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
+    export = commands.add_parser("export", help="write a model as one graph, from waveforms to probabilities")
+    export.add_argument("model", nargs="?", help=_MODEL)
+    export.add_argument("--revision", default="main", help="revision of the model on the Hub")
+    export.add_argument("--output", required=True, metavar="DIR", help="folder for the graph and its report")
+    export.add_argument("--format", default="onnx", help="onnx (default), torch (torch.export) or openvino")
+    export.add_argument("--float16", action="store_true", help="store weights in half precision (onnx)")
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="quantize, if UAR on the validation clips of the model's training falls by less than 0.01 (onnx)",
+    )
+    export.add_argument("--dataset", help="for --int8: the dataset of the model's training (default: in recipe.yaml)")
+    export.add_argument(
+        "--verify",
+        nargs="+",
+        default=[],
+        metavar="RECORDING",
+        help="recordings on which graph and model are compared (default: generated voices)",
+    )
+    export.set_defaults(command=_export)
     check = commands.add_parser("check", help="check recordings and labels before training (CSV file or folder)")
     check.set_defaults(command=_check)
     return parser
@@ -132,6 +153,20 @@ def _check(args: argparse.Namespace) -> int:
         from hf_ser.data.check import main as check
 
     check(args.words)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    import transformers
+
+    with needs_extra("export"):
+        from hf_ser.export import ExportArguments, describe_export, export
+    from pathlib import Path
+
+    transformers.utils.logging.disable_progress_bar()
+    given = {field.name: getattr(args, field.name) for field in fields(ExportArguments)}
+    given["model"] = chosen_model(args.model, args.revision)
+    print(describe_export(export(ExportArguments(**given)), Path(args.output)))  # noqa: T201
     return 0
 
 

@@ -18,6 +18,8 @@ EXTRAS = {
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
     "lora": ("LoRA", ("peft",)),
+    "export": ("exports", ("onnx", "onnx_ir", "onnxruntime", "onnxscript")),
+    "openvino": ("exports to OpenVINO", ("openvino",)),
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),
 }

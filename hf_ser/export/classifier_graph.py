@@ -42,9 +42,9 @@ class ClassifierGraph(PreTrainedModel):
         self.any_length = self._takes_any_length(extractor)
         if self.steps.trim_db is not None and not self.any_length:
             raise ExportError(
-                f"the model trims silent ends (trim_db {self.steps.trim_db}) before an encoder without attention mask, "
-                "so the length of its input depends on the samples; expected a companion model, or an encoder with "
-                "attention mask such as XLSR. Train it without trim_db."
+                f"the model trims silent ends (trim_db {self.steps.trim_db}) before an encoder without attention "
+                "mask, so the length of its input depends on the samples; expected a companion model, or an encoder "
+                "with attention mask such as XLSR. Train it without trim_db."
             )
         for settings in (source.settings for source in self._sources):
             if settings.preprocessing.steps:
@@ -66,7 +66,7 @@ class ClassifierGraph(PreTrainedModel):
 
     @property
     def needs_mask(self) -> bool:
-        """Whether the graph has the input attention_mask: for all models but those that take any padding as silence."""
+        """Whether the graph has the input attention_mask."""
         return self.any_length and not isinstance(self.model, CompanionModel)
 
     @property
@@ -74,7 +74,9 @@ class ClassifierGraph(PreTrainedModel):
         """Device of the model, which may have no parameters."""
         return self.model.device
 
-    def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    def forward(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> dict[str, torch.Tensor]:
         """Classify clips.
 
         Args:

@@ -281,7 +281,9 @@ class Source(nn.Module):
         if self.model is not None:
             lengths = lengths.clamp(min=min_samples(self.model.config))
         if not torch.compiler.is_exporting():  # a graph's batches are as long as their longest clip
-            waveforms = nn.functional.pad(waveforms, (0, int(lengths.max()) - waveforms.shape[1]))  # it may be negative
+            waveforms = nn.functional.pad(
+                waveforms, (0, int(lengths.max()) - waveforms.shape[1])
+            )  # it may be negative
         if self.settings.do_normalize:
             mask = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
             centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / lengths[:, None]) * mask

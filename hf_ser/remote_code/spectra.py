@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -72,10 +73,15 @@ def _power_by_matrix(padded: torch.Tensor, window: torch.Tensor, hop_length: int
     blocks = padded[:, : padded.shape[1] // size * size].unflatten(1, (-1, size))
     step, last = hop_length // size, (frames - 1) * (hop_length // size) + 1
     parts = [blocks[:, part : part + last : step] for part in range(n_fft // size)]
-    angles = torch.arange(n_fft, dtype=torch.float64)[:, None] * torch.arange(n_fft // 2 + 1) * (2 * math.pi / n_fft)
-    waves = torch.stack([angles.cos(), angles.sin()], dim=1) * window.double()[:, None, None]
-    real, imaginary = (torch.cat(parts, dim=-1) @ waves.float().flatten(1)).chunk(2, dim=-1)
+    waves = torch.from_numpy(_waves(n_fft, n_fft // 2 + 1))
+    real, imaginary = ((torch.cat(parts, dim=-1) * window) @ waves).chunk(2, dim=-1)
     return real.square() + imaginary.square()
+
+
+def _waves(rows: int, columns: int, n_fft: int | None = None) -> np.ndarray:
+    """Cosines and then sines (rows, 2 * columns) of row times column cycles per n_fft, which defaults to the rows."""
+    angles = np.outer(np.arange(rows), np.arange(columns)) * (2 * math.pi / (n_fft or rows))
+    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
 def inverse_transform(power: torch.Tensor, lags: int) -> torch.Tensor:
@@ -83,10 +89,10 @@ def inverse_transform(power: torch.Tensor, lags: int) -> torch.Tensor:
     if not torch.compiler.is_exporting():
         return torch.fft.irfft(power)[..., :lags]
     n_fft = 2 * (power.shape[-1] - 1)
-    counts = torch.full((n_fft // 2 + 1, 1), 2.0, dtype=torch.float64)  # bins that stand for their mirror image too
-    counts[0] = counts[-1] = 1.0
-    angles = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None] * torch.arange(lags) * (2 * math.pi / n_fft)
-    return power @ (angles.cos() * counts / n_fft).float()
+    bins = n_fft // 2 + 1
+    counts = np.full((bins, 1), 2 / n_fft, np.float32)  # most bins stand for their mirror image too
+    counts[[0, -1]] = 1 / n_fft
+    return power @ torch.from_numpy(_waves(bins, lags, n_fft)[:, :lags] * counts)
 
 
 def filter_groups(filters: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
