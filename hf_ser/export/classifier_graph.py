@@ -10,6 +10,7 @@ from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.export.export_error import ExportError
 from hf_ser.models import CompanionModel, min_samples
 from hf_ser.remote_code.encoder_inputs import takes_any_length, takes_attention_mask
+from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.trimming import cut_silent_ends, loud_part
 
 _VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
@@ -52,6 +53,9 @@ class ClassifierGraph(PreTrainedModel):
                     f"source {settings.name} of the hybrid has preprocessing of its own "
                     f"({', '.join(settings.preprocessing.steps)}); expected none. Train the base model without it."
                 )
+        for part in model.modules():
+            if isinstance(part, LogLinear):
+                part.unpack()
         self.eval()
 
     @property
@@ -111,7 +115,7 @@ class ClassifierGraph(PreTrainedModel):
             values = values / torch.where(peaks == 0, 1.0, peaks)
         if self.steps.duration_s is not None:
             samples = round(self.steps.duration_s * SAMPLING_RATE)
-            values = nn.functional.pad(values, (0, samples - values.shape[1]))
+            values = nn.functional.pad(values, (0, samples))[:, :samples]
             lengths = None if lengths is None else torch.full_like(lengths, samples)
         return values, lengths
 

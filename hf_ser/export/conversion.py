@@ -1,10 +1,6 @@
 """Conversion of a `ClassifierGraph` to ONNX, `torch.export` and OpenVINO, with the exporters of transformers."""
 
-import contextlib
 import io
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +9,8 @@ import torch
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.export_error import ExportError
+from hf_ser.export.quiet import quiet
 from hf_ser.extras import needs_extra
-
-_NOISY = ("torch.onnx", "transformers", "transformers.exporters", "torch.export", "onnxscript", "onnx_ir", "torch.fx")
 
 
 def sample_inputs(graph: ClassifierGraph) -> dict[str, torch.Tensor]:
@@ -68,7 +63,7 @@ def _export(graph: ClassifierGraph, exporter: Any, settings: Any) -> Any:
     inputs = sample_inputs(graph)
     free = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in inputs}
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             return exporter.export(graph, inputs, config=settings(dynamic=True, dynamic_shapes=free))
     except Exception as error:  # torch and onnxscript raise many types
         cause = " ".join(str(error).split())
@@ -76,19 +71,3 @@ def _export(graph: ClassifierGraph, exporter: Any, settings: Any) -> Any:
             f"{graph.model.config.model_type} cannot be exported ({type(error).__name__}: {cause[:400]}); expected a "
             "companion model, a hybrid, or one of the wav2vec2 family."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the messages of the exporters, which are about their own parts."""
-    loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

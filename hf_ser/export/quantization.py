@@ -12,6 +12,7 @@ from hf_ser.evaluation.clip_sources import clips_of_split
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.export_error import ExportError
 from hf_ser.export.graph_session import GraphSession
+from hf_ser.export.quiet import quiet
 from hf_ser.extras import needs_extra
 from hf_ser.models import CompanionModel
 from hf_ser.scoring.bootstrap import compare, point_scores
@@ -49,7 +50,8 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
     """Quantize with onnxruntime's quantizer.
 
     Transformers get int8 weights in matrix products, with activations quantized at runtime. Companion models and
-    hybrids get int8 convolutions and linear layers, with ranges of activations from training clips.
+    hybrids get int8 convolutions and linear layers, with ranges of activations from training clips; their first and
+    last layers stay in float32.
 
     Args:
         graph: the model.
@@ -75,6 +77,7 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
         settings: Any = OnnxRuntimeStaticConfig(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_LAYERS,
+            nodes_to_exclude=_first_and_last(proto, len(metadata["labels"])),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -85,7 +88,19 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
     else:
         quantizer = OnnxRuntimeQuantizer(OnnxRuntimeDynamicConfig(op_types_to_quantize=["MatMul"], per_channel=True))
         sample = {}
-    return onnx_ir.serde.serialize_model(quantizer.quantize(model, sample, ExportFormat.ONNX))
+    with quiet():
+        return onnx_ir.serde.serialize_model(quantizer.quantize(model, sample, ExportFormat.ONNX))
+
+
+def _first_and_last(proto: Any, classes: int) -> list[str]:
+    """Names of the first convolution and of the classifier of each network, which lose most by quantization."""
+    shapes = {weight.name: list(weight.dims) for weight in proto.graph.initializer}
+    names = []
+    for node in proto.graph.node:
+        shape = shapes.get(node.input[1], []) if node.op_type in _LAYERS else []
+        if shape and (node.op_type == "Conv" and shape[1] == 1 or node.op_type == "Gemm" and classes in shape):
+            names.append(node.name)
+    return names
 
 
 def is_static(graph: ClassifierGraph) -> bool:

@@ -79,6 +79,7 @@ class LogLinear(nn.Module):
         super().__init__()
         self.register_buffer("weight_bits", torch.zeros(num_classes, num_features, dtype=torch.int64))
         self.register_buffer("bias_bits", torch.zeros(num_classes, dtype=torch.int64))
+        self._unpacked: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def from_weights(cls, weight: np.ndarray, bias: np.ndarray) -> "LogLinear":
@@ -88,9 +89,13 @@ class LogLinear(nn.Module):
         head.bias_bits.copy_(torch.from_numpy(np.array(bias, np.float64).view(np.int64)))
         return head
 
+    def unpack(self) -> None:
+        """Keep weights and biases as float64, for exported graphs, which cannot read the bits."""
+        self._unpacked = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Classify."""
-        weight, bias = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
+        weight, bias = self._unpacked or (self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64))
         return torch.softmax(features.clamp_min(TINY).log() @ weight.T + bias, dim=1)
 
 
