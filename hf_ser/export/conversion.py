@@ -35,7 +35,7 @@ def to_onnx(graph: ClassifierGraph) -> Any:
         import onnx_ir
         from onnx_ir.passes.common import LiftConstantsToInitializersPass
         from transformers.exporters import OnnxConfig, OnnxExporter
-    exported = _export(graph, OnnxExporter(), OnnxConfig)
+    exported = _export(graph, OnnxExporter, OnnxConfig)
     LiftConstantsToInitializersPass()(exported.program)  # so that all weights are in one place
     return onnx_ir.serde.serialize_model(exported.program)
 
@@ -48,7 +48,7 @@ def to_torch(graph: ClassifierGraph, path: Path) -> None:
     """
     from transformers.exporters import DynamoConfig, DynamoExporter
 
-    torch.export.save(_export(graph, DynamoExporter(), DynamoConfig).program, path)
+    torch.export.save(_export(graph, DynamoExporter, DynamoConfig).program, path)
 
 
 def to_openvino(proto: Any, path: Path) -> None:
@@ -64,7 +64,7 @@ def _export(graph: ClassifierGraph, exporter: Any, settings: Any) -> Any:
     free = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in inputs}
     try:
         with quiet(), torch.no_grad():
-            return exporter.export(graph, inputs, config=settings(dynamic=True, dynamic_shapes=free))
+            return exporter().export(graph, inputs, config=settings(dynamic=True, dynamic_shapes=free))
     except Exception as error:  # torch and onnxscript raise many types
         cause = " ".join(str(error).split())
         raise ExportError(

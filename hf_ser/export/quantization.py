@@ -46,7 +46,7 @@ class Loss:
         return asdict(self)
 
 
-def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], data: SplitData) -> Any:
+def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], data: SplitData | None = None) -> Any:
     """Quantize with onnxruntime's quantizer.
 
     Transformers get int8 weights in matrix products, with activations quantized at runtime. Companion models and
@@ -57,7 +57,7 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
         graph: the model.
         proto: its graph in float32.
         metadata: see `describe_graph`.
-        data: the splits of its training.
+        data: the splits of its training; only needed if `is_static`.
 
     Returns:
         The quantized `onnx.ModelProto`.
@@ -69,6 +69,7 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
         from transformers.exporters.configs import ExportFormat
     model = onnx_ir.serde.deserialize_model(proto)
     if is_static(graph):
+        assert data is not None
         session = GraphSession(proto.SerializeToString(), metadata)
         feeds = [
             {name: torch.from_numpy(values) for name, values in session.feed([waveform]).items()}
