@@ -17,6 +17,7 @@ EXTRAS = {
     "download": ("downloads from Kaggle", ("kagglehub",)),
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
+    "onnx": ("exported graphs", ("onnxruntime",)),
     "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),

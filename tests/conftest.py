@@ -23,6 +23,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
+import json  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -92,6 +93,79 @@ def save_companion():
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def exported_graph():
+    """Export a model to an ONNX file with the metadata that `hf_ser.runtime` reads; return its path.
+
+    Arguments replace fields of the metadata. The graph contains no preprocessing.
+    """
+
+    def export(path, model, **metadata):
+        import onnx_ir
+        import torch
+        from torch.export import Dim
+        from transformers import PreTrainedConfig, PreTrainedModel
+        from transformers.exporters import OnnxConfig, OnnxExporter
+
+        from hf_ser.audio import Preprocessing
+        from hf_ser.models import CompanionModel, min_samples, takes_attention_mask
+        from hf_ser.remote_code.encoder_inputs import max_input_s
+
+        class Graph(PreTrainedModel):
+            config_class = PreTrainedConfig
+
+            def __init__(self):
+                super().__init__(PreTrainedConfig())
+                self.model = model
+
+            def forward(self, input_values, attention_mask=None):
+                mask = {} if attention_mask is None else {"attention_mask": attention_mask}
+                return {"probabilities": torch.softmax(self.model(input_values, **mask).logits.float(), dim=-1)}
+
+        config, companion = model.config, isinstance(model, CompanionModel)
+        any_length = companion or takes_attention_mask(config)
+        used_s = max_input_s(model, Preprocessing())
+        size = round((used_s or 3.0) * 8_000)  # half of the length that the model uses: both shorter and longer clips
+        inputs = {"input_values": 0.1 * torch.randn(3, size, generator=torch.Generator().manual_seed(0))}
+        if any_length and not companion:
+            inputs["attention_mask"] = (torch.arange(size) < torch.tensor([[size], [size // 2], [size // 3]])).long()
+        dynamic = OnnxConfig(dynamic=True, dynamic_shapes={name: {0: Dim.DYNAMIC, 1: Dim.DYNAMIC} for name in inputs})
+        program = OnnxExporter().export(Graph().eval(), inputs, config=dynamic).program
+        stored = {
+            "schema_version": 1,
+            "labels": [config.id2label[index] for index in sorted(config.id2label)],
+            "sampling_rate": 16_000,
+            "model_type": config.model_type,
+            "needs_mask": len(inputs) > 1,
+            "any_length": any_length,
+            "min_samples": min_samples(config),
+            "max_input_s": used_s,
+            "abstention_threshold": getattr(config, "abstention_threshold", None),
+            "name": "tiny model",
+            "source": "tiny",
+            "precision": "float32",
+            "synthetic": False,
+            **dict.fromkeys(("revision", "results_sha256", "licence")),
+            **metadata,
+        }
+        program.metadata_props["hf_ser"] = json.dumps(stored)
+        onnx_ir.save(program, path)
+        return path
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(exported_graph, save_companion, tmp_path_factory):
+    """The folder of a tiny AudioCNN with an abstention threshold, and the graph that it was exported to."""
+    from hf_ser.inference import load_classifier
+
+    folder = save_companion(tmp_path_factory.mktemp("graph") / "model", ("neutral", "happy", "sad", "angry"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"abstention_threshold": 0.6}))
+    return folder, exported_graph(folder.parent / "model.onnx", load_classifier(str(folder))[0])
 
 
 TINY = {
