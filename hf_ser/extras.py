@@ -22,6 +22,13 @@ EXTRAS = {
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),
 }
+# Modules of the core that an installation for exported graphs alone does not have.
+_CORE = {
+    "filelock": "the command line",
+    "torch": "models other than exported graphs",
+    "tqdm": "the command line",
+    "transformers": "models other than exported graphs",
+}
 _EXTRA_OF = {module: extra for extra, (_, modules) in EXTRAS.items() for module in modules}
 
 
@@ -42,6 +49,9 @@ def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtr
     if isinstance(error, MissingExtraError):
         return missing_extra(error.__cause__, extra) if extra and error.__cause__ else error
     module = ((error.name if isinstance(error, ModuleNotFoundError) else None) or "").partition(".")[0]
+    if module in _CORE:
+        remedy = "Install it with: pip install hf-ser"
+        return MissingExtraError(f"{module} is not installed; it is needed for {_CORE[module]}. {remedy}")
     if module not in _EXTRA_OF:
         return None
     extra = extra or _EXTRA_OF[module]

@@ -64,12 +64,22 @@ def run(capsys, monkeypatch, folder):
 
 def in_a_fresh_process(folder, code, installed):
     """Run code where only some packages can be imported -> stdout, and the packages that it imported."""
+    *printed, loaded = _fresh_process(folder, code, installed).stdout.splitlines()
+    return printed, set(json.loads(loaded))
+
+
+def error_in_a_fresh_process(folder, words, installed):
+    """Run `hf-ser` where only some packages can be imported -> stderr."""
+    code = f"from hf_ser.cli import main\nassert main({words}) == 2"
+    return _fresh_process(folder, code, installed).stderr
+
+
+def _fresh_process(folder, code, installed):
     command = [sys.executable, "-c", PROGRAM, json.dumps(sorted(installed)), code]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
-    *printed, loaded = done.stdout.splitlines()
-    return printed, set(json.loads(loaded))
+    return done
 
 
 def test_importing_the_runtime_loads_neither_torch_nor_onnxruntime(folder):
@@ -101,14 +111,23 @@ def test_the_command_line_needs_two_more(folder):
     assert "onnxruntime" in loaded and loaded <= INSTALLED | COMMAND_LINE
 
 
-def test_without_onnxruntime_the_error_names_the_extra(folder):
-    code = "from hf_ser.cli import main\nprint(main(['info', 'model.onnx']))"
-    command = [sys.executable, "-c", PROGRAM, json.dumps(sorted(INSTALLED - {"onnxruntime"})), code]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-    remedy = 'Install it with: pip install "hf-ser[onnx]"'
-    assert done.stderr == f"error: onnxruntime is not installed; it is needed for exported graphs. {remedy}\n"
-    assert done.stdout.splitlines()[0] == "2"
+PREDICT = ["predict", "0.wav", "--model", "model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("absent", "words", "purpose", "package"),
+    [
+        ("onnxruntime", ["info", "model.onnx"], "exported graphs", '"hf-ser[onnx]"'),
+        ("tqdm", PREDICT, "the command line", "hf-ser"),
+        ("torch", [*PREDICT[:3], "folder"], "models other than exported graphs", "hf-ser"),
+        ("transformers", ["info", "folder"], "models other than exported graphs", "hf-ser"),
+    ],
+)
+def test_an_absent_package_is_one_line(folder, absent, words, purpose, package):
+    installed = (INSTALLED | COMMAND_LINE) - {absent}
+    remedy = f"Install it with: pip install {package}"
+    expected = f"error: {absent} is not installed; it is needed for {purpose}. {remedy}\n"
+    assert error_in_a_fresh_process(folder, words, installed) == expected
 
 
 @pytest.mark.parametrize("options", [["--timeline"], ["--abstain", "off"], ["--top_k", "2", "--window_s", "0.4"]])
