@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,14 @@ def test_four_packages_are_enough_to_classify(folder):
     (printed,), loaded = in_a_fresh_process(folder, code, INSTALLED)
     assert printed.startswith("4 silent https://example.org/a.wav: got a URL, which cannot be read because")
     assert "onnxruntime" in loaded and loaded <= INSTALLED
+
+
+def test_the_example_of_the_guide_runs(folder):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/how-to/runtime.md").read_text("utf-8"), re.DOTALL)
+    (folder / "recording.wav").symlink_to("2.wav")
+    (answers, timeline, labels), _ = in_a_fresh_process(folder, code, INSTALLED)
+    assert "missing.wav: got no such file" in answers and "'start': 0.5" in timeline
+    assert labels == "('neutral', 'happy', 'sad', 'angry')"
 
 
 def test_the_command_line_needs_two_more(folder):
