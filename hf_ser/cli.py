@@ -24,7 +24,8 @@ from hf_ser.extras import missing_extra, needs_extra
 from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
-_MODEL = "model folder, Hub id or exported graph (.onnx) (default: the model that comes with hf_ser)"
+_MODEL = "model folder or Hub id (default: the model that comes with hf_ser)"
+_MODEL_OR_GRAPH = f"exported graph (.onnx), {_MODEL}"
 _PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--recordings_from", metavar="FILE", help="text file with one recording per line (- for standard input)"
     )
-    predict.add_argument("--model", help=_MODEL)
+    predict.add_argument("--model", help=_MODEL_OR_GRAPH)
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
     predict.add_argument("--format", choices=FORMATS, help="output format (default: table)")
     predict.add_argument(
@@ -97,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
-    info.add_argument("model", nargs="?", help=_MODEL)
+    info.add_argument("model", nargs="?", help=_MODEL_OR_GRAPH)
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
     demo = commands.add_parser("demo", help="classify recordings in the browser")

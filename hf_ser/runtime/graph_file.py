@@ -64,6 +64,9 @@ def open_graph(
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors have no common base
         raise GraphError(f"{name}: {_reason(error, Path(path), onnxruntime.__version__)}") from error
+    unused = [provider for provider in providers if provider not in session.get_providers()]
+    if unused:  # onnxruntime only logs that
+        raise ValueError(f"providers: onnxruntime cannot start {unused[0]}. Install what it needs, or remove it.")
     metadata = GraphMetadata.parse(session.get_modelmeta().custom_metadata_map.get(KEY), name)
     _check_tensors(session, metadata, name)
     return session, metadata
@@ -76,15 +79,13 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
 
 
 def _check_file(path: Path, name: str) -> None:
+    if path.is_dir():
+        raise GraphError(f"{name}: got a folder; expected an ONNX file. Pass the path of the file in it.")
     try:
-        if path.is_dir():
-            raise GraphError(f"{name}: got a folder; expected an ONNX file. Pass the path of the file in it.")
         with path.open("rb") as file:
             head = file.read(len(LFS_POINTER))
     except (OSError, ValueError) as error:
         got = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
-        if isinstance(error, GraphError):
-            raise
         raise GraphError(f"{name}: got {got}; expected an ONNX file. Check the path.") from error
     if head == LFS_POINTER:
         raise GraphError(f"{name}: got a Git LFS pointer; expected an ONNX file. Run `git lfs pull`.")

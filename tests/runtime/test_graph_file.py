@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import onnx
 import pytest
@@ -200,3 +201,13 @@ def test_metadata_that_is_no_mapping():
     for text in ("[]", "1", "null", '"text"', "[" * 100_000):
         with pytest.raises(GraphError, match=r"^model\.onnx: .*metadata"):
             GraphMetadata.parse(text, "model.onnx")
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_a_graph_of_a_model_trained_on_synthetic_voices_warns_once(tampered, tone, synthetic):
+    path = tampered(with_metadata(synthetic=synthetic))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        OnnxPipeline(path)(tone(0.4))
+    warned = f"{path} was trained on synthetic recordings: its scores say nothing about real speech."
+    assert [str(each.message) for each in caught] == [warned] * synthetic

@@ -1,9 +1,9 @@
 """The pipeline of a graph gives the answers and errors of the pipeline with PyTorch."""
 
 import io
-import warnings
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -181,6 +181,12 @@ def test_invalid_settings_of_the_session_are_rejected(tiny_graph, options):
         OnnxPipeline(tiny_graph[1], **options)
 
 
+def test_a_provider_that_does_not_start_is_an_error(tiny_graph, monkeypatch):
+    monkeypatch.setattr(onnxruntime.InferenceSession, "get_providers", lambda session: [])
+    with pytest.raises(ValueError, match="^providers: onnxruntime cannot start CPUExecutionProvider"):
+        OnnxPipeline(tiny_graph[1])
+
+
 def test_sessions_have_the_given_threads(tiny_graph, clips, classify):
     pipeline = OnnxPipeline(tiny_graph[1], num_threads=2, providers=["CPUExecutionProvider"])
     assert pipeline._session.get_session_options().intra_op_num_threads == 2
@@ -197,15 +203,3 @@ def test_padding_is_that_of_the_model(make_wav2vec2, clips, masked):
     for name, values in ours.items():
         assert values.dtype == (np.int64 if name == "attention_mask" else np.float32)
         np.testing.assert_array_equal(values, theirs[name])
-
-
-def test_a_graph_of_a_model_trained_on_synthetic_voices_warns(exported_graph, make_wav2vec2, tmp_path):
-    path = exported_graph(tmp_path / "synthetic.onnx", make_wav2vec2("group")[0], synthetic=True)
-    with pytest.warns(UserWarning, match=r"synthetic\.onnx was trained on synthetic recordings"):
-        OnnxPipeline(path)
-
-
-def test_other_graphs_do_not_warn(tiny_graph):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        OnnxPipeline(tiny_graph[1])
