@@ -22,13 +22,10 @@ EXTRAS = {
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),
 }
-# Modules of the core that an installation for exported graphs alone does not have.
-_CORE = {
-    "filelock": "the command line",
-    "torch": "models other than exported graphs",
-    "tqdm": "the command line",
-    "transformers": "models other than exported graphs",
-}
+# Modules of the core that an installation for exported graphs alone does not have -> what needs them, what to install.
+_COMMAND_LINE = "the command line", "filelock tqdm"
+_MODELS = "models other than exported graphs", "hf-ser"
+_CORE = {"filelock": _COMMAND_LINE, "torch": _MODELS, "tqdm": _COMMAND_LINE, "transformers": _MODELS}
 _EXTRA_OF = {module: extra for extra, (_, modules) in EXTRAS.items() for module in modules}
 
 
@@ -50,8 +47,9 @@ def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtr
         return missing_extra(error.__cause__, extra) if extra and error.__cause__ else error
     module = ((error.name if isinstance(error, ModuleNotFoundError) else None) or "").partition(".")[0]
     if module in _CORE:
-        remedy = "Install it with: pip install hf-ser"
-        return MissingExtraError(f"{module} is not installed; it is needed for {_CORE[module]}. {remedy}")
+        purpose, packages = _CORE[module]
+        remedy = f"Install it with: pip install {packages}"
+        return MissingExtraError(f"{module} is not installed; it is needed for {purpose}. {remedy}")
     if module not in _EXTRA_OF:
         return None
     extra = extra or _EXTRA_OF[module]

@@ -127,7 +127,7 @@ PREDICT = ["predict", "0.wav", "--model", "model.onnx"]
     ("absent", "words", "purpose", "package"),
     [
         ("onnxruntime", ["info", "model.onnx"], "exported graphs", '"hf-ser[onnx]"'),
-        ("tqdm", PREDICT, "the command line", "hf-ser"),
+        ("tqdm", PREDICT, "the command line", "filelock tqdm"),
         ("torch", [*PREDICT[:3], "folder"], "models other than exported graphs", "hf-ser"),
         ("transformers", ["info", "folder"], "models other than exported graphs", "hf-ser"),
     ],
