@@ -26,6 +26,7 @@ from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _MODEL = "model folder or Hub id (default: the model that comes with hf_ser)"
+_MODEL_OR_GRAPH = f"exported graph (.onnx), {_MODEL}"
 _PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--recordings_from", metavar="FILE", help="text file with one recording per line (- for standard input)"
     )
-    predict.add_argument("--model", help=_MODEL)
+    predict.add_argument("--model", help=_MODEL_OR_GRAPH)
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
     predict.add_argument("--format", choices=FORMATS, help="output format (default: table)")
     predict.add_argument(
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
-    info.add_argument("model", nargs="?", help=_MODEL)
+    info.add_argument("model", nargs="?", help=_MODEL_OR_GRAPH)
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
     demo = commands.add_parser("demo", help="classify recordings in the browser")
@@ -187,6 +188,17 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
+    from hf_ser.runtime.graph_description import describe_graph_file
+    from hf_ser.runtime.graph_file import is_graph
+
+    graph = args.model is not None and is_graph(args.model)
+    rows = describe_graph_file(args.model) if graph else _model_rows(args.model, args.revision)
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows))  # noqa: T201
+    return 0
+
+
+def _model_rows(given: str | None, revision: str) -> list[tuple[str, str]]:
     import transformers
 
     from hf_ser.audio import Preprocessing
@@ -195,8 +207,8 @@ def _info(args: argparse.Namespace) -> int:
     from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()
-    name = chosen_model(args.model, args.revision)
-    model, extractor = load_classifier(name, args.revision)
+    name = chosen_model(given, revision)
+    model, extractor = load_classifier(name, revision)
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", name), ("type", config.model_type), ("parameters", f"{parameters:,}")]
@@ -211,14 +223,10 @@ def _info(args: argparse.Namespace) -> int:
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
     rows.append(("precision here", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
-    results = model_results(name, args.revision)
-    if results is None:
-        rows.append(("trained on", "unknown: the model has no results.json"))
-    else:
-        rows += _training(results)
-    width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows))  # noqa: T201
-    return 0
+    results = model_results(name, revision)
+    return rows + (
+        [("trained on", "unknown: the model has no results.json")] if results is None else _training(results)
+    )
 
 
 def _training(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,13 +16,14 @@ from hf_ser.data.splits import SplitData
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.conversion import to_onnx, to_openvino, to_torch
 from hf_ser.export.export_error import ExportError
-from hf_ser.export.graph_metadata import KEY, describe_graph
+from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
 from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8
 from hf_ser.export.verification import LARGEST_DIFFERENCE, Verification, verify
 from hf_ser.inference import load_classifier
 from hf_ser.recipe_file import read_recipe
+from hf_ser.runtime.graph_contract import KEY
 
 FORMATS = ("onnx", "torch", "openvino")
 REPORT = "export.json"

@@ -11,9 +11,7 @@ from hf_ser.inference import label_names
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.results_file import RESULTS, model_results
-
-KEY = "hf_ser"  # of the metadata in the file
-SCHEMA_VERSION = 1
+from hf_ser.runtime.graph_contract import SCHEMA_VERSION
 
 
 def describe_graph(graph: ClassifierGraph, name: str, revision: str, precision: str) -> dict[str, Any]:
