@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hf_ser.audio import SAMPLING_RATE
+from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.corpora.voice import make_speaker, synthesize
 from hf_ser.export.classifier_graph import ClassifierGraph
+from hf_ser.export.export_error import ExportError
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import model_inputs
@@ -55,7 +56,7 @@ def verify(
         recordings: paths; the windows are those of the pipeline.
 
     Raises:
-        AudioError: a recording cannot be used.
+        ExportError: a recording cannot be used.
     """
     waveforms = [part for name in recordings for part in _windows(graph, name)] or _generated_voices()
     expected = np.stack([_in_torch(graph, extractor, waveform) for waveform in waveforms])
@@ -72,7 +73,10 @@ def verify(
 
 def _windows(graph: ClassifierGraph, recording: str) -> list[np.ndarray]:
     plan = WindowPlan.for_model(max_input_s(graph.model, graph.steps))
-    return [window.waveform for window in read_windows(recording, plan) if not window.silent]
+    try:
+        return [window.waveform for window in read_windows(recording, plan) if not window.silent]
+    except AudioError as error:
+        raise ExportError(f"--verify {error}") from error
 
 
 def _generated_voices() -> list[np.ndarray]:

@@ -13,7 +13,6 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser import cli
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.errors import SerError
 from hf_ser.export import ExportArguments, ExportError, export, quantization
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.conversion import to_onnx
@@ -300,6 +299,6 @@ def test_recordings_to_verify_are_read_as_in_the_pipeline(companions, tmp_path, 
     arguments = ExportArguments(str(companions[0]), str(tmp_path / "graph"), verify=[str(recording)])
     found = export(arguments)["verification"]
     assert found["source"] == "1 recordings" and found["clips"] > 1  # windows of half a second
-    with pytest.raises(SerError, match="missing.wav"):
+    with pytest.raises(ExportError, match=r"--verify .*missing.wav: got no such file"):
         export(ExportArguments(str(companions[0]), str(tmp_path / "other"), verify=[str(tmp_path / "missing.wav")]))
     assert not (tmp_path / "other").exists()
