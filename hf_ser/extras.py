@@ -17,10 +17,10 @@ EXTRAS = {
     "download": ("downloads from Kaggle", ("kagglehub",)),
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
+    "export": ("exports", ("onnx", "onnx_ir", "onnxscript")),
     "onnx": ("exported graphs", ("onnxruntime",)),
-    "lora": ("LoRA", ("peft",)),
-    "export": ("exports", ("onnx", "onnx_ir", "onnxruntime", "onnxscript")),
     "openvino": ("exports to OpenVINO", ("openvino",)),
+    "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),
 }
