@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", nargs="?", help=_MODEL)
     export.add_argument("--revision", default="main", help="revision of the model on the Hub")
     export.add_argument("--output", required=True, metavar="DIR", help="folder for the graph and its report")
-    export.add_argument("--format", default="onnx", help="onnx (default), torch (torch.export) or openvino")
+    export.add_argument("--format", default="onnx", help="onnx (default), torch, openvino, or web for a page")
     export.add_argument("--float16", action="store_true", help="store weights in half precision (onnx)")
     export.add_argument(
         "--int8",
@@ -128,6 +128,9 @@ def _parser() -> argparse.ArgumentParser:
         help="quantize, if UAR on the validation clips of the model's training falls by less than 0.01 (onnx)",
     )
     export.add_argument("--dataset", help="for --int8: the dataset of the model's training (default: in recipe.yaml)")
+    export.add_argument(
+        "--onnxruntime_web", metavar="FOLDER", help="for --format web: the unpacked npm package (default: from npm)"
+    )
     export.add_argument(
         "--verify",
         nargs="+",
@@ -161,13 +164,12 @@ def _export(args: argparse.Namespace) -> int:
     import transformers
 
     with needs_extra("export"):
-        from hf_ser.export import ExportArguments, describe_export, export
-    from pathlib import Path
+        from hf_ser.export import ExportArguments, export
 
     transformers.utils.logging.disable_progress_bar()
     given = {field.name: getattr(args, field.name) for field in fields(ExportArguments)}
     given["model"] = chosen_model(args.model, args.revision)
-    print(describe_export(export(ExportArguments(**given)), Path(args.output)))  # noqa: T201
+    print(export(ExportArguments(**given)))  # noqa: T201
     return 0
 
 

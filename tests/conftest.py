@@ -151,6 +151,26 @@ def tiny_graph(exported_graph, save_companion, tmp_path_factory):
     return folder, exported_graph(folder.parent / "model.onnx", load_classifier(str(folder))[0])
 
 
+@pytest.fixture(scope="session")
+def launch_chromium():
+    """Start Debian's Chromium without a window; its microphone beeps unless the words name a recording."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    executable = os.environ.get("HF_SER_CHROMIUM") or shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no Chromium: apt-get install chromium, or name one in HF_SER_CHROMIUM")
+    usual = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:  # a thread can have only one
+        browsers = []
+
+        def launch(*words):
+            browsers.append(playwright.chromium.launch(executable_path=executable, args=[*usual, *words]))
+            return browsers[-1]
+
+        yield launch
+        for browser in browsers:
+            browser.close()
+
+
 TINY = {
     "model_type": "wav2vec2",
     "hidden_size": 16,

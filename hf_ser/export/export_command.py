@@ -4,8 +4,9 @@ import hashlib
 import json
 import platform
 import shutil
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import hf_ser
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import SplitData
+from hf_ser.default_model import description, is_default
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.conversion import to_onnx, to_openvino, to_torch
 from hf_ser.export.export_error import ExportError
@@ -21,13 +23,14 @@ from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
 from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8
 from hf_ser.export.verification import LARGEST_DIFFERENCE, Verification, verify
+from hf_ser.extras import needs_extra
 from hf_ser.inference import load_classifier
 from hf_ser.recipe_file import read_recipe
 from hf_ser.runtime.graph_contract import KEY
 
-FORMATS = ("onnx", "torch", "openvino")
+FORMATS = ("onnx", "torch", "openvino", "web")
 REPORT = "export.json"
-_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml"}
+_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml", "web": "model.onnx"}
 _SPLIT = ("configuration", "protocol", "fold", "protocol_seed", "channel", "merge_calm", "auxiliary_corpora")
 _PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
 
@@ -48,6 +51,7 @@ class ExportArguments:
     float16: bool = False
     dataset: str | None = None
     verify: Sequence[str] = ()
+    onnxruntime_web: str | None = None
 
     def __post_init__(self) -> None:
         """Reject unknown formats and options that do not go together.
@@ -59,8 +63,10 @@ class ExportArguments:
             raise ExportError(f"--format {self.format}; expected one of {', '.join(FORMATS)}.")
         if self.int8 and self.float16:
             raise ExportError("--int8 and --float16 are both given; expected one of them.")
-        if (self.int8 or self.float16) and self.format != "onnx":
-            raise ExportError(f"--int8 and --float16 need --format onnx; got {self.format}.")
+        if (self.int8 or self.float16) and self.format not in ("onnx", "web"):
+            raise ExportError(f"--int8 and --float16 need --format onnx or web; got {self.format}.")
+        if self.onnxruntime_web is not None and self.format != "web":
+            raise ExportError(f"--onnxruntime_web is only used with --format web; got {self.format}.")
         if self.dataset is not None and not self.int8:
             raise ExportError("--dataset is only used with --int8. Remove it or pass --int8.")
 
@@ -75,7 +81,34 @@ class ExportArguments:
         return "int8" if self.int8 else "float16" if self.float16 else "float32"
 
 
-def export(args: ExportArguments) -> dict[str, Any]:
+def export(args: ExportArguments) -> str:
+    """Export a model as the arguments say -> what was written and measured, as text.
+
+    Raises:
+        SerError: see `export_graph`, and `hf_ser.web.write_page`.
+
+    >>> export(ExportArguments(model="runs/audio_cnn", output="exported")).splitlines()[0]
+    'exported/model.onnx  0.3 MB'
+    """
+    if args.format != "web":
+        return describe_export(export_graph(args), Path(args.output))
+    with needs_extra("export"):
+        from hf_ser.web import describe_page, write_page
+    with tempfile.TemporaryDirectory() as hidden:
+        report = export_graph(replace(args, format="onnx", onnxruntime_web=None, output=f"{hidden}/graph"))
+        about = [_about(args.model, report["metadata"])]
+        folder = write_page(f"{hidden}/graph/{args.file}", args.output, args.onnxruntime_web, about)
+    return f"{describe_page(folder)}\n{_describe_proof(report)}"
+
+
+def _about(model: str, metadata: dict[str, Any]) -> str:
+    if is_default(model):
+        return f"The model that comes with hf_ser: {description()}."
+    licence = metadata["licence"]
+    return f"Model {metadata['name']}, {len(metadata['labels'])} classes{f', licence {licence}' if licence else ''}."
+
+
+def export_graph(args: ExportArguments) -> dict[str, Any]:
     """Write a model as one graph, from waveforms to calibrated probabilities, and its report.
 
     Returns:
@@ -85,7 +118,7 @@ def export(args: ExportArguments) -> dict[str, Any]:
         SerError: the model cannot be exported, a recording cannot be used, or the graph's answers differ; nothing is
             written then.
 
-    >>> report = export(ExportArguments(model="runs/audio_cnn", output="exported"))
+    >>> report = export_graph(ExportArguments(model="runs/audio_cnn", output="exported"))
     >>> report["metadata"]["labels"][:2], report["verification"]["same_label"]
     (['neutral', 'calm'], 1.0)
     """
@@ -175,6 +208,11 @@ def _versions() -> dict[str, str]:
 def describe_export(report: dict[str, Any], folder: Path) -> str:
     """What `hf-ser export` prints: files and sizes, differences and speed."""
     lines = [f"{folder / name}  {(folder / name).stat().st_size / 1e6:.1f} MB" for name in report["sha256"]]
+    return "\n".join([*lines, _describe_proof(report)])
+
+
+def _describe_proof(report: dict[str, Any]) -> str:
+    lines = []
     if "quantization" in report:
         loss = report["quantization"]
         interval = "" if loss["interval"] is None else " (95 % [{:+.3f}, {:+.3f}])".format(*loss["interval"])

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser.audio import SAMPLING_RATE
-from hf_ser.default_model import FOLDER, LICENCE, NAME
+from hf_ser.default_model import FOLDER, NAME
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.inference import label_names
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.runtime.graph_contract import SCHEMA_VERSION
+
+_LICENCE = "cc-by-nc-sa-4.0"  # of the model in the package, in the words of the Hub
 
 
 def describe_graph(graph: ClassifierGraph, name: str, revision: str, precision: str) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def describe_graph(graph: ClassifierGraph, name: str, revision: str, precision: 
         "source": NAME if own else _last_part(name),
         "revision": getattr(config, "_commit_hash", None),
         "results_sha256": None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
-        "licence": LICENCE if own else dataset.get("licence"),
+        "licence": _LICENCE if own else dataset.get("licence"),
         "model_type": config.model_type,
         "parameters": sum(weights.numel() for weights in graph.model.parameters()),
         "labels": label_names(config),

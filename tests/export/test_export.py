@@ -13,7 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser import cli
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.export import ExportArguments, ExportError, export, quantization
+from hf_ser.export import ExportArguments, ExportError, export_graph, quantization
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.conversion import to_onnx
 from hf_ser.export.graph_session import GraphSession
@@ -161,7 +161,7 @@ def test_graphs_of_hybrids_say_the_same(name, hybrid):
 @pytest.fixture(scope="module")
 def exported(companions, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "graph"
-    return folder, export(ExportArguments(str(companions[0]), str(folder)))
+    return folder, export_graph(ExportArguments(str(companions[0]), str(folder)))
 
 
 def test_the_folder_and_the_report(exported, companions):
@@ -190,13 +190,13 @@ def test_an_export_replaces_an_earlier_one_and_nothing_else(exported, companions
     folder = tmp_path / "graph"
     shutil.copytree(exported[0], folder)
     (folder / "old.txt").write_text("old")
-    export(ExportArguments(str(companions[0]), str(folder), float16=True))
+    export_graph(ExportArguments(str(companions[0]), str(folder), float16=True))
     assert sorted(path.name for path in folder.iterdir()) == ["export.json", "model.onnx"]
     assert [path.name for path in tmp_path.iterdir()] == ["graph"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("a year of work")
     with pytest.raises(ExportError, match=r"--output mine exists and has no export.json; expected a new or empty"):
-        export(ExportArguments(str(companions[0]), str(tmp_path / "mine")))
+        export_graph(ExportArguments(str(companions[0]), str(tmp_path / "mine")))
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "a year of work"
 
 
@@ -214,12 +214,12 @@ def test_after_an_error_the_earlier_folder_is_unchanged(tmp_path, error):
 def test_a_graph_that_differs_is_not_written(companions, tmp_path, monkeypatch):
     monkeypatch.setattr(GraphSession, "probabilities", lambda self, clips: np.full((len(clips), len(EMOTIONS)), 0.125))
     with pytest.raises(ExportError, match=r"probabilities differ from PyTorch's by up to 0\.\d+ on 8 clips"):
-        export(ExportArguments(str(companions[0]), str(tmp_path / "graph")))
+        export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph")))
     assert not [*tmp_path.iterdir()]
 
 
 def test_half_precision_halves_the_weights(companions, tmp_path):
-    report = export(ExportArguments(str(companions[0]), str(tmp_path / "graph"), float16=True))
+    report = export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), float16=True))
     weights = onnx.load(tmp_path / "graph" / "model.onnx").graph.initializer
     large = [weight for weight in weights if np.prod(weight.dims) >= 1024 and weight.data_type in (1, 10)]
     assert large and {weight.data_type for weight in large} == {onnx.TensorProto.FLOAT16}
@@ -227,7 +227,7 @@ def test_half_precision_halves_the_weights(companions, tmp_path):
 
 
 def test_the_torch_program_says_the_same(companions, tmp_path):
-    export(ExportArguments(str(companions[0]), str(tmp_path / "graph"), format="torch"))
+    export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), format="torch"))
     program = torch.export.load(tmp_path / "graph" / "model.pt2").module()
     model, extractor = load_classifier(str(companions[0]))
     graph = ClassifierGraph(model, extractor)
@@ -240,7 +240,7 @@ def test_the_torch_program_says_the_same(companions, tmp_path):
 @pytest.mark.slow
 def test_int8_is_compared_on_validation_clips(companions, sounds_dir, tmp_path):
     arguments = ExportArguments(str(companions[0]), str(tmp_path / "graph"), int8=True, dataset=str(sounds_dir))
-    report = export(arguments)
+    report = export_graph(arguments)
     data = load_splits(DataArguments(str(sounds_dir), "ravdess", protocol="random"))
     loss = report["quantization"]
     assert loss["clips"] == len(data.splits["validation"]) and loss["uar_float32"] - loss["uar"] < 0.01
@@ -266,9 +266,10 @@ def test_int8_that_loses_too_much_is_refused(companions, sounds_dir, tmp_path, m
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino"),
+        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino, web"),
         ({"int8": True, "float16": True}, "--int8 and --float16 are both given"),
-        ({"float16": True, "format": "torch"}, "need --format onnx; got torch"),
+        ({"float16": True, "format": "torch"}, "need --format onnx or web; got torch"),
+        ({"onnxruntime_web": "package"}, "--onnxruntime_web is only used with --format web; got onnx"),
         ({"dataset": "data/emotions"}, "--dataset is only used with --int8"),
     ],
 )
@@ -280,7 +281,7 @@ def test_bad_options_are_rejected(fields, message):
 def test_int8_without_the_dataset_of_the_training_is_told(save_companion, tmp_path):
     folder = save_companion(tmp_path / "model", EMOTIONS)
     with pytest.raises(ExportError, match=r"--int8 needs training clips .* Pass --dataset"):
-        export(ExportArguments(str(folder), str(tmp_path / "graph"), int8=True))
+        export_graph(ExportArguments(str(folder), str(tmp_path / "graph"), int8=True))
     assert not (tmp_path / "graph").exists()
 
 
@@ -297,8 +298,10 @@ def test_recordings_to_verify_are_read_as_in_the_pipeline(companions, tmp_path, 
     recording = tmp_path / "voice.wav"
     recording.write_bytes(encode(tone(1.2)))
     arguments = ExportArguments(str(companions[0]), str(tmp_path / "graph"), verify=[str(recording)])
-    found = export(arguments)["verification"]
+    found = export_graph(arguments)["verification"]
     assert found["source"] == "1 recordings" and found["clips"] > 1  # windows of half a second
     with pytest.raises(ExportError, match=r"--verify .*missing.wav: got no such file"):
-        export(ExportArguments(str(companions[0]), str(tmp_path / "other"), verify=[str(tmp_path / "missing.wav")]))
+        export_graph(
+            ExportArguments(str(companions[0]), str(tmp_path / "other"), verify=[str(tmp_path / "missing.wav")])
+        )
     assert not (tmp_path / "other").exists()
