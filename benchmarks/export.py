@@ -19,7 +19,7 @@ from machine import describe_machine
 from hf_ser import markdown
 from hf_ser.default_model import default_model
 from hf_ser.export.classifier_graph import ClassifierGraph
-from hf_ser.export.conversion import to_onnx
+from hf_ser.export.exporters import to_onnx
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.quantization import is_static, to_float16, to_int8
 from hf_ser.export.verification import verify

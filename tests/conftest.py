@@ -107,7 +107,7 @@ def exported_graph():
 
         from hf_ser.audio import Preprocessing
         from hf_ser.export.classifier_graph import ClassifierGraph
-        from hf_ser.export.conversion import to_onnx
+        from hf_ser.export.exporters import to_onnx
         from hf_ser.models import takes_attention_mask
         from hf_ser.remote_code.encoder_inputs import max_input_s
 

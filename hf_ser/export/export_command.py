@@ -16,7 +16,7 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import SplitData
 from hf_ser.default_model import description, is_default
 from hf_ser.export.classifier_graph import ClassifierGraph
-from hf_ser.export.conversion import to_onnx, to_openvino, to_torch
+from hf_ser.export.exporters import to_onnx, to_openvino, to_torch
 from hf_ser.export.export_error import ExportError
 from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
@@ -87,8 +87,11 @@ def export(args: ExportArguments) -> str:
     Raises:
         SerError: see `export_graph`, and `hf_ser.web.write_page`.
 
-    >>> export(ExportArguments(model="runs/audio_cnn", output="exported")).splitlines()[0]
-    'exported/model.onnx  0.3 MB'
+    >>> print(export(ExportArguments(model="runs/audio_cnn", output="exported")))
+    exported/model.onnx  ... MB
+    largest difference of a probability ..., same class for 100 % of 8 clips (generated voices)
+    pytorch, 1 thread: ... ms per clip
+    ...
     """
     if args.format != "web":
         return describe_export(export_graph(args), Path(args.output))

@@ -15,7 +15,7 @@ from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.export import ExportArguments, ExportError, export_graph, quantization
 from hf_ser.export.classifier_graph import ClassifierGraph
-from hf_ser.export.conversion import to_onnx
+from hf_ser.export.exporters import to_onnx
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
 from hf_ser.hybrids.fitting import fit_hybrid
