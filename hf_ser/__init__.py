@@ -13,6 +13,7 @@ _MODULES = {
     "EMOTIONS": "hf_ser.labels",
     "ID2LABEL": "hf_ser.labels",
     "LABEL2ID": "hf_ser.labels",
+    "OnnxPipeline": "hf_ser.runtime",
     "SerError": "hf_ser.errors",
     "SpeechEmotionPipeline": "hf_ser.models",
     "load_audio": "hf_ser.audio",
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from hf_ser.labels import ID2LABEL as ID2LABEL
     from hf_ser.labels import LABEL2ID as LABEL2ID
     from hf_ser.models import SpeechEmotionPipeline as SpeechEmotionPipeline
+    from hf_ser.runtime import OnnxPipeline as OnnxPipeline
 else:  # type checkers would accept any name of a module that has this function
 
     def __getattr__(name: str) -> Any:

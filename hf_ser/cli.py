@@ -1,9 +1,10 @@
-"""`hf-ser`: classify recordings, describe a model, run the demo, and check recordings for training.
+"""`hf-ser`: classify recordings, describe a model, run the demo, export a model, and check recordings for training.
 
 hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv
 hf-ser info
 hf-ser demo --model MODEL MODEL
+hf-ser export MODEL --output DIR
 hf-ser check RECORDINGS.csv
 
 Without a model, the commands use the one that comes with the package.
@@ -25,6 +26,7 @@ from hf_ser.terminal import tolerate_any_character
 
 FORMATS = ("table", "json", "jsonl", "csv")
 _MODEL = "model folder or Hub id (default: the model that comes with hf_ser)"
+_MODEL_OR_GRAPH = f"exported graph (.onnx), {_MODEL}"
 _PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -69,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--recordings_from", metavar="FILE", help="text file with one recording per line (- for standard input)"
     )
-    predict.add_argument("--model", help=_MODEL)
+    predict.add_argument("--model", help=_MODEL_OR_GRAPH)
     predict.add_argument("--revision", default="main", help="revision of the model on the Hub")
     predict.add_argument("--format", choices=FORMATS, help="output format (default: table)")
     predict.add_argument(
@@ -97,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(command=_predict)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
-    info.add_argument("model", nargs="?", help=_MODEL)
+    info.add_argument("model", nargs="?", help=_MODEL_OR_GRAPH)
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
     info.set_defaults(command=_info)
     demo = commands.add_parser("demo", help="classify recordings in the browser")
@@ -114,6 +116,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
+    export = commands.add_parser("export", help="write a model as one graph, from waveforms to probabilities")
+    export.add_argument("model", nargs="?", help=_MODEL)
+    export.add_argument("--revision", default="main", help="revision of the model on the Hub")
+    export.add_argument("--output", required=True, metavar="DIR", help="folder for the graph and its report")
+    export.add_argument("--format", default="onnx", help="onnx (default), torch, openvino, or web for a page")
+    export.add_argument("--float16", action="store_true", help="store weights in half precision (onnx)")
+    export.add_argument(
+        "--int8",
+        action="store_true",
+        help="quantize, if UAR on the validation clips of the model's training falls by less than 0.01 (onnx)",
+    )
+    export.add_argument("--dataset", help="for --int8: the dataset of the model's training (default: in recipe.yaml)")
+    export.add_argument(
+        "--onnxruntime_web", metavar="FOLDER", help="for --format web: the unpacked npm package (default: from npm)"
+    )
+    export.add_argument(
+        "--verify",
+        nargs="+",
+        default=[],
+        metavar="RECORDING",
+        help="recordings on which graph and model are compared (default: generated voices)",
+    )
+    export.set_defaults(command=_export)
     check = commands.add_parser("check", help="check recordings and labels before training (CSV file or folder)")
     check.set_defaults(command=_check)
     return parser
@@ -135,6 +160,19 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
+def _export(args: argparse.Namespace) -> int:
+    import transformers
+
+    with needs_extra("export"):
+        from hf_ser.export import ExportArguments, export
+
+    transformers.utils.logging.disable_progress_bar()
+    given = {field.name: getattr(args, field.name) for field in fields(ExportArguments)}
+    given["model"] = chosen_model(args.model, args.revision)
+    print(export(ExportArguments(**given)))  # noqa: T201
+    return 0
+
+
 def _demo(args: argparse.Namespace) -> int:
     import transformers
 
@@ -152,6 +190,17 @@ def _demo(args: argparse.Namespace) -> int:
 
 
 def _info(args: argparse.Namespace) -> int:
+    from hf_ser.runtime.graph_description import describe_graph_file
+    from hf_ser.runtime.graph_file import is_graph
+
+    graph = args.model is not None and is_graph(args.model)
+    rows = describe_graph_file(args.model) if graph else _model_rows(args.model, args.revision)
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows))  # noqa: T201
+    return 0
+
+
+def _model_rows(given: str | None, revision: str) -> list[tuple[str, str]]:
     import transformers
 
     from hf_ser.audio import Preprocessing
@@ -160,8 +209,8 @@ def _info(args: argparse.Namespace) -> int:
     from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()
-    name = chosen_model(args.model, args.revision)
-    model, extractor = load_classifier(name, args.revision)
+    name = chosen_model(given, revision)
+    model, extractor = load_classifier(name, revision)
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", name), ("type", config.model_type), ("parameters", f"{parameters:,}")]
@@ -176,14 +225,10 @@ def _info(args: argparse.Namespace) -> int:
     if steps:
         rows.append(("preprocessing", ", ".join(f"{name} {value}" for name, value in steps.items())))
     rows.append(("precision here", str(choose_precision(model, "auto", choose_device(None))).partition(" ")[2]))
-    results = model_results(name, args.revision)
-    if results is None:
-        rows.append(("trained on", "unknown: the model has no results.json"))
-    else:
-        rows += _training(results)
-    width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows))  # noqa: T201
-    return 0
+    results = model_results(name, revision)
+    return rows + (
+        [("trained on", "unknown: the model has no results.json")] if results is None else _training(results)
+    )
 
 
 def _training(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -17,10 +17,17 @@ EXTRAS = {
     "download": ("downloads from Kaggle", ("kagglehub",)),
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
+    "export": ("exports", ("onnx", "onnx_ir", "onnxscript")),
+    "onnx": ("exported graphs", ("onnxruntime",)),
+    "openvino": ("exports to OpenVINO", ("openvino",)),
     "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),
 }
+# Modules of the core that an installation for exported graphs alone does not have -> what needs them, what to install.
+_COMMAND_LINE = "the command line", "filelock tqdm"
+_MODELS = "models other than exported graphs", "hf-ser"
+_CORE = {"filelock": _COMMAND_LINE, "torch": _MODELS, "tqdm": _COMMAND_LINE, "transformers": _MODELS}
 _EXTRA_OF = {module: extra for extra, (_, modules) in EXTRAS.items() for module in modules}
 
 
@@ -41,6 +48,10 @@ def missing_extra(error: BaseException, extra: str | None = None) -> MissingExtr
     if isinstance(error, MissingExtraError):
         return missing_extra(error.__cause__, extra) if extra and error.__cause__ else error
     module = ((error.name if isinstance(error, ModuleNotFoundError) else None) or "").partition(".")[0]
+    if module in _CORE:
+        purpose, packages = _CORE[module]
+        remedy = f"Install it with: pip install {packages}"
+        return MissingExtraError(f"{module} is not installed; it is needed for {purpose}. {remedy}")
     if module not in _EXTRA_OF:
         return None
     extra = extra or _EXTRA_OF[module]

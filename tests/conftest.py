@@ -23,6 +23,7 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
+import json  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -92,6 +93,82 @@ def save_companion():
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def exported_graph():
+    """Export a model to an ONNX file with the metadata that `hf_ser.runtime` reads; return its path.
+
+    Arguments replace fields of the metadata. The graph contains no preprocessing.
+    """
+
+    def export(path, model, **metadata):
+        from transformers import Wav2Vec2FeatureExtractor
+
+        from hf_ser.audio import Preprocessing
+        from hf_ser.export.classifier_graph import ClassifierGraph
+        from hf_ser.export.exporters import to_onnx
+        from hf_ser.models import takes_attention_mask
+        from hf_ser.remote_code.encoder_inputs import max_input_s
+
+        config = model.config
+        masked = takes_attention_mask(config)
+        graph = ClassifierGraph(model, Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=masked))
+        proto = to_onnx(graph)
+        stored = {
+            "schema_version": 1,
+            "labels": [config.id2label[index] for index in sorted(config.id2label)],
+            "sampling_rate": 16_000,
+            "model_type": config.model_type,
+            "needs_mask": graph.needs_mask,
+            "any_length": graph.any_length,
+            "min_samples": graph.floor,
+            "max_input_s": max_input_s(model, Preprocessing()),
+            "abstention_threshold": getattr(config, "abstention_threshold", None),
+            "name": "tiny model",
+            "source": "tiny",
+            "precision": "float32",
+            "synthetic": False,
+            **dict.fromkeys(("revision", "results_sha256", "licence")),
+            **metadata,
+        }
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = "hf_ser", json.dumps(stored)
+        path.write_bytes(proto.SerializeToString())
+        return path
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(exported_graph, save_companion, tmp_path_factory):
+    """The folder of a tiny AudioCNN with an abstention threshold, and the graph that it was exported to."""
+    from hf_ser.inference import load_classifier
+
+    folder = save_companion(tmp_path_factory.mktemp("graph") / "model", ("neutral", "happy", "sad", "angry"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"abstention_threshold": 0.6}))
+    return folder, exported_graph(folder.parent / "model.onnx", load_classifier(str(folder))[0])
+
+
+@pytest.fixture(scope="session")
+def launch_chromium():
+    """Start Debian's Chromium without a window; its microphone beeps unless the words name a recording."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    executable = os.environ.get("HF_SER_CHROMIUM") or shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no Chromium: apt-get install chromium, or name one in HF_SER_CHROMIUM")
+    usual = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:  # a thread can have only one
+        browsers = []
+
+        def launch(*words):
+            browsers.append(playwright.chromium.launch(executable_path=executable, args=[*usual, *words]))
+            return browsers[-1]
+
+        yield launch
+        for browser in browsers:
+            browser.close()
 
 
 TINY = {

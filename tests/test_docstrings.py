@@ -74,14 +74,15 @@ def test_what_is_exported_has_an_example(name):
 
 
 @pytest.fixture
-def working_folder(sounds_dir, companions, tmp_path, monkeypatch):
-    """What the examples find where they run: corpora/ravdess, data/emotions, runs/audio_cnn and voice.wav."""
+def working_folder(sounds_dir, companions, tiny_graph, tmp_path, monkeypatch):
+    """What the examples find where they run: corpora/ravdess, data/emotions, runs/audio_cnn, model.onnx, voice.wav."""
     for name in ("data", "runs"):
         (tmp_path / name).mkdir()
     (tmp_path / "corpora").symlink_to(sounds_dir.parent / "corpora")
     (tmp_path / "data/emotions").symlink_to(sounds_dir)
     shutil.copytree(companions[0], tmp_path / "runs/audio_cnn")  # examples may write into it
     shutil.copy(sorted((sounds_dir.parent / "corpora/ravdess").rglob("*.wav"))[0], tmp_path / "voice.wav")
+    (tmp_path / "model.onnx").symlink_to(tiny_graph[1])
     monkeypatch.chdir(tmp_path)
 
 

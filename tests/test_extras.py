@@ -20,7 +20,7 @@ from hf_ser.labels import EMOTIONS
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = {"av": "av", "sklearn": "scikit-learn"}  # where the module has another name
-INDIRECT = {"sqlalchemy"}  # comes with optuna
+INDIRECT = {"sqlalchemy", "onnx_ir"}  # come with optuna and onnxscript
 # Runs the commands that it reads, each in a process of its own that begins with what most commands import, and
 # cannot import some modules. Such a command is the modules that are absent and the words after `python`.
 SERVER = """

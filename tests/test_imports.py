@@ -20,6 +20,7 @@ NAMES = {
     "EMOTIONS",
     "ID2LABEL",
     "LABEL2ID",
+    "OnnxPipeline",
     "SerError",
     "SpeechEmotionPipeline",
     "__version__",

@@ -3,7 +3,6 @@
 import math
 import sys
 import time
-import warnings
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -12,14 +11,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hf_ser.batch.answer_rows import SYNTHETIC, TextOutput, answer_row
+from hf_ser.batch.answer_rows import TextOutput, answer_row
 from hf_ser.batch.appended_file import AppendedFile
-from hf_ser.batch.batch_answers import batch_answers, check_pipeline
+from hf_ser.batch.batch_answers import batch_answers
 from hf_ser.batch.batch_error import BatchError, Interrupted
 from hf_ser.batch.escaped_names import escaped_name, one_line
 from hf_ser.batch.interrupts import Interrupts
+from hf_ser.batch.loaded_model import LoadedModel, load_model
 from hf_ser.batch.recordings_listing import STDIN, is_stream, list_recordings, read_list
 from hf_ser.batch.run_stamp import RunStamp, stamp
+from hf_ser.runtime.graph_file import is_graph
 
 OUTPUTS = (".csv", ".jsonl", ".parquet")
 MAX_STDIN_BYTES = 1 << 30
@@ -58,6 +59,7 @@ class PredictArguments:
         if self.batch_size < 1:
             raise BatchError(f"--batch_size {self.batch_size}; expected at least 1.")
         _ = self.given_threshold  # raises BatchError
+        self._check_graph_options()
         if not self.recordings and self.recordings_from is None:
             raise BatchError("got no recordings. Name at least one, or pass --recordings_from FILE.")
         if self.recordings_from == STDIN and STDIN in self.recordings:
@@ -75,6 +77,18 @@ class PredictArguments:
                 f"--output {self.output}: the folder {Path(self.output).parent} does not exist. Create it first."
             )
 
+    def _check_graph_options(self) -> None:
+        """Reject options that choose how PyTorch computes, if the model is an exported graph."""
+        if not is_graph(self.model):
+            return
+        if self.device is not None:
+            raise BatchError(f"--device {self.device} has no effect on a graph, which runs on CPU. Remove it.")
+        if self.precision != "auto":
+            raise BatchError(
+                f"--precision {self.precision} has no effect on a graph, whose precision is set when it is exported. "
+                "Remove it."
+            )
+
     @property
     def given_threshold(self) -> float | None:
         """The threshold that the option `abstain` gives; None for off and for the one of the model."""
@@ -88,11 +102,11 @@ class PredictArguments:
             raise BatchError(f"--abstain {self.abstain}; expected a number from 0 to 1, or off.")
         return threshold
 
-    def abstains(self, config: Any) -> bool | float:
-        """The pipeline's parameter `abstain` for a model with this configuration."""
+    def abstains(self, stored: float | None) -> bool | float:
+        """The pipeline's parameter `abstain` for a model with this threshold."""
         if self.given_threshold is not None:
             return self.given_threshold
-        return self.abstain is None and getattr(config, "abstention_threshold", None) is not None
+        return self.abstain is None and stored is not None
 
     @property
     def call_options(self) -> dict[str, Any]:
@@ -117,7 +131,7 @@ def predict(args: PredictArguments) -> int:
         Interrupted: Ctrl-C; the answers so far have been written.
     """
     names = _names(args)
-    computed_in = _choose_precision(args)
+    computed_in = "fp32" if is_graph(args.model) else _choose_precision(args)
     options: dict[str, Any] = {
         "timeline": args.timeline,
         "window_s": args.window_s,
@@ -163,13 +177,13 @@ def _names(args: PredictArguments) -> list[str]:
 
 def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
     stdin = _read_stdin(names)
-    classify, labels = _load(args)
-    warning = _synthetic_warning(args)
-    options = args.call_options | {"abstain": args.abstains(classify.model.config)}
-    output = TextOutput(args.format or "table", labels, warning, sys.stdout, options["abstain"] is not False)
-    if warning and output.format != "table":  # the table ends with it
-        _say(f"warning: {warning}")
-    answers = _Answers(classify, names, options, stdin, warning)
+    loaded = _load(args)
+    options = args.call_options | {"abstain": args.abstains(loaded.abstention_threshold)}
+    abstains = options["abstain"] is not False
+    output = TextOutput(args.format or "table", loaded.labels, loaded.warning, sys.stdout, abstains)
+    if loaded.warning and output.format != "table":  # the table ends with it
+        _say(f"warning: {loaded.warning}")
+    answers = _Answers(loaded, names, options, stdin)
     # Answers on a terminal show the progress.
     return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
 
@@ -190,13 +204,12 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
             _say(f"{args.output}: all {len(names):,} recordings have answers{failures}; nothing to do.")
             return failed_before
         stdin = _read_stdin(todo)
-        classify, labels = _load(args)
-        warning = _synthetic_warning(args)
-        options = args.call_options | {"abstain": args.abstains(classify.model.config)}
-        output.start(labels, options["abstain"] is not False)
-        if warning:
-            _say(f"warning: {warning}")
-        answers = _Answers(classify, todo, options, stdin, warning, answered_before=len(before))
+        loaded = _load(args)
+        options = args.call_options | {"abstain": args.abstains(loaded.abstention_threshold)}
+        output.start(loaded.labels, options["abstain"] is not False)
+        if loaded.warning:
+            _say(f"warning: {loaded.warning}")
+        answers = _Answers(loaded, todo, options, stdin, answered_before=len(before))
         failed = _write_all(output, answers, remedy=f" in {args.output}; run the same command to continue")
     kept = f"; {len(before):,} had answers before" if before else ""
     duration_s = time.monotonic() - started_s
@@ -208,11 +221,10 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
 class _Answers:
     """The recordings to answer."""
 
-    classify: Any
+    model: LoadedModel
     names: Sequence[str]
     options: Mapping[str, Any]
     stdin: bytes | None
-    warning: str | None
     answered_before: int = 0
 
     @property
@@ -221,10 +233,10 @@ class _Answers:
 
     def rows(self, interrupts: Interrupts) -> Generator[dict[str, Any], None, None]:
         answers = batch_answers(
-            self.classify, self.names, self.options, stdin=self.stdin, is_stopped=lambda: interrupts.stopped
+            self.model.classify, self.names, self.options, stdin=self.stdin, is_stopped=lambda: interrupts.stopped
         )
         for name, answer in answers:
-            yield answer_row(name, answer, self.warning)
+            yield answer_row(name, answer, self.model.warning)
 
 
 def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bool = True, tell: bool = False) -> int:
@@ -252,36 +264,8 @@ def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bo
     return failed
 
 
-def _load(args: PredictArguments) -> tuple[Any, list[str]]:
-    """Load the pipeline, test it on noise, and return it with the labels of the model."""
-    import transformers
-
-    from hf_ser.inference import label_names, load_classifier
-    from hf_ser.models import SpeechEmotionPipeline
-
-    transformers.utils.logging.disable_progress_bar()  # of the weights, which load quickly
-    model, extractor = load_classifier(args.model, args.revision)
-    warnings.filterwarnings("ignore", ".* was trained on synthetic")  # `_warning` prints it
-    try:
-        classify: Any = SpeechEmotionPipeline(
-            model=model,
-            feature_extractor=extractor,
-            device=args.device,
-            precision=args.precision,
-            task="audio-classification",
-        )
-        check_pipeline(classify, args.call_options)
-    except (ValueError, RuntimeError) as error:
-        raise BatchError(" ".join(str(error).split())) from error
-    return classify, label_names(model.config)
-
-
-def _synthetic_warning(args: PredictArguments) -> str | None:
-    """The warning about a model trained on synthetic recordings; None for other models."""
-    from hf_ser.results_file import model_results
-
-    results: Mapping[str, Any] = model_results(args.model, args.revision) or {}
-    return SYNTHETIC if results.get("dataset", {}).get("synthetic") else None
+def _load(args: PredictArguments) -> LoadedModel:
+    return load_model(args.model, args.revision, args.device, args.precision, args.call_options)
 
 
 def _open_output(args: PredictArguments, run: RunStamp) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser.batch.escaped_names import escaped_name
+from hf_ser.runtime.graph_file import file_sha256, is_graph
 
 _DESCRIPTIONS = ("config.json", "preprocessor_config.json", "results.json")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -40,10 +41,29 @@ def stamp(name: str, revision: str, options: dict[str, Any]) -> RunStamp | None:
     """Stamp a run without loading the model; None if the model does not exist.
 
     Args:
-        name: model folder or Hub id.
+        name: model folder, Hub id or path of a graph.
         revision: on the Hub.
         options: by name; None and False mean the default.
     """
+    digest = _digest_of_graph(name) if is_graph(name) else _digest_of_folder(name, revision)
+    if digest is None:
+        return None
+    words = [
+        f"--{option}" if value is True else f"--{option} {value}"
+        for option, value in options.items()
+        if value is not None and value is not False
+    ]
+    return RunStamp(f"{escaped_name(name)}#{digest[:12]}", " ".join(words))
+
+
+def _digest_of_graph(path: str) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:  # no such file; opening it raises the error
+        return None
+
+
+def _digest_of_folder(name: str, revision: str) -> str | None:
     digest = hashlib.sha256()
     for file in _DESCRIPTIONS:
         path = _file_beside(name, file, revision)
@@ -54,12 +74,7 @@ def stamp(name: str, revision: str, options: dict[str, Any]) -> RunStamp | None:
     weights = next((path for file in _WEIGHTS if (path := _file_beside(name, file, revision)) is not None), None)
     if weights is not None:
         digest.update(_sample(weights))
-    words = [
-        f"--{option}" if value is True else f"--{option} {value}"
-        for option, value in options.items()
-        if value is not None and value is not False
-    ]
-    return RunStamp(f"{escaped_name(name)}#{digest.hexdigest()[:12]}", " ".join(words))
+    return digest.hexdigest()
 
 
 def _file_beside(name: str, file: str, revision: str) -> Path | None:

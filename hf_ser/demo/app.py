@@ -19,9 +19,10 @@ from hf_ser.demo.clip_inference import DemoModel, classify, load_model
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
 from hf_ser.demo.page import CSS, render, render_error, render_progress
-from hf_ser.demo.words import BUSY, EXAMPLES, LIMITS, PRIVACY, SENTENCE, TITLE
+from hf_ser.demo.words import BUSY, EXAMPLES, PRIVACY
 from hf_ser.extras import needs_extra
 from hf_ser.inference import resolve_precision
+from hf_ser.page_words import LIMITS, SENTENCE, TITLE
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio reads it
 with needs_extra():

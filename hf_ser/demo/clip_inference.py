@@ -11,9 +11,10 @@ import numpy as np
 from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.default_model import TERMS, is_default
 from hf_ser.demo.demo_errors import DemoError
-from hf_ser.demo.model_words import SYNTHETIC, details, summary
+from hf_ser.demo.model_words import details, summary
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import SpeechEmotionPipeline
+from hf_ser.page_words import SYNTHETIC
 from hf_ser.remote_code.windows import WHOLE_S, WindowPlan, read_windows
 from hf_ser.results_file import model_results
 

@@ -8,7 +8,6 @@ from hf_ser.hub.card import shares_speakers, trained_on
 from hf_ser.results_file import bounds, number
 
 UNKNOWN = "Training data and accuracy are unknown: the model has no results.json."
-SYNTHETIC = "This model was trained on synthetic voices. Its answers say nothing about real speech."
 
 
 def summary(results: Mapping[str, Any] | None) -> str:

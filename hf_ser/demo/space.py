@@ -24,10 +24,11 @@ from hf_ser import markdown
 from hf_ser.default_model import FOLDER, LICENCE, NAME, default_model, description
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
-from hf_ser.demo.words import EXAMPLES, LIMITS, SENTENCE, TITLE
+from hf_ser.demo.words import EXAMPLES
 from hf_ser.hub.card import check_card
 from hf_ser.hub.push_checks import Outgoing, check_contents
 from hf_ser.hub.push_plan import Plan, PushArguments
+from hf_ser.page_words import LIMITS, SENTENCE, TITLE
 
 _PACKAGE = Path(hf_ser.__file__).parent
 _LEFT_OUT = "corpora/download/"  # the page does not download corpora

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel
 from hf_ser.audio import Preprocessing
 from hf_ser.console import progress_bar
 from hf_ser.models import min_samples, model_inputs
-from hf_ser.remote_code.encoder_inputs import batches_by_length, keep_classifier_inputs, max_input_s, takes_any_length
+from hf_ser.remote_code.encoder_inputs import keep_classifier_inputs, max_input_s, takes_any_length
 from hf_ser.remote_code.forward_precision import ForwardPass, choose_precision
+from hf_ser.remote_code.recording_answers import batches_by_length
 from hf_ser.remote_code.windows import Window, WindowPlan, cut_waveform
 from hf_ser.scoring import softmax
 

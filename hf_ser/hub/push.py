@@ -74,7 +74,9 @@ def send(plan: Plan, args: PushArguments, token: str) -> Pushed:
         _validate(plan)
         before, there = _open_repository(api, plan, args)
         tagged = _tagged(api, plan, args)
-    stale = sorted(path for path in there if goes(path, plan.kind) and path not in {file.path for file in plan.files})
+    stale = sorted(
+        path for path in there if goes(path, plan.layout) and path not in {file.path for file in plan.files}
+    )
     same = not stale and _holds(there, plan)
     if tagged is not None and not (same and tagged == before):
         raise PushError(
@@ -116,8 +118,7 @@ def _open_repository(api: HfApi, plan: Plan, args: PushArguments) -> tuple[str, 
                 f"{args.repository} is a {other} on the Hub, and this is a {plan.kind}; expected another name, so "
                 "that they are not confused. No files were sent."
             ) from None
-        sdk = "gradio" if plan.kind == "space" else None
-        api.create_repo(args.repository, repo_type=plan.kind, private=args.private, space_sdk=sdk)
+        api.create_repo(args.repository, repo_type=plan.kind, private=args.private, space_sdk=plan.sdk)
         info = api.repo_info(args.repository, repo_type=plan.kind, files_metadata=True)
     if info.private != args.private:
         # The licences allow some pushes only to private repositories.
@@ -127,9 +128,9 @@ def _open_repository(api: HfApi, plan: Plan, args: PushArguments) -> tuple[str, 
             f"{flag}, or change it in the repository's settings on the Hub. No files were sent."
         )
     there = _remote(info)
-    if not there.keys() <= _MADE_BY_HAND and MARKS[plan.kind] not in there:
+    if not there.keys() <= _MADE_BY_HAND and MARKS[plan.layout] not in there:
         raise PushError(
-            f"{args.repository} was not pushed by a recipe (it has no {MARKS[plan.kind]}); expected a new name, or "
+            f"{args.repository} was not pushed by a recipe (it has no {MARKS[plan.layout]}); expected a new name, or "
             "the repository of an earlier push. Choose another name. No files were sent."
         )
     return str(info.sha), there

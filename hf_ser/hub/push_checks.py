@@ -22,6 +22,7 @@ from hf_ser.hybrids.hybrid_arguments import OUT_OF_FOLD
 from hf_ser.inference import CheckpointError, label_names, load_classifier
 from hf_ser.results_file import PRETRAINING_RESULTS, RESULTS
 from hf_ser.scoring import read_results
+from hf_ser.web.static_page import page_files
 
 MODEL_FILES = (
     "README.md",
@@ -45,7 +46,9 @@ MODEL_FILES = (
 )
 DATASET_FILES = ("README.md", "data/*.parquet", "counts.csv", "quarantine.csv", SUMMARY)
 SPACE_FILES = ("README.md", "app.py", "requirements.txt", "examples/*.flac", "hf_ser/*", "hf_ser/*/*", "hf_ser/*/*/*")
-PATTERNS = {"model": MODEL_FILES, "dataset": DATASET_FILES, "space": SPACE_FILES}
+PAGE_FILES = ("README.md", "LICENSE-*.txt", "*.css", "*.gz", "*.html", "*.js", "*.json", "*.svg", "*.webmanifest")
+# By layout: a Space holds the demo or a static page.
+PATTERNS = {"model": MODEL_FILES, "dataset": DATASET_FILES, "space": SPACE_FILES, "page": PAGE_FILES}
 
 _PICKLES = (".bin", ".ckpt", ".joblib", ".pickle", ".pkl", ".pt", ".pth")
 _SECRET_FILES = (".env", ".env.*", ".netrc", "_netrc", ".git-credentials", "id_rsa", "id_ed25519", "*.pem", "*.key")
@@ -106,25 +109,26 @@ class Outgoing:
 
 
 def find_kind(folder: Path) -> str:
-    """Whether a folder holds a model or a dataset.
+    """Whether a folder holds a model, a dataset or a static page.
 
     Raises:
-        FolderError: there is no such folder, or it holds neither or both.
+        FolderError: there is no such folder, or it holds none or several of them.
     """
     if not folder.is_dir():
         raise FolderError(f"--folder {folder}: no such folder; expected one written by a recipe.")
     found = [kind for kind, name in (("model", "config.json"), ("dataset", SUMMARY)) if (folder / name).is_file()]
+    found += ["page"] if page_files(folder) else []
     if len(found) == 1:
         return found[0]
-    got = "both a model and a dataset" if found else "neither a model (config.json) nor a prepared dataset"
+    got = f"both a {' and a '.join(found)}" if found else "neither a model (config.json) nor a prepared dataset"
     if not found and (folder / RESULTS).is_file():
         got = "results without a model (config.json), like the folders of baselines, evaluations and some stacks"
     raise FolderError(f"--folder {folder} holds {got}; expected the folder of one run of a recipe.")
 
 
-def goes(path: str, kind: str) -> bool:
+def goes(path: str, layout: str) -> bool:
     """Whether a file with this path is pushed."""
-    return any(path.count("/") == pattern.count("/") and fnmatch(path, pattern) for pattern in PATTERNS[kind])
+    return any(path.count("/") == pattern.count("/") and fnmatch(path, pattern) for pattern in PATTERNS[layout])
 
 
 def sort_files(folder: Path, kind: str) -> tuple[list[Outgoing], list[str]]:

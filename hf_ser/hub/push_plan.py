@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from huggingface_hub import RepoCard
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
@@ -27,9 +28,11 @@ from hf_ser.hub.push_checks import (
 from hf_ser.recipe_file import read_recipe
 from hf_ser.results_file import RESULTS
 from hf_ser.run_folder import refuse_unfinished
+from hf_ser.web.static_page import PAGE, page_files
 
-# A file that every repository pushed by a recipe has.
-MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py"}
+KINDS = ("model", "dataset", "space")
+# A file that every repository pushed by a recipe has, by layout.
+MARKS = {"model": RESULTS, "dataset": SUMMARY, "space": "hf_ser/demo/app.py", "page": PAGE}
 
 
 @dataclass
@@ -41,7 +44,9 @@ class PushArguments:
     """
 
     repository: str = field(metadata={"help": "repository on the Hub, as OWNER/NAME"})
-    folder: str | None = field(default=None, metadata={"help": "folder of a model or of a prepared dataset"})
+    folder: str | None = field(
+        default=None, metadata={"help": "folder of a model, of a prepared dataset or of a static page"}
+    )
     models: list[str] = field(
         default_factory=list,
         metadata={
@@ -61,22 +66,20 @@ class PushArguments:
     def __post_init__(self) -> None:
         for flag, name in (("repository", self.repository), *(("models", model) for model in self.models)):
             _check_name(flag, name.partition("@")[0] if flag == "models" else name)
-        if self.kind not in (None, *MARKS):
+        if self.kind not in (None, *KINDS):
             raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
         if self.folder is not None and self.models:
             raise ConfigError(
                 "got both --folder and --models; expected the folder of a model or dataset, or the models of a Space."
             )
-        if self.folder is None and not self.is_space:
+        if self.folder is None and not self.is_demo:
             raise ConfigError(
                 "got neither --folder nor --models; expected the folder of a model or dataset, or the models of a "
                 "Space. For a Space with the model that comes with hf_ser, pass --kind space."
             )
-        if self.kind is not None and (self.kind == "space") != (self.folder is None):
-            raise ConfigError(
-                f"--kind {self.kind}: a Space takes --models or nothing, a model or dataset needs --folder."
-            )
-        if self.is_space and self.metadata_only:
+        if self.kind not in (None, "space") and self.folder is None:
+            raise ConfigError(f"--kind {self.kind} needs --folder; a Space takes --models, or nothing.")
+        if self.is_demo and self.metadata_only:
             raise ConfigError("--metadata_only true is for datasets, but this is a Space. Leave it out.")
         if self.tag is not None and not re.fullmatch(r"(?!.*\.\.)(?!main$)[A-Za-z0-9_][\w.-]*(?<!\.)", self.tag):
             raise ConfigError(
@@ -88,9 +91,9 @@ class PushArguments:
             raise ConfigError("--message is empty; expected text, or leave it out.")
 
     @property
-    def is_space(self) -> bool:
+    def is_demo(self) -> bool:
         """Whether a demo is pushed, with models on the Hub or the one that comes with the package."""
-        return bool(self.models) or self.kind == "space"
+        return bool(self.models) or (self.kind == "space" and self.folder is None)
 
 
 def _check_name(flag: str, name: str) -> None:
@@ -128,6 +131,16 @@ class Plan:
         """The text of README.md."""
         return next(file.read().decode() for file in self.files if file.path == "README.md")
 
+    @property
+    def sdk(self) -> str | None:
+        """Of a Space: gradio or static."""
+        return RepoCard(self.card).data.get("sdk") if self.kind == "space" else None
+
+    @property
+    def layout(self) -> str:
+        """The key of `MARKS` and of the patterns of files: the kind, or page for a Space with a static page."""
+        return "page" if self.sdk == "static" else self.kind
+
 
 def make_plan(args: PushArguments, token: str | None = None) -> Plan:
     """Select the files of a push and check them, without a network.
@@ -147,16 +160,17 @@ def make_plan(args: PushArguments, token: str | None = None) -> Plan:
         raise ConfigError("got no --folder; expected the folder of a model or dataset. For a Space, use plan_space.")
     folder = Path(args.folder)
     refuse_unfinished(folder, "--folder")
-    kind = find_kind(folder)
-    if args.kind not in (None, kind):
+    layout = find_kind(folder)
+    if args.kind not in (None, "space" if layout == "page" else layout):
         raise ConfigError(
-            f"--kind {args.kind}, but {folder} holds a {kind}. Leave --kind out, or choose another folder."
+            f"--kind {args.kind}, but {folder} holds a {layout}. Leave --kind out, or choose another folder."
         )
-    if kind == "model" and args.metadata_only:
-        raise ConfigError("--metadata_only true is for datasets, but this is a model. Leave it out.")
-    files, left = sort_files(folder, kind)
-    plan = (_plan_model if kind == "model" else _plan_dataset)(args, folder, files, left)
-    check_card(plan.card, kind)
+    if layout != "dataset" and args.metadata_only:
+        raise ConfigError(f"--metadata_only true is for datasets, but this is a {layout}. Leave it out.")
+    files, left = sort_files(folder, layout)
+    planner = {"model": _plan_model, "dataset": _plan_dataset, "page": _plan_page}[layout]
+    plan = planner(args, folder, files, left)
+    check_card(plan.card, plan.kind)
     message = Outgoing("--message", (args.message or "").encode())
     check_contents([*plan.files, message], {"your Hub token": token or ""})
     return plan
@@ -207,6 +221,27 @@ def _plan_dataset(args: PushArguments, folder: Path, files: list[Outgoing], left
         f'dataset = load_dataset("{args.repository}", "all", revision="{{revision}}")'
     )
     return Plan("dataset", files, left, notes, line)
+
+
+def _plan_page(args: PushArguments, folder: Path, files: list[Outgoing], left: list[str]) -> Plan:
+    """A static Space: the page as it is, whose README.md has the settings of the Space."""
+    settings, names = page_files(folder) or ({}, [])
+    missing = sorted(set(names) - {file.path for file in files})
+    if missing:
+        raise FolderError(f"{folder} has no {missing[0]}; expected a complete page. Write it again.")
+    left = sorted({*left, *(file.path for file in files if file.path not in names)})
+    files = [file for file in files if file.path in names]
+    if settings["model"]["synthetic"] and not args.private:
+        raise LicenceError(
+            "--private false would publish a page with a model that was trained on synthetic recordings; expected one "
+            "trained on real recordings. Push privately."
+        )
+    licence = settings["model"].get("licence") or UNKNOWN
+    line = (
+        "from huggingface_hub import snapshot_download\n"
+        f'snapshot_download("{args.repository}", repo_type="space", revision="{{revision}}")'
+    )
+    return Plan("space", files, left, [f"the page contains the model, whose licence is {licence}."], line)
 
 
 def _with_card(card: Outgoing, files: Sequence[Outgoing]) -> list[Outgoing]:

@@ -6,13 +6,13 @@ import re
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-import requests
-from urllib3.exceptions import HTTPError
-
 from .audio_errors import AudioError
+
+if TYPE_CHECKING:
+    import requests
 
 PRIVATE_REDIRECTS = "HF_SER_PRIVATE_REDIRECTS"  # set to 1 to follow redirects into private networks
 _CONNECT_S = 30.0  # to connect, and between two packets
@@ -55,6 +55,12 @@ def download(address: str, check_size: Callable[[int], None], total_s: float = _
         AudioError: no complete response in time, an error status, or a redirect that is not followed.
     """
     name, deadline = without_secrets(address), time.monotonic() + total_s
+    try:  # here: exported graphs are used without these packages
+        import requests
+        from urllib3.exceptions import HTTPError
+    except ImportError:
+        got = "a URL, which cannot be read because the package requests is not installed"
+        raise _failed(name, got, "a recording", "Install requests, or download the file first.") from None
     try:
         with requests.Session() as session:
             return _follow(session, address, name, check_size, deadline)
@@ -73,7 +79,7 @@ def download(address: str, check_size: Callable[[int], None], total_s: float = _
 
 
 def _follow(
-    session: requests.Session, address: str, name: str, check_size: Callable[[int], None], deadline: float
+    session: "requests.Session", address: str, name: str, check_size: Callable[[int], None], deadline: float
 ) -> bytes:
     for _ in range(_REDIRECTS + 1):
         left = min(_CONNECT_S, deadline - time.monotonic())
@@ -114,7 +120,7 @@ def _is_private(host: str) -> bool:
     return any(not ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_global for entry in found)
 
 
-def _body(answer: requests.Response, check_size: Callable[[int], None], deadline: float) -> bytes:
+def _body(answer: "requests.Response", check_size: Callable[[int], None], deadline: float) -> bytes:
     """Read what has arrived, however little, so that a server that sends single bytes meets the deadline."""
     raw: Any = answer.raw
     read = getattr(raw, "read1", raw.read)  # absent from urllib3 1

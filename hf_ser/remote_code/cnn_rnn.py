@@ -71,4 +71,5 @@ class CNNRNNForAudioClassification(CompanionModel):
         if self.attention is not None:
             return self.dropout(self.attention(sequence, num_frames))
         final = states[0] if isinstance(states, tuple) else states  # LSTM states include cell states
+        final = final.reshape(-1, sequence.shape[0], self.rnn.hidden_size)  # exported LSTMs lose this shape
         return self.dropout(final.transpose(0, 1).flatten(1))

@@ -1,6 +1,6 @@
-"""Convert waveforms to model inputs: padding, attention masks, and batches that do not change any score."""
+"""Convert waveforms to model inputs: padding and attention masks that do not change any score."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -103,24 +103,6 @@ def max_input_s(model: Any, preprocessing: Preprocessing) -> float | None:
             limits.append(getattr(part.config, "duration_s", None))
     limits.append(preprocessing.duration_s)
     return min((limit for limit in limits if limit), default=None)
-
-
-def batches_by_length(lengths: Sequence[int], batch_size: int, any_length: bool) -> Iterator[list[int]]:
-    """Yield the indices of clips in batches, longest first.
-
-    Args:
-        lengths: number of samples of each clip.
-        batch_size: maximum number of clips in a batch.
-        any_length: whether a batch may contain clips of different lengths.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batch and (len(batch) == batch_size or not (any_length or lengths[index] == lengths[batch[0]])):
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def keep_classifier_inputs(model: Any, kept: list[np.ndarray]) -> Any:

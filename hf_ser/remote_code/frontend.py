@@ -60,13 +60,15 @@ class Frontend(KeepsPrecision):
         """Set padding to zero, cut silent ends if trim_db is set, and cut or pad to (batch, num_samples)."""
         check_waveforms(input_values, attention_mask)
         num_samples, trim_db = self.config.num_samples, self.config.trim_db
-        used = num_samples if trim_db is None else input_values.shape[1]
+        used = num_samples if trim_db is None and not torch.compiler.is_exporting() else input_values.shape[1]
         waveforms = input_values[:, :used].float()
         if attention_mask is not None:
             waveforms = waveforms.where(attention_mask[:, :used].bool(), 0.0)
         if trim_db is not None:
             check_finite(torch.stack(torch.aminmax(waveforms)))
             return cut_silent_ends(waveforms, trim_db, num_samples)
+        if torch.compiler.is_exporting():  # a graph must not depend on which of the two is longer
+            return nn.functional.pad(waveforms, (0, num_samples))[:, :num_samples]
         return nn.functional.pad(waveforms, (0, num_samples - waveforms.shape[1]))
 
     def _true_frames(self, waveforms: torch.Tensor) -> torch.Tensor:

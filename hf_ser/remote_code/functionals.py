@@ -63,7 +63,7 @@ class ClipStatistics(KeepsPrecision):
             ValueError: samples are not finite.
         """
         waveforms = input_values.float()
-        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
         if attention_mask is not None:
             waveforms = waveforms.where(attention_mask.bool(), 0.0)
             lengths = attention_mask.sum(dim=1)
@@ -204,7 +204,7 @@ class Functionals(ClipStatistics):
         negative = waveforms < -_AMIN
         # librosa pads with the last sample, which adds no crossing.
         crossings = nn.functional.pad((negative[:, 1:] != negative[:, :-1]).float(), (1, 0))
-        if (lengths < waveforms.shape[1]).any():
+        if torch.compiler.is_exporting() or (lengths < waveforms.shape[1]).any():
             places = torch.arange(waveforms.shape[1], device=waveforms.device)
             crossings = crossings * (places < lengths[:, None])
         rates = self._frame_means(crossings)
@@ -328,7 +328,7 @@ def _quantile(ordered: torch.Tensor, num_frames: torch.Tensor, share: float) -> 
 
 def _sort(values: torch.Tensor) -> torch.Tensor:
     """Sort along the last dimension. On a CPU, numpy is about twenty times as fast as torch."""
-    if values.device.type == "cpu":
+    if values.device.type == "cpu" and not torch.compiler.is_exporting():
         return torch.from_numpy(np.sort(values.numpy(), axis=-1))
     return values.sort(dim=-1).values
 

@@ -79,6 +79,7 @@ class LogLinear(nn.Module):
         super().__init__()
         self.register_buffer("weight_bits", torch.zeros(num_classes, num_features, dtype=torch.int64))
         self.register_buffer("bias_bits", torch.zeros(num_classes, dtype=torch.int64))
+        self._unpacked: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def from_weights(cls, weight: np.ndarray, bias: np.ndarray) -> "LogLinear":
@@ -88,9 +89,13 @@ class LogLinear(nn.Module):
         head.bias_bits.copy_(torch.from_numpy(np.array(bias, np.float64).view(np.int64)))
         return head
 
+    def unpack(self) -> None:
+        """Keep weights and biases as float64, for exported graphs, which cannot read the bits."""
+        self._unpacked = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Classify."""
-        weight, bias = self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64)
+        weight, bias = self._unpacked or (self.weight_bits.view(torch.float64), self.bias_bits.view(torch.float64))
         return torch.softmax(features.clamp_min(TINY).log() @ weight.T + bias, dim=1)
 
 
@@ -234,7 +239,7 @@ class HybridForAudioClassification(PreTrainedModel):
         check_waveforms(input_values, attention_mask)
         waveforms = input_values.float()
         check_finite(waveforms.abs().amax())
-        lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        lengths = torch.full((waveforms.shape[0],), waveforms.shape[1], device=waveforms.device)
         if attention_mask is not None:
             waveforms, lengths = waveforms.masked_fill(attention_mask == 0, 0.0), attention_mask.sum(dim=1).long()
         return torch.cat([source(waveforms, lengths) for source in self.sources], dim=1)
@@ -262,7 +267,7 @@ class HybridForAudioClassification(PreTrainedModel):
             ValueError: the inputs are not waveforms.
         """
         known = self.classifier(self.embeddings(input_values, attention_mask))
-        whole = known.new_zeros(len(known), self.num_labels)
-        whole[:, self.config.classes] = known
+        whole = known.new_zeros(known.shape[0], self.num_labels)
+        whole = whole.index_copy(1, torch.tensor(self.config.classes, device=known.device), known)
         scores = whole.clamp_min(_LEAST).log() / (self.config.calibration_temperature or 1.0)
         return classifier_output(self.config, torch.log_softmax(scores, dim=1).float(), labels, return_dict)

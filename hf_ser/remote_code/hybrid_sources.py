@@ -261,6 +261,8 @@ class Source(nn.Module):
         if self.model is None or takes_attention_mask(self.model.config):
             mask = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None]
             return self._features(waveforms, mask.long())
+        if torch.compiler.is_exporting():  # the batches of such a graph have clips of one length
+            return self._features(waveforms, None)
         # Encoders without a mask process padding as silence, so each batch contains clips of one length.
         features = torch.zeros(len(waveforms), len(self.feature_names), dtype=torch.float64, device=waveforms.device)
         for length in lengths.unique().tolist():
@@ -278,7 +280,10 @@ class Source(nn.Module):
             waveforms = nn.utils.rnn.pad_sequence(clips, batch_first=True).to(device)
         if self.model is not None:
             lengths = lengths.clamp(min=min_samples(self.model.config))
-        waveforms = nn.functional.pad(waveforms, (0, int(lengths.max()) - waveforms.shape[1]))  # negative padding cuts
+        if not torch.compiler.is_exporting():  # a graph's batches are as long as their longest clip
+            waveforms = nn.functional.pad(
+                waveforms, (0, int(lengths.max()) - waveforms.shape[1])
+            )  # it may be negative
         if self.settings.do_normalize:
             mask = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
             centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / lengths[:, None]) * mask

@@ -13,7 +13,7 @@ from torch import nn
 
 from .functionals import ClipStatistics, decibels, summarise
 from .precision import float32_on_cpu
-from .spectra import apply_filters, filter_groups
+from .spectra import apply_filters, filter_groups, inverse_transform
 
 _AMIN = 1e-10  # minimum power
 _ACTIVE_DB = -30.0  # frames below, relative to the loudest frame, count as silence
@@ -130,7 +130,7 @@ class ProsodicFunctionals(ClipStatistics):
     def _pitch(self, power: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pitch in Hz and height of its peak in the autocorrelation, from 0 to 1, per frame (batch, frames)."""
         low, high = self.lags
-        correlation = torch.fft.irfft(power)[..., : high + 2]
+        correlation = inverse_transform(power, high + 2)
         correlation = correlation / correlation[..., :1].clamp(min=_AMIN) / self.lag_window
         before, inner, after = (correlation[..., low + step : high + 1 + step] for step in (-1, 0, 1))
         # Parabolas through each peak and its neighbours: lags are fractions of samples, and a sampled peak at the
@@ -206,9 +206,11 @@ def _named(names: Sequence[str], statistics: Sequence[str]) -> list[str]:
 
 def _summary(values: torch.Tensor, chosen: torch.Tensor, statistics: Sequence[str]) -> torch.Tensor:
     """Statistics (batch, statistics * descriptors) of the chosen frames (batch, frames); 0 if there are none."""
-    order = (~chosen).int().argsort(dim=1, stable=True)[..., None].expand_as(values)  # chosen frames first
-    packed = values.masked_fill(~chosen[..., None], 0.0).gather(1, order)
-    return summarise(packed, chosen.sum(dim=1).clamp(min=1), statistics).flatten(1)
+    counts = chosen.sum(dim=1, keepdim=True)
+    places = torch.where(chosen, chosen.cumsum(dim=1), counts + (~chosen).cumsum(dim=1)) - 1  # chosen frames first
+    values = values.masked_fill(~chosen[..., None], 0.0)
+    packed = torch.zeros_like(values).scatter(1, places[..., None].expand_as(values), values)
+    return summarise(packed, counts[:, 0].clamp(min=1), statistics).flatten(1)
 
 
 def _derivative(values: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

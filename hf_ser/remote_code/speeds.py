@@ -30,8 +30,20 @@ def at_speed(
     if mask is not None:
         waveforms = waveforms.where(mask.bool(), 0.0)  # the filter would move samples across the border
     with torch.autocast(waveforms.device.type, enabled=False):
-        changed = torchaudio.functional.resample(waveforms.float(), ratio.numerator, ratio.denominator)
+        changed = _resampled(waveforms.float(), ratio.numerator, ratio.denominator)
     if mask is None:
         return changed, None
     lengths = (mask.sum(dim=1) * ratio.denominator + ratio.numerator - 1) // ratio.numerator  # rounded up
     return changed, (torch.arange(changed.shape[1], device=mask.device) < lengths[:, None]).to(mask.dtype)
+
+
+def _resampled(waveforms: torch.Tensor, before: int, after: int) -> torch.Tensor:
+    """Resample (batch, samples) from rate `before` to `after`."""
+    if not torch.compiler.is_exporting():
+        return torchaudio.functional.resample(waveforms, before, after)
+    # The same without fixing the length, which torchaudio computes as a constant.
+    step = torchaudio.transforms.Resample(before, after)
+    padded = torch.nn.functional.pad(waveforms[:, None], (step.width, step.width + before))
+    phases = torch.nn.functional.conv1d(padded, step.kernel, stride=before)
+    length = (after * waveforms.shape[1] + before - 1) // before
+    return phases.transpose(1, 2).flatten(1)[:, :length]

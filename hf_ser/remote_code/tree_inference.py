@@ -109,6 +109,8 @@ class TreeInference:
         Returns:
             (batch, classes), float64.
         """
+        if torch.compiler.is_exporting():
+            return self._sum(self._leaves(self._fill(features)))
         portions = features.split(max(1, _PATHS // len(self.roots)))
         return torch.cat([self._sum(self._leaves(self._fill(portion))) for portion in portions])
 
@@ -126,12 +128,12 @@ class TreeInference:
         flat = columns.reshape(-1)
         nodes = self.roots.repeat_interleave(batch)
         samples = torch.arange(batch, dtype=torch.int32, device=self.device).repeat(trees)
-        going, leaves = torch.arange(len(nodes), device=self.device), torch.empty_like(nodes)
+        going, leaves = torch.arange(nodes.shape[0], device=self.device), torch.empty_like(nodes)
         for level in range(1, self.depth + 1):
             places = self.columns.index_select(0, nodes) * batch + samples
             left = flat.index_select(0, places) <= self.thresholds.index_select(0, nodes)
             nodes = self.children.index_select(0, 2 * nodes + ~left)
-            if level % _LEVELS == 0 and level < self.depth:
+            if level % _LEVELS == 0 and level < self.depth and not torch.compiler.is_exporting():
                 leaves.index_copy_(0, going, nodes)
                 goes = (nodes < self.num_nodes).nonzero()[:, 0]
                 nodes, samples, going = (values.index_select(0, goes) for values in (nodes, samples, going))

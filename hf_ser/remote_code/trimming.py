@@ -26,9 +26,18 @@ def cut_silent_ends(waveforms: torch.Tensor, trim_db: float, num_samples: int) -
     first, end = _loud_blocks(blocks, trim_db)
     places = first + torch.arange(-(-num_samples // _HOP), device=waveforms.device)
     places = places.where(places < end, blocks.shape[1] - 1)
-    rows = torch.arange(len(blocks), device=waveforms.device)[:, None] * blocks.shape[1]
+    rows = torch.arange(blocks.shape[0], device=waveforms.device)[:, None] * blocks.shape[1]
     kept = blocks.flatten(0, 1).index_select(0, (rows + places).flatten())
-    return kept.view(len(blocks), -1)[:, :num_samples]
+    return kept.unflatten(0, (-1, places.shape[1])).flatten(1)[:, :num_samples]
+
+
+def loud_part(waveforms: torch.Tensor, trim_db: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """First sample and sample after the last (batch, 1) of the part that `cut_silent_ends` keeps.
+
+    The end may lie after the end of the clip.
+    """
+    first, end = _loud_blocks(_blocks(waveforms), trim_db)
+    return first * _HOP, end * _HOP
 
 
 def _blocks(waveforms: torch.Tensor) -> torch.Tensor:

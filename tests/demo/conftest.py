@@ -1,8 +1,5 @@
 """A tiny model, the page that it answers on, and a browser to look at it with."""
 
-import os
-import shutil
-
 import numpy as np
 import pytest
 import soundfile as sf
@@ -79,14 +76,6 @@ def address(demo_model, recordings, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    """Debian's Chromium, without a window; its microphone is a beeping one."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
-    executable = os.environ.get("HF_SER_CHROMIUM") or shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no Chromium: apt-get install chromium, or name one in HF_SER_CHROMIUM")
-    words = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=words)
-        yield browser
-        browser.close()
+def chromium(launch_chromium):
+    """Chromium with a microphone that beeps."""
+    return launch_chromium()

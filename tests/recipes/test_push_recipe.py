@@ -50,7 +50,7 @@ def test_metadata_are_smaller(call, dataset_dir):
         (["--repository", "a/b/c"], "--repository a/b/c: "),
         (["--repository", "owner/na me"], "--repository owner/na me: "),
         (["--kind", "spaceship"], "--kind spaceship; expected model, dataset or space."),
-        (["--kind", "space"], "--kind space: a Space takes --models or nothing, a model or dataset needs"),
+        (["--kind", "space"], "--kind space, but "),
         (["--models", "owner/tiny"], "got both --folder and --models; expected"),
         (["--kind", "model"], "--kind model, but "),
         (["--tag", "v 1"], "--tag v 1; expected letters, digits"),
@@ -75,7 +75,7 @@ def test_either_a_folder_or_models_must_be_given(call):
     code, out, err = call("--repository", "owner/data")
     assert code == 2 and out == "" and "got neither --folder nor --models; expected the folder" in err
     code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--kind", "model")
-    assert code == 2 and out == "" and "--kind model: a Space takes --models or nothing" in err
+    assert code == 2 and out == "" and "--kind model needs --folder; a Space takes --models, or nothing." in err
     code, out, err = call("--repository", "owner/demo", "--models", "a/b", "--metadata_only", "true")
     assert code == 2 and out == "" and "--metadata_only true is for datasets" in err
 

@@ -96,7 +96,7 @@ def test_a_command_is_known(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     words = shlex.split(command)
     if words[:2] == ["pip", "install"]:
-        extras = set(",".join(re.findall(r"\[(.*?)\]", command)).split(","))
+        extras = {extra for each in re.findall(r"\[(.*?)\]", command) for extra in each.split(",")}
         assert extras <= set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
         return
     if words[0] == "make":
@@ -200,8 +200,9 @@ def test_the_yaml_examples_are_known(tmp_path):
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help", "help_all"}  # of accelerate launch, and of every program
-    known |= {"torch"}  # of uv: --torch-backend
+    known |= {"torch", "no"}  # of uv: --torch-backend, and of pip: --no-deps
     known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port", "abstain"}  # of hf-ser
+    known |= {"float16", "int8", "onnxruntime_web", "verify"}  # of hf-ser export
     without_benchmarks = re.sub(r"`(?:python|bash) benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
     assert flags - known == set()
