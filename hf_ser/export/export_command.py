@@ -16,8 +16,8 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import SplitData
 from hf_ser.default_model import description, is_default
 from hf_ser.export.classifier_graph import ClassifierGraph
-from hf_ser.export.exporters import to_onnx, to_openvino, to_torch
 from hf_ser.export.export_error import ExportError
+from hf_ser.export.exporters import to_onnx, to_openvino, to_torch
 from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder

@@ -23,6 +23,7 @@ def test_every_configuration_is_known():
             "audio_cnn",
             "audio_cnn_plus",
             "audio_cnn_robust",
+            "audio_cnn_robust_transfer",
             "audio_cnn_transfer",
             "audio_lstm",
             "audio_lstm_plus",
