@@ -40,19 +40,16 @@ SMALL = {"n_mels": 16, "duration_s": 1.0, **IDS}
 CONV = {**SMALL, "channels": [4, 4, 8]}
 IMPROVED = {**CONV, "trim_db": 30.0, "n_fft": 640, "hop_length": 320, "normalize": "global", "pooling": "statistics"}
 COMPANIONS = {
-    "mel_cnn": (MelCNNForAudioClassification, MelCNNConfig, {**CONV, "hidden_size": 8}),
     "audio_cnn": (AudioCNNForAudioClassification, AudioCNNConfig, {**CONV, "channels": [4] * 4, "hidden_size": 8}),
     "improved": (AudioCNNForAudioClassification, AudioCNNConfig, {**IMPROVED, "channels": [4] * 4}),
-    "speeds": (MelCNNForAudioClassification, MelCNNConfig, {**IMPROVED, "inference_speeds": [0.9, 1.0, 1.1]}),
+    "speeds": (MelCNNForAudioClassification, MelCNNConfig, {**IMPROVED, "inference_speeds": [0.9, 1.0]}),
     "audio_lstm": (AudioLSTMForAudioClassification, AudioLSTMConfig, {**SMALL, "n_mfcc": 12, "hidden_size": 8}),
     "cnn_lstm": (CNNRNNForAudioClassification, CNNRNNConfig, {**CONV, "hidden_size": 8, "cell": "lstm"}),
     "cnn_gru": (CNNRNNForAudioClassification, CNNRNNConfig, {**CONV, "hidden_size": 8, "cell": "gru"}),
 }
 STEPS = Preprocessing(trim_db=25.0, normalize=True, duration_s=0.8)
 ENCODERS = {  # feat_extract_norm, preprocessing
-    "wav2vec2_base": ("group", Preprocessing(normalize=True)),
-    "wav2vec2_base_cut": ("group", Preprocessing(duration_s=0.8)),
-    "xlsr": ("layer", Preprocessing()),
+    "wav2vec2_base_cut": ("group", Preprocessing(normalize=True, duration_s=0.8)),
     "xlsr_trimmed": ("layer", Preprocessing(trim_db=25.0, normalize=True)),
 }
 
