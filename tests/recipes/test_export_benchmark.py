@@ -1,0 +1,40 @@
+"""`benchmarks/export.py`: what it measures, and its table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def script(load_benchmarks):
+    return load_benchmarks("machine", "export")["export"]
+
+
+@pytest.mark.slow
+def test_it_measures_graphs_and_fills_the_page(script, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{script.BEGIN}\nold\n{script.END}\n\nafter\n")
+    script.main(["--models", "default", "--output", str(tmp_path / "export.json"), "--docs", str(page)])
+    rows = json.loads((tmp_path / "export.json").read_text())["rows"]
+    assert [row["precision"] for row in rows] == ["float32", "float16 weights"]
+    assert rows[0]["largest_difference"] < 1e-4 and rows[1]["megabytes"] < 0.6 * rows[0]["megabytes"]
+    text = page.read_text()
+    assert text.count("| default") == 2 and "old" not in text and text.endswith("\nafter\n")
+
+
+def test_the_page_shows_what_was_measured(script):
+    measured, page = ROOT / "results" / "export.json", (ROOT / "docs" / "how-to" / "export.md").read_text("utf-8")
+    shown = page[page.index(script.BEGIN) + len(script.BEGIN) : page.index(script.END)].strip()
+    if not measured.is_file():
+        assert shown == "Nothing has been measured yet."
+    else:
+        assert shown == script.render(json.loads(measured.read_text("utf-8")))
+
+
+def test_every_kind_of_model_can_be_made(script):
+    for name in (*script.CONFIGS, "wav2vec2_base"):
+        model, extractor = script.load(name)
+        assert not model.training and extractor.sampling_rate == 16_000
