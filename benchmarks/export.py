@@ -99,7 +99,7 @@ def measure(name: str | Path) -> list[dict[str, Any]]:
         found = verify(graph, extractor, lambda threads, content=content: GraphSession(content, metadata, threads), [])
         rows.append(
             {
-                "model": name if isinstance(name, str) else name.name,
+                "model": name if isinstance(name, str) else _name(name),
                 "precision": precision,
                 "parameters": sum(weights.numel() for weights in model.parameters()),
                 "megabytes": round(len(content) / 1e6, 1),
@@ -109,6 +109,11 @@ def measure(name: str | Path) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _name(folder: Path) -> str:
+    """The last part of a folder that is not a seed or fold."""
+    return next((part for part in reversed(folder.parts) if not part.startswith(("seed_", "fold_"))), str(folder))
 
 
 def render(results: Mapping[str, Any]) -> str:
