@@ -1,8 +1,11 @@
-"""The text that the demo, its Space and the static page share."""
+"""The text that the demo, its Space and the static page share, and how their Spaces look."""
+
+from typing import Any
 
 TITLE = "Which emotion does a voice express?"
 SENTENCE = "A model estimates, from the sound of a voice, how likely each emotion is."
 SYNTHETIC = "This model was trained on synthetic voices. Its answers say nothing about real speech."
+SPACE_LOOK: dict[str, Any] = {"emoji": "🗣️", "colorFrom": "indigo", "colorTo": "pink", "pinned": False}
 # Markdown.
 LIMITS = (
     "**Acted speech.** Most models are trained on actors who spoke prepared sentences. They are less accurate on "

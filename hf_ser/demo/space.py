@@ -28,7 +28,7 @@ from hf_ser.demo.words import EXAMPLES
 from hf_ser.hub.card import check_card
 from hf_ser.hub.push_checks import Outgoing, check_contents
 from hf_ser.hub.push_plan import Plan, PushArguments
-from hf_ser.page_words import LIMITS, SENTENCE, TITLE
+from hf_ser.page_words import LIMITS, SENTENCE, SPACE_LOOK, TITLE
 
 _PACKAGE = Path(hf_ser.__file__).parent
 _LEFT_OUT = "corpora/download/"  # the page does not download corpora
@@ -185,10 +185,7 @@ def _card(repository: str, models: Mapping[str, str]) -> str:
         license="apache-2.0" if models else "cc-by-nc-sa-4.0",
         models=list(models) or None,
         tags=["speech-emotion-recognition", "audio-classification"],
-        emoji="🗣️",
-        colorFrom="indigo",
-        colorTo="pink",
-        pinned=False,
+        **SPACE_LOOK,
         short_description="Which emotion a voice expresses",
     ).to_dict()
     head = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

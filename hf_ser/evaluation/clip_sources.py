@@ -20,6 +20,7 @@ from hf_ser.data.scan import scan
 from hf_ser.data.seen import Marks, marks_of_split
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
+from hf_ser.evaluation.predict import predict_probabilities
 from hf_ser.labels import EMOTIONS, merge_calm
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.remote_code.windows import MIN_DURATION_S
@@ -75,6 +76,19 @@ def clips_of_split(split: "datasets.Dataset") -> Clips:
         lambda numbers: [load_audio(row["audio"]) for row in audio.select(numbers)],
         marks=marks_of_split(split),
     )
+
+
+def predict_split(model: Any, extractor: Any, split: "datasets.Dataset", **options: Any) -> np.ndarray:
+    """Probabilities of the clips in a prepared dataset's split (clips, classes), in its order.
+
+    Args:
+        model: a classifier.
+        extractor: its feature extractor.
+        split: with audio.
+        options: batch_size, device and other arguments of `predict_logits`.
+    """
+    clips = clips_of_split(split)
+    return predict_probabilities(model, extractor, clips.durations, clips.decode, **options)
 
 
 def clips_of_folder(folder: Path, args: DataArguments, packs: Path) -> Clips:

@@ -9,11 +9,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtra
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.export.export_error import ExportError
 from hf_ser.models import CompanionModel, min_samples
-from hf_ser.remote_code.encoder_inputs import takes_any_length, takes_attention_mask
+from hf_ser.remote_code.encoder_inputs import standardized, takes_any_length, takes_attention_mask
 from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.trimming import cut_silent_ends, loud_part
-
-_VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
 
 
 class ClassifierGraph(PreTrainedModel):
@@ -96,7 +94,7 @@ class ClassifierGraph(PreTrainedModel):
         if lengths is not None:
             mask = torch.arange(values.shape[1], device=values.device) < lengths[:, None]
         if self.standardize:
-            values = _standardized(values, mask)
+            values = standardized(values, torch.ones_like(values, dtype=torch.bool) if mask is None else mask)
         inputs = {} if mask is None else {"attention_mask": mask.long()}
         logits = self.model(values, **inputs).logits
         return {"probabilities": torch.softmax(logits.double(), dim=-1).float()}
@@ -118,13 +116,3 @@ class ClassifierGraph(PreTrainedModel):
             values = nn.functional.pad(values, (0, samples))[:, :samples]
             lengths = None if lengths is None else torch.full_like(lengths, samples)
         return values, lengths
-
-
-def _standardized(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean 0 and variance 1 over the true samples of each clip, 0 for padding, as in Wav2Vec2FeatureExtractor."""
-    if mask is None:
-        centred = values - values.mean(dim=1, keepdim=True)
-        return centred / (centred.square().mean(dim=1, keepdim=True) + _VARIANCE_FLOOR).sqrt()
-    counts = mask.sum(dim=1, keepdim=True)
-    centred = (values - (values * mask).sum(dim=1, keepdim=True) / counts) * mask
-    return centred / (centred.square().sum(dim=1, keepdim=True) / counts + _VARIANCE_FLOOR).sqrt()

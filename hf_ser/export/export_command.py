@@ -1,6 +1,5 @@
 """`hf-ser export`: from a trained model to a file that runs without this package, with proof that it says the same."""
 
-import hashlib
 import json
 import platform
 import shutil
@@ -27,6 +26,7 @@ from hf_ser.extras import needs_extra
 from hf_ser.inference import load_classifier
 from hf_ser.recipe_file import read_recipe
 from hf_ser.runtime.graph_contract import KEY
+from hf_ser.runtime.graph_file import file_sha256
 
 FORMATS = ("onnx", "torch", "openvino", "web")
 REPORT = "export.json"
@@ -195,7 +195,7 @@ def _data(args: ExportArguments, graph: ClassifierGraph) -> SplitData:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """What a graph says about itself, stored in the file."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.runtime.graph_contract import SCHEMA_VERSION
+from hf_ser.runtime.graph_file import file_sha256
 
 _LICENCE = "cc-by-nc-sa-4.0"  # of the model in the package, in the words of the Hub
 
@@ -34,7 +34,7 @@ def describe_graph(graph: ClassifierGraph, name: str, revision: str, precision: 
         "name": str((results or {}).get("name") or name),
         "source": NAME if own else _last_part(name),
         "revision": getattr(config, "_commit_hash", None),
-        "results_sha256": None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
+        "results_sha256": None if path is None else file_sha256(path),
         "licence": _LICENCE if own else dataset.get("licence"),
         "model_type": config.model_type,
         "parameters": sum(weights.numel() for weights in graph.model.parameters()),

@@ -18,8 +18,7 @@ from hf_ser.data.run_locations import fill_in_location
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.errors import SerError
-from hf_ser.evaluation import predict_probabilities
-from hf_ser.evaluation.clip_sources import clip_columns, clips_of_split
+from hf_ser.evaluation.clip_sources import clip_columns, predict_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import choose_device, label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing
@@ -348,12 +347,10 @@ def _predict(base_model: BaseModel, data: SplitData, part: "datasets.Dataset", a
     if names != list(data.labels):
         raise StackError(f"{base_model} has the classes {', '.join(names)}; expected {_order(data.labels)}.")
     base_model.steps(data).store(extractor)
-    clips = clips_of_split(part)
-    return predict_probabilities(
+    return predict_split(
         model,
         extractor,
-        clips.durations,
-        clips.decode,
+        part,
         batch_size=args.batch_size,
         device=choose_device(args.device),
         precision=args.computed_in,

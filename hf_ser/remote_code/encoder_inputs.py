@@ -11,6 +11,8 @@ from .decoder import SAMPLING_RATE
 from .preprocessing import Preprocessing
 from .windows import MIN_DURATION_S
 
+_VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
+
 
 def takes_attention_mask(config: PreTrainedConfig) -> bool:
     """Whether the encoder was trained with attention masks (XLSR and the large models) or with zero padding only.
@@ -83,6 +85,18 @@ def _padded(waveforms: Sequence[np.ndarray], floor: int, masked: bool) -> dict[s
         row[: len(waveform)] = torch.from_numpy(waveform)
     mask = torch.arange(values.shape[1]) < lengths[:, None]
     return {"input_values": values, "attention_mask": mask} if masked else {"input_values": values}
+
+
+def standardized(waveforms: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and variance 1 over the true samples of each clip, 0 for padding, as in Wav2Vec2FeatureExtractor.
+
+    Args:
+        waveforms: (batch, samples).
+        mask: True for samples, False for padding (batch, samples).
+    """
+    counts = mask.sum(dim=1, keepdim=True)
+    centred = (waveforms - (waveforms * mask).sum(dim=1, keepdim=True) / counts) * mask
+    return centred / ((centred**2).sum(dim=1, keepdim=True) / counts + _VARIANCE_FLOOR).sqrt()
 
 
 def takes_any_length(config: PreTrainedConfig, extractor: Any) -> bool:

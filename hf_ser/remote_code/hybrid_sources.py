@@ -14,7 +14,7 @@ from .audio_lstm import AudioLSTMConfig, AudioLSTMForAudioClassification
 from .cnn_rnn import CNNRNNConfig, CNNRNNForAudioClassification
 from .companion import CompanionModel
 from .companion_config import CompanionConfig
-from .encoder_inputs import min_samples, takes_attention_mask
+from .encoder_inputs import min_samples, standardized, takes_attention_mask
 from .forward_precision import DTYPES, autocast
 from .functionals import Functionals
 from .mel_cnn import MelCNNConfig, MelCNNForAudioClassification
@@ -29,7 +29,6 @@ COMPANIONS: dict[type[CompanionConfig], type[CompanionModel]] = {
 }
 FEATURE_SETS: dict[str | None, Any] = {None: Functionals, "prosodic": ProsodicFunctionals}  # None: as published
 COLUMNS = ("probabilities", "embeddings", "functionals")
-_VARIANCE_FLOOR = 1e-7  # of Wav2Vec2FeatureExtractor
 _OPTIONS = ("token", "cache_dir", "local_files_only", "proxies", "dtype")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -286,9 +285,7 @@ class Source(nn.Module):
             )  # it may be negative
         if self.settings.do_normalize:
             mask = torch.arange(waveforms.shape[1], device=device) < lengths[:, None]
-            centred = (waveforms - waveforms.sum(dim=1, keepdim=True) / lengths[:, None]) * mask
-            variance = (centred**2).sum(dim=1, keepdim=True) / lengths[:, None]
-            waveforms = centred / (variance + _VARIANCE_FLOOR).sqrt()
+            waveforms = standardized(waveforms, mask)
         return waveforms, lengths
 
     def _features(self, waveforms: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

@@ -71,12 +71,7 @@ class AudioCollator:
         waveforms = [example["waveform"] for example in examples]
         numbers = {
             plural: torch.tensor([example[name] for example in examples], dtype=torch.long)
-            for name, plural in (
-                ("label", "labels"),
-                ("speaker", "speakers"),
-                ("corpus", "corpora"),
-                ("clip", "clips"),
-            )
+            for name, plural in _NUMBERS.items()
             if name in examples[0]
         }
         return {**model_inputs(self.feature_extractor, waveforms, self.min_samples), **numbers}

@@ -11,6 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_ser.arguments import ConfigError
 from hf_ser.data.splits import SplitData
 from hf_ser.training.losses import Loss, balanced_weights, make_loss
+from hf_ser.training.numbered_clips import NumberedLoss
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 
@@ -48,7 +49,7 @@ class CorpusBalancedSampler(Sampler[int]):
         return iter(rng.permutation(np.concatenate(drawn)).tolist())
 
 
-class CorpusLoss:
+class CorpusLoss(NumberedLoss):
     """A loss whose softmax for a clip covers only the classes that its corpus has in the training clips.
 
     A class that a corpus lacks, such as calm in CREMA-D, then gets no gradient and no label smoothing from its clips.
@@ -65,28 +66,17 @@ class CorpusLoss:
     def __init__(self, classes: Sequence[Sequence[int]], losses: Sequence[Loss]) -> None:
         self.classes, self.losses = [torch.tensor(list(each)) for each in classes], losses
 
-    def __call__(
-        self,
-        outputs: SequenceClassifierOutput,
-        labels: torch.Tensor,
-        num_items_in_batch: torch.Tensor | int | None = None,
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, numbers: torch.Tensor, count: torch.Tensor | int
     ) -> torch.Tensor:
-        """The sum of the losses of the corpora.
-
-        Args:
-            outputs: with logits (batch, classes).
-            labels: class and number of the corpus of each clip (batch, 2).
-            num_items_in_batch: clips in the whole accumulated batch; default: those of `labels`.
-        """
-        assert outputs.logits is not None  # typed as optional; classifiers always return them
-        count = len(labels) if num_items_in_batch is None else num_items_in_batch
+        """The sum of the losses of the corpora."""
         parts = []
         for number, (classes, loss) in enumerate(zip(self.classes, self.losses, strict=True)):
-            rows = torch.nonzero(labels[:, 1] == number)[:, 0]
+            rows = torch.nonzero(numbers == number)[:, 0]
             if len(rows):
                 known = classes.to(labels.device)
-                own = SequenceClassifierOutput(logits=outputs.logits[rows][:, known])
-                parts.append(loss(own, torch.searchsorted(known, labels[rows, 0]), num_items_in_batch=count))
+                own = SequenceClassifierOutput(logits=logits[rows][:, known])
+                parts.append(loss(own, torch.searchsorted(known, labels[rows]), num_items_in_batch=count))
         return torch.stack(parts).sum()
 
 

@@ -12,12 +12,12 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.run_locations import fill_in_location
 from hf_ser.data.seen import TRAINED, Record, find_seen, marks_of_split, some
 from hf_ser.data.splits import SPLITS_FILE, SplitData
-from hf_ser.evaluation import predict_probabilities
-from hf_ser.evaluation.clip_sources import clips_of_split
+from hf_ser.evaluation.clip_sources import predict_split
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.preprocessing import file_beside, stored_preprocessing
 from hf_ser.training.losses import Loss
+from hf_ser.training.numbered_clips import NumberedLoss
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _LEAKS = (
 )
 
 
-class Distillation:
+class Distillation(NumberedLoss):
     """The loss of the labels, and the cross entropy with the teachers' probabilities.
 
     Both logits and the teachers' probabilities are softened with a temperature, and the second loss is multiplied by
@@ -49,26 +49,14 @@ class Distillation:
         logs = torch.from_numpy(np.log(np.maximum(probabilities, 1e-12))).float()
         self.targets = (logs / temperature).softmax(dim=1)
 
-    def __call__(
-        self,
-        outputs: SequenceClassifierOutput,
-        labels: torch.Tensor,
-        num_items_in_batch: torch.Tensor | int | None = None,
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, numbers: torch.Tensor, count: torch.Tensor | int
     ) -> torch.Tensor:
-        """The weighted sum of both losses.
-
-        Args:
-            outputs: with logits (batch, classes).
-            labels: class and number of each clip (batch, 2).
-            num_items_in_batch: clips in the whole accumulated batch; default: those of `labels`.
-        """
-        assert outputs.logits is not None  # typed as optional; classifiers always return them
-        count = len(labels) if num_items_in_batch is None else num_items_in_batch
-        targets = self.targets[labels[:, 1].cpu()].to(labels.device)
-        logits = outputs.logits.float() / self.temperature
-        soft = functional.cross_entropy(logits, targets, reduction="sum") * self.temperature**2 / count
-        hard = self.loss(outputs, labels[:, 0], num_items_in_batch=count)
-        return (1 - self.weight) * hard + self.weight * soft
+        """The weighted sum of both losses."""
+        targets = self.targets[numbers.cpu()].to(logits.device)
+        soft = functional.cross_entropy(logits.float() / self.temperature, targets, reduction="sum")
+        hard = self.loss(SequenceClassifierOutput(logits=logits), labels, num_items_in_batch=count)
+        return (1 - self.weight) * hard + self.weight * soft * self.temperature**2 / count
 
 
 def distillation(args: SerTrainingArguments, data: SplitData, loss: Loss) -> Distillation | None:
@@ -98,12 +86,10 @@ def _probabilities(text: str, data: SplitData, args: SerTrainingArguments) -> np
         )
     steps = stored_preprocessing(name)
     (data.args.steps if steps is None else steps).store(extractor)
-    clips = clips_of_split(data.splits["train"])
-    probabilities = predict_probabilities(
+    probabilities = predict_split(
         model,
         extractor,
-        clips.durations,
-        clips.decode,
+        data.splits["train"],
         batch_size=args.per_device_eval_batch_size,
         device=str(args.device),
         precision=args.precision_choice.precision,

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class NumberedClips(Dataset[dict[str, Any]]):
@@ -33,6 +34,38 @@ class NumberedClips(Dataset[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         items = self.clips.__getitems__(list(indices))
         return [{**item, self.name: self.numbers[index]} for item, index in zip(items, indices, strict=True)]
+
+
+class NumberedLoss:
+    """A loss for `compute_loss_func` (see `make_loss`) that also gets a number of each clip.
+
+    A subclass sets `numbers`, the input of a batch with the numbers, and defines `_loss`.
+    """
+
+    numbers: str
+
+    def __call__(
+        self,
+        outputs: SequenceClassifierOutput,
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Compute the loss.
+
+        Args:
+            outputs: with logits (batch, classes).
+            labels: class and number of each clip (batch, 2).
+            num_items_in_batch: clips in the whole accumulated batch; default: those of `labels`.
+        """
+        assert outputs.logits is not None  # typed as optional; classifiers always return them
+        count = len(labels) if num_items_in_batch is None else num_items_in_batch
+        return self._loss(outputs.logits, labels[:, 0], labels[:, 1], count)
+
+    def _loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, numbers: torch.Tensor, count: torch.Tensor | int
+    ) -> torch.Tensor:
+        """Logits (batch, classes), labels and numbers (batch,) -> the sum over clips, divided by `count`."""
+        raise NotImplementedError
 
 
 def join_to_labels(inputs: Mapping[str, Any], name: str) -> dict[str, Any]:

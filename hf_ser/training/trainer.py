@@ -34,16 +34,15 @@ from hf_ser.training.batches import AudioCollator, LengthGroupedSampler
 from hf_ser.training.clip_stream import streamed
 from hf_ser.training.corpora_in_training import (
     CorpusBalancedSampler,
-    CorpusLoss,
     corpus_loss,
     corpus_numbers,
     refuse_stream,
 )
-from hf_ser.training.distillation import Distillation, distillation
+from hf_ser.training.distillation import distillation
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
 from hf_ser.training.losses import Loss, Mix, balanced_weights, make_loss
-from hf_ser.training.numbered_clips import NumberedClips, join_to_labels
+from hf_ser.training.numbered_clips import NumberedClips, NumberedLoss, join_to_labels
 from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
 from hf_ser.training.training_clips import in_memory
@@ -84,7 +83,7 @@ class SerTrainer(AveragingTrainer):
         *,
         lengths: Sequence[int],
         corpora: Sequence[str] = (),
-        numbered_loss: CorpusLoss | Distillation | None = None,
+        numbered_loss: NumberedLoss | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -18,7 +18,7 @@ import yaml
 from huggingface_hub import SpaceCardData
 
 import hf_ser
-from hf_ser.page_words import LIMITS, SENTENCE, SYNTHETIC, TITLE
+from hf_ser.page_words import LIMITS, SENTENCE, SPACE_LOOK, SYNTHETIC, TITLE
 from hf_ser.remote_code.windows import MIN_DURATION_S, SILENCE_DBFS, WindowPlan
 from hf_ser.reporting.palette import class_colour
 from hf_ser.system_errors import check_output, system_trouble
@@ -209,10 +209,7 @@ def _card(metadata: Mapping[str, Any], about: Sequence[str]) -> str:
         sdk="static",
         license=metadata.get("licence") or "unknown",
         tags=["speech-emotion-recognition", "audio-classification", "onnx"],
-        emoji="🗣️",
-        colorFrom="indigo",
-        colorTo="pink",
-        pinned=False,
+        **SPACE_LOOK,
         short_description="Which emotion a voice expresses, in the browser",
     ).to_dict()
     parts = [

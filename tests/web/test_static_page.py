@@ -240,37 +240,38 @@ def test_an_archive_without_the_files_or_with_links_in_their_place_is_rejected(m
         onnxruntime_web.unpacked(buffer.getvalue())
 
 
-def test_a_graph_that_returns_no_probabilities_is_rejected(tmp_path):
+def _two_classes(path, nodes, constant):
+    """Save a graph of these nodes, from input_values to probabilities of two classes."""
     from onnx import TensorProto, helper, save
 
     given = helper.make_tensor_value_info("input_values", TensorProto.FLOAT, ["batch", "samples"])
     made = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2])
-    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [1])
+    graph = helper.make_graph(nodes, "graph", [given], [made], [constant])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {"hf_ser": json.dumps({**METADATA, "labels": ["happy", "sad"]})})
+    save(model, path)
+
+
+def test_a_graph_that_returns_no_probabilities_is_rejected(tmp_path):
+    from onnx import TensorProto, helper
+
     nodes = [
         helper.make_node("ReduceMean", ["input_values", "axes"], ["mean"], keepdims=1),
         helper.make_node("Concat", ["mean", "mean"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(nodes, "graph", [given], [made], [axes])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {"hf_ser": json.dumps({**METADATA, "labels": ["happy", "sad"]})})
-    save(model, tmp_path / "means.onnx")
+    _two_classes(tmp_path / "means.onnx", nodes, helper.make_tensor("axes", TensorProto.INT64, [1], [1]))
     with pytest.raises(WebError, match="expected probabilities that add up to 1"):
         read_graph(tmp_path / "means.onnx")
 
 
 def test_a_graph_of_one_length_is_rejected(tmp_path):
-    from onnx import TensorProto, helper, save
+    from onnx import TensorProto, helper
 
-    given = helper.make_tensor_value_info("input_values", TensorProto.FLOAT, ["batch", "samples"])
-    made = helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2])
-    weights = helper.make_tensor("weights", TensorProto.FLOAT, [1600, 2], [0.0] * 3200)
     nodes = [
         helper.make_node("MatMul", ["input_values", "weights"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(nodes, "graph", [given], [made], [weights])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, {"hf_ser": json.dumps({**METADATA, "labels": ["happy", "sad"]})})
-    save(model, tmp_path / "fixed.onnx")
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [1600, 2], [0.0] * 3200)
+    _two_classes(tmp_path / "fixed.onnx", nodes, weights)
     with pytest.raises(WebError, match="cannot be run on 16000 samples"):
         read_graph(tmp_path / "fixed.onnx")
