@@ -25,6 +25,8 @@ OPTIONS = [
     ("audio_cnn", {"features": "mfcc", "deltas": 2, "normalize": "global"}),
     ("audio_lstm", {"pooling": "attention", "normalize": "clip", "deltas": 1}),
     ("audio_lstm", {"pooling": "statistics", "features": "log_mel"}),
+    ("audio_lstm", {"features": "log_mel", "normalize": "pcen", "deltas": 2}),
+    ("mel_cnn", {"normalize": "pcen", "deltas": 1}),
     ("cnn_lstm", {"pooling": "attention", "normalize": "clip"}),
     ("cnn_gru", {"pooling": "statistics", "residual": True}),
 ]
@@ -219,8 +221,11 @@ def test_training_in_bfloat16(build, tiny, waveforms, kind):
     assert loss.dtype == torch.float32 and torch.isfinite(model.classifier.weight.grad).all()
 
 
-def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny, waveforms, tmp_path):
-    model = build(tiny("audio_lstm", deltas=2))
+@pytest.mark.parametrize(
+    ("kind", "options"), [("audio_lstm", {"deltas": 2}), ("mel_cnn", {"deltas": 2, "normalize": "pcen"})]
+)
+def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny, waveforms, tmp_path, kind, options):
+    model = build(tiny(kind, **options))
     model.save_pretrained(tmp_path)
     inputs = waveforms()[0]
     for loaded in (
@@ -256,11 +261,8 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
     inputs = waveforms()[0]
     for name, value in options.items():
         assert getattr(type(tiny(kind))(), name) != value
-        # In training mode, for a batch norm that is still new does nothing otherwise; deltas need coefficients.
-        besides = {"features": "mfcc"} if name == "deltas" else {}
-        changed, same = (
-            _in_training(build(tiny(kind, **besides, **change)), inputs) for change in ({name: value}, {})
-        )
+        # In training mode, for a batch norm that is still new does nothing otherwise.
+        changed, same = (_in_training(build(tiny(kind, **change)), inputs) for change in ({name: value}, {}))
         assert not torch.allclose(changed, same, atol=1e-3), name
 
 
@@ -272,7 +274,11 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
         (MelCNNConfig, {"n_mels": "80"}, "n_mels: got '80'; expected integers of at least 1"),
         (MelCNNConfig, {"hop_length": 0}, "hop_length: got 0"),
         (MelCNNConfig, {"features": "mel"}, "features: got 'mel'; expected one of log_mel, mfcc"),
-        (MelCNNConfig, {"normalize": "max"}, "normalize: got 'max'; expected one of none, ref_max, clip, global"),
+        (
+            MelCNNConfig,
+            {"normalize": "max"},
+            "normalize: got 'max'; expected one of none, ref_max, clip, global, pcen",
+        ),
         (MelCNNConfig, {"top_db": -80.0}, "top_db: got -80.0"),
         (MelCNNConfig, {"dropout": 1.0}, "dropout: got 1.0; expected a probability"),
         (MelCNNConfig, {"pooling": "last"}, "pooling: got 'last'; expected one of flatten, attention, statistics"),
@@ -287,6 +293,7 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
             {"deltas": 1, "duration_s": 0.05},
             "deltas: got 1 with 6 frames; expected at least 9 frames",
         ),
+        (MelCNNConfig, {"deltas": 2, "duration_s": 0.05, "pool_size": 1}, "deltas: got 2 with 6 frames"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
         (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
         (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),
