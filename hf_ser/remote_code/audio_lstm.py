@@ -49,7 +49,9 @@ class AudioLSTMForAudioClassification(CompanionModel):
         self.lstm = bidirectional(nn.LSTM, rows, config.hidden_size, config.num_layers, config.dropout)
         size = 2 * config.hidden_size
         statistics = config.pooling == "statistics"
-        self.attention = None if config.pooling == "last" else AttentivePooling(size, statistics=statistics)
+        self.attention = None
+        if config.pooling != "last":
+            self.attention = AttentivePooling(size, statistics=statistics, heads=config.pooling_heads)
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * size if statistics else size, self.num_labels)
         self.post_init()

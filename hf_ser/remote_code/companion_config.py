@@ -42,6 +42,7 @@ class CompanionConfig(PreTrainedConfig):
     normalize: Literal["none", "ref_max", "clip", "global", "pcen"] = "ref_max"
     global_mean: float = -60.0  # dB, for normalize "global"
     global_std: PositiveNumber = 20.0  # dB, for normalize "global"
+    pooling_heads: Positive = 1  # number of heads of `pooling` attention and statistics (see `AttentivePooling`)
     inference_speeds: Factors = ()  # average over these speeds of a clip, in inference only; empty for no change
     # Augmentation, in training only (see `SpecAugment`).
     spec_augment_time_masks: Count = 0  # number of time masks per clip
@@ -67,6 +68,13 @@ class CompanionConfig(PreTrainedConfig):
             raise ValueError(
                 f"deltas: got {self.deltas} with {self.num_frames} frames; expected at least {DELTA_WIDTH} frames. "
                 "Use a larger duration_s or a smaller hop_length."
+            )
+
+        pooling = getattr(self, "pooling", None)  # a field of each model
+        if self.pooling_heads > 1 and pooling not in ("attention", "statistics"):
+            raise ValueError(
+                f"pooling_heads: got {self.pooling_heads} with pooling {pooling!r}; expected 1. "
+                "Use pooling attention or statistics."
             )
 
     @property

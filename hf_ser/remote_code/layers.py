@@ -164,18 +164,26 @@ class ConvStack(nn.Module):
 class AttentivePooling(nn.Module):
     """Attention-weighted mean over the unpadded frames, and optionally their standard deviation.
 
-    Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding".
+    Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding". With several heads, each weights the
+    frames of its own equal part of the values, as in India et al. 2019, "Self Multi-Head Attention for Speaker
+    Recognition".
 
     Args:
         size: size of a frame.
         statistics: append the weighted standard deviation, which doubles the size of the result.
+        heads: number of heads, a divisor of `size`.
         attention_size: size of the layer that scores a frame.
+
+    Raises:
+        ValueError: heads does not divide the size.
     """
 
-    def __init__(self, size: int, *, statistics: bool, attention_size: int = 128) -> None:
+    def __init__(self, size: int, *, statistics: bool, heads: int = 1, attention_size: int = 128) -> None:
         super().__init__()
-        self.statistics = statistics
-        self.score = nn.Sequential(nn.Linear(size, attention_size), nn.Tanh(), nn.Linear(attention_size, 1))
+        if size % heads:
+            raise ValueError(f"pooling_heads: got {heads}; expected a divisor of the {size} values of a frame.")
+        self.statistics, self.heads = statistics, heads
+        self.score = nn.Sequential(nn.Linear(size, attention_size), nn.Tanh(), nn.Linear(attention_size, heads))
 
     def forward(self, sequence: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Pool over time.
@@ -190,12 +198,13 @@ class AttentivePooling(nn.Module):
         frames = torch.arange(sequence.shape[1], device=sequence.device)
         scores = self.score(sequence).float()
         scores = scores.masked_fill((frames >= num_frames[:, None])[:, :, None], float("-inf"))
-        weights = torch.softmax(scores, dim=1)
-        mean = (weights * sequence).sum(dim=1)
+        weights = torch.softmax(scores, dim=1)[..., None]  # (batch, frames, heads, 1)
+        parts = sequence.unflatten(2, (self.heads, -1))
+        mean = (weights * parts).sum(dim=1)
         if not self.statistics:
-            return mean.to(sequence.dtype)
-        variance = (weights * (sequence - mean[:, None]) ** 2).sum(dim=1)
-        return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1).to(sequence.dtype)
+            return mean.flatten(1).to(sequence.dtype)
+        variance = (weights * (parts - mean[:, None]) ** 2).sum(dim=1)
+        return torch.cat([mean.flatten(1), variance.flatten(1).clamp(min=1e-6).sqrt()], dim=1).to(sequence.dtype)
 
 
 class FeatureMapPooling(nn.Module):
@@ -204,14 +213,17 @@ class FeatureMapPooling(nn.Module):
     Args:
         pooling: flatten (concatenate all values), attention or statistics (over frames, see `AttentivePooling`).
         shape: shape of the maps (channels, height, frames).
+        heads: number of attention heads.
     """
 
-    def __init__(self, pooling: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, pooling: str, shape: tuple[int, int, int], heads: int = 1) -> None:
         super().__init__()
         channels, height, frames = shape
         rows = channels * height
         self.size = {"flatten": rows * frames, "attention": rows, "statistics": 2 * rows}[pooling]
-        self.attention = None if pooling == "flatten" else AttentivePooling(rows, statistics=pooling == "statistics")
+        self.attention = None
+        if pooling != "flatten":
+            self.attention = AttentivePooling(rows, statistics=pooling == "statistics", heads=heads)
 
     def forward(self, maps: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Pool maps with `num_frames` (batch,) unpadded frames."""

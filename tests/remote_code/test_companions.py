@@ -26,6 +26,8 @@ OPTIONS = [
     ("audio_lstm", {"pooling": "attention", "normalize": "clip", "deltas": 1}),
     ("audio_lstm", {"pooling": "statistics", "features": "log_mel"}),
     ("audio_lstm", {"features": "log_mel", "normalize": "pcen", "deltas": 2}),
+    ("audio_cnn", {"pooling": "statistics", "pooling_heads": 4}),
+    ("cnn_gru", {"pooling": "attention", "pooling_heads": 2}),
     ("mel_cnn", {"normalize": "pcen", "deltas": 1}),
     ("cnn_lstm", {"pooling": "attention", "normalize": "clip"}),
     ("cnn_gru", {"pooling": "statistics", "residual": True}),
@@ -261,8 +263,11 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
     inputs = waveforms()[0]
     for name, value in options.items():
         assert getattr(type(tiny(kind))(), name) != value
-        # In training mode, for a batch norm that is still new does nothing otherwise.
-        changed, same = (_in_training(build(tiny(kind, **change)), inputs) for change in ({name: value}, {}))
+        # In training mode, for a batch norm that is still new does nothing otherwise; heads belong to a pooling.
+        besides = {"pooling": options["pooling"]} if name == "pooling_heads" else {}
+        changed, same = (
+            _in_training(build(tiny(kind, **besides, **change)), inputs) for change in ({name: value}, {})
+        )
         assert not torch.allclose(changed, same, atol=1e-3), name
 
 
@@ -295,6 +300,12 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
         ),
         (MelCNNConfig, {"deltas": 2, "duration_s": 0.05, "pool_size": 1}, "deltas: got 2 with 6 frames"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
+        (
+            AudioLSTMConfig,
+            {"pooling_heads": 4},
+            "pooling_heads: got 4 with pooling 'last'; expected 1. Use pooling attention or statistics",
+        ),
+        (MelCNNConfig, {"pooling": "attention", "pooling_heads": 0}, "pooling_heads: got 0; expected integers of"),
         (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
         (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),
         (CNNRNNConfig, {"pool_size": 9}, "3 blocks with pool_size 9, which reduce 80 rows x 301 frames to 0 x 0"),
