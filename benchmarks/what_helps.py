@@ -68,24 +68,30 @@ def run_folder(runs: Path, name: str, cell: tuple[int, int]) -> Path:
     return runs / re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") / f"seed_{cell[0]}" / f"fold_{cell[1]}"
 
 
+def recipe_words(plan: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> list[str]:
+    """Command line arguments of a lever's training: the options of the plan, of the lever, and these."""
+    lever = plan["levers"][name]
+    words = ["--config", lever["config"]]
+    for option, value in {**plan["overrides"], **lever.get("overrides", {}), **options}.items():
+        words += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
 def train(plan: Mapping[str, Any], name: str, cell: tuple[int, int], runs: Path) -> None:
     """Train one run in a process, unless it is finished; an interrupted one resumes.
 
     Raises:
         SerError: the recipe ended with an error; its output is in `train.log` beside the run.
     """
-    lever, folder = plan["levers"][name], run_folder(runs, name, cell)
+    folder = run_folder(runs, name, cell)
     if is_finished(folder):
         return
     seed, fold = cell
-    options = {**plan["overrides"], **lever.get("overrides", {})}
-    options |= {"seed": seed, "protocol_seed": seed, "fold": fold, "output_dir": folder, "figures": "false"}
+    options = {"seed": seed, "protocol_seed": seed, "fold": fold, "output_dir": folder, "figures": "false"}
     options["disable_tqdm"] = "true"
     if any(folder.glob("checkpoint-*")):
         options["resume_from_checkpoint"] = "true"
-    words = [sys.executable, plan["recipe"], "--config", lever["config"]]
-    for option, value in options.items():
-        words += [f"--{option}", *map(str, value if isinstance(value, list) else [value])]
+    words = [sys.executable, plan["recipe"], *recipe_words(plan, name, options)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     log = folder.with_suffix(".log")
     with log.open("a") as stream:

@@ -22,7 +22,7 @@ class AudioLSTMConfig(CompanionConfig):
 
     model_type = "ser-audio-lstm"
     features: Literal["log_mel", "mfcc"] = "mfcc"  # log-mel spectrogram or cepstral coefficients
-    normalize: Literal["none", "ref_max", "clip", "global"] = "none"  # see `CompanionConfig`
+    normalize: Literal["none", "ref_max", "clip", "global", "pcen"] = "none"  # see `CompanionConfig`
     hidden_size: Positive = 128  # units per direction
     num_layers: Positive = 2  # number of bidirectional layers
     dropout: Probability = 0.4  # dropout between the layers and before the classifier
@@ -45,10 +45,13 @@ class AudioLSTMForAudioClassification(CompanionModel):
 
     def __init__(self, config: AudioLSTMConfig) -> None:
         super().__init__(config)
-        self.lstm = bidirectional(nn.LSTM, config.num_rows, config.hidden_size, config.num_layers, config.dropout)
+        rows = config.num_channels * config.num_rows
+        self.lstm = bidirectional(nn.LSTM, rows, config.hidden_size, config.num_layers, config.dropout)
         size = 2 * config.hidden_size
         statistics = config.pooling == "statistics"
-        self.attention = None if config.pooling == "last" else AttentivePooling(size, statistics=statistics)
+        self.attention = None
+        if config.pooling != "last":
+            self.attention = AttentivePooling(size, statistics=statistics, heads=config.pooling_heads)
         self.dropout = Dropout(config.dropout)
         self.classifier = nn.Linear(2 * size if statistics else size, self.num_labels)
         self.post_init()

@@ -26,7 +26,9 @@ class CNNModel(CompanionModel):
     def __init__(self, config: CNNConfig) -> None:
         super().__init__(config)
         self.stack = ConvStack(config)
-        self.pooling = FeatureMapPooling(config.pooling, (config.channels[-1], *config.pooled_shape))
+        self.pooling = FeatureMapPooling(
+            config.pooling, (config.channels[-1], *config.pooled_shape), config.pooling_heads
+        )
         self.hidden = nn.Linear(self.pooling.size, config.hidden_size)
         self.norm = HeadNorm(config.hidden_size) if config.head_norm else nn.Identity()
         self.dropout = Dropout(config.head_dropout)

@@ -57,9 +57,10 @@ class CNNRNNForAudioClassification(CompanionModel):
             config.rnn_dropout,
         )
         size = 2 * config.hidden_size
-        self.attention = (
-            None if config.pooling == "final" else AttentivePooling(size, statistics=config.pooling == "statistics")
-        )
+        self.attention = None
+        if config.pooling != "final":
+            statistics = config.pooling == "statistics"
+            self.attention = AttentivePooling(size, statistics=statistics, heads=config.pooling_heads)
         self.dropout = Dropout(config.rnn_dropout)
         size *= {"final": config.num_layers, "attention": 1, "statistics": 2}[config.pooling]
         self.classifier = nn.Linear(size, self.num_labels)

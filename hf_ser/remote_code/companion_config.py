@@ -8,7 +8,7 @@ from typing import Any, Literal
 from transformers import PreTrainedConfig
 
 from .checks import Count, Factors, NumberFromZero, Positive, PositiveNumber, Probability, Sizes, check_fields
-from .mfcc import DELTA_WIDTH
+from .deltas import DELTA_WIDTH
 from .speech_emotion_pipeline import CUSTOM_PIPELINES
 
 
@@ -32,13 +32,17 @@ class CompanionConfig(PreTrainedConfig):
     n_fft: Positive = 400  # window length and size of the Fourier transform, in samples
     hop_length: Positive = 160  # samples between frames
     n_mfcc: Positive = 80  # number of coefficients, for features "mfcc"
-    deltas: Literal[0, 1, 2] = 0  # time derivatives of the coefficients: none, first, or first and second
+    # Time derivatives of the features: none, first, or first and second. They are further rows of "mfcc", and further
+    # channels of "log_mel".
+    deltas: Literal[0, 1, 2] = 0
     top_db: PositiveNumber | None = 80.0  # dynamic range of the spectrogram in dB below its maximum; None for no limit
     # none: decibels; ref_max: decibels below the clip's maximum; clip: mean 0 and variance 1 of each row over the
-    # frames of the clip, 0 in padding; global: (decibels - global_mean) / global_std.
-    normalize: Literal["none", "ref_max", "clip", "global"] = "ref_max"
+    # frames of the clip, 0 in padding; global: (decibels - global_mean) / global_std; pcen: per-channel energy
+    # normalisation instead of decibels (see `per_channel_energy`), after top_db.
+    normalize: Literal["none", "ref_max", "clip", "global", "pcen"] = "ref_max"
     global_mean: float = -60.0  # dB, for normalize "global"
     global_std: PositiveNumber = 20.0  # dB, for normalize "global"
+    pooling_heads: Positive = 1  # number of heads of `pooling` attention and statistics (see `AttentivePooling`)
     inference_speeds: Factors = ()  # average over these speeds of a clip, in inference only; empty for no change
     # Augmentation, in training only (see `SpecAugment`).
     spec_augment_time_masks: Count = 0  # number of time masks per clip
@@ -60,10 +64,17 @@ class CompanionConfig(PreTrainedConfig):
             )
         if self.features == "mfcc" and self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc: got {self.n_mfcc}; expected 1 to n_mels, which is {self.n_mels}.")
-        if self.features == "mfcc" and self.deltas and self.num_frames < DELTA_WIDTH:
+        if self.deltas and self.num_frames < DELTA_WIDTH:
             raise ValueError(
                 f"deltas: got {self.deltas} with {self.num_frames} frames; expected at least {DELTA_WIDTH} frames. "
                 "Use a larger duration_s or a smaller hop_length."
+            )
+
+        pooling = getattr(self, "pooling", None)  # a field of each model
+        if self.pooling_heads > 1 and pooling not in ("attention", "statistics"):
+            raise ValueError(
+                f"pooling_heads: got {self.pooling_heads} with pooling {pooling!r}; expected 1. "
+                "Use pooling attention or statistics."
             )
 
     @property
@@ -77,8 +88,13 @@ class CompanionConfig(PreTrainedConfig):
         return 1 + self.num_samples // self.hop_length
 
     @property
+    def num_channels(self) -> int:
+        """Number of channels of the features: the log-mel spectrogram and its derivatives, or 1 for "mfcc"."""
+        return 1 + self.deltas if self.features == "log_mel" else 1
+
+    @property
     def num_rows(self) -> int:
-        """Number of rows of the features: mel bands, or coefficients and their derivatives."""
+        """Number of rows of each channel: mel bands, or coefficients and their derivatives."""
         return self.n_mels if self.features == "log_mel" else self.n_mfcc * (1 + self.deltas)
 
 

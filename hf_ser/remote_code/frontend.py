@@ -4,15 +4,17 @@ import torch
 from torch import nn
 
 from .companion_config import CompanionConfig
+from .deltas import DELTA_WIDTH, Deltas
 from .layers import SpecAugment
 from .log_mel import LogMel
 from .mfcc import Cepstrum, limit_range
+from .pcen import per_channel_energy
 from .precision import KeepsPrecision
 from .trimming import cut_silent_ends
 
 
 class Frontend(KeepsPrecision):
-    """Waveforms (batch, samples) -> features (batch, rows, frames) of the first `num_samples` samples.
+    """Waveforms (batch, samples) -> features (batch, channels * rows, frames) of the first `num_samples` samples.
 
     Shorter waveforms are padded with zeros, so that padding does not change the result. Trailing zeros count as
     padding, with or without a mask. The frontend computes in float32 regardless of the model's precision.
@@ -26,6 +28,10 @@ class Frontend(KeepsPrecision):
         self.config = config
         self.log_mel = LogMel(config.sampling_rate, config.n_mels, config.n_fft, config.hop_length)
         self.cepstrum = Cepstrum(config.n_mels, config.n_mfcc, config.deltas) if config.features == "mfcc" else None
+        self.deltas: Deltas | None = None  # those of cepstra are part of Cepstrum
+        if config.features == "log_mel" and config.deltas:
+            # Per half a window, derivatives have about the same range as the spectrogram; per frame, a tenth.
+            self.deltas = Deltas(config.deltas, unit=DELTA_WIDTH // 2)
         self.augment = SpecAugment(config)
 
     def forward(
@@ -38,7 +44,7 @@ class Frontend(KeepsPrecision):
             attention_mask: 1 for samples, 0 for padding (batch, samples).
 
         Returns:
-            Features (batch, rows, frames), and the number of unpadded frames of each clip (batch,).
+            Features (batch, num_channels * num_rows, frames), and the number of unpadded frames of each clip (batch,).
 
         Raises:
             ValueError: the shape is wrong, the waveforms are integers, or samples are not finite.
@@ -46,15 +52,23 @@ class Frontend(KeepsPrecision):
         waveforms = self._fit(input_values, attention_mask)
         num_frames = self._true_frames(waveforms)
         with torch.autocast(waveforms.device.type, enabled=False):
-            log_mel = limit_range(self.log_mel(waveforms), self.config.top_db)
-            if self.config.normalize == "ref_max":
-                log_mel = log_mel - log_mel.amax(dim=(1, 2), keepdim=True)
-            elif self.config.normalize == "global":
-                log_mel = (log_mel - self.config.global_mean) / self.config.global_std
-            features = log_mel if self.cepstrum is None else self.cepstrum(log_mel)
+            features = self._normalized(limit_range(self.log_mel(waveforms), self.config.top_db))
+            for layer in (self.cepstrum, self.deltas):
+                features = features if layer is None else layer(features)
             if self.config.normalize == "clip":
                 features = normalize_rows(features, num_frames)
             return self.augment(features, num_frames)
+
+    def _normalized(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """Normalize spectrograms in decibels (batch, n_mels, frames); "clip" follows after the derivatives."""
+        config = self.config
+        if config.normalize == "ref_max":
+            return log_mel - log_mel.amax(dim=(1, 2), keepdim=True)
+        if config.normalize == "global":
+            return (log_mel - config.global_mean) / config.global_std
+        if config.normalize == "pcen":
+            return per_channel_energy(log_mel, config.sampling_rate, config.hop_length)
+        return log_mel
 
     def _fit(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Set padding to zero, cut silent ends if trim_db is set, and cut or pad to (batch, num_samples)."""

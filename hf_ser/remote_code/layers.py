@@ -121,10 +121,11 @@ class ConvBlock(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Sequence of blocks over features (batch, height, frames), configured by `ConvStackConfig`."""
+    """Sequence of blocks over features (batch, channels * height, frames), configured by `ConvStackConfig`."""
 
     def __init__(self, config: ConvStackConfig) -> None:
         super().__init__()
+        self.num_channels = config.num_channels
         self.shrink = config.pool_size ** len(config.channels)
         self.blocks = nn.Sequential(
             *(
@@ -138,7 +139,7 @@ class ConvStack(nn.Module):
                     squeeze_excitation=config.squeeze_excitation,
                 )
                 for before, after, kernel in zip(
-                    [1, *config.channels[:-1]], config.channels, config.kernel_sizes, strict=True
+                    [config.num_channels, *config.channels[:-1]], config.channels, config.kernel_sizes, strict=True
                 )
             )
         )
@@ -147,14 +148,15 @@ class ConvStack(nn.Module):
         """Convolve and pool.
 
         Args:
-            features: (batch, height, frames).
+            features: (batch, channels * height, frames), with `num_channels` channels.
             num_frames: number of unpadded frames of each clip (batch,).
 
         Returns:
             Pooled feature maps (batch, channels, height, frames), and their number of unpadded frames (batch,).
         """
         # Convolutions are fastest with channels last, on CPU and on accelerators with mixed precision.
-        hidden = self.blocks(features[:, None].to(memory_format=torch.channels_last))
+        maps = features.unflatten(1, (self.num_channels, -1))
+        hidden = self.blocks(maps.to(memory_format=torch.channels_last))
         left = torch.div(num_frames + self.shrink - 1, self.shrink, rounding_mode="floor")
         return hidden, left.clamp(max=hidden.shape[-1])
 
@@ -162,18 +164,26 @@ class ConvStack(nn.Module):
 class AttentivePooling(nn.Module):
     """Attention-weighted mean over the unpadded frames, and optionally their standard deviation.
 
-    Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding".
+    Okabe et al. 2018, "Attentive Statistics Pooling for Deep Speaker Embedding". With several heads, each weights the
+    frames of its own equal part of the values, as in India et al. 2019, "Self Multi-Head Attention for Speaker
+    Recognition".
 
     Args:
         size: size of a frame.
         statistics: append the weighted standard deviation, which doubles the size of the result.
+        heads: number of heads, a divisor of `size`.
         attention_size: size of the layer that scores a frame.
+
+    Raises:
+        ValueError: heads does not divide the size.
     """
 
-    def __init__(self, size: int, *, statistics: bool, attention_size: int = 128) -> None:
+    def __init__(self, size: int, *, statistics: bool, heads: int = 1, attention_size: int = 128) -> None:
         super().__init__()
-        self.statistics = statistics
-        self.score = nn.Sequential(nn.Linear(size, attention_size), nn.Tanh(), nn.Linear(attention_size, 1))
+        if size % heads:
+            raise ValueError(f"pooling_heads: got {heads}; expected a divisor of the {size} values of a frame.")
+        self.statistics, self.heads = statistics, heads
+        self.score = nn.Sequential(nn.Linear(size, attention_size), nn.Tanh(), nn.Linear(attention_size, heads))
 
     def forward(self, sequence: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Pool over time.
@@ -188,12 +198,13 @@ class AttentivePooling(nn.Module):
         frames = torch.arange(sequence.shape[1], device=sequence.device)
         scores = self.score(sequence).float()
         scores = scores.masked_fill((frames >= num_frames[:, None])[:, :, None], float("-inf"))
-        weights = torch.softmax(scores, dim=1)
-        mean = (weights * sequence).sum(dim=1)
+        weights = torch.softmax(scores, dim=1)[..., None]  # (batch, frames, heads, 1)
+        parts = sequence.unflatten(2, (self.heads, -1))
+        mean = (weights * parts).sum(dim=1)
         if not self.statistics:
-            return mean.to(sequence.dtype)
-        variance = (weights * (sequence - mean[:, None]) ** 2).sum(dim=1)
-        return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1).to(sequence.dtype)
+            return mean.flatten(1).to(sequence.dtype)
+        variance = (weights * (parts - mean[:, None]) ** 2).sum(dim=1)
+        return torch.cat([mean.flatten(1), variance.flatten(1).clamp(min=1e-6).sqrt()], dim=1).to(sequence.dtype)
 
 
 class FeatureMapPooling(nn.Module):
@@ -202,14 +213,17 @@ class FeatureMapPooling(nn.Module):
     Args:
         pooling: flatten (concatenate all values), attention or statistics (over frames, see `AttentivePooling`).
         shape: shape of the maps (channels, height, frames).
+        heads: number of attention heads.
     """
 
-    def __init__(self, pooling: str, shape: tuple[int, int, int]) -> None:
+    def __init__(self, pooling: str, shape: tuple[int, int, int], heads: int = 1) -> None:
         super().__init__()
         channels, height, frames = shape
         rows = channels * height
         self.size = {"flatten": rows * frames, "attention": rows, "statistics": 2 * rows}[pooling]
-        self.attention = None if pooling == "flatten" else AttentivePooling(rows, statistics=pooling == "statistics")
+        self.attention = None
+        if pooling != "flatten":
+            self.attention = AttentivePooling(rows, statistics=pooling == "statistics", heads=heads)
 
     def forward(self, maps: torch.Tensor, num_frames: torch.Tensor) -> torch.Tensor:
         """Pool maps with `num_frames` (batch,) unpadded frames."""
@@ -238,9 +252,9 @@ class HeadNorm(nn.BatchNorm1d):
 class SpecAugment(nn.Module):
     """Augment features in training: stretch, shift and mask at random (Park et al. 2019, "SpecAugment").
 
-    Clips are changed independently. Stretching changes the tempo but not the pitch, shifting rows changes the pitch,
-    and masks, with random widths up to the maximum, are filled with the clip's mean. The fields spec_augment_* of
-    `CompanionConfig` set the amounts.
+    Clips are changed independently, all channels of a clip alike. Stretching changes the tempo but not the pitch,
+    shifting rows changes the pitch, and masks, with random widths up to the maximum, are filled with the channel's
+    mean over the clip. The fields spec_augment_* of `CompanionConfig` set the amounts.
     """
 
     def __init__(self, config: CompanionConfig) -> None:
@@ -248,22 +262,28 @@ class SpecAugment(nn.Module):
         self.config = config
 
     def forward(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Augment features (batch, rows, frames) with `num_frames` (batch,) unpadded frames; return both."""
+        """Augment features with `num_frames` (batch,) unpadded frames; return both.
+
+        Args:
+            features: (batch, channels * rows, frames), with the `num_channels` of the configuration.
+            num_frames: number of unpadded frames of each clip (batch,).
+        """
         if not self.training:
             return features, num_frames
+        maps = features.unflatten(1, (self.config.num_channels, -1))
         if self.config.spec_augment_stretch or self.config.spec_augment_row_shift:
-            features, num_frames = self._warp(features, num_frames)
+            maps, num_frames = self._warp(maps, num_frames)
         if self.config.spec_augment_time_masks or self.config.spec_augment_frequency_masks:
-            features = self._mask(features)
-        return features, num_frames
+            maps = self._mask(maps)
+        return maps.flatten(1, 2), num_frames
 
-    def _warp(self, features: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        batch, rows, frames = features.shape
-        draws = 2 * torch.rand(2, batch, 1, device=features.device) - 1
+    def _warp(self, maps: torch.Tensor, num_frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        batch, _, rows, frames = maps.shape
+        draws = 2 * torch.rand(2, batch, 1, device=maps.device) - 1
         factors = (1 + self.config.spec_augment_stretch) ** draws[0]
         # Source positions of rows and frames; -1 and 1 are the centres of the first and the last.
-        times = torch.arange(frames, device=features.device) / factors
-        heights = torch.arange(rows, device=features.device) + self.config.spec_augment_row_shift * draws[1]
+        times = torch.arange(frames, device=maps.device) / factors
+        heights = torch.arange(rows, device=maps.device) + self.config.spec_augment_row_shift * draws[1]
         grid = torch.stack(
             [
                 (2 * times / max(frames - 1, 1) - 1)[:, None, :].expand(-1, rows, -1),
@@ -271,18 +291,16 @@ class SpecAugment(nn.Module):
             ],
             dim=-1,
         )
-        warped = nn.functional.grid_sample(
-            features[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True
-        )[:, 0]
+        warped = nn.functional.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=True)
         return warped, (num_frames * factors[:, 0]).ceil().long().clamp(1, frames)
 
-    def _mask(self, features: torch.Tensor) -> torch.Tensor:
-        batch, rows, frames = features.shape
-        config, device = self.config, features.device
+    def _mask(self, maps: torch.Tensor) -> torch.Tensor:
+        batch, _, rows, frames = maps.shape
+        config, device = self.config, maps.device
         times = _runs(batch, frames, config.spec_augment_time_masks, config.spec_augment_time_frames, device)
         heights = _runs(batch, rows, config.spec_augment_frequency_masks, config.spec_augment_frequency_rows, device)
-        hidden = times[:, None, :] | heights[:, :, None]
-        return torch.where(hidden, features.mean(dim=(1, 2), keepdim=True), features)
+        hidden = (times[:, None, :] | heights[:, :, None])[:, None]
+        return torch.where(hidden, maps.mean(dim=(2, 3), keepdim=True), maps)
 
 
 def _runs(batch: int, length: int, number: int, widest: int, device: torch.device) -> torch.Tensor:

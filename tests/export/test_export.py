@@ -43,6 +43,11 @@ COMPANIONS = {
     "audio_cnn": (AudioCNNForAudioClassification, AudioCNNConfig, {**CONV, "channels": [4] * 4, "hidden_size": 8}),
     "improved": (AudioCNNForAudioClassification, AudioCNNConfig, {**IMPROVED, "channels": [4] * 4}),
     "speeds": (MelCNNForAudioClassification, MelCNNConfig, {**IMPROVED, "inference_speeds": [0.9, 1.0]}),
+    "pcen": (
+        MelCNNForAudioClassification,
+        MelCNNConfig,
+        {**IMPROVED, "normalize": "pcen", "deltas": 2, "pooling_heads": 4},
+    ),
     "audio_lstm": (AudioLSTMForAudioClassification, AudioLSTMConfig, {**SMALL, "n_mfcc": 12, "hidden_size": 8}),
     "cnn_lstm": (CNNRNNForAudioClassification, CNNRNNConfig, {**CONV, "hidden_size": 8, "cell": "lstm"}),
     "cnn_gru": (CNNRNNForAudioClassification, CNNRNNConfig, {**CONV, "hidden_size": 8, "cell": "gru"}),

@@ -25,6 +25,10 @@ OPTIONS = [
     ("audio_cnn", {"features": "mfcc", "deltas": 2, "normalize": "global"}),
     ("audio_lstm", {"pooling": "attention", "normalize": "clip", "deltas": 1}),
     ("audio_lstm", {"pooling": "statistics", "features": "log_mel"}),
+    ("audio_lstm", {"features": "log_mel", "normalize": "pcen", "deltas": 2}),
+    ("audio_cnn", {"pooling": "statistics", "pooling_heads": 4}),
+    ("cnn_gru", {"pooling": "attention", "pooling_heads": 2}),
+    ("mel_cnn", {"normalize": "pcen", "deltas": 1}),
     ("cnn_lstm", {"pooling": "attention", "normalize": "clip"}),
     ("cnn_gru", {"pooling": "statistics", "residual": True}),
 ]
@@ -219,8 +223,11 @@ def test_training_in_bfloat16(build, tiny, waveforms, kind):
     assert loss.dtype == torch.float32 and torch.isfinite(model.classifier.weight.grad).all()
 
 
-def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny, waveforms, tmp_path):
-    model = build(tiny("audio_lstm", deltas=2))
+@pytest.mark.parametrize(
+    ("kind", "options"), [("audio_lstm", {"deltas": 2}), ("mel_cnn", {"deltas": 2, "normalize": "pcen"})]
+)
+def test_features_are_the_same_in_a_model_that_is_loaded_in_bfloat16(build, tiny, waveforms, tmp_path, kind, options):
+    model = build(tiny(kind, **options))
     model.save_pretrained(tmp_path)
     inputs = waveforms()[0]
     for loaded in (
@@ -256,8 +263,8 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
     inputs = waveforms()[0]
     for name, value in options.items():
         assert getattr(type(tiny(kind))(), name) != value
-        # In training mode, for a batch norm that is still new does nothing otherwise; deltas need coefficients.
-        besides = {"features": "mfcc"} if name == "deltas" else {}
+        # In training mode, for a batch norm that is still new does nothing otherwise; heads belong to a pooling.
+        besides = {"pooling": options["pooling"]} if name == "pooling_heads" else {}
         changed, same = (
             _in_training(build(tiny(kind, **besides, **change)), inputs) for change in ({name: value}, {})
         )
@@ -272,7 +279,11 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
         (MelCNNConfig, {"n_mels": "80"}, "n_mels: got '80'; expected integers of at least 1"),
         (MelCNNConfig, {"hop_length": 0}, "hop_length: got 0"),
         (MelCNNConfig, {"features": "mel"}, "features: got 'mel'; expected one of log_mel, mfcc"),
-        (MelCNNConfig, {"normalize": "max"}, "normalize: got 'max'; expected one of none, ref_max, clip, global"),
+        (
+            MelCNNConfig,
+            {"normalize": "max"},
+            "normalize: got 'max'; expected one of none, ref_max, clip, global, pcen",
+        ),
         (MelCNNConfig, {"top_db": -80.0}, "top_db: got -80.0"),
         (MelCNNConfig, {"dropout": 1.0}, "dropout: got 1.0; expected a probability"),
         (MelCNNConfig, {"pooling": "last"}, "pooling: got 'last'; expected one of flatten, attention, statistics"),
@@ -287,7 +298,14 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
             {"deltas": 1, "duration_s": 0.05},
             "deltas: got 1 with 6 frames; expected at least 9 frames",
         ),
+        (MelCNNConfig, {"deltas": 2, "duration_s": 0.05, "pool_size": 1}, "deltas: got 2 with 6 frames"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
+        (
+            AudioLSTMConfig,
+            {"pooling_heads": 4},
+            "pooling_heads: got 4 with pooling 'last'; expected 1. Use pooling attention or statistics",
+        ),
+        (MelCNNConfig, {"pooling": "attention", "pooling_heads": 0}, "pooling_heads: got 0; expected integers of"),
         (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
         (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),
         (CNNRNNConfig, {"pool_size": 9}, "3 blocks with pool_size 9, which reduce 80 rows x 301 frames to 0 x 0"),

@@ -7,6 +7,7 @@ from hf_ser.audio import trim_silence
 from hf_ser.models import LogMel, MelCNNConfig
 from hf_ser.remote_code.frontend import normalize_rows
 from hf_ser.remote_code.layers import SpecAugment
+from hf_ser.remote_code.pcen import per_channel_energy
 
 
 def features(build, config, waveform):
@@ -34,6 +35,7 @@ def test_each_normalisation_does_what_it_says(build, tiny, waveforms):
     torch.testing.assert_close(make(normalize="none"), decibels)
     torch.testing.assert_close(make(normalize="ref_max"), decibels - loudest)
     torch.testing.assert_close(make(normalize="global", global_mean=-50.0, global_std=10.0), (decibels + 50) / 10)
+    torch.testing.assert_close(make(normalize="pcen"), per_channel_energy(decibels, 16_000, 160))
     clip = make(normalize="clip")
     torch.testing.assert_close(clip.mean(dim=-1), torch.zeros(2, 24), atol=1e-4, rtol=0)
     torch.testing.assert_close(clip.var(dim=-1, unbiased=False), torch.ones(2, 24), atol=1e-3, rtol=0)
@@ -58,6 +60,21 @@ def test_deltas_are_appended(build, tiny, waveforms):
     plain, both = (features(build, tiny("audio_lstm", deltas=deltas), inputs) for deltas in (0, 2))
     assert plain.shape == (2, 12, 51) and both.shape == (2, 36, 51)
     torch.testing.assert_close(both[:, :12], plain)
+
+
+def test_deltas_of_log_mels_are_channels_in_units_of_half_their_window(build, tiny, waveforms):
+    inputs = waveforms(2)[0]
+    plain, both = (features(build, tiny("mel_cnn", deltas=deltas), inputs) for deltas in (0, 2))
+    channels = both.unflatten(1, (3, 24))
+    torch.testing.assert_close(channels[:, 0], plain)
+    for order in (1, 2):
+        theirs = 4**order * librosa.feature.delta(plain.double().numpy(), order=order)
+        np.testing.assert_allclose(channels[:, order], theirs, atol=1e-3)
+    model = build(tiny("mel_cnn", deltas=2))
+    maps = []
+    model.stack.blocks[0].register_forward_pre_hook(lambda module, args: maps.append(args[0]))
+    model(inputs)
+    torch.testing.assert_close(maps[0], channels)
 
 
 def test_true_frames_end_with_the_last_sound(build, tiny):
@@ -86,9 +103,10 @@ def test_spec_augment_masks_in_training_only(build, tiny, waveforms):
     torch.testing.assert_close(default.frontend(inputs)[0], plain)
 
 
-def augment(**fields):
+def augment(deltas=0, **fields):
     """A SpecAugment in training mode with these configuration fields, named without their prefix."""
-    return SpecAugment(MelCNNConfig(**{f"spec_augment_{name}": value for name, value in fields.items()})).train()
+    named = {f"spec_augment_{name}": value for name, value in fields.items()}
+    return SpecAugment(MelCNNConfig(deltas=deltas, **named)).train()
 
 
 def test_spec_augment_reaches_every_place_and_width():
@@ -138,6 +156,23 @@ def test_spec_augment_shifts_rows_both_ways():
     warped, same = augment(row_shift=3.0)(features, num_frames)
     assert set(warped.amax(dim=2).argmax(dim=1).tolist()) == set(range(7, 14))
     assert (warped.amax(dim=1).argmax(dim=1) == 20).all() and torch.equal(same, num_frames)
+
+
+def test_spec_augment_changes_a_band_and_its_derivatives_alike():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.randn(50, 3, 20, 40, generator=generator) + torch.tensor([-9.0, 0, 9])[:, None, None]
+    layer, num_frames = augment(deltas=2, time_masks=1, time_frames=9, frequency_masks=1), torch.full((50,), 40)
+    masked = layer(maps.flatten(1, 2), num_frames)[0].unflatten(1, (3, 20))
+    hidden = masked != maps
+    assert hidden.any() and not hidden.all() and (hidden == hidden[:, :1]).all()
+    means = maps.mean(dim=(2, 3), keepdim=True).expand_as(maps)
+    torch.testing.assert_close(masked[hidden], means[hidden])
+    torch.manual_seed(1)
+    warped = augment(deltas=2, stretch=0.2, row_shift=3.0)(maps.flatten(1, 2), num_frames)[0].unflatten(1, (3, 20))
+    for channel in range(3):
+        torch.manual_seed(1)
+        alone = augment(stretch=0.2, row_shift=3.0)(maps[:, channel], num_frames)[0]
+        torch.testing.assert_close(warped[:, channel], alone)
 
 
 def test_spec_augment_leaves_evaluation_alone():

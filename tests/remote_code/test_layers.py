@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hf_ser.remote_code.layers import ConvBlock, Dropout, max_pooled
+from hf_ser.remote_code.layers import AttentivePooling, ConvBlock, Dropout, max_pooled
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.3, 0.5])
@@ -79,3 +79,28 @@ def test_pooling_without_training_is_max_pooling(shape, size, memory_format, dty
     with torch.inference_mode():
         pooled = max_pooled(maps, size)
     torch.testing.assert_close(pooled, torch.nn.functional.max_pool2d(maps, size), rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("statistics", [False, True])
+def test_each_head_pools_its_part_with_its_own_weights(statistics):
+    torch.manual_seed(0)
+    pooling, sequence = AttentivePooling(12, statistics=statistics, heads=3).eval(), torch.randn(4, 9, 12)
+    num_frames = torch.tensor([9, 5, 1, 7])
+    pooled = pooling(sequence, num_frames)
+    assert pooled.shape == (4, 24 if statistics else 12)
+    for clip, frames in enumerate(num_frames.tolist()):
+        values = sequence[clip, :frames].double()
+        weights = pooling.score(sequence[clip, :frames]).double().softmax(dim=0).repeat_interleave(4, dim=1)
+        mean = (weights * values).sum(dim=0)
+        torch.testing.assert_close(pooled[clip, :12].double(), mean, atol=1e-6, rtol=1e-5)
+        if statistics:
+            deviation = (weights * (values - mean) ** 2).sum(dim=0).clamp(min=1e-6).sqrt()
+            torch.testing.assert_close(pooled[clip, 12:].double(), deviation, atol=1e-5, rtol=1e-4)
+    changed = sequence.clone()
+    changed[1, 5:] = 100
+    torch.testing.assert_close(pooling(changed, num_frames), pooled)
+
+
+def test_heads_that_are_no_divisor_are_rejected():
+    with pytest.raises(ValueError, match="pooling_heads: got 5; expected a divisor of the 12 values of a frame"):
+        AttentivePooling(12, statistics=True, heads=5)
