@@ -30,6 +30,11 @@ class AudioLSTMConfig(CompanionConfig):
     # statistics: pooling over frames (see `AttentivePooling`).
     pooling: Literal["last", "attention", "statistics"] = "last"
 
+    @property
+    def pooled_size(self) -> int:
+        """Size of a frame before `pooling`."""
+        return 2 * self.hidden_size
+
 
 class AudioLSTMForAudioClassification(CompanionModel):
     """Bidirectional LSTM over (batch, frames, coefficients), pooling, classifier.
@@ -47,7 +52,7 @@ class AudioLSTMForAudioClassification(CompanionModel):
         super().__init__(config)
         rows = config.num_channels * config.num_rows
         self.lstm = bidirectional(nn.LSTM, rows, config.hidden_size, config.num_layers, config.dropout)
-        size = 2 * config.hidden_size
+        size = config.pooled_size
         statistics = config.pooling == "statistics"
         self.attention = None
         if config.pooling != "last":

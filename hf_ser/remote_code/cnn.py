@@ -19,6 +19,11 @@ class CNNConfig(ConvStackConfig):
     head_dropout: Probability = 0.3  # dropout after that layer
     pooling: Literal["flatten", "attention", "statistics"] = "flatten"  # pooling of feature maps (`FeatureMapPooling`)
 
+    @property
+    def pooled_size(self) -> int:
+        """Size of a frame before `pooling`."""
+        return self.channels[-1] * self.pooled_shape[0]
+
 
 class CNNModel(CompanionModel):
     """Convolutional blocks over features (batch, 1, rows, frames), pooling, hidden layer, classifier."""

@@ -32,6 +32,11 @@ class CNNRNNConfig(ConvStackConfig):
     # frames of the last layer (see `AttentivePooling`).
     pooling: Literal["final", "attention", "statistics"] = "final"
 
+    @property
+    def pooled_size(self) -> int:
+        """Size of a frame before `pooling`."""
+        return 2 * self.hidden_size
+
 
 class CNNRNNForAudioClassification(CompanionModel):
     """Three blocks over (batch, 1, 80, frames), two recurrent layers over (batch, frames, channels * height).
@@ -56,7 +61,7 @@ class CNNRNNForAudioClassification(CompanionModel):
             config.num_layers,
             config.rnn_dropout,
         )
-        size = 2 * config.hidden_size
+        size = config.pooled_size
         self.attention = None
         if config.pooling != "final":
             statistics = config.pooling == "statistics"

@@ -70,11 +70,20 @@ class CompanionConfig(PreTrainedConfig):
                 "Use a larger duration_s or a smaller hop_length."
             )
 
+        if self.pooling_heads > 1:
+            self._check_heads()
+
+    def _check_heads(self) -> None:
         pooling = getattr(self, "pooling", None)  # a field of each model
-        if self.pooling_heads > 1 and pooling not in ("attention", "statistics"):
+        if pooling not in ("attention", "statistics"):
             raise ValueError(
                 f"pooling_heads: got {self.pooling_heads} with pooling {pooling!r}; expected 1. "
                 "Use pooling attention or statistics."
+            )
+        if self.pooled_size % self.pooling_heads:
+            raise ValueError(
+                f"pooling_heads: got {self.pooling_heads}; expected a divisor of {self.pooled_size}, the size of a "
+                "frame before pooling."
             )
 
     @property
@@ -96,6 +105,11 @@ class CompanionConfig(PreTrainedConfig):
     def num_rows(self) -> int:
         """Number of rows of each channel: mel bands, or coefficients and their derivatives."""
         return self.n_mels if self.features == "log_mel" else self.n_mfcc * (1 + self.deltas)
+
+    @property
+    def pooled_size(self) -> int:
+        """Size of a frame before `pooling`."""
+        raise NotImplementedError
 
 
 class ConvStackConfig(CompanionConfig):

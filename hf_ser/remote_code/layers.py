@@ -173,15 +173,10 @@ class AttentivePooling(nn.Module):
         statistics: append the weighted standard deviation, which doubles the size of the result.
         heads: number of heads, a divisor of `size`.
         attention_size: size of the layer that scores a frame.
-
-    Raises:
-        ValueError: heads does not divide the size.
     """
 
     def __init__(self, size: int, *, statistics: bool, heads: int = 1, attention_size: int = 128) -> None:
         super().__init__()
-        if size % heads:
-            raise ValueError(f"pooling_heads: got {heads}; expected a divisor of the {size} values of a frame.")
         self.statistics, self.heads = statistics, heads
         self.score = nn.Sequential(nn.Linear(size, attention_size), nn.Tanh(), nn.Linear(attention_size, heads))
 

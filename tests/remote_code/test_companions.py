@@ -305,6 +305,13 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
             {"pooling_heads": 4},
             "pooling_heads: got 4 with pooling 'last'; expected 1. Use pooling attention or statistics",
         ),
+        (
+            AudioCNNConfig,
+            {"pooling": "statistics", "pooling_heads": 3},
+            "pooling_heads: got 3; expected a divisor of 1280, the size of a frame before pooling",
+        ),
+        (CNNRNNConfig, {"pooling": "statistics", "pooling_heads": 3}, "got 3; expected a divisor of 256"),
+        (AudioLSTMConfig, {"pooling": "attention", "pooling_heads": 5}, "got 5; expected a divisor of 256"),
         (MelCNNConfig, {"pooling": "attention", "pooling_heads": 0}, "pooling_heads: got 0; expected integers of"),
         (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
         (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),

@@ -99,8 +99,3 @@ def test_each_head_pools_its_part_with_its_own_weights(statistics):
     changed = sequence.clone()
     changed[1, 5:] = 100
     torch.testing.assert_close(pooling(changed, num_frames), pooled)
-
-
-def test_heads_that_are_no_divisor_are_rejected():
-    with pytest.raises(ValueError, match="pooling_heads: got 5; expected a divisor of the 12 values of a frame"):
-        AttentivePooling(12, statistics=True, heads=5)
