@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .companion_config import CompanionConfig, ConvStackConfig
+from .vocal_tract import warped_rows
 
 
 class Dropout(nn.Dropout):
@@ -236,11 +237,12 @@ class HeadNorm(nn.BatchNorm1d):
 
 
 class SpecAugment(nn.Module):
-    """Augment features in training: stretch, shift and mask at random (Park et al. 2019, "SpecAugment").
+    """Augment features in training: stretch, shift, warp and mask at random (Park et al. 2019, "SpecAugment").
 
-    Clips are changed independently. Stretching changes the tempo but not the pitch, shifting rows changes the pitch,
-    and masks, with random widths up to the maximum, are filled with the clip's mean. The fields spec_augment_* of
-    `CompanionConfig` set the amounts.
+    Clips are changed independently. Stretching changes the tempo but not the pitch. Shifting rows changes the pitch by
+    a number of mel bands. Warping multiplies frequencies by a factor, as another length of the vocal tract does with
+    formants (see `warped_rows`). Masks, with random widths up to the maximum, are filled with the clip's mean. The
+    fields spec_augment_* of `CompanionConfig` set the amounts.
     """
 
     def __init__(self, config: CompanionConfig) -> None:
@@ -251,9 +253,10 @@ class SpecAugment(nn.Module):
         """Augment features (batch, rows, frames) with `num_frames` (batch,) unpadded frames; return both."""
         if not self.training:
             return features, num_frames
-        if self.config.spec_augment_stretch or self.config.spec_augment_row_shift:
+        config = self.config
+        if config.spec_augment_stretch or config.spec_augment_row_shift or config.spec_augment_warp:
             features, num_frames = self._warp(features, num_frames)
-        if self.config.spec_augment_time_masks or self.config.spec_augment_frequency_masks:
+        if config.spec_augment_time_masks or config.spec_augment_frequency_masks:
             features = self._mask(features)
         return features, num_frames
 
@@ -264,6 +267,9 @@ class SpecAugment(nn.Module):
         # Source positions of rows and frames; -1 and 1 are the centres of the first and the last.
         times = torch.arange(frames, device=features.device) / factors
         heights = torch.arange(rows, device=features.device) + self.config.spec_augment_row_shift * draws[1]
+        if self.config.spec_augment_warp:
+            scales = 1 + self.config.spec_augment_warp * (2 * torch.rand_like(factors) - 1)
+            heights = warped_rows(heights, scales, rows, self.config.sampling_rate)
         grid = torch.stack(
             [
                 (2 * times / max(frames - 1, 1) - 1)[:, None, :].expand(-1, rows, -1),

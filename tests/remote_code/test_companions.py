@@ -287,6 +287,8 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
             {"deltas": 1, "duration_s": 0.05},
             "deltas: got 1 with 6 frames; expected at least 9 frames",
         ),
+        (MelCNNConfig, {"spec_augment_warp": 0.6}, "spec_augment_warp: got 0.6; expected a number from 0 to 0.5"),
+        (AudioLSTMConfig, {"spec_augment_warp": 0.1}, "spec_augment_warp: got 0.1 with features 'mfcc'; expected 0"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
         (CNNRNNConfig, {"cell": "rnn"}, "cell: got 'rnn'; expected one of lstm, gru"),
         (CNNRNNConfig, {"num_layers": 0}, "num_layers: got 0"),
