@@ -51,6 +51,7 @@ class CompanionConfig(PreTrainedConfig):
     spec_augment_frequency_rows: Positive = 12  # maximum width of a frequency mask, in rows
     spec_augment_stretch: Probability = 0.0  # maximum relative change of a clip's duration
     spec_augment_row_shift: NumberFromZero = 0.0  # maximum shift along the frequency axis, in rows
+    spec_augment_warp: NumberFromZero = 0.0  # maximum relative change of frequencies; only for features "log_mel"
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.custom_pipelines = CUSTOM_PIPELINES
@@ -61,6 +62,15 @@ class CompanionConfig(PreTrainedConfig):
             raise ValueError(
                 f"duration_s: got {self.duration_s}, which is {self.num_samples} samples; expected more than half of "
                 f"n_fft, {self.n_fft // 2} samples."
+            )
+        if self.spec_augment_warp and self.features == "mfcc":
+            raise ValueError(
+                f"spec_augment_warp: got {self.spec_augment_warp} with features 'mfcc'; expected 0, because cepstral "
+                "coefficients have no frequency axis. Use features log_mel."
+            )
+        if self.spec_augment_warp > 0.5:
+            raise ValueError(
+                f"spec_augment_warp: got {self.spec_augment_warp}; expected a number from 0 to 0.5, such as 0.1."
             )
         if self.features == "mfcc" and self.n_mfcc > self.n_mels:
             raise ValueError(f"n_mfcc: got {self.n_mfcc}; expected 1 to n_mels, which is {self.n_mels}.")

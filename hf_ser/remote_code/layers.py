@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from .companion_config import CompanionConfig, ConvStackConfig
+from .vocal_tract import warped_rows
 
 
 class Dropout(nn.Dropout):
@@ -245,11 +246,12 @@ class HeadNorm(nn.BatchNorm1d):
 
 
 class SpecAugment(nn.Module):
-    """Augment features in training: stretch, shift and mask at random (Park et al. 2019, "SpecAugment").
+    """Augment features in training: stretch, shift, warp and mask at random (Park et al. 2019, "SpecAugment").
 
-    Clips are changed independently, all channels of a clip alike. Stretching changes the tempo but not the pitch,
-    shifting rows changes the pitch, and masks, with random widths up to the maximum, are filled with the channel's
-    mean over the clip. The fields spec_augment_* of `CompanionConfig` set the amounts.
+    Clips are changed independently, all channels of a clip alike. Stretching changes the tempo but not the pitch.
+    Shifting rows changes the pitch by a number of mel bands. Warping multiplies frequencies by a factor, as another
+    length of the vocal tract does with formants (see `warped_rows`). Masks, with random widths up to the maximum, are
+    filled with the channel's mean over the clip. The fields spec_augment_* of `CompanionConfig` set the amounts.
     """
 
     def __init__(self, config: CompanionConfig) -> None:
@@ -265,10 +267,11 @@ class SpecAugment(nn.Module):
         """
         if not self.training:
             return features, num_frames
-        maps = features.unflatten(1, (self.config.num_channels, -1))
-        if self.config.spec_augment_stretch or self.config.spec_augment_row_shift:
+        config = self.config
+        maps = features.unflatten(1, (config.num_channels, -1))
+        if config.spec_augment_stretch or config.spec_augment_row_shift or config.spec_augment_warp:
             maps, num_frames = self._warp(maps, num_frames)
-        if self.config.spec_augment_time_masks or self.config.spec_augment_frequency_masks:
+        if config.spec_augment_time_masks or config.spec_augment_frequency_masks:
             maps = self._mask(maps)
         return maps.flatten(1, 2), num_frames
 
@@ -279,6 +282,9 @@ class SpecAugment(nn.Module):
         # Source positions of rows and frames; -1 and 1 are the centres of the first and the last.
         times = torch.arange(frames, device=maps.device) / factors
         heights = torch.arange(rows, device=maps.device) + self.config.spec_augment_row_shift * draws[1]
+        if self.config.spec_augment_warp:
+            scales = 1 + self.config.spec_augment_warp * (2 * torch.rand_like(factors) - 1)
+            heights = warped_rows(heights, scales, rows, self.config.sampling_rate)
         grid = torch.stack(
             [
                 (2 * times / max(frames - 1, 1) - 1)[:, None, :].expand(-1, rows, -1),

@@ -1,5 +1,9 @@
-"""Exponential moving average (EMA) of the weights: validated and saved in place of the weights in training."""
+"""Averages of the weights over optimizer steps, validated and saved in place of the weights in training.
 
+An exponential moving average (EMA), or the uniform average of the last steps (stochastic weight averaging, SWA).
+"""
+
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -16,40 +20,55 @@ from hf_ser.arguments import ConfigError
 PLAIN_WEIGHTS = "training_weights.safetensors"  # in a checkpoint, beside the averaged weights of the model
 
 
-def check_decay(decay: float | None, sharded: bool) -> None:
-    """Raise `ConfigError` unless the decay of the average is between 0 and 1, or None, and the weights are whole.
+def check_average(decay: float | None, start: float | None, sharded: bool) -> None:
+    """Check `ema_decay` and `swa_start`.
 
     Args:
-        decay: of the average.
+        decay: ema_decay.
+        start: swa_start.
         sharded: whether the weights are divided among processes (FSDP, DeepSpeed).
+
+    Raises:
+        ConfigError: both are given, one is out of range, or the weights are divided.
     """
-    if decay is None:
-        return
-    if not 0 < decay < 1:
+    if decay is not None and start is not None:
+        raise ConfigError("ema_decay and swa_start are both given; expected only one of them.")
+    if decay is not None and not 0 < decay < 1:
         raise ConfigError(f"ema_decay is {decay}; expected a number between 0 and 1, such as 0.995.")
-    if sharded:
-        raise ConfigError("ema_decay does not support FSDP and DeepSpeed. Leave ema_decay out.")
+    if start is not None and not 0 <= start < 1:
+        raise ConfigError(f"swa_start is {start}; expected a number from 0 to below 1, such as 0.75.")
+    name = "ema_decay" if start is None else "swa_start"
+    if sharded and (decay, start) != (None, None):
+        raise ConfigError(f"{name} does not support FSDP and DeepSpeed. Leave {name} out.")
 
 
 class WeightAverage(TrainerCallback):
     """The average of a model's weights over optimizer steps.
 
-    After step n, the average is `d * average + (1 - d) * weights` with `d = min(decay, (1 + n) / (10 + n))`, so that
-    the first weights are soon forgotten. It starts with the weights before training. Buffers of floating point, such
-    as the statistics of batch normalisation, are averaged too; others are copied.
+    After step n, the average is `d * average + (1 - d) * weights`. It starts with the weights before training. Buffers
+    of floating point, such as the statistics of batch normalisation, are averaged too; others are copied.
+
+    EMA: `d = min(decay, (1 + n) / (10 + n))`, so that the first weights are soon forgotten.
+
+    SWA (Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization"): the average of k
+    steps has `d = 1 - 1 / k`; before its first step, `d = 0`. The paper averages once per epoch, here it is once per
+    step: the average then depends only on the number of the step, also in a resumed run and with max_steps.
 
     Args:
-        decay: largest d.
+        decay: of EMA, its largest d; None for SWA.
+        start: of SWA, the fraction of the training before its first step.
     """
 
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, decay: float | None = None, start: float = 0.0) -> None:
+        self.decay, self.start = decay, start
+        self.first = 1  # first step of SWA
         self.average: AveragedModel | None = None  # outside training
         self.resumed: Path | None = None  # a checkpoint whose averaged weights the model has
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Start with the weights of the model, or go on with the average and the weights of a checkpoint."""
         model = kwargs["model"]
+        self.first = max(1, math.ceil(self.start * state.max_steps))
         self.average = AveragedModel(model, multi_avg_fn=self._update, use_buffers=True)
         self.average.n_averaged.fill_(state.global_step + 1)  # the weights before training are the first
         if self.resumed is not None and (self.resumed / PLAIN_WEIGHTS).is_file():
@@ -72,9 +91,12 @@ class WeightAverage(TrainerCallback):
     def _update(self, averaged: Any, current: Any, num_averaged: torch.Tensor | int) -> None:
         """Update tensors of one type; `num_averaged` is the number of this optimizer step, from 1."""
         step = int(num_averaged)
-        decay = min(self.decay, (1 + step) / (10 + step))
+        if self.decay is None:
+            share = 1 / max(1, step - self.first + 1)
+        else:
+            share = 1 - min(self.decay, (1 + step) / (10 + step))
         if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, 1 - decay)
+            torch._foreach_lerp_(averaged, current, share)
         else:
             torch._foreach_copy_(averaged, current)
 
@@ -102,7 +124,7 @@ class WeightAverage(TrainerCallback):
 
 
 class AveragingTrainer(Trainer):
-    """A `Trainer` that validates and saves averaged weights if `ema_decay` is given.
+    """A `Trainer` that validates and saves averaged weights if `ema_decay` or `swa_start` is given.
 
     A checkpoint has the averaged weights as its model, and the plain ones in `training_weights.safetensors`, from
     which a resumed run continues. At the end of training, the model has averaged weights.
@@ -110,9 +132,10 @@ class AveragingTrainer(Trainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        decay = getattr(self.args, "ema_decay", None)
-        self.weight_average = None if decay is None else WeightAverage(decay)
-        if self.weight_average is not None:
+        decay, start = getattr(self.args, "ema_decay", None), getattr(self.args, "swa_start", None)
+        self.weight_average: WeightAverage | None = None
+        if (decay, start) != (None, None):
+            self.weight_average = WeightAverage(decay, start or 0.0)
             self.add_callback(self.weight_average)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:

@@ -27,7 +27,7 @@ _EARLIER = "earlier precisions"
 _FIELDS = (
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
     *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
-    *("ema_decay", "balance_corpora", "corpus_classes"),
+    *("ema_decay", "swa_start", "balance_corpora", "corpus_classes"),
     *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha"),
     *("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"),
     "metric_for_best_model",

@@ -167,7 +167,7 @@ def check_disk(model: Any, args: SerTrainingArguments) -> None:
     trained = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
     saved = trained if hasattr(model, "peft_config") else whole
     checkpoint = _BYTES * (saved + (0 if args.save_only_model else _MOMENTS * trained))
-    if args.ema_decay is not None and not args.save_only_model:
+    if (args.ema_decay, args.swa_start) != (None, None) and not args.save_only_model:
         checkpoint += _BYTES * trained  # before averaging
     kept = min(args.save_total_limit or 1, math.ceil(args.num_train_epochs))
     copies = (

@@ -175,8 +175,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "best_step": state.best_global_step,
         "seconds": round(elapsed(state), 1),
     }
-    if args.ema_decay is not None:
-        training["ema_decay"] = args.ema_decay
+    training |= {name: getattr(args, name) for name in ("ema_decay", "swa_start") if getattr(args, name) is not None}
     training |= {name: True for name in ("balance_corpora", "corpus_classes") if getattr(args, name)}
     if args.world_size > 1:
         training["processes"] = args.world_size

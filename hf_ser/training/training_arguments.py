@@ -15,7 +15,7 @@ from hf_ser.remote_code.hardware import PRECISIONS, detect, resolve
 from hf_ser.reporting import ReportArguments
 from hf_ser.scoring import AbstentionArguments
 from hf_ser.training.augmentation import make_transforms
-from hf_ser.training.averaged_weights import check_decay
+from hf_ser.training.averaged_weights import check_average
 from hf_ser.training.losses import make_loss
 from hf_ser.training.speed import check_speed_factors
 
@@ -148,6 +148,10 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
         default=None,
         metadata={"help": "validate and save an exponential moving average of the weights with this decay"},
     )
+    swa_start: float | None = field(
+        default=None,
+        metadata={"help": "validate and save the average of the weights after this fraction of the training (SWA)"},
+    )
     balance_corpora: bool = field(
         default=False, metadata={"help": "draw every training corpus equally often, with epochs of the same length"}
     )
@@ -225,7 +229,7 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
             )
         if self.early_stopping_patience is not None and self.early_stopping_patience < 1:
             raise ConfigError(f"early_stopping_patience is {self.early_stopping_patience}; expected at least 1.")
-        check_decay(self.ema_decay, bool(self.fsdp or self.deepspeed))
+        check_average(self.ema_decay, self.swa_start, bool(self.fsdp or self.deepspeed))
         if self.balance_corpora and self.train_sampling_strategy != "random":
             raise ConfigError(
                 f"balance_corpora is true and train_sampling_strategy is {self.train_sampling_strategy}; expected "

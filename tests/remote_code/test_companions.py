@@ -299,6 +299,8 @@ def test_each_option_changes_the_scores(build, tiny, waveforms, kind, options):
             "deltas: got 1 with 6 frames; expected at least 9 frames",
         ),
         (MelCNNConfig, {"deltas": 2, "duration_s": 0.05, "pool_size": 1}, "deltas: got 2 with 6 frames"),
+        (MelCNNConfig, {"spec_augment_warp": 0.6}, "spec_augment_warp: got 0.6; expected a number from 0 to 0.5"),
+        (AudioLSTMConfig, {"spec_augment_warp": 0.1}, "spec_augment_warp: got 0.1 with features 'mfcc'; expected 0"),
         (AudioLSTMConfig, {"pooling": "flatten"}, "pooling: got 'flatten'; expected one of last, attention"),
         (
             AudioLSTMConfig,

@@ -175,9 +175,41 @@ def test_spec_augment_changes_a_band_and_its_derivatives_alike():
         torch.testing.assert_close(warped[:, channel], alone)
 
 
+def test_spec_augment_warps_low_and_middle_rows_in_proportion():
+    torch.manual_seed(0)
+    moved = {}
+    for row in (2, 10):
+        features, num_frames = _bumps((row, 20))
+        warped, same = augment(warp=0.3)(features, num_frames)
+        assert (warped.amax(dim=1).argmax(dim=1) == 20).all() and torch.equal(same, num_frames)
+        moved[row] = warped.amax(dim=2).argmax(dim=1) - row
+    # Rows are 2.15 mels apart. Row 10 is at 1.8 kHz: a factor of 1.3 is log(1.3) / log(6.4) * 27 = 3.8 mels.
+    assert set(moved[2].tolist()) == {-1, 0, 1}
+    assert set(moved[10].tolist()) == {-2, -1, 0, 1, 2}
+    again = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        again.append(augment(warp=0.3)(features, num_frames)[0])
+    assert torch.equal(again[0], again[1]) and not torch.equal(again[0], again[2])
+
+
+def test_a_warp_of_frequencies_trains_and_changes_no_other_draws(build, tiny, waveforms):
+    inputs, labels = waveforms(4)
+    model = build(tiny("mel_cnn", spec_augment_warp=0.2)).train()
+    model(inputs, labels=labels).loss.backward()
+    gradients = [parameter.grad for parameter in model.parameters()]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients) and any(g.abs().max() > 0 for g in gradients)
+    features, num_frames = _bumps((0, 20), clips=50)  # row 0 has the lowest frequencies, which hardly move
+    places = []
+    for warp in (0.0, 0.1):
+        torch.manual_seed(4)
+        places.append(augment(stretch=0.25, warp=warp)(features, num_frames))
+    assert torch.equal(places[0][1], places[1][1])
+
+
 def test_spec_augment_leaves_evaluation_alone():
     features, num_frames = _bumps((10, 20), clips=3)
-    evaluated = augment(time_masks=2, frequency_masks=2, stretch=0.3, row_shift=5.0).eval()
+    evaluated = augment(time_masks=2, frequency_masks=2, stretch=0.3, row_shift=5.0, warp=0.3).eval()
     assert evaluated(features, num_frames)[0] is features and evaluated(features, num_frames)[1] is num_frames
 
 
