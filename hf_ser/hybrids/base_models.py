@@ -140,16 +140,18 @@ def name_and_location(text: str, args: DataArguments) -> tuple[str, str]:
 def _open_model(name: str, location: str) -> BaseModel:
     model, commit = (location, None) if Path(location).is_dir() else _find_on_hub(name, location)
     revision = commit or "main"
-    refuse_unfinished(model, f"base {name}:")
-    results = model_results(model, revision) or {"kind": None, "splits": {}, "parameters": None}
+    run = _run_of(model)
+    refuse_unfinished(run, f"base {name}:")
+    results = model_results(run, revision) or {"kind": None, "splits": {}, "parameters": None}
     if results["kind"] == "cross_validation":
         raise StackError(
             f"base {name}: {location} is a cross-validation; expected one of its runs, such as "
             "seed_{protocol_seed} or seed_{protocol_seed}/fold_{fold} in this folder."
         )
-    scored = results["splits"].values()
+    # The stored predictions of a run are those of its best checkpoint.
+    scored = results["splits"].values() if run == model else []
     stored = [file_beside(model, file, revision) for split in scored for file in split["predictions"]]
-    splits = file_beside(model, SPLITS_FILE, revision)
+    splits = file_beside(run, SPLITS_FILE, revision)
     record = Record.read(splits) if splits is not None else None
     return BaseModel(
         name,
@@ -163,6 +165,12 @@ def _open_model(name: str, location: str) -> BaseModel:
         only_one({split.get("precision") for split in scored}),
         hashes={} if record is None else dict(record.hashes),
     )
+
+
+def _run_of(model: str) -> str:
+    """The folder with the record of a model's training clips: for a checkpoint, its run's folder."""
+    path = Path(model)
+    return str(path.parent) if path.is_dir() and re.fullmatch(r"checkpoint-\d+", path.name) else model
 
 
 def only_one(precisions: set[str | None]) -> str | None:

@@ -38,7 +38,7 @@ def make_transforms(entries: Any) -> list[Any]:
 
     Raises:
         ConfigError: not a list of such mappings, an unknown transform or parameter, an invalid value, a file or folder
-            that does not exist, or a missing package of the transform.
+            that does not exist, a missing package of the transform, or draws that a seed does not determine.
     """
     if not isinstance(entries, list):
         raise ConfigError(
@@ -72,19 +72,36 @@ def _make(entry: Any) -> Any:
                 )
     try:
         transform = known[name](**parameters)
+        _check_repeatable(name, transform)
         _try(transform)
+    except ConfigError:
+        raise
+    except ModuleNotFoundError as error:  # optional packages of audiomentations, such as pyroomacoustics
+        package = (error.name or "").partition(".")[0].replace("_", "-")
+        raise ConfigError(
+            f"augmentation: {name} needs {package}, which is not installed. Install it with: pip install {package}"
+        ) from error
     except Exception as error:  # of any type: transforms raise different errors, some only when called
         given = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
         raise ConfigError(
             f"augmentation: {name}({given}) is invalid: {str(error) or type(error).__name__}; its parameters are "
             f"{', '.join(taken)}. p is a probability."
         ) from error
+    return transform
+
+
+def _check_repeatable(name: str, transform: Any) -> None:
+    """Raise `ConfigError` for settings with random numbers of their own, which a seed does not determine."""
     if name == "TimeStretch" and transform.method == "signalsmith_stretch" and transform.min_rate < 0.5:
         raise ConfigError(
             f"augmentation: TimeStretch with min_rate {transform.min_rate} is not reproducible with a seed; expected "
             "at least 0.5, or method: librosa_phase_vocoder."
         )
-    return transform
+    if name == "RoomSimulator" and transform.use_ray_tracing:
+        raise ConfigError(
+            "augmentation: RoomSimulator with use_ray_tracing (the default) is not reproducible with a seed; expected "
+            "use_ray_tracing: false, with a max_order such as 3."
+        )
 
 
 def _known_transforms() -> dict[str, Any]:

@@ -25,8 +25,17 @@ _COMPUTED_IN = "computed in"  # the precision that was used; auto may choose ano
 _EARLIER = "earlier precisions"
 # Settings that decide the model, except the length of the training: a run may be resumed for more epochs.
 _FIELDS = (
-    *("learning_rate", "lr_scheduler_type", "warmup_steps", "one_cycle", "head_learning_rate", "layer_decay"),
-    *("unfreeze_every", "optim", "weight_decay", "max_grad_norm", "seed", "data_seed", "train_sampling_strategy"),
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "one_cycle", "head_learning_rate"),
+    *(
+        "layer_decay",
+        "unfreeze_every",
+        "optim",
+        "weight_decay",
+        "max_grad_norm",
+        "seed",
+        "data_seed",
+        "train_sampling_strategy",
+    ),
     *("ema_decay", "swa_start", "balance_corpora", "corpus_classes"),
     *("loss", "focal_gamma", "label_smoothing", "class_weights", "augmentation", "mixup_alpha"),
     *("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"),

@@ -176,6 +176,8 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "seconds": round(elapsed(state), 1),
     }
     training |= {name: getattr(args, name) for name in ("ema_decay", "swa_start") if getattr(args, name) is not None}
+    if args.swa_start is not None and trainer.weight_average is not None:
+        training["swa_first_step"] = trainer.weight_average.first
     training |= {name: True for name in ("balance_corpora", "corpus_classes") if getattr(args, name)}
     if args.world_size > 1:
         training["processes"] = args.world_size

@@ -484,8 +484,10 @@ def test_how_it_was_trained_is_told():
     assert "the speed of each training clip was changed by a factor drawn from 0.9, 1.0, 1.1. With" in card
     assert "With a probability of 0.4, a training clip was joined to another one of its class. The checkpoint" in card
     card = render_model_card({**RESULTS, "training": {**RESULTS["training"], "ema_decay": 0.995}})
-    swa = render_model_card({**RESULTS, "training": {**RESULTS["training"], "swa_start": 0.75}})
-    assert "and was kept.\nThe weights are averages over the steps from 75 % of the training on.\n\nThe" in swa
+    sentences = "Its weights are averages over the steps from step 4 on", "the kept checkpoint is an earlier one"
+    for first, sentence in zip((4, 6), sentences, strict=True):  # step 5 is the best one
+        swa = render_model_card({**RESULTS, "training": {**RESULTS["training"], "swa_first_step": first}})
+        assert "and was kept.\n" in swa and f"{sentence}.\n\nThe" in swa
     lines = "Every epoch drew the same number of clips from each corpus.\nIn the loss, the softmax of a clip covered"
     known = {"balance_corpora": True, "corpus_classes": True}
     assert f"and was kept.\n{lines}" in render_model_card({**RESULTS, "training": {**RESULTS["training"], **known}})

@@ -80,6 +80,13 @@ def test_bad_plans_are_rejected(script, plan):
         script.main([*words, "--levers", "none", "--folds", "99"])
 
 
+def test_the_configuration_with_pitch_shift_differs_in_nothing_else():
+    shifted = yaml.safe_load((FOLDER / "what_helps_pitch_shift.yaml").read_text())
+    plain = yaml.safe_load((ROOT / "recipes/configs/audio_cnn_plus.yaml").read_text())
+    assert [entry["transform"] for entry in shifted.pop("augmentation")] == ["PitchShift"]
+    assert shifted | {"output_dir": ""} == plain | {"output_dir": ""}
+
+
 def test_the_page_has_what_was_measured(script):
     page = (ROOT / "docs/what_helps.md").read_text()
     between = page.partition(script.BEGIN)[2].partition(script.END)[0].strip()

@@ -152,6 +152,7 @@ def test_impulse_responses_from_a_folder(tmp_path, tone, folders):
         ([{"transform": "ApplyImpulseResponse", "ir_path": "/no/such/folder"}], "ir_path .* is /no/such/folder"),
         ([{"transform": "AddBackgroundNoise", "sounds_path": ["/no/such/folder"]}], "sounds_path .* /no/such/folder"),
         ([{"transform": "TimeStretch", "min_rate": 0.4}], "not reproducible with a seed; expected at least 0.5"),
+        ([{"transform": "RoomSimulator"}], "not reproducible with a seed; expected use_ray_tracing: false"),
     ],
     ids=str,
 )
@@ -217,3 +218,9 @@ def test_without_audiomentations_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "audiomentations", None)
     with pytest.raises(MissingExtraError, match=r'pip install "hf-ser\[augmentation\]"'):
         make_transforms([{"transform": "Gain"}])
+
+
+def test_a_missing_package_of_a_transform_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
+    with pytest.raises(ConfigError, match=r"RoomSimulator needs pyroomacoustics, .* pip install pyroomacoustics$"):
+        make_transforms([{"transform": "RoomSimulator", "use_ray_tracing": False}])

@@ -203,5 +203,6 @@ def test_the_average_is_in_the_results(finetune, dataset_dir, tmp_path, name, va
     fields = {"model_config": COMPANION, "dataset": str(dataset_dir), "configuration": "ravdess"}
     fields |= {"num_train_epochs": 1, "per_device_train_batch_size": 8, "output_dir": str(tmp_path / "run")}
     finetune(**fields, **{name: value})
-    assert read_results(tmp_path / "run")["training"][name] == value
+    training = read_results(tmp_path / "run")["training"]
+    assert training[name] == value and training.get("swa_first_step") == (1 if name == "swa_start" else None)
     assert not list((tmp_path / "run").glob("*.bin")) and not (tmp_path / "run" / PLAIN_WEIGHTS).exists()
