@@ -1,10 +1,11 @@
 """`hf-ser export`: from a trained model to a file that runs without this package, with proof that it says the same."""
 
+import functools
 import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,8 @@ from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
 from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8
-from hf_ser.export.verification import LARGEST_DIFFERENCE, Verification, verify
+from hf_ser.export.verification import LARGEST_DIFFERENCE, Program, Verification, verify
+from hf_ser.export.written_programs import OpenVINOProgram, TorchProgram
 from hf_ser.extras import needs_extra
 from hf_ser.inference import load_classifier
 from hf_ser.recipe_file import read_recipe
@@ -136,13 +138,17 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
         else:
             proto, loss = _onnx(args, graph, metadata, data)
             report |= {} if loss is None else {"quantization": loss}
-            found = verify(graph, extractor, _sessions(proto, metadata), args.verify)
-            _check(found, args)
-            report["verification"] = asdict(found)
             if args.format == "openvino":
                 to_openvino(proto, folder / args.file)
             else:
                 (folder / args.file).write_bytes(proto.SerializeToString())
+        compared = functools.partial(verify, graph, extractor, recordings=args.verify)
+        found = compared(_sessions(args, folder / args.file, metadata))
+        _check(found, args)
+        report["verification"] = asdict(found)
+        if args.format == "openvino":
+            usual = functools.partial(OpenVINOProgram, folder / args.file, metadata)
+            report["default_precision"] = {"precision": usual().precision, **asdict(compared(usual))}
         licence = Path(args.model) / "LICENSE"
         if licence.is_file():
             shutil.copyfile(licence, folder / "LICENSE")
@@ -167,9 +173,14 @@ def _onnx(
     return proto, loss
 
 
-def _sessions(proto: Any, metadata: dict[str, Any]) -> Any:
-    content = proto.SerializeToString()
-    return lambda threads: GraphSession(content, metadata, threads)
+def _sessions(args: ExportArguments, path: Path, metadata: dict[str, Any]) -> Callable[[int], Program]:
+    """How to load the written file in float32 with a number of threads."""
+    if args.format == "torch":
+        program = TorchProgram(path, metadata)
+        return lambda threads: program  # `verify` sets the threads of PyTorch
+    if args.format == "openvino":
+        return functools.partial(OpenVINOProgram, path, metadata, precision="f32")
+    return functools.partial(GraphSession, path.read_bytes(), metadata)
 
 
 def _check(found: Verification, args: ExportArguments) -> None:
@@ -223,11 +234,16 @@ def _describe_proof(report: dict[str, Any]) -> str:
             f"int8: UAR {loss['uar']:.3f}, in float32 {loss['uar_float32']:.3f}, on {loss['clips']} validation clips "
             f"of {loss['speakers']} speakers{interval}"
         )
-    found = report.get("verification")
-    if found is not None:
-        lines.append(
-            f"largest difference of a probability {found['largest_difference']:.1e}, same class for "
-            f"{100 * found['same_label']:.0f} % of {found['clips']} clips ({found['source']})"
-        )
-        lines += [f"{name}: {1000 * seconds:.1f} ms per clip" for name, seconds in found["seconds"].items()]
+    usual = report.get("default_precision")
+    lines += [*([] if usual is None else ["INFERENCE_PRECISION_HINT f32:"]), *_comparison(report["verification"])]
+    if usual is not None:
+        lines += [f"INFERENCE_PRECISION_HINT {usual['precision']}, the default on this CPU:", *_comparison(usual)]
     return "\n".join(lines)
+
+
+def _comparison(found: dict[str, Any]) -> list[str]:
+    first = (
+        f"largest difference of a probability {found['largest_difference']:.1e}, same class for "
+        f"{100 * found['same_label']:.0f} % of {found['clips']} clips ({found['source']})"
+    )
+    return [first, *(f"{name}: {1000 * seconds:.1f} ms per clip" for name, seconds in found["seconds"].items())]

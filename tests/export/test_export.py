@@ -223,17 +223,6 @@ def test_half_precision_halves_the_weights(companions, tmp_path):
     assert 0 < report["verification"]["largest_difference"] < 1e-2 and report["metadata"]["precision"] == "float16"
 
 
-def test_the_torch_program_says_the_same(companions, tmp_path):
-    export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), format="torch"))
-    program = torch.export.load(tmp_path / "graph" / "model.pt2").module()
-    model, extractor = load_classifier(str(companions[0]))
-    graph = ClassifierGraph(model, extractor)
-    for shape in ((1, 4000), (5, 12_345)):
-        values = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            torch.testing.assert_close(program(input_values=values)["probabilities"], graph(values)["probabilities"])
-
-
 @pytest.mark.slow
 def test_int8_is_compared_on_validation_clips(companions, sounds_dir, tmp_path):
     arguments = ExportArguments(str(companions[0]), str(tmp_path / "graph"), int8=True, dataset=str(sounds_dir))
