@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--stride_s", type=float, help="step between windows in seconds (default: half a window)")
     predict.add_argument("--top_k", type=int, help="number of classes per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
+    predict.add_argument(
+        "--num_threads",
+        type=int,
+        metavar="N",
+        help="CPU threads that compute a batch (default: OMP_NUM_THREADS if set, else the available CPUs)",
+    )
     predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     predict.add_argument("--precision", default="auto", help=_PRECISION)
     predict.add_argument(
