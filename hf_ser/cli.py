@@ -126,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", nargs="?", help=_MODEL)
     export.add_argument("--revision", default="main", help="revision of the model on the Hub")
     export.add_argument("--output", required=True, metavar="DIR", help="folder for the graph and its report")
-    export.add_argument("--format", default="onnx", help="onnx (default), torch, openvino, or web for a page")
+    export.add_argument(
+        "--format", default="onnx", help="onnx (default), torch, openvino, transformers.js, or web for a page"
+    )
     export.add_argument("--float16", action="store_true", help="store weights in half precision (onnx)")
     export.add_argument(
         "--int8",

@@ -21,7 +21,9 @@ from hf_ser.export.exporters import to_onnx, to_openvino, to_torch
 from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
-from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8
+from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8, training_clips
+from hf_ser.export.transformers_js import FILE as JS_FILE
+from hf_ser.export.transformers_js import LogitsGraph, LogitsProgram, write_folder
 from hf_ser.export.verification import LARGEST_DIFFERENCE, Program, Verification, verify
 from hf_ser.export.written_programs import OpenVINOProgram, TorchProgram
 from hf_ser.extras import needs_extra
@@ -30,9 +32,10 @@ from hf_ser.recipe_file import read_recipe
 from hf_ser.runtime.graph_contract import KEY
 from hf_ser.runtime.graph_file import file_sha256
 
-FORMATS = ("onnx", "torch", "openvino", "web")
+JS = "transformers.js"
+FORMATS = ("onnx", "torch", "openvino", "web", JS)
 REPORT = "export.json"
-_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml", "web": "model.onnx"}
+_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml", "web": "model.onnx", JS: JS_FILE}
 _SPLIT = ("configuration", "protocol", "fold", "protocol_seed", "channel", "merge_calm", "auxiliary_corpora")
 _PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
 
@@ -129,12 +132,14 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
     """
     with new_folder(Path(args.output), REPORT) as folder:
         model, extractor = load_classifier(args.model, args.revision)
-        graph = ClassifierGraph(model, extractor)
+        graph = (LogitsGraph if args.format == JS else ClassifierGraph)(model, extractor)
         metadata = describe_graph(graph, args.model, args.revision, args.precision)
         data = _data(args, graph) if args.int8 else None
         report: dict[str, Any] = {"file": args.file, "metadata": metadata}
         if args.format == "torch":
             to_torch(graph, folder / args.file)
+        elif args.format == JS:
+            write_folder(graph, extractor, folder)
         else:
             proto, loss = _onnx(args, graph, metadata, data)
             report |= {} if loss is None else {"quantization": loss}
@@ -143,7 +148,7 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
             else:
                 (folder / args.file).write_bytes(proto.SerializeToString())
         compared = functools.partial(verify, graph, extractor, recordings=args.verify)
-        found = compared(_sessions(args, folder / args.file, metadata))
+        found = compared(_sessions(args, folder / args.file, metadata, extractor))
         _check(found, args)
         report["verification"] = asdict(found)
         if args.format == "openvino":
@@ -165,7 +170,7 @@ def _onnx(
     if args.float16:
         proto = to_float16(proto)
     if data is not None:
-        quantized = to_int8(graph, proto, metadata, data)
+        quantized = to_int8(graph, proto, metadata, training_clips(data) if is_static(graph) else ())
         before, after = (GraphSession(each.SerializeToString(), metadata) for each in (proto, quantized))
         proto, loss = quantized, check_loss(before, after, data).to_dict()
     entry = proto.metadata_props.add()
@@ -173,8 +178,10 @@ def _onnx(
     return proto, loss
 
 
-def _sessions(args: ExportArguments, path: Path, metadata: dict[str, Any]) -> Callable[[int], Program]:
+def _sessions(args: ExportArguments, path: Path, metadata: dict[str, Any], extractor: Any) -> Callable[[int], Program]:
     """How to load the written file in float32 with a number of threads."""
+    if args.format == JS:
+        return functools.partial(LogitsProgram, path, extractor, metadata["min_samples"])
     if args.format == "torch":
         program = TorchProgram(path, metadata)
         return lambda threads: program  # `verify` sets the threads of PyTorch
@@ -206,7 +213,9 @@ def _data(args: ExportArguments, graph: ClassifierGraph) -> SplitData:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def _versions() -> dict[str, str]:

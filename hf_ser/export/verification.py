@@ -65,7 +65,7 @@ def verify(
     Raises:
         ExportError: a recording cannot be used.
     """
-    waveforms = [part for name in recordings for part in _windows(graph, name)] or _generated_voices()
+    waveforms = [part for name in recordings for part in _windows(graph, name)] or generated_voices()
     expected = np.stack([_in_torch(graph, extractor, waveform) for waveform in waveforms])
     running = session(1)
     got = np.stack([_in_graph(running, waveform) for waveform in waveforms])
@@ -86,7 +86,7 @@ def _windows(graph: ClassifierGraph, recording: str) -> list[np.ndarray]:
         raise ExportError(f"--verify {error}") from error
 
 
-def _generated_voices() -> list[np.ndarray]:
+def generated_voices() -> list[np.ndarray]:
     """One synthetic utterance of each emotion, of different lengths."""
     speaker = make_speaker(np.random.default_rng(0), male=False)
     return [

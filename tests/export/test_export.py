@@ -13,7 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser import cli
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.export import ExportArguments, ExportError, export_graph, quantization
+from hf_ser.export import ExportArguments, ExportError, export_graph, exporters, quantization
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.exporters import to_onnx
 from hf_ser.export.graph_session import GraphSession
@@ -215,6 +215,14 @@ def test_a_graph_that_differs_is_not_written(companions, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_model_beyond_the_limit_of_onnx_is_refused_before_the_trace(companions, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters, "MAX_ONNX_BYTES", 1000)
+    expected = r"ser-.* has 0\.0 GB of weights; expected at most 0\.0 GB, .* Pass --format torch\."
+    with pytest.raises(ExportError, match=expected):
+        export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph")))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_half_precision_halves_the_weights(companions, tmp_path):
     report = export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), float16=True))
     weights = onnx.load(tmp_path / "graph" / "model.onnx").graph.initializer
@@ -252,7 +260,7 @@ def test_int8_that_loses_too_much_is_refused(companions, sounds_dir, tmp_path, m
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino, web"),
+        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino, web, transformers.js"),
         ({"int8": True, "float16": True}, "--int8 and --float16 are both given"),
         ({"float16": True, "format": "torch"}, "need --format onnx or web; got torch"),
         ({"onnxruntime_web": "package"}, "--onnxruntime_web is only used with --format web; got onnx"),
