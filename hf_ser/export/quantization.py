@@ -61,6 +61,9 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], cli
 
     Returns:
         The quantized `onnx.ModelProto`.
+
+    Raises:
+        ExportError: the graph has no layers to quantize.
     """
     with needs_extra("export"):
         import onnx_ir
@@ -69,6 +72,12 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], cli
         from transformers.exporters.configs import ExportFormat
     model = onnx_ir.serde.deserialize_model(proto)
     if is_static(graph):
+        excluded = _first_and_last(proto, len(metadata["labels"]))
+        if not any(node.op_type in _LAYERS and node.name not in excluded for node in proto.graph.node):
+            raise ExportError(
+                f"--int8: got {graph.model.config.model_type} without layers to quantize; expected convolutions or "
+                "linear layers besides the first and the last. Pass --float16."
+            )
         session = GraphSession(proto.SerializeToString(), metadata)
         feeds = [
             {name: torch.from_numpy(values) for name, values in session.feed([waveform]).items()} for waveform in clips
@@ -76,7 +85,7 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], cli
         settings: Any = OnnxRuntimeStaticConfig(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_LAYERS,
-            nodes_to_exclude=_first_and_last(proto, len(metadata["labels"])),
+            nodes_to_exclude=excluded,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -243,6 +243,19 @@ def test_int8_is_compared_on_validation_clips(companions, sounds_dir, tmp_path):
     assert "verification" in report and report["metadata"]["precision"] == "int8"
 
 
+def test_int8_without_layers_to_quantize_is_refused():
+    kind, config, fields = COMPANIONS["audio_lstm"]
+    graph = ClassifierGraph(kind(config(**fields)), make_feature_extractor())
+    weights = onnx.numpy_helper.from_array(np.zeros((8, len(EMOTIONS)), np.float32), "weights")
+    nodes = [  # a recurrent layer, and the classifier
+        onnx.helper.make_node("LSTM", ["x", "w", "r"], ["y", "h"], "lstm", hidden_size=8),
+        onnx.helper.make_node("Gemm", ["h", "weights"], ["logits"], "classifier"),
+    ]
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "graph", [], [], [weights]))
+    with pytest.raises(ExportError, match=r"--int8: got ser-audio-lstm without layers to quantize.*Pass --float16"):
+        quantization.to_int8(graph, proto, {"labels": list(EMOTIONS)}, [_voice(1.0)])
+
+
 def test_int8_that_loses_too_much_is_refused(companions, sounds_dir, tmp_path, monkeypatch):
     data = load_splits(DataArguments(str(sounds_dir), "ravdess", protocol="random"))
     labels = iter(np.repeat(data.splits["validation"]["label"], 2))
