@@ -201,17 +201,8 @@ def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help", "help_all"}  # of accelerate launch, and of every program
     known |= {"torch", "no"}  # of uv: --torch-backend, and of pip: --no-deps
-    known |= {
-        "format",
-        "output",
-        "recordings_from",
-        "timeline",
-        "revision",
-        "host",
-        "port",
-        "abstain",
-        "num_threads",
-    }  # of hf-ser
+    known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port", "abstain"}  # of hf-ser
+    known |= {"num_threads"}  # of hf-ser predict
     known |= {"float16", "int8", "onnxruntime_web", "verify"}  # of hf-ser export
     without_benchmarks = re.sub(r"`(?:python|bash) benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
