@@ -89,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--stride_s", type=float, help="step between windows in seconds (default: half a window)")
     predict.add_argument("--top_k", type=int, help="number of classes per recording (default: all)")
     predict.add_argument("--batch_size", type=int, default=8, help="windows per forward pass (default: 8)")
+    predict.add_argument(
+        "--num_threads",
+        type=int,
+        metavar="N",
+        help="CPU threads that compute a batch (default: OMP_NUM_THREADS if set, else the available CPUs)",
+    )
     predict.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     predict.add_argument("--precision", default="auto", help=_PRECISION)
     predict.add_argument(
@@ -120,7 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("model", nargs="?", help=_MODEL)
     export.add_argument("--revision", default="main", help="revision of the model on the Hub")
     export.add_argument("--output", required=True, metavar="DIR", help="folder for the graph and its report")
-    export.add_argument("--format", default="onnx", help="onnx (default), torch, openvino, or web for a page")
+    export.add_argument(
+        "--format", default="onnx", help="onnx (default), torch, openvino, transformers.js, or web for a page"
+    )
     export.add_argument("--float16", action="store_true", help="store weights in half precision (onnx)")
     export.add_argument(
         "--int8",

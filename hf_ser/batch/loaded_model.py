@@ -24,7 +24,12 @@ class LoadedModel:
 
 
 def load_model(
-    name: str, revision: str, device: str | None, precision: str, options: Mapping[str, Any]
+    name: str,
+    revision: str,
+    device: str | None,
+    precision: str,
+    options: Mapping[str, Any],
+    num_threads: int | None = None,
 ) -> LoadedModel:
     """Load a pipeline and test it on noise.
 
@@ -34,6 +39,7 @@ def load_model(
         device: such as cuda; None for a GPU if there is one. Not used for a graph.
         precision: auto, bf16, fp16 or fp32. Not used for a graph.
         options: of the calls that follow.
+        num_threads: CPU threads that compute a batch, for PyTorch in the whole process; None for the default.
 
     Raises:
         SerError: the model cannot be used, or an option is invalid.
@@ -41,7 +47,10 @@ def load_model(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* was trained on synthetic")  # the output contains it
         try:
-            loaded = _load_graph(name) if is_graph(name) else _load_folder(name, revision, device, precision)
+            if is_graph(name):
+                loaded = _load_graph(name, num_threads)
+            else:
+                loaded = _load_folder(name, revision, device, precision, num_threads)
             check_pipeline(loaded.classify, options)
         except SerError:
             raise
@@ -50,20 +59,23 @@ def load_model(
     return loaded
 
 
-def _load_graph(name: str) -> LoadedModel:
-    classify = OnnxPipeline(name)
+def _load_graph(name: str, num_threads: int | None) -> LoadedModel:
+    classify = OnnxPipeline(name, num_threads=num_threads)
     metadata = classify.metadata
     warning = SYNTHETIC if metadata.synthetic else None
     return LoadedModel(classify, list(metadata.labels), metadata.abstention_threshold, warning)
 
 
-def _load_folder(name: str, revision: str, device: str | None, precision: str) -> LoadedModel:
+def _load_folder(name: str, revision: str, device: str | None, precision: str, num_threads: int | None) -> LoadedModel:
+    import torch
     import transformers
 
     from hf_ser.inference import label_names, load_classifier
     from hf_ser.models import SpeechEmotionPipeline
     from hf_ser.results_file import model_results
 
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
     transformers.utils.logging.disable_progress_bar()  # of the weights, which load quickly
     model, extractor = load_classifier(name, revision)
     classify: Any = SpeechEmotionPipeline(

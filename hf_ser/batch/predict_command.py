@@ -24,6 +24,7 @@ from hf_ser.runtime.graph_file import is_graph
 
 OUTPUTS = (".csv", ".jsonl", ".parquet")
 MAX_STDIN_BYTES = 1 << 30
+MAX_THREADS = 1024  # far more than that exhaust the threads of the system
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class PredictArguments:
     stride_s: float | None = None
     top_k: int | None = None
     batch_size: int = 8
+    num_threads: int | None = None
     device: str | None = None
     precision: str = "auto"
     abstain: str | None = None  # a threshold or "off"; None for the threshold of the model, if it has one
@@ -58,6 +60,8 @@ class PredictArguments:
         """
         if self.batch_size < 1:
             raise BatchError(f"--batch_size {self.batch_size}; expected at least 1.")
+        if self.num_threads is not None and not 1 <= self.num_threads <= MAX_THREADS:
+            raise BatchError(f"--num_threads {self.num_threads}; expected a number from 1 to {MAX_THREADS}.")
         _ = self.given_threshold  # raises BatchError
         self._check_graph_options()
         if not self.recordings and self.recordings_from is None:
@@ -265,7 +269,7 @@ def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bo
 
 
 def _load(args: PredictArguments) -> LoadedModel:
-    return load_model(args.model, args.revision, args.device, args.precision, args.call_options)
+    return load_model(args.model, args.revision, args.device, args.precision, args.call_options, args.num_threads)
 
 
 def _open_output(args: PredictArguments, run: RunStamp) -> Any:

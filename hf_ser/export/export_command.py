@@ -1,10 +1,11 @@
 """`hf-ser export`: from a trained model to a file that runs without this package, with proof that it says the same."""
 
+import functools
 import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,17 +21,21 @@ from hf_ser.export.exporters import to_onnx, to_openvino, to_torch
 from hf_ser.export.graph_metadata import describe_graph
 from hf_ser.export.graph_session import GraphSession
 from hf_ser.export.output_folder import new_folder
-from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8
-from hf_ser.export.verification import LARGEST_DIFFERENCE, Verification, verify
+from hf_ser.export.quantization import check_loss, is_static, to_float16, to_int8, training_clips
+from hf_ser.export.transformers_js import FILE as JS_FILE
+from hf_ser.export.transformers_js import LogitsGraph, LogitsProgram, write_folder
+from hf_ser.export.verification import LARGEST_DIFFERENCE, Program, Verification, verify
+from hf_ser.export.written_programs import OpenVINOProgram, TorchProgram
 from hf_ser.extras import needs_extra
 from hf_ser.inference import load_classifier
 from hf_ser.recipe_file import read_recipe
 from hf_ser.runtime.graph_contract import KEY
 from hf_ser.runtime.graph_file import file_sha256
 
-FORMATS = ("onnx", "torch", "openvino", "web")
+JS = "transformers.js"
+FORMATS = ("onnx", "torch", "openvino", "web", JS)
 REPORT = "export.json"
-_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml", "web": "model.onnx"}
+_FILES = {"onnx": "model.onnx", "torch": "model.pt2", "openvino": "model.xml", "web": "model.onnx", JS: JS_FILE}
 _SPLIT = ("configuration", "protocol", "fold", "protocol_seed", "channel", "merge_calm", "auxiliary_corpora")
 _PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "openvino")
 
@@ -127,22 +132,28 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
     """
     with new_folder(Path(args.output), REPORT) as folder:
         model, extractor = load_classifier(args.model, args.revision)
-        graph = ClassifierGraph(model, extractor)
+        graph = (LogitsGraph if args.format == JS else ClassifierGraph)(model, extractor)
         metadata = describe_graph(graph, args.model, args.revision, args.precision)
         data = _data(args, graph) if args.int8 else None
         report: dict[str, Any] = {"file": args.file, "metadata": metadata}
         if args.format == "torch":
             to_torch(graph, folder / args.file)
+        elif args.format == JS:
+            write_folder(graph, extractor, folder)
         else:
             proto, loss = _onnx(args, graph, metadata, data)
             report |= {} if loss is None else {"quantization": loss}
-            found = verify(graph, extractor, _sessions(proto, metadata), args.verify)
-            _check(found, args)
-            report["verification"] = asdict(found)
             if args.format == "openvino":
                 to_openvino(proto, folder / args.file)
             else:
                 (folder / args.file).write_bytes(proto.SerializeToString())
+        compared = functools.partial(verify, graph, extractor, recordings=args.verify)
+        found = compared(_sessions(args, folder / args.file, metadata, extractor))
+        _check(found, args)
+        report["verification"] = asdict(found)
+        if args.format == "openvino":
+            usual = functools.partial(OpenVINOProgram, folder / args.file, metadata)
+            report["default_precision"] = {"precision": usual().precision, **asdict(compared(usual))}
         licence = Path(args.model) / "LICENSE"
         if licence.is_file():
             shutil.copyfile(licence, folder / "LICENSE")
@@ -159,7 +170,7 @@ def _onnx(
     if args.float16:
         proto = to_float16(proto)
     if data is not None:
-        quantized = to_int8(graph, proto, metadata, data)
+        quantized = to_int8(graph, proto, metadata, training_clips(data) if is_static(graph) else ())
         before, after = (GraphSession(each.SerializeToString(), metadata) for each in (proto, quantized))
         proto, loss = quantized, check_loss(before, after, data).to_dict()
     entry = proto.metadata_props.add()
@@ -167,9 +178,16 @@ def _onnx(
     return proto, loss
 
 
-def _sessions(proto: Any, metadata: dict[str, Any]) -> Any:
-    content = proto.SerializeToString()
-    return lambda threads: GraphSession(content, metadata, threads)
+def _sessions(args: ExportArguments, path: Path, metadata: dict[str, Any], extractor: Any) -> Callable[[int], Program]:
+    """How to load the written file in float32 with a number of threads."""
+    if args.format == JS:
+        return functools.partial(LogitsProgram, path, extractor, metadata["min_samples"])
+    if args.format == "torch":
+        program = TorchProgram(path, metadata)
+        return lambda threads: program  # `verify` sets the threads of PyTorch
+    if args.format == "openvino":
+        return functools.partial(OpenVINOProgram, path, metadata, precision="f32")
+    return functools.partial(GraphSession, path.read_bytes(), metadata)
 
 
 def _check(found: Verification, args: ExportArguments) -> None:
@@ -195,7 +213,9 @@ def _data(args: ExportArguments, graph: ClassifierGraph) -> SplitData:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    return {
+        path.relative_to(folder).as_posix(): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -223,11 +243,16 @@ def _describe_proof(report: dict[str, Any]) -> str:
             f"int8: UAR {loss['uar']:.3f}, in float32 {loss['uar_float32']:.3f}, on {loss['clips']} validation clips "
             f"of {loss['speakers']} speakers{interval}"
         )
-    found = report.get("verification")
-    if found is not None:
-        lines.append(
-            f"largest difference of a probability {found['largest_difference']:.1e}, same class for "
-            f"{100 * found['same_label']:.0f} % of {found['clips']} clips ({found['source']})"
-        )
-        lines += [f"{name}: {1000 * seconds:.1f} ms per clip" for name, seconds in found["seconds"].items()]
+    usual = report.get("default_precision")
+    lines += [*([] if usual is None else ["INFERENCE_PRECISION_HINT f32:"]), *_comparison(report["verification"])]
+    if usual is not None:
+        lines += [f"INFERENCE_PRECISION_HINT {usual['precision']}, the default on this CPU:", *_comparison(usual)]
     return "\n".join(lines)
+
+
+def _comparison(found: dict[str, Any]) -> list[str]:
+    first = (
+        f"largest difference of a probability {found['largest_difference']:.1e}, same class for "
+        f"{100 * found['same_label']:.0f} % of {found['clips']} clips ({found['source']})"
+    )
+    return [first, *(f"{name}: {1000 * seconds:.1f} ms per clip" for name, seconds in found["seconds"].items())]

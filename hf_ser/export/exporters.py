@@ -12,6 +12,8 @@ from hf_ser.export.export_error import ExportError
 from hf_ser.export.quiet import quiet
 from hf_ser.extras import needs_extra
 
+MAX_ONNX_BYTES = 2 * 10**9  # protobuf's limit is 2 GiB, for weights and graph
+
 
 def sample_inputs(graph: ClassifierGraph) -> dict[str, torch.Tensor]:
     """A batch of three clips of noise, from which the exporters trace the graph."""
@@ -29,8 +31,15 @@ def to_onnx(graph: ClassifierGraph) -> Any:
     """The graph as an `onnx.ModelProto`, with any batch size and length.
 
     Raises:
-        ExportError: the model cannot be traced, or has operators that ONNX lacks; the message names them.
+        ExportError: the model cannot be traced, has operators that ONNX lacks, which the message names, or has more
+            weights than an ONNX file holds.
     """
+    size = sum(values.nbytes for values in (*graph.parameters(), *graph.buffers()))
+    if size > MAX_ONNX_BYTES:
+        raise ExportError(
+            f"{graph.model.config.model_type} has {size / 1e9:.1f} GB of weights; expected at most "
+            f"{MAX_ONNX_BYTES / 1e9:.1f} GB, the limit of an ONNX file. Pass --format torch."
+        )
     with needs_extra("export"):
         import onnx_ir
         from onnx_ir.passes.common import LiftConstantsToInitializersPass

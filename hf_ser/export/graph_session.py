@@ -9,6 +9,15 @@ from hf_ser.extras import needs_extra
 from hf_ser.runtime.onnx_pipeline import padded_batch
 
 
+def open_session(graph: bytes, threads: int) -> Any:
+    """Open the content of an ONNX file as an `onnxruntime.InferenceSession` on the CPU."""
+    with needs_extra("export"):
+        import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
 class GraphSession:
     """Run a graph of this package on the CPU.
 
@@ -19,12 +28,8 @@ class GraphSession:
     """
 
     def __init__(self, graph: bytes, metadata: Mapping[str, Any], threads: int = 1) -> None:
-        with needs_extra("export"):
-            import onnxruntime
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
         self.metadata = metadata
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph, threads)
 
     def feed(self, waveforms: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Pad waveforms (samples,) to the graph's inputs."""

@@ -1,6 +1,6 @@
 """Smaller graphs: int8 where validation clips allow it, and weights in half precision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,21 +46,24 @@ class Loss:
         return asdict(self)
 
 
-def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], data: SplitData | None = None) -> Any:
+def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], clips: Sequence[np.ndarray] = ()) -> Any:
     """Quantize with onnxruntime's quantizer.
 
     Transformers get int8 weights in matrix products, with activations quantized at runtime. Companion models and
-    hybrids get int8 convolutions and linear layers, with ranges of activations from training clips; their first and
-    last layers stay in float32.
+    hybrids get int8 convolutions and linear layers, with ranges of activations from clips; their first and last
+    layers stay in float32.
 
     Args:
         graph: the model.
         proto: its graph in float32.
         metadata: see `describe_graph`.
-        data: the splits of its training; only needed if `is_static`.
+        clips: waveforms (samples,) at 16 kHz, such as `training_clips`; only needed if `is_static`.
 
     Returns:
         The quantized `onnx.ModelProto`.
+
+    Raises:
+        ExportError: the graph has no layers to quantize.
     """
     with needs_extra("export"):
         import onnx_ir
@@ -69,16 +72,20 @@ def to_int8(graph: ClassifierGraph, proto: Any, metadata: Mapping[str, Any], dat
         from transformers.exporters.configs import ExportFormat
     model = onnx_ir.serde.deserialize_model(proto)
     if is_static(graph):
-        assert data is not None
+        excluded = _first_and_last(proto, len(metadata["labels"]))
+        if not any(node.op_type in _LAYERS and node.name not in excluded for node in proto.graph.node):
+            raise ExportError(
+                f"--int8: got {graph.model.config.model_type} without layers to quantize; expected convolutions or "
+                "linear layers besides the first and the last. Pass --float16."
+            )
         session = GraphSession(proto.SerializeToString(), metadata)
         feeds = [
-            {name: torch.from_numpy(values) for name, values in session.feed([waveform]).items()}
-            for waveform in _training_clips(data)
+            {name: torch.from_numpy(values) for name, values in session.feed([waveform]).items()} for waveform in clips
         ]
         settings: Any = OnnxRuntimeStaticConfig(
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_LAYERS,
-            nodes_to_exclude=_first_and_last(proto, len(metadata["labels"])),
+            nodes_to_exclude=excluded,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -109,7 +116,8 @@ def is_static(graph: ClassifierGraph) -> bool:
     return isinstance(graph.model, CompanionModel) or graph.model.config.model_type == "ser-hybrid"
 
 
-def _training_clips(data: SplitData) -> list[np.ndarray]:
+def training_clips(data: SplitData) -> list[np.ndarray]:
+    """Training clips, decoded, on which the ranges of activations are measured."""
     train = data.splits["train"]
     numbers = np.random.default_rng(0).permutation(len(train))[:_CALIBRATION_CLIPS]
     clips = clips_of_split(train)

@@ -4,7 +4,7 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from hf_ser.audio import SAMPLING_RATE, AudioError
 from hf_ser.corpora.voice import make_speaker, synthesize
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.export_error import ExportError
-from hf_ser.export.graph_session import GraphSession
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import model_inputs
 from hf_ser.remote_code.encoder_inputs import max_input_s
@@ -23,6 +22,14 @@ from hf_ser.remote_code.windows import WindowPlan, read_windows
 LARGEST_DIFFERENCE = {"float32": 1e-3, "float16": 1e-2}  # of a probability; larger ones mean a broken graph
 _REPEATS = 5
 _ENOUGH_S = 10.0  # after which no clip is repeated
+
+
+class Program(Protocol):
+    """An exported graph that is ready to run."""
+
+    def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities (clips, classes) of waveforms (samples,) at 16 kHz."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Verification:
 
 
 def verify(
-    graph: ClassifierGraph, extractor: Any, session: Callable[[int], GraphSession], recordings: Sequence[str]
+    graph: ClassifierGraph, extractor: Any, session: Callable[[int], Program], recordings: Sequence[str]
 ) -> Verification:
     """Compare a graph with its model on windows of recordings, or on generated voices if there are none.
 
@@ -58,7 +65,7 @@ def verify(
     Raises:
         ExportError: a recording cannot be used.
     """
-    waveforms = [part for name in recordings for part in _windows(graph, name)] or _generated_voices()
+    waveforms = [part for name in recordings for part in _windows(graph, name)] or generated_voices()
     expected = np.stack([_in_torch(graph, extractor, waveform) for waveform in waveforms])
     running = session(1)
     got = np.stack([_in_graph(running, waveform) for waveform in waveforms])
@@ -79,7 +86,7 @@ def _windows(graph: ClassifierGraph, recording: str) -> list[np.ndarray]:
         raise ExportError(f"--verify {error}") from error
 
 
-def _generated_voices() -> list[np.ndarray]:
+def generated_voices() -> list[np.ndarray]:
     """One synthetic utterance of each emotion, of different lengths."""
     speaker = make_speaker(np.random.default_rng(0), male=False)
     return [
@@ -95,7 +102,7 @@ def _in_torch(graph: ClassifierGraph, extractor: Any, waveform: np.ndarray) -> n
 
 
 def _seconds(
-    graph: ClassifierGraph, extractor: Any, session: Callable[[int], GraphSession], waveforms: Sequence[np.ndarray]
+    graph: ClassifierGraph, extractor: Any, session: Callable[[int], Program], waveforms: Sequence[np.ndarray]
 ) -> dict[str, float]:
     before, most = torch.get_num_threads(), available_processors()
     taken = {}
@@ -111,7 +118,7 @@ def _seconds(
     return taken
 
 
-def _in_graph(session: GraphSession, waveform: np.ndarray) -> np.ndarray:
+def _in_graph(session: Program, waveform: np.ndarray) -> np.ndarray:
     return session.probabilities([waveform])[0]
 
 

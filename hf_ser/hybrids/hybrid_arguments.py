@@ -1,13 +1,11 @@
 """Arguments of hybrids: base models, kind of hybrid, settings of the fit."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
-from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.reporting import ReportArguments
 from hf_ser.run_folder import is_finished
 from hf_ser.scoring import AbstentionArguments
@@ -246,11 +244,3 @@ class HybridArguments(AbstentionArguments, ReportArguments):
                 raise ConfigError(f"{name} is {values}; expected at least one positive number.")
         if max(self.max_features) > 1:
             raise ConfigError(f"max_features is {self.max_features}; expected fractions of the features, at most 1.")
-
-
-def threads() -> int:
-    """Number of threads for LightGBM and scikit-learn: OMP_NUM_THREADS if set, else the CPUs of this process."""
-    number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    if number.isdigit() and int(number) > 0:
-        return int(number)
-    return available_processors()

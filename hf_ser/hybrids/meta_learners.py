@@ -12,8 +12,9 @@ import numpy as np
 
 from hf_ser.console import progress_bar
 from hf_ser.hybrids.folds import Fold
-from hf_ser.hybrids.hybrid_arguments import PUBLISHED, HybridArguments, threads
+from hf_ser.hybrids.hybrid_arguments import PUBLISHED, HybridArguments
 from hf_ser.remote_code.hybrid import TINY
+from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.scoring import softmax
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _lightgbm_settings(args: HybridArguments, num_classes: int) -> dict[str, Any
         "random_state": args.seed,
         "deterministic": True,
         "force_row_wise": True,
-        "n_jobs": threads(),
+        "n_jobs": computing_threads(),
         "verbosity": -1,
     }
 

@@ -15,9 +15,10 @@ from hf_ser.hybrids.features import (
     features_by_split,
     open_sources,
 )
-from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.hybrids.meta_learners import class_probabilities, reported_sets
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
+from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.scoring import score
 
 if TYPE_CHECKING:
@@ -111,6 +112,6 @@ def _fit(
         min_samples_leaf=setting[1],
         class_weight="balanced" if args.class_weights else None,
         random_state=args.seed,
-        n_jobs=threads(),
+        n_jobs=computing_threads(),
     )
     return forest.fit(features, labels)

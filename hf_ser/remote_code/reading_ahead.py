@@ -48,3 +48,9 @@ _END = object()
 def available_processors() -> int:
     """Number of CPUs available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def computing_threads() -> int:
+    """Number of threads for libraries that ignore OMP_NUM_THREADS: its value if set, else the available CPUs."""
+    number = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return int(number) if number.isdigit() and int(number) > 0 else available_processors()

@@ -10,7 +10,7 @@ from typing import Any
 from hf_ser.extras import needs_extra
 from hf_ser.remote_code.audio_sources import printable
 from hf_ser.remote_code.decoder import LFS_POINTER
-from hf_ser.remote_code.reading_ahead import available_processors
+from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.runtime.graph_contract import KEY, GraphError, GraphMetadata
 
 CPU = "CPUExecutionProvider"
@@ -35,7 +35,8 @@ def open_graph(
 
     Args:
         path: path of the file.
-        num_threads: threads that compute one batch; None for the CPUs available to this process.
+        num_threads: threads that compute one batch; None for OMP_NUM_THREADS, or else the CPUs available to this
+            process.
         providers: execution providers of onnxruntime, in the order of preference.
 
     Returns:
@@ -47,7 +48,7 @@ def open_graph(
         MissingExtraError: onnxruntime is not installed.
     """
     if num_threads is not None and (type(num_threads) is not int or num_threads < 1):
-        raise ValueError(f"num_threads: got {num_threads!r}; expected an integer of at least 1, or None for all CPUs.")
+        raise ValueError(f"num_threads: got {num_threads!r}; expected an integer of at least 1, or None.")
     with needs_extra("onnx"):
         import onnxruntime
     available = onnxruntime.get_available_providers()
@@ -59,7 +60,7 @@ def open_graph(
     _check_file(Path(path), name)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = num_threads or available_processors()
+    options.intra_op_num_threads = num_threads or computing_threads()  # onnxruntime ignores OMP_NUM_THREADS
     try:
         session = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
     except Exception as error:  # onnxruntime's errors have no common base

@@ -22,7 +22,8 @@ class OnnxPipeline:
 
     Args:
         model: path of an ONNX file that hf_ser exported.
-        num_threads: threads that compute one batch; None for the CPUs available to this process.
+        num_threads: threads that compute one batch; None for OMP_NUM_THREADS, or else the CPUs available to this
+            process.
         providers: execution providers of onnxruntime, in the order of preference.
         batch_size: windows per forward pass.
         **parameters: `top_k`, `window_s`, `stride_s`, `return_timeline`, `on_error` and `abstain` for all calls; see

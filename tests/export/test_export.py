@@ -13,7 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser import cli
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.export import ExportArguments, ExportError, export_graph, quantization
+from hf_ser.export import ExportArguments, ExportError, export_graph, exporters, quantization
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.exporters import to_onnx
 from hf_ser.export.graph_session import GraphSession
@@ -220,23 +220,20 @@ def test_a_graph_that_differs_is_not_written(companions, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_model_beyond_the_limit_of_onnx_is_refused_before_the_trace(companions, tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters, "MAX_ONNX_BYTES", 1000)
+    expected = r"ser-.* has 0\.0 GB of weights; expected at most 0\.0 GB, .* Pass --format torch\."
+    with pytest.raises(ExportError, match=expected):
+        export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph")))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_half_precision_halves_the_weights(companions, tmp_path):
     report = export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), float16=True))
     weights = onnx.load(tmp_path / "graph" / "model.onnx").graph.initializer
     large = [weight for weight in weights if np.prod(weight.dims) >= 1024 and weight.data_type in (1, 10)]
     assert large and {weight.data_type for weight in large} == {onnx.TensorProto.FLOAT16}
     assert 0 < report["verification"]["largest_difference"] < 1e-2 and report["metadata"]["precision"] == "float16"
-
-
-def test_the_torch_program_says_the_same(companions, tmp_path):
-    export_graph(ExportArguments(str(companions[0]), str(tmp_path / "graph"), format="torch"))
-    program = torch.export.load(tmp_path / "graph" / "model.pt2").module()
-    model, extractor = load_classifier(str(companions[0]))
-    graph = ClassifierGraph(model, extractor)
-    for shape in ((1, 4000), (5, 12_345)):
-        values = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            torch.testing.assert_close(program(input_values=values)["probabilities"], graph(values)["probabilities"])
 
 
 @pytest.mark.slow
@@ -249,6 +246,19 @@ def test_int8_is_compared_on_validation_clips(companions, sounds_dir, tmp_path):
     kinds = [node.op_type for node in onnx.load(tmp_path / "graph" / "model.onnx").graph.node]
     assert "DequantizeLinear" in kinds and kinds.count("Conv") == 4
     assert "verification" in report and report["metadata"]["precision"] == "int8"
+
+
+def test_int8_without_layers_to_quantize_is_refused():
+    kind, config, fields = COMPANIONS["audio_lstm"]
+    graph = ClassifierGraph(kind(config(**fields)), make_feature_extractor())
+    weights = onnx.numpy_helper.from_array(np.zeros((8, len(EMOTIONS)), np.float32), "weights")
+    nodes = [  # a recurrent layer, and the classifier
+        onnx.helper.make_node("LSTM", ["x", "w", "r"], ["y", "h"], "lstm", hidden_size=8),
+        onnx.helper.make_node("Gemm", ["h", "weights"], ["logits"], "classifier"),
+    ]
+    proto = onnx.helper.make_model(onnx.helper.make_graph(nodes, "graph", [], [], [weights]))
+    with pytest.raises(ExportError, match=r"--int8: got ser-audio-lstm without layers to quantize.*Pass --float16"):
+        quantization.to_int8(graph, proto, {"labels": list(EMOTIONS)}, [_voice(1.0)])
 
 
 def test_int8_that_loses_too_much_is_refused(companions, sounds_dir, tmp_path, monkeypatch):
@@ -268,7 +278,7 @@ def test_int8_that_loses_too_much_is_refused(companions, sounds_dir, tmp_path, m
 @pytest.mark.parametrize(
     "fields, message",
     [
-        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino, web"),
+        ({"format": "tflite"}, "--format tflite; expected one of onnx, torch, openvino, web, transformers.js"),
         ({"int8": True, "float16": True}, "--int8 and --float16 are both given"),
         ({"float16": True, "format": "torch"}, "need --format onnx or web; got torch"),
         ({"onnxruntime_web": "package"}, "--onnxruntime_web is only used with --format web; got onnx"),

@@ -17,8 +17,9 @@ from hf_ser.hybrids import meta_learners
 from hf_ser.hybrids.base_models import StackError
 from hf_ser.hybrids.fitting import fit_hybrid
 from hf_ser.hybrids.folds import inner_folds, known_classes
-from hf_ser.hybrids.hybrid_arguments import HybridArguments, threads
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.labels import EMOTIONS
+from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.scoring import read_predictions, read_results
 
 LABELS = ("neutral", "happy", "sad", "angry")
@@ -425,10 +426,10 @@ def test_few_speakers_make_fewer_folds_and_one_makes_none(caplog):
 
 def test_threads_are_those_given(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert threads() == 3
+    assert computing_threads() == 3
     for said in ("", "0", "many"):
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-        assert threads() >= 1
+        assert computing_threads() >= 1
 
 
 def test_classes_of_auxiliary_corpora_only_need_no_fitting_clips(dataset_dir):

@@ -19,10 +19,11 @@ def test_it_measures_graphs_and_fills_the_page(script, tmp_path):
     page.write_text(f"# Page\n\n{script.BEGIN}\nold\n{script.END}\n\nafter\n")
     script.main(["--models", "default", "--output", str(tmp_path / "export.json"), "--docs", str(page)])
     rows = json.loads((tmp_path / "export.json").read_text())["rows"]
-    assert [row["precision"] for row in rows] == ["float32", "float16 weights"]
+    assert [row["precision"] for row in rows] == ["float32", "float16 weights", "int8"]
     assert rows[0]["largest_difference"] < 1e-4 and rows[1]["megabytes"] < 0.6 * rows[0]["megabytes"]
+    assert rows[1]["largest_difference"] < rows[2]["largest_difference"] < 0.2
     text = page.read_text()
-    assert text.count("| default") == 2 and "old" not in text and text.endswith("\nafter\n")
+    assert text.count("| default") == 3 and "old" not in text and text.endswith("\nafter\n")
 
 
 def test_the_page_shows_what_was_measured(script):

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import soundfile as sf
+import torch
 
 from hf_ser import cli
+from hf_ser.remote_code.reading_ahead import available_processors
 
 ROOT = Path(__file__).parents[2]
 # What docs/how-to/runtime.md installs, and what these packages need.
@@ -172,6 +175,37 @@ def test_files_are_resumed_and_stamped_with_the_hash_of_the_graph(run, folder, t
     (folder / "other.onnx").write_bytes(tiny_graph[1].read_bytes() + b"\0\0")
     code, _, errors = run("predict", "2.wav", "--model", "other.onnx", "--output", "answers.csv")
     assert code == 2 and "got answers of model.onnx#" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "expected"),
+    [([], None, available_processors()), ([], "3", 3), (["--num_threads", "2"], "3", 2)],
+    ids=["default", "variable", "option"],
+)
+def test_the_number_of_threads_is_chosen(run, monkeypatch, words, variable, expected):
+    used = []
+    opened = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda path, options, **more: used.append(options.intra_op_num_threads) or opened(path, options, **more),
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    assert run("predict", "0.wav", "--model", "model.onnx", *words)[0] == 0
+    assert used == [expected]
+
+
+def test_the_number_of_threads_of_pytorch_is_chosen(run, tiny_graph, monkeypatch):
+    used = []
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    assert run("predict", "0.wav", "--model", tiny_graph[0], "--num_threads", "3")[0] == 0
+    assert used == [3]
+    for number in ("0", "1025"):
+        code, _, errors = run("predict", "0.wav", "--model", tiny_graph[0], "--num_threads", number)
+        assert (code, errors) == (2, f"error: --num_threads {number}; expected a number from 1 to 1024.\n")
+    assert used == [3]
 
 
 @pytest.mark.parametrize("options", [["--device", "cuda"], ["--precision", "bf16"]])

@@ -1,5 +1,6 @@
 // From a file or the microphone to mono samples at 16 kHz.
 import {SoundError} from "./sound_error.js";
+import {checkWhole, endsEarly, isShort} from "./truncation.js";
 import {peak} from "./windows.js";
 
 export const RATE = 16000;
@@ -31,14 +32,17 @@ export async function decodeFile(file, limits) {
     throw new SoundError("unreadable", "a file or folder that cannot be read", FORMATS, "Choose another file.");
   }
   if (bytes.byteLength === 0) throw new SoundError("empty", "an empty file", FORMATS, "Choose another file.");
+  const whole = checkWhole(bytes);
   let buffer;
   try {
     // Browsers resample to the rate of the context.
     buffer = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(bytes);
   } catch {
+    if (whole) throw endsEarly(whole);
     throw new SoundError("undecodable", "a file that this browser cannot decode", FORMATS,
       "Convert the recording, or try another browser.");
   }
+  if (isShort(whole, buffer.duration)) throw endsEarly(whole, buffer.duration);
   checkDuration(buffer.duration, limits);
   return checked(mixed(buffer), channelsPeak(buffer), limits);
 }
