@@ -59,7 +59,8 @@ async def read_content(request: Request, limits: ServingLimits, held: HeldBytes,
     Raises:
         RequestError: the request is too large, too slow, incomplete or invalid.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # The client of huggingface_hub sends bytes without a content type.
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     if kind not in (JSON, MULTIPART, *_ALSO_AUDIO) and not kind.startswith("audio/"):
         raise RequestError(
             415,
@@ -144,7 +145,7 @@ async def _multipart_clips(headers: Headers, chunks: AsyncGenerator[bytes, None]
         got = f"a multipart body that cannot be parsed ({error.message.rstrip('.')[:100]})"
         raise RequestError(400, f"got {got}; expected one or more files. Check the client.") from None
     try:
-        uploads = [value for value in form.values() if isinstance(value, UploadFile)]
+        uploads = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
         if not uploads:
             raise RequestError(422, "got a multipart body without a file; expected at least one. Add a file.")
         return [

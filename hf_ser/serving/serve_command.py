@@ -20,7 +20,7 @@ from hf_ser.serving.prediction_service import PredictionService
 from hf_ser.serving.serving_limits import ServingError, ServingLimits
 
 _MOST_CONNECTIONS = 512
-_SHUTDOWN_S = 60  # until connections are closed that are still answered
+_SHUTDOWN_S = 60  # then requests that are still being answered are dropped
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,7 @@ def serve(args: ServeArguments) -> None:
         model = load_model(args.model, args.revision, args.device, args.precision, {"batch_size": args.batch_size})
         service = PredictionService(model, args.limits, args.batch_size, args.max_wait_ms / 1000)
         name = shown_name(args.model)
-        config = uvicorn.Config(
-            make_app(service, name),
-            http=TimedHeadersProtocol,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_graceful_shutdown=_SHUTDOWN_S,
-        )
+        server = http_server(service, name)
         _log_to_stderr()
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -86,7 +77,27 @@ def serve(args: ServeArguments) -> None:
             LOGGER.warning("warning: %s", model.warning)
         print(f"Serving {name} at {address} {_computes(model)} (press Ctrl-C to stop)", flush=True)  # noqa: T201
         with _quiet_signals():
-            asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
+            asyncio.run(server.serve(sockets=[listener]))
+
+
+def http_server(service: PredictionService, name: str) -> uvicorn.Server:
+    """The server of a service, which logs nothing itself.
+
+    Args:
+        service: is started and closed by the server.
+        name: of the model, as clients see it.
+    """
+    config = uvicorn.Config(
+        make_app(service, name),
+        http=TimedHeadersProtocol,
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+    )
+    return uvicorn.Server(config)
 
 
 def shown_name(model: str) -> str:
