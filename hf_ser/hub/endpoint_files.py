@@ -31,7 +31,7 @@ def endpoint_files(names: Collection[str]) -> list[Outgoing]:
 
 def _requirements() -> str:
     """The bounds of this package's own requirements."""
-    bounds = {}
+    bounds: dict[str, str] = {}
     for text in importlib.metadata.requires("hf-ser") or []:
         requirement = Requirement(text)
         bounds.setdefault(requirement.name, str(requirement.specifier))

@@ -69,23 +69,35 @@ def serve(args: ServeArguments) -> None:
         model = load_model(args.model, args.revision, args.device, args.precision, {"batch_size": args.batch_size})
         service = PredictionService(model, args.limits, args.batch_size, args.max_wait_ms / 1000)
         name = shown_name(args.model)
-        server = http_server(service, name)
-        _log_to_stderr()
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        started = f"Serving {name} at {address} {_computes(model)} (press Ctrl-C to stop)"
+        server = http_server(service, name, started)
+        _log_to_stderr()
         if model.warning:
             LOGGER.warning("warning: %s", model.warning)
-        print(f"Serving {name} at {address} {_computes(model)} (press Ctrl-C to stop)", flush=True)  # noqa: T201
         with _quiet_signals():
             asyncio.run(server.serve(sockets=[listener]))
 
 
-def http_server(service: PredictionService, name: str) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """Prints a line as soon as clients can connect."""
+
+    line = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.line:
+            print(self.line, flush=True)  # noqa: T201
+
+
+def http_server(service: PredictionService, name: str, started: str = "") -> uvicorn.Server:
     """The server of a service, which logs nothing itself.
 
     Args:
         service: is started and closed by the server.
         name: of the model, as clients see it.
+        started: line to print when clients can connect.
     """
     config = uvicorn.Config(
         make_app(service, name),
@@ -97,7 +109,9 @@ def http_server(service: PredictionService, name: str) -> uvicorn.Server:
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    return uvicorn.Server(config)
+    server = _Server(config)
+    server.line = started
+    return server
 
 
 def shown_name(model: str) -> str:

@@ -1,15 +1,21 @@
 """`hf-ser serve` as a person starts it: options, a port in use, an exported graph without torch, and its end."""
 
+import importlib.metadata
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import httpx
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from hf_ser import cli
 from hf_ser.default_model import NAME, default_model
@@ -18,9 +24,11 @@ from hf_ser.serving import ServeArguments, ServingLimits
 from hf_ser.serving.serve_command import shown_name
 
 ROOT = Path(__file__).parents[2]
-# Runs `hf-ser serve` where PyTorch cannot be imported.
+# Runs `hf-ser serve` where some packages cannot be imported.
 PROGRAM = """
-import sys
+import json, sys
+
+hidden = set(json.loads(sys.argv.pop(1)))
 
 class Finder:
     def __init__(self, finder):
@@ -30,8 +38,7 @@ class Finder:
         return getattr(self.finder, name)
 
     def find_spec(self, name, *args):
-        absent = name.partition(".")[0] in ("torch", "torchaudio", "transformers")
-        return None if absent else self.finder.find_spec(name, *args)
+        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, *args)
 
 sys.meta_path[:] = map(Finder, sys.meta_path)
 from hf_ser.cli import main
@@ -39,10 +46,35 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+def hidden_modules():
+    """Modules that the image of docker/Dockerfile does not have."""
+    todo, kept = (ROOT / "docker/requirements.txt").read_text().splitlines()[1:], {"hf-ser", "pip", "setuptools"}
+    while todo:
+        name = canonicalize_name(todo.pop())
+        if name not in kept:
+            kept.add(name)
+            needed = [Requirement(text) for text in importlib.metadata.requires(name) or []]
+            todo += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    modules = importlib.metadata.packages_distributions()
+    return sorted(module for module, owners in modules.items() if not kept & set(map(canonicalize_name, owners)))
+
+
 @pytest.fixture(scope="module")
 def process(tiny_graph):
-    """A server of an exported graph, and its address."""
-    command = [sys.executable, "-c", PROGRAM, "serve", "--model", str(tiny_graph[1]), "--port", "0"]
+    """A server of an exported graph, with the packages of the image, and its address."""
+    absent = hidden_modules()
+    assert {"torch", "transformers", "datasets", "gradio"} <= set(absent)
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        json.dumps(absent),
+        "serve",
+        "--model",
+        str(tiny_graph[1]),
+        "--port",
+        "0",
+    ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env=environment, **pipes) as started:
@@ -82,6 +114,23 @@ def test_a_graph_is_served_without_torch_and_sigterm_ends_it_after_the_last_answ
     assert started.wait(60) == 0
     logged = started.stderr.read().splitlines()
     assert [line.partition(" POST")[2].rpartition(",")[0] for line in logged] == [" /predict 200, clips: 1"] * 2
+
+
+def test_the_image_is_built_from_what_the_context_has_and_starts_with_known_options():
+    docker = (ROOT / "docker/Dockerfile").read_text()
+    words = [json.loads(re.search(rf"^{name} (\[.*\])$", docker, re.MULTILINE)[1]) for name in ("ENTRYPOINT", "CMD")]
+    given = cli._parser().parse_args([*words[0][1:], *words[1]])
+    assert (given.host, given.port, given.model) == ("0.0.0.0", 8000, "/model/model.onnx")
+    assert docker.rindex("\nUSER 10001") > docker.rindex("\nRUN ")
+    names = (ROOT / "docker/requirements.txt").read_text().splitlines()[1:]
+    pinned = {canonicalize_name(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().split()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extra = {Requirement(text).name for text in project["project"]["optional-dependencies"]["serve"]}
+    assert extra <= set(names) <= pinned
+    sources = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert {"hf_ser", "pyproject.toml", "README.md", "LICENSE", "constraints.txt", *included} <= sources
+    assert all((ROOT / source).exists() for source in sources)
 
 
 def test_a_port_in_use_is_one_line(capsys, monkeypatch):
