@@ -65,7 +65,7 @@ def base64_audio(text: str, name: str) -> bytes:
         ValueError: the text is not base64.
     """
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode("".join(text.split()), validate=True)  # some programs break it into lines
     except (binascii.Error, ValueError):
         is_url = "://" in text[:20]
         got = "a URL, which is not downloaded" if is_url else "a string that is not base64"

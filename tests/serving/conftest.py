@@ -17,11 +17,9 @@ class Gate:
     """Calls the pipeline once the gate is open, and keeps the number of clips of every call."""
 
     def __init__(self, classify):
-        self.classify, self.metadata = classify, getattr(classify, "metadata", None)
-        self.model, self.preprocessing = classify.model, classify.preprocessing
+        self.classify, self.model, self.preprocessing = classify, classify.model, classify.preprocessing
         self.is_open, self.batches, self.breaks_at = threading.Event(), [], None
         self.is_open.set()
-        del self.metadata  # that of graphs
 
     def __call__(self, sources, **options):
         self.batches.append(len(sources))

@@ -43,6 +43,7 @@ def test_every_form_of_request_gives_the_scores_of_the_pipeline(server, clips, e
         assert equal(server.post(clips[0], kind).json(), expected[0]) == 4
     assert equal(as_json(server, encoded(clips[1])).json(), expected[1]) == 4
     assert equal(server.client.post("/predict", json={"inputs": encoded(clips[1])}).json(), expected[1]) == 4
+    assert equal(as_json(server, base64.encodebytes(clips[1]).decode()).json(), expected[1]) == 4  # in lines
     several = as_json(server, [encoded(clip) for clip in clips[:3]], top_k=1).json()
     assert [equal(answer, each) for answer, each in zip(several, expected, strict=False)] == [1, 1, 1]
     one = server.client.post("/predict", files={"file": clips[2]}, params={"top_k": 3})
@@ -107,6 +108,10 @@ BASE64 = "expected base64-encoded audio or a list of it"
         ({"inputs": {"path": "a.wav"}}, 422, f"inputs: got an object; {BASE64}."),
         ({}, 422, f"inputs is missing; {BASE64}."),
         ({"inputs": "AAAA", "input": "AAAA"}, 422, "input is not a field; expected one of inputs, parameters."),
+        ("[" * 100_000, 400, "the request body is not JSON; "),
+        ('{"inputs": "\\ud800"}', 400, "the request body is not JSON; "),
+        ({"inputs": "é"}, 422, "inputs: got a string that is not base64; "),
+        ({"inputs": "AAAA", "\u202e": 1}, 422, "\\u202e is not a field; "),
         ([], 422, "the request body is not a JSON object; "),
         ("{", 400, "the request body is not JSON; "),
         ({"inputs": "AAAA", "parameters": {"topk": 1}}, 422, "topk is not a field; expected one of top_k, "),
