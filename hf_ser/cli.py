@@ -1,9 +1,10 @@
-"""`hf-ser`: classify recordings, describe a model, run the demo, export a model, and check recordings for training.
+"""`hf-ser`: classify recordings, describe a model, run the demo or a server, export a model, check recordings.
 
 hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv
 hf-ser info
 hf-ser demo --model MODEL MODEL
+hf-ser serve --model MODEL --port 8000
 hf-ser export MODEL --output DIR
 hf-ser check RECORDINGS.csv
 
@@ -28,6 +29,16 @@ FORMATS = ("table", "json", "jsonl", "csv")
 _MODEL = "model folder or Hub id (default: the model that comes with hf_ser)"
 _MODEL_OR_GRAPH = f"exported graph (.onnx), {_MODEL}"
 _PRECISION = "bf16, fp16 or fp32 (default: bf16 if the hardware computes it natively, else fp16 on CUDA, else fp32)"
+_SERVE_OPTIONS = (
+    ("batch_size", int, 8, "clips and windows that are classified together"),
+    ("max_wait_ms", float, 5.0, "milliseconds that a clip waits for others that are being decoded"),
+    ("max_body_mb", float, 25.0, "largest request in megabytes"),
+    ("max_duration_s", float, 600.0, "longest clip in seconds"),
+    ("max_clips", int, 32, "most clips in a request"),
+    ("queue_size", int, 64, "most clips in the server; further requests are answered with 503"),
+    ("upload_timeout_s", float, 30.0, "seconds that an upload may take"),
+    ("queue_timeout_s", float, 30.0, "seconds from the upload to the answer"),
+)
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
 
@@ -122,6 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860)")
     demo.set_defaults(command=_demo)
+    _add_serve(commands)
     export = commands.add_parser("export", help="write a model as one graph, from waveforms to probabilities")
     export.add_argument("model", nargs="?", help=_MODEL)
     export.add_argument("--revision", default="main", help="revision of the model on the Hub")
@@ -150,6 +162,30 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check recordings and labels before training (CSV file or folder)")
     check.set_defaults(command=_check)
     return parser
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="classify recordings over HTTP")
+    serve.add_argument("--model", help=_MODEL_OR_GRAPH)
+    serve.add_argument("--revision", default="main", help="revision of the model on the Hub")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    serve.add_argument("--port", type=int, default=8000, help="port to listen on; 0 for a free one (default: 8000)")
+    serve.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    serve.add_argument("--precision", default="auto", help=_PRECISION)
+    for name, kind, default, text in _SERVE_OPTIONS:
+        serve.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {default:g})")
+    serve.set_defaults(command=_serve)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    with needs_extra("serve"):
+        from hf_ser.serving import ServeArguments, ServingLimits, serve
+
+    limits = ServingLimits(**{field.name: getattr(args, field.name) for field in fields(ServingLimits)})
+    given = {field.name: getattr(args, field.name) for field in fields(ServeArguments) if field.name != "limits"}
+    given["model"] = chosen_model(args.model, args.revision)
+    serve(ServeArguments(**given, limits=limits))
+    return 0
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ EXTRAS = {
     "hybrids": ("hybrids", ("lightgbm",)),
     "plots": ("figures", ("matplotlib",)),
     "demo": ("the demo", ("gradio", "packaging")),
+    "serve": ("the HTTP server", ("fastapi", "prometheus_client", "python_multipart", "starlette", "uvicorn")),
     "download": ("downloads from Kaggle", ("kagglehub",)),
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),

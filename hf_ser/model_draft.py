@@ -11,6 +11,7 @@ from pathlib import Path
 DRAFT = ".partial"
 _CONFIG = "config.json"
 _WEIGHTS = "model*.safetensors*"  # one file, or several and their index
+_HANDLER = "handler.py"  # added by the push: in the folder of a run, it is a file of the person
 _CODE = Path(__file__).parent / "remote_code"
 
 
@@ -75,7 +76,8 @@ def remove_model(folder: str | Path) -> None:
     """
     folder = Path(folder)
     (folder / _CONFIG).unlink(missing_ok=True)
-    code = [path.name for path in _CODE.glob("[!_]*.py")]  # other files may be those of the person
+    # Other files may be those of the person.
+    code = [path.name for path in _CODE.glob("[!_]*.py") if path.name != _HANDLER]
     weights = [path.name for path in folder.glob(_WEIGHTS)]
     for name in (*weights, "preprocessor_config.json", *code):
         (folder / name).unlink(missing_ok=True)

@@ -19,7 +19,8 @@ from hf_ser.labels import EMOTIONS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DISTRIBUTIONS = {"av": "av", "sklearn": "scikit-learn"}  # where the module has another name
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "python_multipart": "python-multipart"}
+DISTRIBUTIONS |= {"sklearn": "scikit-learn"}  # where the module has another name
 INDIRECT = {"sqlalchemy", "onnx_ir"}  # come with optuna and onnxscript
 # Runs the commands that it reads, each in a process of its own that begins with what most commands import, and
 # cannot import some modules. Such a command is the modules that are absent and the words after `python`.
@@ -223,6 +224,7 @@ RUN = "from hf_ser.arguments import run\ndef main():\n    {}\nrun(main)"
         ("train", "scipy", [ROOT / "recipes/generate.py", "--help"]),
         ("plots", "matplotlib", [ROOT / "recipes/explore.py", "--help"]),
         ("demo", "gradio", ["-m", "hf_ser.cli", "demo", "--model", "model"]),
+        ("serve", "prometheus_client", ["-m", "hf_ser.cli", "serve", "--model", "model"]),
         ("lora", "peft", ["-c", RUN.format(LORA)]),
         ("augmentation", "audiomentations", ["-c", RUN.format(TRANSFORMS)]),
         ("hybrids", "lightgbm", ["-c", RUN.format(BOOSTER)]),

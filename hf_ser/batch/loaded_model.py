@@ -23,6 +23,27 @@ class LoadedModel:
     warning: str | None = None  # about a model that was trained on synthetic recordings
 
 
+def check_graph_options(name: str, device: str | None, precision: str) -> None:
+    """Reject options that choose how PyTorch computes, if the model is an exported graph.
+
+    Args:
+        name: model folder, Hub id or path of a graph.
+        device: of the option --device; None if it was not given.
+        precision: of the option --precision.
+
+    Raises:
+        BatchError: the message names the option.
+    """
+    if not is_graph(name):
+        return
+    if device is not None:
+        raise BatchError(f"--device {device} has no effect on a graph, which runs on CPU. Remove it.")
+    if precision != "auto":
+        raise BatchError(
+            f"--precision {precision} has no effect on a graph, whose precision is set when it is exported. Remove it."
+        )
+
+
 def load_model(
     name: str,
     revision: str,

@@ -17,7 +17,7 @@ from hf_ser.batch.batch_answers import batch_answers
 from hf_ser.batch.batch_error import BatchError, Interrupted
 from hf_ser.batch.escaped_names import escaped_name, one_line
 from hf_ser.batch.interrupts import Interrupts
-from hf_ser.batch.loaded_model import LoadedModel, load_model
+from hf_ser.batch.loaded_model import LoadedModel, check_graph_options, load_model
 from hf_ser.batch.recordings_listing import STDIN, is_stream, list_recordings, read_list
 from hf_ser.batch.run_stamp import RunStamp, stamp
 from hf_ser.runtime.graph_file import is_graph
@@ -63,7 +63,7 @@ class PredictArguments:
         if self.num_threads is not None and not 1 <= self.num_threads <= MAX_THREADS:
             raise BatchError(f"--num_threads {self.num_threads}; expected a number from 1 to {MAX_THREADS}.")
         _ = self.given_threshold  # raises BatchError
-        self._check_graph_options()
+        check_graph_options(self.model, self.device, self.precision)
         if not self.recordings and self.recordings_from is None:
             raise BatchError("got no recordings. Name at least one, or pass --recordings_from FILE.")
         if self.recordings_from == STDIN and STDIN in self.recordings:
@@ -79,18 +79,6 @@ class PredictArguments:
         if not Path(self.output).absolute().parent.is_dir():
             raise BatchError(
                 f"--output {self.output}: the folder {Path(self.output).parent} does not exist. Create it first."
-            )
-
-    def _check_graph_options(self) -> None:
-        """Reject options that choose how PyTorch computes, if the model is an exported graph."""
-        if not is_graph(self.model):
-            return
-        if self.device is not None:
-            raise BatchError(f"--device {self.device} has no effect on a graph, which runs on CPU. Remove it.")
-        if self.precision != "auto":
-            raise BatchError(
-                f"--precision {self.precision} has no effect on a graph, whose precision is set when it is exported. "
-                "Remove it."
             )
 
     @property

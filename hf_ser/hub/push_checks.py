@@ -32,6 +32,7 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "preprocessor_config.json",
     "*.py",
+    "requirements.txt",
     "results.json",
     "recipe.yaml",
     ".eval_results/*.yaml",

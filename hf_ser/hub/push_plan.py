@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 from hf_ser.arguments import ConfigError
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.hub.card import check_card, dataset_card, folder_card, needs_code, trained_on
+from hf_ser.hub.endpoint_files import endpoint_files
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import UNKNOWN, LicenceError, check_audio
 from hf_ser.hub.push_checks import (
@@ -185,6 +186,8 @@ def _plan_model(args: PushArguments, folder: Path, files: list[Outgoing], left: 
         )
     synthetic = list(results["dataset"]["synthetic"])
     _refuse_public_synthetic(args, synthetic, "a model that was trained on")
+    if needs_code(results):
+        files = files + endpoint_files([file.path for file in files])
     card = Outgoing("README.md", folder_card(folder, results, args.repository).encode())
     files = [file for file in files if not file.path.startswith(f"{FOLDER}/")]  # regenerated, with its source
     scores = evaluation_file(results, read_recipe(folder), args.repository)

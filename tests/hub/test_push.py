@@ -24,7 +24,7 @@ def expect_whole(hub, folder, out):
     repo = hub.stored(NAME)
     seen = contents(hub)
     going = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    assert seen.keys() == going.keys() | {"README.md"}
+    assert seen.keys() == going.keys() | {"README.md", "handler.py", "requirements.txt"}
     assert all(seen[path] == file.read_bytes() for path, file in going.items() if path != "README.md")
     assert f"Pushed to {hub.endpoint}/{NAME}\nRevision {repo.head.sha}" in out
     assert repo.head.parent == repo.history("main")[-1].sha

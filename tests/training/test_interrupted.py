@@ -137,7 +137,7 @@ def test_a_draft_replaces_the_files_and_folders_of_the_same_names(tmp_path):
 
 def test_a_new_draft_removes_the_earlier_model_and_no_other_file(tmp_path):
     model = ("config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "mel_cnn.py")
-    kept = ("train.py", "__init__.py", "report.md", "models.csv")
+    kept = ("train.py", "handler.py", "__init__.py", "report.md", "models.csv")
     for name in (*model, *kept, "preprocessor_config.json"):
         (tmp_path / name).write_text("x")
     (new_draft(tmp_path) / "config.json").write_text("x")
