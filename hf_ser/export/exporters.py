@@ -43,10 +43,17 @@ def to_onnx(graph: ClassifierGraph) -> Any:
     with needs_extra("export"):
         import onnx_ir
         from onnx_ir.passes.common import LiftConstantsToInitializersPass
+        from onnxscript.optimizer import fold_constants
         from transformers.exporters import OnnxConfig, OnnxExporter
     exported = _export(graph, OnnxExporter, OnnxConfig)
+    # The product of a convolution's weights and its batch normalisation becomes one weight, which can be quantized.
+    fold_constants(exported.program, input_size_limit=size, output_size_limit=size, should_fold=_feeds_convolution)
     LiftConstantsToInitializersPass()(exported.program)  # so that all weights are in one place
     return onnx_ir.serde.serialize_model(exported.program)
+
+
+def _feeds_convolution(node: Any) -> bool:
+    return node.op_type == "Mul" and any(use.node.op_type == "Conv" for use in node.outputs[0].uses())
 
 
 def to_torch(graph: ClassifierGraph, path: Path) -> None:
