@@ -1,4 +1,4 @@
-"""`hf-ser`: classify recordings and live speech, describe a model, run the demo, export a model, and check recordings for training.
+"""`hf-ser`: classify recordings or live speech, describe or export a model, run the demo, check recordings.
 
 hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv

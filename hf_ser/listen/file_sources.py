@@ -12,18 +12,21 @@ import numpy as np
 from hf_ser.listen.listen_error import ListenError
 from hf_ser.listen.sound_block import BLOCK_S, SoundBlock
 from hf_ser.remote_code.array_samples import MAX_CHANNELS, RATE_RANGE_HZ
-from hf_ser.remote_code.decoder import open_recording
+from hf_ser.remote_code.decoder import Recording, open_recording
 
 STDIN = "-"
 
 
 def file_blocks(path: str) -> Iterator[SoundBlock]:
-    """Read a recording of any supported format.
+    """Open a recording of any supported format.
 
     Raises:
-        AudioError: the recording cannot be used.
+        AudioError: the recording cannot be used. Reading the blocks may raise it, too.
     """
-    recording = open_recording(path)
+    return _split(open_recording(path))
+
+
+def _split(recording: Recording) -> Iterator[SoundBlock]:
     size = max(1, round(BLOCK_S * recording.sampling_rate))
     for block in recording.blocks:
         for place in range(0, len(block), size):

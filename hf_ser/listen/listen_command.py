@@ -106,13 +106,14 @@ def listen(args: ListenArguments) -> StreamMeter:
             output = AnswerFile(args.output, source=args.input or "microphone", started=started)
             stack.callback(output.close)
         microphone = Microphone(args.microphone) if args.input is None else None
+        blocks = _file_source(args) if microphone is None else iter(microphone)  # before the model, which takes longer
         loaded = load_model(args.model, args.revision, args.device, args.precision, {})
         stream = _Stream(args.recognizer(loaded), output)
         if loaded.warning:
             _say(f"warning: {loaded.warning}")
         if microphone is not None:
             _say(f"Listening to {microphone.name} at {microphone.sampling_rate} Hz (press Ctrl-C to stop)")
-        stream.run(iter(microphone) if microphone is not None else _file_source(args))
+        stream.run(blocks)
     _say(stream.meter.summary())
     if microphone is not None and microphone.dropped_s:
         _say(
@@ -167,10 +168,13 @@ class _Stream:
 
 def _file_source(args: ListenArguments) -> Iterator[SoundBlock]:
     path = str(args.input)
-    if args.raw_rate is not None:
-        blocks = raw_blocks(path, args.raw_rate, args.raw_channels)
-    else:
-        blocks = wave_blocks() if path == STDIN else file_blocks(path)
+    try:
+        if args.raw_rate is not None:
+            blocks = raw_blocks(path, args.raw_rate, args.raw_channels)
+        else:
+            blocks = wave_blocks() if path == STDIN else file_blocks(path)
+    except AudioError as error:
+        raise ListenError(one_line(str(error))) from error
     return paced(blocks) if args.realtime else blocks
 
 
