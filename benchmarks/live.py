@@ -143,7 +143,8 @@ def render(results: Mapping[str, Any]) -> str:
     first = results["rows"][0]
     said = (
         f"The model that comes with hf_ser on {first['duration_s']:.0f} s of example clips, in chunks of "
-        f"{BLOCK_S:g} s, with windows of {WINDOW_S:g} s every {HOP_S:g} s and one thread on one core. Machine: {results['machine']}."
+        f"{BLOCK_S:g} s, with windows of {WINDOW_S:g} s every {HOP_S:g} s and one thread on one core. "
+        f"Machine: {results['machine']}."
     )
     header = ("", "stream", "latency: median", "99th percentile", "real-time factor", "windows", "largest difference")
     rows = [

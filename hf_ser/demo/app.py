@@ -113,7 +113,6 @@ def _live_tab(models: Mapping[str, DemoModel], chosen: gr.Radio) -> None:
         hear,
         [microphone, session, chosen],
         [shown, session],
-        stream_every=0.5,
         concurrency_limit=_LIVE_SESSIONS,
         show_progress="hidden",
         api_visibility="private",

@@ -1,5 +1,6 @@
 """Live speech on the page: the chunks of a browser's microphone, and the last windows of a session."""
 
+import io
 import logging
 import wave
 from collections import deque
@@ -58,12 +59,12 @@ def live_answer(
     >>> live_answer({}, None, None, "runs/audio_cnn")
     (None, None)
     """
-    if chunk is None:
+    if chunk is None or not Path(chunk).is_file():  # Gradio passes a chunk again if the next one is late
         return None, session
-    if model not in models:
-        return render_error(f"Got the model {model}; expected one of {', '.join(models)}."), None
     try:
         samples, sampling_rate = _take(Path(chunk))
+        if model not in models:
+            return render_error(f"Got the model {model}; expected one of {', '.join(models)}."), None
         if session is None or session.name != model:
             session = LiveSession(models[model], model)
         if session.duration_s > MAX_DURATION_S:
@@ -80,16 +81,20 @@ def live_answer(
 def _take(path: Path) -> tuple[np.ndarray, int]:
     """Read and delete a chunk: an hour of them would take hundreds of megabytes.
 
+    The header of a chunk is that of the whole recording and declares an unknown length.
+
     Returns:
         Samples (samples, channels), int16, and their rate in Hz.
+
+    Raises:
+        wave.Error: not a WAV file of 16-bit integers; or EOFError.
     """
     content = path.read_bytes()
     path.unlink()
-    _LOGGER.warning("chunk %s %s %s %s", path.name, len(content), content[:60], path.parent)
-    import io
-
     with wave.open(io.BytesIO(content)) as file:
-        rate, channels = file.getframerate(), file.getnchannels()
-        _LOGGER.warning("%s %s %s", rate, channels, file.getnframes())
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return samples.reshape(-1, channels), rate
+        rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
+        if width != 2:
+            raise wave.Error(f"Got samples of {width} bytes; expected 2. Use another browser.")
+        data = file.readframes(file.getnframes())
+    whole = len(data) // (2 * channels) * channels
+    return np.frombuffer(data, "<i2", whole).reshape(-1, channels), rate
