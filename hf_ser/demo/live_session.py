@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_ser.audio import AudioError
 from hf_ser.demo.clip_inference import MAX_DURATION_S, DemoModel
-from hf_ser.demo.live_page import render_live, render_waiting
+from hf_ser.demo.live_page import render_live
 from hf_ser.demo.page import render_error
 from hf_ser.live import StreamingRecognizer
 
@@ -31,15 +31,16 @@ class LiveSession:
         abstains = getattr(model.pipeline.model.config, "abstention_threshold", None) is not None
         self._recognizer = StreamingRecognizer(model.pipeline, window_s=WINDOW_S, hop_s=HOP_S, abstain=abstains)
 
-    def feed(self, samples: np.ndarray, sampling_rate: int) -> str:
-        """Add a chunk (samples, channels) and return the answer as HTML.
+    def feed(self, samples: np.ndarray, sampling_rate: int) -> str | None:
+        """Add a chunk (samples, channels) and return the answer as HTML; None if no window is complete.
 
         Raises:
             AudioError: the chunk cannot be used; the session continues with the next one.
         """
         self.duration_s += len(samples) / sampling_rate
-        self.answers.extend(self._recognizer.feed(samples, sampling_rate))
-        return render_live(self.answers, self.model) if self.answers else render_waiting(WINDOW_S)
+        found = self._recognizer.feed(samples, sampling_rate)
+        self.answers.extend(found)
+        return render_live(self.answers, self.model) if found else None
 
 
 def live_answer(

@@ -27,6 +27,11 @@ from hf_ser.terminal import display_width
 class ListenArguments:
     """The options of `hf-ser listen`; `hf-ser listen --help` describes them.
 
+    >>> ListenArguments(model="runs/audio_cnn", input="voice.wav", raw_channels=2)
+    Traceback (most recent call last):
+        ...
+    hf_ser.listen.listen_error.ListenError: --raw_channels needs --raw_rate. Remove it or pass --raw_rate.
+
     Raises:
         ListenError: options contradict each other.
     """
@@ -90,7 +95,9 @@ def listen(args: ListenArguments) -> StreamMeter:
 
     Ctrl-C ends the stream: the windows that remain are answered, and the summary is printed.
 
-    >>> listen(ListenArguments(model="runs/audio_cnn", input="voice.wav", window_s=1.0, hop_s=0.5)).windows
+    >>> meter = listen(ListenArguments(model="runs/audio_cnn", input="voice.wav", window_s=1.0, hop_s=0.5))
+    0.0 to 0.6 s ...
+    >>> meter.windows
     1
 
     Returns:

@@ -44,6 +44,12 @@ def read_chunk(samples: Any) -> np.ndarray:
 def check_unchanged(name: str, got: int, expected: int, unit: str) -> None:
     """Reject a sampling rate or number of channels that changes in mid-stream.
 
+    Args:
+        name: what it is, in the message.
+        got: of a chunk.
+        expected: of the stream.
+        unit: after the values in the message.
+
     Raises:
         AudioError: the values differ.
     """

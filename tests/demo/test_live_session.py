@@ -21,10 +21,11 @@ def speak(demo_model, tmp_path):
         for number, place in enumerate(range(0, len(samples), rate // 2)):
             chunk = tmp_path / f"{number}.wav"
             sf.write(chunk, samples[place : place + rate // 2], rate, "PCM_16")
-            html, session = live_answer(
+            changed, session = live_answer(
                 {"first/model": demo_model, "second/model": demo_model}, session, str(chunk), model
             )
             assert not chunk.exists()
+            html = changed or html
         return html, session
 
     return feed
@@ -46,7 +47,7 @@ def test_windows_and_scores_are_those_of_the_pipeline(speak, demo_model, tone):
 
 def test_the_first_seconds_and_silence(speak, tone):
     html, session = speak(tone(1.0, RATE))
-    assert "The first answer comes after 3 seconds of sound" in html and not session.answers
+    assert html is None and not session.answers  # the page says since the start that the first window takes 3 s
     html, _ = speak(np.zeros(4 * RATE))
     assert '<h2 class="answer">Silence</h2>' in html and "%" not in html.partition("<h3>")[0]
 
