@@ -1,7 +1,8 @@
-"""`hf-ser`: classify recordings, describe a model, run the demo or a server, export a model, check recordings.
+"""`hf-ser`: classify recordings or live speech, describe or export a model, run the demo or a server, check files.
 
 hf-ser predict recording.wav FOLDER
 hf-ser predict FOLDER --model MODEL --output answers.csv
+hf-ser listen
 hf-ser info
 hf-ser demo --model MODEL MODEL
 hf-ser serve --model MODEL --port 8000
@@ -38,6 +39,10 @@ _SERVE_OPTIONS = (
     ("queue_size", int, 64, "most clips in the server; further requests are answered with 503"),
     ("upload_timeout_s", float, 30.0, "seconds that an upload may take"),
     ("queue_timeout_s", float, 30.0, "seconds from the upload to the answer"),
+)
+_ABSTAIN = (
+    'mark answers whose top probability is below THRESHOLD as "not sure"; off for no threshold (default: the '
+    "model's threshold, if it has one)"
 )
 SOME_FAILED, WRONG_USE, INTERRUPTED = 1, 2, 130
 
@@ -111,10 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--abstain",
         metavar="THRESHOLD",
-        help='mark answers whose top probability is below THRESHOLD as "not sure"; off for no threshold (default: the '
-        "model's threshold, if it has one)",
+        help=_ABSTAIN,
     )
     predict.set_defaults(command=_predict)
+    _add_listen(commands)
     info = commands.add_parser("info", help="describe a model: type, training data, scores")
     info.add_argument("model", nargs="?", help=_MODEL_OR_GRAPH)
     info.add_argument("--revision", default="main", help="revision of the model on the Hub")
@@ -185,6 +190,53 @@ def _serve(args: argparse.Namespace) -> int:
     given = {field.name: getattr(args, field.name) for field in fields(ServeArguments) if field.name != "limits"}
     given["model"] = chosen_model(args.model, args.revision)
     serve(ServeArguments(**given, limits=limits))
+    return 0
+
+
+def _add_listen(commands: Any) -> None:
+    listen = commands.add_parser("listen", help="classify live speech from a microphone, a file or a pipe")
+    listen.add_argument("--model", help=_MODEL_OR_GRAPH)
+    listen.add_argument("--revision", default="main", help="revision of the model on the Hub")
+    listen.add_argument(
+        "--input", metavar="FILE", help="a recording, or - for a WAV file on standard input (default: the microphone)"
+    )
+    listen.add_argument("--microphone", metavar="NAME", help="number or part of the name of an input device")
+    listen.add_argument(
+        "--raw_rate", type=int, metavar="HZ", help="--input has raw 16-bit little-endian samples at this rate"
+    )
+    listen.add_argument("--raw_channels", type=int, default=1, help="channels of raw samples (default: 1)")
+    listen.add_argument("--realtime", action="store_true", help="read --input at the speed of a microphone")
+    listen.add_argument("--output", metavar="FILE", help="append the answers to FILE.jsonl")
+    listen.add_argument("--window_s", type=float, default=3.0, help="window length in seconds (default: 3)")
+    listen.add_argument("--hop_s", type=float, default=1.0, help="step between windows in seconds (default: 1)")
+    listen.add_argument(
+        "--gate_dbfs", type=float, default=-60.0, help="windows with a lower peak are silence (default: -60)"
+    )
+    listen.add_argument(
+        "--min_active_s", type=float, default=0.0, help="seconds above that level that a window needs (default: 0)"
+    )
+    listen.add_argument(
+        "--smooth_windows", type=int, default=1, help="average scores over so many windows (default: 1)"
+    )
+    listen.add_argument("--smooth_weight", type=float, help="weight of the newest window in an exponential average")
+    listen.add_argument(
+        "--switch_margin", type=float, default=0.0, help="lead that a new label needs to be shown (default: 0)"
+    )
+    listen.add_argument(
+        "--switch_windows", type=int, default=1, help="windows for which a new label must lead (default: 1)"
+    )
+    listen.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    listen.add_argument("--precision", default="auto", help=_PRECISION)
+    listen.add_argument("--abstain", metavar="THRESHOLD", help=_ABSTAIN)
+    listen.set_defaults(command=_listen)
+
+
+def _listen(args: argparse.Namespace) -> int:
+    from hf_ser.listen import ListenArguments, listen
+
+    given = {field.name: getattr(args, field.name) for field in fields(ListenArguments)}
+    given["model"] = chosen_model(args.model, args.revision)
+    listen(ListenArguments(**given))
     return 0
 
 

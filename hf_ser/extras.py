@@ -21,6 +21,7 @@ EXTRAS = {
     "export": ("exports", ("onnx", "onnx_ir", "onnxscript")),
     "onnx": ("exported graphs", ("onnxruntime",)),
     "openvino": ("exports to OpenVINO", ("openvino",)),
+    "listen": ("the microphone of hf-ser listen", ("sounddevice",)),
     "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
     "audformat": ("audformat databases", ("audformat",)),

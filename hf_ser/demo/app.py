@@ -18,6 +18,8 @@ from hf_ser.demo.browser_script import ON_LOAD
 from hf_ser.demo.clip_inference import DemoModel, classify, load_model
 from hf_ser.demo.demo_errors import DemoError
 from hf_ser.demo.examples import CLIPS, NOTICES, example_clips
+from hf_ser.demo.live_page import render_waiting
+from hf_ser.demo.live_session import WINDOW_S, LiveSession, live_answer
 from hf_ser.demo.page import CSS, render, render_error, render_progress
 from hf_ser.demo.words import BUSY, EXAMPLES, PRIVACY
 from hf_ser.extras import needs_extra
@@ -40,6 +42,7 @@ _KEPT_S = (1800, 3600)  # every half hour, uploads that are more than an hour ol
 _TEMP_DIR = "GRADIO_TEMP_DIR"
 _TERMINATED = 128 + 15  # as shells report a program that SIGTERM ended
 _WAITING = 32
+_LIVE_SESSIONS = 4  # visitors who speak at the same time; others wait
 
 
 def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.Blocks:
@@ -49,38 +52,71 @@ def build(models: Mapping[str, DemoModel], examples: Sequence[Path] = ()) -> gr.
         models: by name; the first one is selected.
         examples: recordings to try.
     """
+    with gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=_KEPT_S) as page:
+        gr.Markdown(f"# {TITLE}\n\n{SENTENCE}")
+        chosen = _model_choice(models)
+        with gr.Tab("Recording"):
+            _recording_tab(models, chosen, examples)
+        with gr.Tab("Live", elem_id="live_tab"):
+            _live_tab(models, chosen)
+        gr.Markdown("\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS), "", PRIVACY]), elem_id="limits")
+        page.load(None, js=ON_LOAD)
+    return page.queue(max_size=_WAITING)
+
+
+def _recording_tab(models: Mapping[str, DemoModel], chosen: gr.Radio, examples: Sequence[Path]) -> None:
+    """A recording, examples, the button and the answer."""
 
     def recognise(recording: str | None, model: str) -> str:
         return answer(models, recording, model)
 
-    with gr.Blocks(analytics_enabled=False, title=TITLE, delete_cache=_KEPT_S) as page:
-        gr.Markdown(f"# {TITLE}\n\n{SENTENCE}")
-        chosen = _model_choice(models)
-        recording = gr.Audio(
-            sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
+    recording = gr.Audio(
+        sources=["upload", "microphone"], type="filepath", label="Recording", elem_id="recording", buttons=[]
+    )
+    if examples:
+        names = [path.stem.replace("_", " ") for path in examples]
+        gr.Examples(
+            [str(path) for path in examples],
+            recording,
+            example_labels=names,
+            cache_examples=False,
+            examples_per_page=len(names),
         )
-        if examples:
-            names = [path.stem.replace("_", " ") for path in examples]
-            gr.Examples(
-                [str(path) for path in examples],
-                recording,
-                example_labels=names,
-                cache_examples=False,
-                examples_per_page=len(names),
-            )
-        if any(path.parent.joinpath(NOTICES[0]).is_file() for path in examples):
-            gr.Markdown(EXAMPLES)
-        button = gr.Button("Recognise", variant="primary", elem_id="recognise")
-        shown = gr.HTML(elem_id="answer", min_height=120)
-        gr.Markdown("\n".join(["## Limits", "", *(f"- {limit}" for limit in LIMITS), "", PRIVACY]), elem_id="limits")
-        # Gradio's own progress would be drawn over the previous answer: replace the answer instead.
-        started = button.click(None, None, shown, js=_show(render_progress()), show_progress="hidden")
-        done = started.then(
-            recognise, [recording, chosen], shown, api_name="recognise", concurrency_limit=1, show_progress="hidden"
-        )
-        done.failure(None, None, shown, js=_show(render_error(BUSY)))
-        page.load(None, js=ON_LOAD)
-    return page.queue(max_size=_WAITING)
+    if any(path.parent.joinpath(NOTICES[0]).is_file() for path in examples):
+        gr.Markdown(EXAMPLES)
+    button = gr.Button("Recognise", variant="primary", elem_id="recognise")
+    shown = gr.HTML(elem_id="answer", min_height=120)
+    # Gradio's own progress would be drawn over the previous answer: replace the answer instead.
+    started = button.click(None, None, shown, js=_show(render_progress()), show_progress="hidden")
+    done = started.then(
+        recognise, [recording, chosen], shown, api_name="recognise", concurrency_limit=1, show_progress="hidden"
+    )
+    done.failure(None, None, shown, js=_show(render_error(BUSY)))
+
+
+def _live_tab(models: Mapping[str, DemoModel], chosen: gr.Radio) -> None:
+    """A microphone whose sound is classified while it is recorded."""
+
+    def hear(chunk: str | None, session: LiveSession | None, model: str) -> tuple[Any, LiveSession | None]:
+        html, session = live_answer(models, session, chunk, model)
+        return gr.skip() if html is None else html, session
+
+    microphone = gr.Audio(
+        sources=["microphone"], streaming=True, type="filepath", label="Microphone", elem_id="microphone", buttons=[]
+    )
+    shown = gr.HTML(elem_id="live_answer", min_height=120)
+    session = gr.State(time_to_live=_KEPT_S[1])
+    microphone.start_recording(
+        lambda: (render_waiting(WINDOW_S), None), None, [shown, session], queue=False, show_progress="hidden"
+    )
+    microphone.stream(
+        hear,
+        [microphone, session, chosen],
+        [shown, session],
+        concurrency_limit=_LIVE_SESSIONS,
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 def _model_choice(models: Mapping[str, DemoModel]) -> gr.Radio:

@@ -81,11 +81,11 @@ def render(answer: Answer, model: DemoModel, name: str) -> str:
     said = "Sounds most like"
     if answer.not_reached is not None:
         said = "Not sure. Closest"
-        unsure = f"<p>The probability is below the threshold of the model, {_percent(answer.not_reached)}.</p>"
+        unsure = f"<p>The probability is below the threshold of the model, {percent(answer.not_reached)}.</p>"
     parts = [
-        f'<h2 class="answer">{said}: {escape(best)} ({_percent(score)})</h2>{unsure}',
+        f'<h2 class="answer">{said}: {escape(best)} ({percent(score)})</h2>{unsure}',
         f"<p><strong>{escape(model.warning)}</strong></p>" if model.warning else "",
-        _bars(answer.scores, model.labels),
+        bars(answer.scores, model.labels),
         "<h3>The recording</h3>",
         draw_clip(answer.waveform),
     ]
@@ -106,15 +106,22 @@ def render_error(message: str) -> str:
     return f'<div class="ser"><div class="error"><h2>No answer</h2><p>{escape(message)}</p></div></div>'
 
 
-def _percent(score: float) -> str:
+def percent(score: float) -> str:
+    """A probability in percent."""
     return f"{100 * score:.1f} %"
 
 
-def _bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
+def bars(scores: Mapping[str, float], labels: Sequence[str]) -> str:
+    """A table with the probability of each class as bar and number.
+
+    Args:
+        scores: by label, best first.
+        labels: of the model, which have their own colours.
+    """
     rows = "".join(
         f'<tr{" class=best" if place == 0 else ""} style="--ser-bar: {class_colour(label, labels)}">'
         f'<th scope="row" title="{escape(label)}">{escape(label)}</th>'
-        f'<td class="number">{_percent(score)}</td><td class="bar" aria-hidden="true">'
+        f'<td class="number">{percent(score)}</td><td class="bar" aria-hidden="true">'
         f'<div class="track"><div class="fill" style="width: {100 * score:.1f}%"></div></div></td></tr>'
         for place, (label, score) in enumerate(scores.items())
     )
@@ -137,5 +144,5 @@ def _row(window: Mapping[str, Any], labels: Sequence[str]) -> str:
     if window["silent"]:
         return f'{place}<td colspan="{len(labels) + 1}">silence</td></tr>'
     scores = {score["label"]: score["score"] for score in window["scores"]}
-    cells = "".join(f'<td class="number">{_percent(scores[label])}</td>' for label in labels)
+    cells = "".join(f'<td class="number">{percent(scores[label])}</td>' for label in labels)
     return f"{place}<td>{escape(max(scores, key=lambda label: scores[label]))}</td>{cells}</tr>"

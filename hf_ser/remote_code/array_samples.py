@@ -11,7 +11,7 @@ from .audio_errors import AudioError, argument_error
 
 RATE_RANGE_HZ = (1_000, 768_000)
 MAX_CHANNELS = 64
-_LARGEST_LEVEL = 16.0  # float samples above this level are integers that were never scaled
+LARGEST_LEVEL = 16.0  # float samples above this level are integers that were never scaled
 
 
 def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, int, str]:
@@ -28,7 +28,7 @@ def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, 
     Raises:
         AudioError: the rate is missing, the shape or type is not supported, or the level is out of range.
     """
-    array = _as_numpy(source, name)
+    array = as_numpy(source, name)
     if sampling_rate is None:
         raise argument_error(name, "an array without sampling rate", "sampling_rate in Hz", "Pass sampling_rate=...")
     check_rate(sampling_rate, name)
@@ -43,17 +43,22 @@ def read_array(source: Any, sampling_rate: Any, name: str) -> tuple[np.ndarray, 
         array = array[:, None]
     elif array.shape[0] < array.shape[1]:
         array = array.T  # as in torchaudio and transformers: with fewer rows than columns, rows are channels
-    samples = _to_samples(array, name)
+    samples = to_samples(array, name)
     if samples.dtype == np.int16:
         return samples, int(sampling_rate), ""
-    factor, note = level_factor(iter([samples]), name, full_scale=_LARGEST_LEVEL)
+    factor, note = level_factor(iter([samples]), name, full_scale=LARGEST_LEVEL)
     if note:
         warnings.warn(f"{name}: {note}", stacklevel=2)
         samples = samples * np.float32(factor)
     return samples, int(sampling_rate), note
 
 
-def _as_numpy(source: Any, name: str) -> np.ndarray:
+def as_numpy(source: Any, name: str) -> np.ndarray:
+    """Convert an array, tensor or nested list to an array.
+
+    Raises:
+        AudioError: numpy cannot convert it.
+    """
     if hasattr(source, "detach"):  # a torch tensor; numpy has no bfloat16
         source = source.detach().cpu()
         source = source.float() if source.is_floating_point() else source
@@ -64,7 +69,12 @@ def _as_numpy(source: Any, name: str) -> np.ndarray:
         raise argument_error(name, got, "float32 samples", "Pass one rectangular array.") from error
 
 
-def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
+def to_samples(array: np.ndarray, name: str) -> np.ndarray:
+    """Convert samples of any supported type to int16 or float32, in the same shape.
+
+    Raises:
+        AudioError: the type is not supported.
+    """
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.int16:
         return array
@@ -78,6 +88,18 @@ def _to_samples(array: np.ndarray, name: str) -> np.ndarray:
         raise argument_error(name, got, expected, "Convert the array.")
     with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are rejected later
         return array.astype(np.float32, copy=False)
+
+
+def check_finite(samples: np.ndarray, name: str) -> None:
+    """Check that int16 or float32 samples of any shape are numbers.
+
+    Raises:
+        AudioError: some are NaN or infinite.
+    """
+    if samples.dtype != np.int16 and not np.isfinite(samples).all():
+        bad = int(samples.size - np.isfinite(samples).sum())
+        got = f"{bad} NaN or infinite samples of {samples.size}"
+        raise AudioError("not_finite", name, got, "finite samples", "Repair or remove the recording.")
 
 
 def check_rate(rate: Any, name: str) -> None:
@@ -108,10 +130,10 @@ def level_factor(blocks: Iterator[np.ndarray], name: str, full_scale: float) -> 
         if not math.isfinite(high - low):  # a NaN is both minimum and maximum
             return 1.0, ""  # rejected when the block is read
         peak = max(peak, high, -low)
-        whole = whole and peak > _LARGEST_LEVEL and bool((block == np.rint(block)).all())
+        whole = whole and peak > LARGEST_LEVEL and bool((block == np.rint(block)).all())
     if peak <= full_scale:
         return 1.0, ""
-    if peak <= _LARGEST_LEVEL:
+    if peak <= LARGEST_LEVEL:
         return 1.0 / peak, f"float samples reach {peak:.4g} times full scale; they were scaled to full scale"
     if whole and peak <= 32768:
         return 1 / 32768, f"float samples reach {peak:.6g}, the range of 16-bit integers; they were divided by 32768"

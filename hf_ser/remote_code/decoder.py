@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile as sf
 
-from .array_samples import level_factor, read_array
+from .array_samples import check_finite, level_factor, read_array
 from .audio_errors import COPY_AGAIN, REPLACE, AudioError
 from .audio_sources import MAX_BYTES, ArrayWithRate, Opened, describe, open_source
 from .containers import Sound, find_sound
@@ -122,10 +122,7 @@ def _checked(blocks: Iterator[np.ndarray], recording: Recording) -> Iterator[np.
     """Yield the blocks; raise AudioError for samples that are not finite, and for a recording without samples."""
     frames = 0
     for block in blocks:
-        if block.dtype != np.int16 and not np.isfinite(block).all():
-            bad = int(block.size - np.isfinite(block).sum())
-            got = f"{bad} NaN or infinite samples of {block.size}"
-            raise AudioError("not_finite", recording.name, got, "finite samples", "Repair or remove the recording.")
+        check_finite(block, recording.name)
         frames += block.size
         if block.size:
             yield block

@@ -75,6 +75,27 @@ class WindowClassifier:
         answers = call.answers(inputs)
         return list(answers) if isinstance(inputs, (list, tuple)) else answers
 
+    def timeline(self, windows: Sequence[Window], batch_size: int = 1) -> list[dict[str, Any]]:
+        """Classify windows of one recording.
+
+        Args:
+            windows: of a recording or a stream.
+            batch_size: maximum number of windows in a batch.
+
+        Returns:
+            The entry of each window in a timeline: `start` and `end` in seconds, `silent` and `scores`.
+
+        Raises:
+            AudioError: the scores are not numbers.
+        """
+        call, answer = _Call(self, batch_size, {}), _Answer("stream")
+        answer.windows = [call.prepared(window) for window in windows]
+        call.predict(answer.windows)
+        error = call.not_finite(answer)
+        if error is not None:
+            raise error
+        return [call.part(window) for window in answer.windows]
+
     def ranked(self, probabilities: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
         """Probabilities (labels,) -> labels and scores, best first."""
         order = np.argsort(-probabilities, kind="stable")[:top_k]
@@ -170,24 +191,25 @@ class _Call:
     def _windows(self, source: Any, plan: WindowPlan, answer: _Answer) -> Iterator[_Window]:
         try:
             for window in read_windows(source, plan):
-                answer.windows.append(self._prepared(window))
+                answer.windows.append(self.prepared(window))
                 yield answer.windows[-1]
         except AudioError as error:
             answer.error = error
 
-    def _prepared(self, window: Window) -> _Window:
+    def prepared(self, window: Window) -> _Window:
+        """Preprocess a window that is not silent."""
         silent = window.silent
         waveform = _NOTHING if silent else self.classifier.prepare(window.waveform)
         return _Window(window.start_s, window.end_s, silent, waveform)
 
     def _finished(self, taken: Sequence[_Window | _Answer]) -> Iterator[Any]:
         """Predict the windows among the events, then yield the results."""
-        self._predict([event for event in taken if isinstance(event, _Window)])
+        self.predict([event for event in taken if isinstance(event, _Window)])
         for event in taken:
             if isinstance(event, _Answer):
                 yield self._finish(event)
 
-    def _predict(self, windows: Sequence[_Window]) -> None:
+    def predict(self, windows: Sequence[_Window]) -> None:
         """Compute the probabilities and, if requested, the embeddings of windows, and store them in the windows."""
         sounding = [window for window in windows if not window.silent]
         lengths = [len(window.waveform) for window in sounding]
@@ -201,7 +223,7 @@ class _Call:
             window.waveform = _NOTHING  # no longer needed
 
     def _finish(self, answer: _Answer) -> Any:
-        answer.error = answer.error or self._not_finite(answer)
+        answer.error = answer.error or self.not_finite(answer)
         if answer.error is not None:
             if self.options["on_error"] == "raise":
                 raise answer.error
@@ -216,19 +238,19 @@ class _Call:
         if threshold is not None:
             whole |= {"abstained": scores[0]["score"] < threshold, "threshold": threshold}
         if self.options.get("return_timeline"):
-            whole["timeline"] = [self._part(window) for window in answer.windows]
+            whole["timeline"] = [self.part(window) for window in answer.windows]
         if self.options.get("return_embeddings"):
             whole["embedding"] = weights @ np.stack([window.embedding for window in sounding])
         return whole if len(whole) > 1 else scores
 
-    def _not_finite(self, answer: _Answer) -> AudioError | None:
+    def not_finite(self, answer: _Answer) -> AudioError | None:
         """The error for scores that are NaN, which weights or an overflow in low precision can cause."""
         if all(np.isfinite(window.probabilities).all() for window in answer.windows if not window.silent):
             return None
         remedy = self.classifier.finite_remedy
         return AudioError("not_finite", answer.name, "scores that are not numbers", "probabilities", remedy)
 
-    def _part(self, window: _Window) -> dict[str, Any]:
+    def part(self, window: _Window) -> dict[str, Any]:
         """The entry of a window in the timeline."""
         ranked = None if window.silent else self.classifier.ranked(window.probabilities, self.options.get("top_k"))
         return {"start": window.start_s, "end": window.end_s, "silent": window.silent, "scores": ranked}

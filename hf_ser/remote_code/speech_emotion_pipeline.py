@@ -145,10 +145,11 @@ class SpeechEmotionPipeline(Pipeline):
         batch_size = kwargs.pop("batch_size", None) or self._batch_size or 1
         kwargs.pop("num_workers", None)
         options = {**self._postprocess_params, **self._sanitize_parameters(**kwargs)[2]}
-        return self._window_classifier(options).answer(inputs, batch_size, options)
+        return self.window_classifier(options).answer(inputs, batch_size, options)
 
-    def _window_classifier(self, options: Mapping[str, Any]) -> WindowClassifier:
-        """The model with the options of a call."""
+    def window_classifier(self, options: Mapping[str, Any] | None = None) -> WindowClassifier:
+        """The model with the options of a call; None for those of the pipeline. `hf_ser.live` uses it for streams."""
+        options = self._postprocess_params if options is None else options
         precision, embeddings = options.get("precision", "auto"), bool(options.get("return_embeddings"))
         return WindowClassifier(
             compute=lambda waveforms: self._compute(waveforms, self._forward_pass(precision), embeddings),
@@ -184,7 +185,7 @@ class SpeechEmotionPipeline(Pipeline):
     def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Any:
         """Probabilities of one clip (1, labels) -> labels and scores, best first."""
         probabilities = model_outputs["probabilities"][0].cpu().numpy()
-        return self._window_classifier({}).ranked(probabilities, postprocess_parameters.get("top_k"))
+        return self.window_classifier({}).ranked(probabilities, postprocess_parameters.get("top_k"))
 
     def save_pretrained(self, save_directory: str | PathLike, **kwargs: Any) -> None:
         """Save the model and its feature extractor to a folder that `pipeline` loads.

@@ -1,6 +1,5 @@
 """Split recordings into windows at 16 kHz: one for a short recording, several for a long one."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,17 +103,80 @@ def read_windows(source: Any, plan: WindowPlan) -> Iterator[Window]:
         raise silence_error(recording.name, levels.channels_peak)
 
 
+class WindowCutter:
+    """Split a mono recording that comes in pieces of any size into the same windows as `read_windows`.
+
+    Keeps at most `plan.whole_s` seconds, one window and the last piece in memory.
+
+    Args:
+        plan: length and stride of the windows.
+        sampling_rate: of the pieces, in Hz.
+
+    >>> import numpy as np
+    >>> cutter = WindowCutter(WindowPlan.for_model(None, window_s=1.0, stride_s=0.5), 16_000)
+    >>> [(window.start_s, window.end_s) for window in cutter.feed(np.zeros(24_000, np.float32))]
+    [(0.0, 1.0), (0.5, 1.5)]
+    >>> [window.end_s for window in cutter.feed(np.zeros(1_000, np.float32))], next(cutter.finish()).end_s
+    ([], 1.5625)
+    """
+
+    def __init__(self, plan: WindowPlan, sampling_rate: int) -> None:
+        self.frames = 0  # number of samples so far; counted, because headers may be wrong
+        self._rate = sampling_rate
+        self._whole = plan.whole_s * sampling_rate
+        self._size, self._step = round(plan.window_s * SAMPLING_RATE), round(plan.stride_s * SAMPLING_RATE)
+        self._first: list[np.ndarray] = []  # pieces of a recording that may be a single window
+        self._split = False  # whether the recording is longer than that
+        self._held, self._start = np.zeros(0, np.float32), 0  # samples from the start of the next window, at 16 kHz
+        self._resampler: Any = None
+        if sampling_rate != SAMPLING_RATE:
+            self._resampler = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32", quality="HQ")
+
+    def feed(self, piece: np.ndarray) -> Iterator[Window]:
+        """Yield the windows that a piece (samples,), float32, completes."""
+        self.frames += len(piece)
+        if not self._split:
+            self._first.append(piece)
+            if self.frames <= self._whole:
+                return
+            self._split = True
+        pieces, self._first = self._first or [piece], []
+        for each in pieces:
+            yield from self._cut(each if self._resampler is None else self._resampler.resample_chunk(each))
+
+    def finish(self) -> Iterator[Window]:
+        """Yield the remaining windows. The last one may be shorter, but not without new samples."""
+        if not self._split:
+            pieces = self._first or [np.zeros(0, np.float32)]
+            waveform = resample(np.concatenate(pieces) if len(pieces) > 1 else pieces[0], self._rate)
+            yield Window(0.0, len(waveform) / SAMPLING_RATE, waveform)
+            return
+        if self._resampler is not None:
+            yield from self._cut(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        if self._start == 0 or len(self._held) > self._size - self._step:
+            end = self._start + len(self._held)
+            yield Window(self._start / SAMPLING_RATE, end / SAMPLING_RATE, self._held)
+
+    def _cut(self, piece: np.ndarray) -> Iterator[Window]:
+        self._held = np.concatenate([self._held, piece])
+        while len(self._held) >= self._size:
+            start, waveform = self._start, self._held[: self._size].copy()
+            self._held, self._start = self._held[self._step :], start + self._step
+            yield Window(start / SAMPLING_RATE, (start + self._size) / SAMPLING_RATE, waveform)
+        if self._held.base is not None:  # a view, which would keep a long piece in memory
+            self._held = self._held.copy()
+
+
 def cut_waveform(waveform: np.ndarray, plan: WindowPlan) -> Iterator[Window]:
     """Split a waveform (samples,), float32 at 16 kHz, into the same windows as `read_windows`."""
-    if len(waveform) <= plan.whole_s * SAMPLING_RATE:
-        yield Window(0.0, len(waveform) / SAMPLING_RATE, waveform)
-    else:
-        yield from _cut(iter([waveform]), plan)
+    cutter = WindowCutter(plan, SAMPLING_RATE)
+    yield from cutter.feed(waveform)
+    yield from cutter.finish()
 
 
-def is_silent(waveform: np.ndarray) -> bool:
-    """Whether the largest magnitude is below `SILENCE_DBFS`."""
-    return bool(np.abs(waveform).max(initial=0.0) < 10 ** (SILENCE_DBFS / 20))
+def is_silent(waveform: np.ndarray, level_dbfs: float = SILENCE_DBFS) -> bool:
+    """Whether the largest magnitude is below a level in dB of full scale."""
+    return bool(np.abs(waveform).max(initial=0.0) < 10 ** (level_dbfs / 20))
 
 
 def silence_error(name: str, channels_peak: float) -> AudioError:
@@ -151,36 +213,18 @@ def _rate_of(source: Any) -> int | None:
 
 def _windows(recording: Recording, levels: _Levels, plan: WindowPlan) -> Iterator[Window]:
     rate = recording.sampling_rate
-    blocks = _mixed(recording.blocks, levels)
-    first: list[np.ndarray] = []  # samples are counted, because headers may be wrong
-    frames, most = 0, plan.whole_s * rate
-    while frames <= most and (block := next(blocks, None)) is not None:
-        first.append(block)
-        frames += len(block)
-    if frames < MIN_DURATION_S * rate:
+    cutter = WindowCutter(plan, rate)
+    for block in _mixed(recording.blocks, levels):
+        yield from cutter.feed(block)
+    if cutter.frames < MIN_DURATION_S * rate:
         raise AudioError(
             "too_short",
             recording.name,
-            f"{frames / rate:.3f} s",
+            f"{cutter.frames / rate:.3f} s",
             f"at least {MIN_DURATION_S} s",
             "Remove the recording, or use a longer one.",
         )
-    if frames <= most:
-        waveform = resample(np.concatenate(first), rate)
-        yield Window(0.0, len(waveform) / SAMPLING_RATE, waveform)
-        return
-    yield from _cut(_resampled(itertools.chain(first, blocks), rate), plan)
-
-
-def _cut(blocks: Iterator[np.ndarray], plan: WindowPlan) -> Iterator[Window]:
-    size, step = round(plan.window_s * SAMPLING_RATE), round(plan.stride_s * SAMPLING_RATE)
-    held, start = np.zeros(0, np.float32), 0
-    for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) > size:  # this is not the last window
-            yield Window(start / SAMPLING_RATE, (start + size) / SAMPLING_RATE, held[:size].copy())
-            held, start = held[step:], start + step
-    yield Window(start / SAMPLING_RATE, (start + len(held)) / SAMPLING_RATE, held)
+    yield from cutter.finish()
 
 
 def _mixed(blocks: Iterator[np.ndarray], levels: _Levels) -> Iterator[np.ndarray]:
@@ -227,13 +271,3 @@ def resample(waveform: np.ndarray, sampling_rate: int, target_sampling_rate: int
     if sampling_rate == target_sampling_rate:
         return waveform
     return soxr.resample(waveform, sampling_rate, target_sampling_rate, quality="HQ")
-
-
-def _resampled(blocks: Iterator[np.ndarray], sampling_rate: int) -> Iterator[np.ndarray]:
-    if sampling_rate == SAMPLING_RATE:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(sampling_rate, SAMPLING_RATE, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(block)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

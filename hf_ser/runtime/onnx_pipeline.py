@@ -98,6 +98,10 @@ class OnnxPipeline:
         options = {**self._parameters, **self._checked(parameters)}
         return self._classifier.answer(inputs, batch_size or self._batch_size, options)
 
+    def window_classifier(self) -> WindowClassifier:
+        """What classifies windows of a recording. `hf_ser.live` uses it for streams."""
+        return self._classifier
+
     def _checked(self, parameters: dict[str, Any]) -> dict[str, Any]:
         if "return_embeddings" in parameters:
             raise ValueError(

@@ -203,6 +203,7 @@ def test_every_flag_named_in_the_text_exists():
     known |= {"torch", "no"}  # of uv: --torch-backend, and of pip: --no-deps
     known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port", "abstain"}  # of hf-ser
     known |= {"num_threads"}  # of hf-ser predict
+    known |= {"hop_s", "input", "raw_channels", "raw_rate", "realtime", "window_s"}  # of hf-ser listen
     known |= {"float16", "int8", "onnxruntime_web", "verify"}  # of hf-ser export
     without_benchmarks = re.sub(r"`(?:python|bash) benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
