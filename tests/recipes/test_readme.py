@@ -1,5 +1,6 @@
 """The commands of README and docs are known to the programs they call, and the README's examples run."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -197,14 +198,17 @@ def test_the_yaml_examples_are_known(tmp_path):
     assert prepared.label_mapping["unclear"] is None
 
 
+def _help_of_every_command():
+    (commands,) = (action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return "".join(command.format_help() for command in commands.choices.values())
+
+
 def test_every_flag_named_in_the_text_exists():
     known = {field.name for types in TYPES.values() for cls in types for field in fields(cls)} | {"config"}
     known |= {"config_file", "help", "help_all"}  # of accelerate launch, and of every program
     known |= {"torch", "no"}  # of uv: --torch-backend, and of pip: --no-deps
-    known |= {"format", "output", "recordings_from", "timeline", "revision", "host", "port", "abstain"}  # of hf-ser
-    known |= {"num_threads"}  # of hf-ser predict
-    known |= {"hop_s", "input", "raw_channels", "raw_rate", "realtime", "window_s"}  # of hf-ser listen
-    known |= {"float16", "int8", "onnxruntime_web", "verify"}  # of hf-ser export
+    known |= {"rm", "data"}  # of docker run, and of curl: --data-binary
+    known |= set(re.findall(r"--([a-z0-9_]+)", _help_of_every_command()))
     without_benchmarks = re.sub(r"`(?:python|bash) benchmarks/[^`]*`", "", PAGES)  # which are no recipes
     flags = set(re.findall(r"--([a-z0-9_]+)", without_benchmarks))
     assert flags - known == set()
