@@ -31,7 +31,7 @@ _REMEDY = "Name another folder, or pass --overwrite true to replace it."
 class AnswerFolder:
     """The answers of a run in a folder that all processes share.
 
-    `listing.arrow` has the names of the clips, `answers/part-NNNNN.parquet` the answers of a fixed group of them, and
+    `listing.arrow` has the names of the clips, `answers/part-NNNNNN.parquet` the answers of a fixed group of them, and
     `manifest.json` the counts, the stamp and the digest of the listing. A part that is being written has a journal
     (`.part`) beside it, with which any process can complete it.
 
@@ -57,7 +57,7 @@ class AnswerFolder:
 
     def part_path(self, number: int) -> Path:
         """Path of the Parquet file of a part."""
-        return self.path / PARTS / f"part-{number:05d}.parquet"
+        return self.path / PARTS / f"part-{number:06d}.parquet"
 
     def unfinished_parts(self) -> list[int]:
         """Return the numbers of the parts that have no complete file."""

@@ -244,7 +244,10 @@ def train_run(run: Run, args: CrossValidationArguments, data_args: DataArguments
     """Train and score one run through its recipe, in a process; an interrupted run resumes from its last checkpoint.
 
     Args:
-        run, args, data_args, figures: see `training_of`.
+        run: see `training_of`, as for the others.
+        args: the recipe.
+        data_args: the dataset.
+        figures: whether the recipe draws figures.
 
     Raises:
         TrainingJobError: the recipe ended with an error, or without results.

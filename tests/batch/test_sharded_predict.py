@@ -153,11 +153,11 @@ def test_every_kind_of_bad_file_is_an_error_row_as_of_the_command(
     assert codes == [0] and "3 parts, 3 of them finished before" in errors and "part-" not in errors
     codes, errors = processes.run("--input", few_recordings, *words[:-2])
     assert codes == [2] and "got answers with --timeline; expected default options" in errors
-    part = tmp_path / "out/answers/part-00001.parquet"
+    part = tmp_path / "out/answers/part-000001.parquet"
     pq.write_table(pq.read_table(part).slice(1), part)  # a clip is missing
     (tmp_path / "out/answers.parquet").unlink()
     codes, errors = processes.run("--input", few_recordings, *words)
-    assert codes == [2] and "part-00001.parquet: got answers for 2 clips that are not those of the listing" in errors
+    assert codes == [2] and "part-000001.parquet: got answers for 2 clips that are not those of the listing" in errors
 
 
 @pytest.mark.slow
@@ -214,11 +214,11 @@ def test_a_process_reads_the_names_of_its_parts_only(tmp_path):
 )
 def test_a_folder_of_other_settings_is_rejected_and_can_be_replaced(tmp_path, changes, message):
     _begin(tmp_path / "out")
-    (tmp_path / "out/answers/part-00000.parquet").write_bytes(b"old")
+    (tmp_path / "out/answers/part-000000.parquet").write_bytes(b"old")
     _begin(tmp_path / "out")  # the same settings
     with pytest.raises(BatchError, match=message):
         _begin(tmp_path / "out", **changes)
-    assert (tmp_path / "out/answers/part-00000.parquet").exists()
+    assert (tmp_path / "out/answers/part-000000.parquet").exists()
     _begin(tmp_path / "out", **changes, overwrite=True)
     assert list((tmp_path / "out/answers").iterdir()) == []
 
