@@ -9,12 +9,8 @@ docs/what_helps.md.
 """
 
 import argparse
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from machine import describe_machine
 
 from hf_ser import markdown
 from hf_ser.errors import SerError
+from hf_ser.evaluation.training_jobs import JobSettings, Training, python_command, run_trainings
 from hf_ser.run_folder import is_finished
 from hf_ser.scoring import Predictions, read_predictions, read_results
 from hf_ser.scoring.bootstrap import compare, intervals_over_seeds, point_scores
@@ -53,10 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SerError(f"--levers: {unknown[0]!r} is not in {args.levers_file}: {'; '.join(plan['levers'])}.")
     cells = [(seed, fold) for seed in args.seeds for fold in args.folds]
     if not args.fill_only:
-        with ThreadPoolExecutor(args.jobs) as pool:
-            waiting = [pool.submit(train, plan, name, cell, args.runs) for name in names for cell in cells]
-            for one in waiting:
-                one.result()
+        waiting = [training_of(plan, name, cell, args.runs) for name in names for cell in cells]
+        run_trainings(filter(None, waiting), JobSettings(args.jobs, threads=1))
     results = collect(plan, args.runs, cells)
     write_json(args.output, results)
     fill(args.docs, results)
@@ -77,31 +72,18 @@ def recipe_words(plan: Mapping[str, Any], name: str, options: Mapping[str, Any])
     return words
 
 
-def train(plan: Mapping[str, Any], name: str, cell: tuple[int, int], runs: Path) -> None:
-    """Train one run in a process, unless it is finished; an interrupted one resumes.
-
-    Raises:
-        SerError: the recipe ended with an error; its output is in `train.log` beside the run.
-    """
+def training_of(plan: Mapping[str, Any], name: str, cell: tuple[int, int], runs: Path) -> Training | None:
+    """The command that trains one run, None if it is finished; an interrupted one resumes."""
     folder = run_folder(runs, name, cell)
     if is_finished(folder):
-        return
+        return None
     seed, fold = cell
     options = {"seed": seed, "protocol_seed": seed, "fold": fold, "output_dir": folder, "figures": "false"}
     options["disable_tqdm"] = "true"
     if any(folder.glob("checkpoint-*")):
         options["resume_from_checkpoint"] = "true"
-    words = [sys.executable, plan["recipe"], *recipe_words(plan, name, options)]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    log = folder.with_suffix(".log")
-    with log.open("a") as stream:
-        code = subprocess.run(
-            words, stdout=stream, stderr=stream, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        ).returncode
-    if code:
-        raise SerError(
-            f"{plan['recipe']} ended with exit code {code} for {name}, seed {seed}, fold {fold}; see {log}."
-        )
+    words = [*python_command(plan["recipe"]), *recipe_words(plan, name, options)]
+    return Training(f"{name}, seed {seed}, fold {fold}", words, folder)
 
 
 def collect(plan: Mapping[str, Any], runs: Path, cells: Sequence[tuple[int, int]]) -> dict[str, Any]:

@@ -26,6 +26,10 @@ ARGUMENTS = {
     "Download": ("hf_ser.corpora.download", "DownloadArguments"),
     "Evaluation": ("hf_ser.evaluation", "EvaluateArguments"),
     "Cross-validation": ("hf_ser.evaluation", "CrossValidationArguments"),
+    "Prediction with several processes (recipes/predict.py)": (
+        "hf_ser.batch.sharded_arguments",
+        "ShardedPredictArguments",
+    ),
     "Hybrids": ("hf_ser.hybrids.hybrid_arguments", "HybridArguments"),
     "Baseline": ("hf_ser.hybrids.baseline", "BaselineArguments"),
     "Comparison": ("hf_ser.reporting.comparison", "CompareArguments"),

@@ -18,6 +18,7 @@ EXTRAS = {
     "download": ("downloads from Kaggle", ("kagglehub",)),
     "media": ("M4A, WebM and similar recordings", ("av",)),
     "search": ("the hyperparameter search", ("optuna", "sqlalchemy")),
+    "slurm": ("jobs of SLURM", ("submitit",)),
     "export": ("exports", ("onnx", "onnx_ir", "onnxscript")),
     "onnx": ("exported graphs", ("onnxruntime",)),
     "openvino": ("exports to OpenVINO", ("openvino",)),

@@ -2,7 +2,7 @@
 
 python recipes/evaluate.py --model runs/quickstart --dataset data/quickstart/dataset --output_dir runs/quickstart_test
 python recipes/evaluate.py --model_recipe recipes/finetune.py --recipe_config recipes/configs/wav2vec2_base.yaml \
-    --dataset data/emotions --configuration ravdess --protocol emobox --seeds 0 1 2 --output_dir runs/emobox
+    --dataset data/emotions --configuration ravdess --protocol emobox --seeds 0 1 2 --jobs 2 --output_dir runs/emobox
 """
 
 import logging

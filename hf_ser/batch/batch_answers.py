@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from hf_ser.batch.escaped_names import escaped_name
-from hf_ser.batch.recordings_listing import STDIN
 
 _SAMPLING_RATE = 16_000
 
@@ -22,16 +21,16 @@ def batch_answers(
     names: Sequence[str],
     options: Mapping[str, Any],
     *,
-    stdin: bytes | None = None,
+    source_of: Callable[[str], Any] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Any]]:
     """Classify recordings in order.
 
     Args:
         classify: a `SpeechEmotionPipeline`.
-        names: paths and URLs; `-` is standard input.
+        names: of the recordings.
         options: of the call.
-        stdin: the content of standard input.
+        source_of: function of a name that returns what the pipeline reads; None if the name is the path or URL.
         is_stopped: called before each recording is opened; no more are opened once it returns True.
 
     Yields:
@@ -41,12 +40,13 @@ def batch_answers(
         Exception: an error that the pipeline also raises for noise.
     """
     opened = answered = 0
+    source_of = source_of or str
 
     def sources() -> Iterator[Any]:
         nonlocal opened
         while opened < len(names) and not is_stopped():
             opened += 1
-            yield _source(names[opened - 1], stdin)
+            yield source_of(names[opened - 1])
 
     while answered < len(names):
         try:
@@ -58,16 +58,12 @@ def batch_answers(
             if answered == opened:
                 raise
             for name in names[answered:opened]:
-                yield name, _alone(classify, name, _source(name, stdin), options)
+                yield name, _alone(classify, name, source_of(name), options)
                 answered += 1
         if is_stopped():
             return
         if answered < opened:
             raise RuntimeError(f"the pipeline returned {answered} answers for {opened} recordings")
-
-
-def _source(name: str, stdin: bytes | None) -> Any:
-    return {"bytes": stdin, "path": STDIN} if name == STDIN else name
 
 
 def _alone(classify: Any, name: str, source: Any, options: Mapping[str, Any]) -> Any:

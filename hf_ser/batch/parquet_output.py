@@ -18,6 +18,14 @@ _RECORDINGS_PER_GROUP = 2000  # in memory at a time
 _READ = ["file", "start", "error", "model", "options"]
 
 
+def schema_of(names: Sequence[str]) -> pa.Schema:
+    """Return the types of columns of answers."""
+    kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32(), "abstained": pa.bool_()}
+    return pa.schema(
+        [(name, pa.float64() if name.startswith("p_") else kinds.get(name, pa.string())) for name in names]
+    )
+
+
 class ParquetOutput:
     """A Parquet file, written after the last answer and after Ctrl-C; until then, `FILE.part` grows."""
 
@@ -51,12 +59,8 @@ class ParquetOutput:
 
     def start(self, labels: Sequence[str], abstains: bool = False) -> None:
         """Prepare the file for answers with these columns."""
-        kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32(), "abstained": pa.bool_()}
-        names = [*columns(labels, abstains), "windows", "model", "options"]
         self._labels, self._abstains = labels, abstains
-        self._schema = pa.schema(
-            [(name, pa.float64() if name.startswith("p_") else kinds.get(name, pa.string())) for name in names]
-        )
+        self._schema = schema_of([*columns(labels, abstains), "windows", "model", "options"])
         if self._overwrite:
             self.path.unlink(missing_ok=True)
         elif _has_content(self.path) and not pq.read_schema(self.path).equals(self._schema):

@@ -3,23 +3,20 @@
 import math
 import sys
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from hf_ser.batch.answer_rows import TextOutput, answer_row
+from hf_ser.batch.answer_rows import TextOutput
 from hf_ser.batch.appended_file import AppendedFile
-from hf_ser.batch.batch_answers import batch_answers
-from hf_ser.batch.batch_error import BatchError, Interrupted
-from hf_ser.batch.escaped_names import escaped_name, one_line
-from hf_ser.batch.interrupts import Interrupts
+from hf_ser.batch.batch_error import BatchError
+from hf_ser.batch.escaped_names import escaped_name
 from hf_ser.batch.loaded_model import LoadedModel, check_graph_options, load_model
 from hf_ser.batch.recordings_listing import STDIN, is_stream, list_recordings, read_list
 from hf_ser.batch.run_stamp import RunStamp, stamp
+from hf_ser.batch.written_answers import Answers, say, write_all
 from hf_ser.runtime.graph_file import is_graph
 
 OUTPUTS = (".csv", ".jsonl", ".parquet")
@@ -123,35 +120,51 @@ def predict(args: PredictArguments) -> int:
         Interrupted: Ctrl-C; the answers so far have been written.
     """
     names = _names(args)
-    computed_in = "fp32" if is_graph(args.model) else _choose_precision(args)
+    computed_in = choose_precision(args)
+    if args.output is None:
+        return _to_stdout(args, names)
+    run = stamp_run(args, computed_in)
+    return _to_file(args, list(dict.fromkeys(names)), run)
+
+
+def choose_precision(args: PredictArguments, tell: Callable[[str], None] = say) -> str:
+    """Choose bf16, fp16 or fp32, and print the choice if it is automatic and not float32.
+
+    The pipeline warns about a slow choice. Graphs have a precision of their own, whose answers are stamped as fp32.
+    """
+    if is_graph(args.model):
+        return "fp32"
+    from hf_ser.inference import resolve_precision
+
+    choice = resolve_precision(args.precision, args.device)
+    if args.precision == "auto" and choice.precision != "fp32":
+        tell(f"{choice}; scores differ from float32 by up to about 0.01; pass --precision fp32 for float32")
+    return choice.precision
+
+
+def stamp_run(args: PredictArguments, computed_in: str) -> RunStamp:
+    """Stamp the answers of a run with its model and its options, without loading the model.
+
+    Args:
+        args: the options.
+        computed_in: bf16, fp16 or fp32.
+
+    Raises:
+        SerError: the model cannot be used.
+    """
     options: dict[str, Any] = {
         "timeline": args.timeline,
         "window_s": args.window_s,
         "stride_s": args.stride_s,
         "top_k": args.top_k,
         "abstain": args.given_threshold if args.abstain != "off" else "off",
+        "precision": None if computed_in == "fp32" else computed_in,  # as in files of earlier versions
     }
-    if args.output is None:
-        return _to_stdout(args, names)
-    options["precision"] = None if computed_in == "fp32" else computed_in  # as in files of earlier versions
     run = stamp(args.model, args.revision, options)
     if run is None:
         _load(args)  # raises the reason
         raise BatchError(f"--model {args.model}: has no config.json; expected a trained model.")
-    return _to_file(args, list(dict.fromkeys(names)), run)
-
-
-def _choose_precision(args: PredictArguments) -> str:
-    """Choose bf16, fp16 or fp32, and print the choice if it is automatic and not float32.
-
-    The pipeline warns about a slow choice.
-    """
-    from hf_ser.inference import resolve_precision
-
-    choice = resolve_precision(args.precision, args.device)
-    if args.precision == "auto" and choice.precision != "fp32":
-        _say(f"{choice}; scores differ from float32 by up to about 0.01; pass --precision fp32 for float32")
-    return choice.precision
+    return run
 
 
 def _names(args: PredictArguments) -> list[str]:
@@ -163,7 +176,7 @@ def _names(args: PredictArguments) -> list[str]:
     names, listings = list_recordings(places)
     for listing in listings:
         for line in listing.lines():
-            _say(line)
+            say(line)
     return names
 
 
@@ -174,10 +187,10 @@ def _to_stdout(args: PredictArguments, names: Sequence[str]) -> int:
     abstains = options["abstain"] is not False
     output = TextOutput(args.format or "table", loaded.labels, loaded.warning, sys.stdout, abstains)
     if loaded.warning and output.format != "table":  # the table ends with it
-        _say(f"warning: {loaded.warning}")
-    answers = _Answers(loaded, names, options, stdin)
+        say(f"warning: {loaded.warning}")
+    answers = Answers(loaded, names, options, _reader(stdin))
     # Answers on a terminal show the progress.
-    return _write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
+    return write_all(output, answers, show_bar=not sys.stdout.isatty(), tell=output.format == "table")
 
 
 def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int:
@@ -189,71 +202,24 @@ def _to_file(args: PredictArguments, names: Sequence[str], run: RunStamp) -> int
         todo = [name for name in names if name not in before]
         failed_before = sum(output.failed[escaped_name(name)] for name in before)
         for name in filter(is_stream, sorted(before)):
-            _say(f"note: {escaped_name(name)} has an answer in {args.output} and is not read again")
+            say(f"note: {escaped_name(name)} has an answer in {args.output} and is not read again")
         if not todo and output.is_whole:
             failures = f" ({failed_before:,} of them failed)" if failed_before else ""
             output.close(complete=True)
-            _say(f"{args.output}: all {len(names):,} recordings have answers{failures}; nothing to do.")
+            say(f"{args.output}: all {len(names):,} recordings have answers{failures}; nothing to do.")
             return failed_before
         stdin = _read_stdin(todo)
         loaded = _load(args)
         options = args.call_options | {"abstain": args.abstains(loaded.abstention_threshold)}
         output.start(loaded.labels, options["abstain"] is not False)
         if loaded.warning:
-            _say(f"warning: {loaded.warning}")
-        answers = _Answers(loaded, todo, options, stdin, answered_before=len(before))
-        failed = _write_all(output, answers, remedy=f" in {args.output}; run the same command to continue")
+            say(f"warning: {loaded.warning}")
+        answers = Answers(loaded, todo, options, _reader(stdin), answered_before=len(before))
+        failed = write_all(output, answers, remedy=f" in {args.output}; run the same command to continue")
     kept = f"; {len(before):,} had answers before" if before else ""
     duration_s = time.monotonic() - started_s
-    _say(f"{args.output}: {len(todo) - failed:,} recordings answered, {failed:,} failed in {duration_s:.1f} s{kept}")
+    say(f"{args.output}: {len(todo) - failed:,} recordings answered, {failed:,} failed in {duration_s:.1f} s{kept}")
     return failed + failed_before
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """The recordings to answer."""
-
-    model: LoadedModel
-    names: Sequence[str]
-    options: Mapping[str, Any]
-    stdin: bytes | None
-    answered_before: int = 0
-
-    @property
-    def total(self) -> int:
-        return len(self.names) + self.answered_before
-
-    def rows(self, interrupts: Interrupts) -> Generator[dict[str, Any], None, None]:
-        answers = batch_answers(
-            self.model.classify, self.names, self.options, stdin=self.stdin, is_stopped=lambda: interrupts.stopped
-        )
-        for name, answer in answers:
-            yield answer_row(name, answer, self.model.warning)
-
-
-def _write_all(output: Any, answers: _Answers, *, remedy: str = "", show_bar: bool = True, tell: bool = False) -> int:
-    """Write every answer as soon as it is known; return the number of failed recordings."""
-    answered, failed = answers.answered_before, 0
-    show_bar = show_bar and answers.total > 1 and sys.stderr.isatty()
-    with Interrupts() as interrupts, closing(answers.rows(interrupts)) as rows:
-        try:
-            for row in tqdm(rows, total=answers.total, initial=answered, unit="recording", disable=not show_bar):
-                with interrupts.held():
-                    output.write(row)
-                    answered += 1
-                    failed += "error" in row
-                    if tell and "error" in row:
-                        _say(f"error: {row['error']}")
-        except KeyboardInterrupt:
-            output.close(complete=False)
-            shown = f"interrupted: {answered:,} of {answers.total:,} recordings answered"
-            raise Interrupted(shown + remedy) from None
-        except (ValueError, RuntimeError) as error:
-            output.close(complete=False)
-            said = " ".join(str(error).split())
-            raise BatchError(f"{said} ({answered:,} of {answers.total:,} recordings answered{remedy})") from error
-    output.close(complete=True)
-    return failed
 
 
 def _load(args: PredictArguments) -> LoadedModel:
@@ -270,6 +236,10 @@ def _open_output(args: PredictArguments, run: RunStamp) -> Any:
     return ParquetOutput(path, run, args.overwrite)
 
 
+def _reader(stdin: bytes | None) -> Callable[[str], Any]:
+    return lambda name: {"bytes": stdin, "path": STDIN} if name == STDIN else name
+
+
 def _read_stdin(names: Sequence[str]) -> bytes | None:
     if STDIN not in names:
         return None
@@ -278,7 +248,3 @@ def _read_stdin(names: Sequence[str]) -> bytes | None:
     if len(content) > MAX_STDIN_BYTES:
         raise BatchError(f"-: got more than {MAX_STDIN_BYTES >> 30} GiB on standard input; expected a recording.")
     return content
-
-
-def _say(line: str) -> None:
-    tqdm.write(one_line(line), file=sys.stderr)

@@ -3,11 +3,13 @@
 from hf_ser.evaluation.cross_validation import CrossValidationArguments, CrossValidationError, cross_validate
 from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
 from hf_ser.evaluation.predict import predict_logits, predict_probabilities
+from hf_ser.evaluation.training_jobs import TrainingJobError
 
 __all__ = [
     "CrossValidationArguments",
     "CrossValidationError",
     "EvaluateArguments",
+    "TrainingJobError",
     "cross_validate",
     "evaluate",
     "predict_logits",

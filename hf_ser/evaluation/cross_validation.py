@@ -1,29 +1,31 @@
 """Cross-validation: train and score every fold with every seed through one recipe, and pool the predictions."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.auxiliary import assign_with_auxiliary, under_test
 from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, folds
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
-from hf_ser.parent_process import as_parent
+from hf_ser.evaluation.training_jobs import (
+    LOCAL,
+    SUBMITIT,
+    JobSettings,
+    Training,
+    python_command,
+    run_trainings,
+)
 from hf_ser.reporting.run_report import write_run
-from hf_ser.results_file import RESULTS, read_results
+from hf_ser.results_file import read_results
 from hf_ser.run_folder import LOCK, UNFINISHED, held, is_finished, is_marked
 from hf_ser.scoring.abstention import AbstentionRule, describe_abstention
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
@@ -60,6 +62,17 @@ class CrossValidationArguments:
     launch_config: str | None = field(
         default=None, metadata={"help": "accelerate configuration that launches each training"}
     )
+    jobs: int = field(
+        default=1, metadata={"help": "trainings at the same time, each with one of the GPUs if there are several"}
+    )
+    threads: int | None = field(
+        default=None, metadata={"help": "CPU threads of each training; default: all, divided by jobs"}
+    )
+    launcher: str = field(default=LOCAL, metadata={"help": "local, or submitit for jobs of SLURM"})
+    slurm_options: list[str] = field(
+        default_factory=list,
+        metadata={"help": "parameters of submitit's AutoExecutor, such as slurm_partition=gpu timeout_min=600"},
+    )
 
     def __post_init__(self) -> None:
         if self.model_recipe is None and (self.recipe_config or self.recipe_overrides):
@@ -67,12 +80,38 @@ class CrossValidationArguments:
         for name in (self.model_recipe, self.recipe_config, self.launch_config):
             if name is not None and not Path(name).is_file():
                 raise ConfigError(f"{name}: no such file; expected a recipe (.py) or its configuration (.yaml).")
-        known = re.compile(r"[^\W\d]\w*(\.\w+)?=.*", re.DOTALL)
-        bad = [override for override in self.recipe_overrides if not known.fullmatch(override)]
-        if bad:
-            raise ConfigError(f"recipe_overrides has {bad[0]!r}; expected field=value, such as num_train_epochs=8.")
+        _refuse_unnamed("recipe_overrides", self.recipe_overrides, "num_train_epochs=8")
+        _refuse_unnamed("slurm_options", self.slurm_options, "timeout_min=600")
+        if self.launcher not in (LOCAL, SUBMITIT):
+            raise ConfigError(f"launcher is {self.launcher!r}; expected {LOCAL} or {SUBMITIT}.")
+        if self.slurm_options and self.launcher != SUBMITIT:
+            raise ConfigError(f"slurm_options is given but launcher is {self.launcher}; pass --launcher submitit.")
+        for name, value in (("jobs", self.jobs), ("threads", self.threads)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; expected at least 1.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"seeds are {self.seeds}; expected at least one, without repetitions.")
+
+    @property
+    def job_settings(self) -> JobSettings:
+        """How the trainings are run. One at a time on this machine writes to the terminal."""
+        options = dict(option.split("=", 1) for option in self.slurm_options)
+        return JobSettings(
+            self.jobs,
+            self.threads,
+            self.launcher,
+            {name: yaml.safe_load(value) for name, value in options.items()},
+            to_terminal=self.jobs == 1 and self.launcher == LOCAL,
+            divide_gpus=self.launch_config is None,
+        )
+
+
+def _refuse_unnamed(name: str, given: Sequence[str], example: str) -> None:
+    """Raise `ConfigError` unless every word is field=value, or field.key=value."""
+    known = re.compile(r"[^\W\d]\w*(\.\w+)?=.*", re.DOTALL)
+    bad = [word for word in given if not known.fullmatch(word)]
+    if bad:
+        raise ConfigError(f"{name} has {bad[0]!r}; expected field=value, such as {example}.")
 
 
 class Run(NamedTuple):
@@ -86,6 +125,13 @@ class Run(NamedTuple):
     fold_name: str | None
     seed: int
     nested_fold: int | None = None
+
+    @property
+    def title(self) -> str:
+        """Fold and seed in words."""
+        name = f" ({self.fold_name})" if self.fold_name else ""
+        fold = f"fold {self.fold}{name}, " if self.fold else ""
+        return f"{fold}seed {self.seed}" + (f", nested fold {self.nested_fold}" if self.nested_fold else "")
 
 
 def cross_validate(
@@ -112,7 +158,8 @@ def cross_validate(
         The content of the folder's results.json.
 
     Raises:
-        CrossValidationError: a run failed, or the folder belongs to other settings.
+        CrossValidationError: the folder belongs to other settings.
+        TrainingJobError: a run failed.
 
     >>> from hf_ser.data import load_rows
     >>> args = CrossValidationArguments(model_recipe="recipes/baseline.py", seeds=[0, 1])  # doctest: +SKIP
@@ -127,13 +174,14 @@ def cross_validate(
     with held(output_dir):
         _claim(output_dir, _plan(rows, args, data_args), overwrite)
         runs = list(_runs(under_test(rows, auxiliary), args, protocol, output_dir))
+        missing = []
         for number, run in enumerate(runs, 1):
             wanted = assign_with_auxiliary(rows, protocol, auxiliary, seed=run.seed, fold=run.fold).hash
             if is_finished(run.folder) and read_results(run.folder)["protocol"]["hash"] == wanted:
                 continue
-            where = f"fold {run.fold} ({run.fold_name}), seed {run.seed}" if run.fold else f"seed {run.seed}"
-            print(f"\nRun {number} of {len(runs)}: {where}", flush=True)  # noqa: T201 - progress of the program
-            train_run(run, args, data_args, figures)
+            training = training_of(run, args, data_args, figures)
+            missing.append(training._replace(name=f"Run {number} of {len(runs)}: {training.name}"))
+        run_trainings(missing, args.job_settings)
         return _pool(runs, args, data_args, output_dir, figures)
 
 
@@ -149,6 +197,7 @@ def _plan(rows: Sequence[Row], args: CrossValidationArguments, data_args: DataAr
         "protocol": protocol,
         "configuration": data_args.configuration,
         **({"auxiliary_corpora": sorted(auxiliary)} if auxiliary else {}),
+        "threads": args.threads,  # results on CPU depend on it
         "preprocessing": data_args.preprocessing,
         "first_assignment": assign_with_auxiliary(rows, protocol, auxiliary, seed=0, fold=first).hash,
     }
@@ -195,17 +244,26 @@ def train_run(run: Run, args: CrossValidationArguments, data_args: DataArguments
     """Train and score one run through its recipe, in a process; an interrupted run resumes from its last checkpoint.
 
     Args:
+        run: see `training_of`, as for the others.
+        args: the recipe.
+        data_args: the dataset.
+        figures: whether the recipe draws figures.
+
+    Raises:
+        TrainingJobError: the recipe ended with an error, or without results.
+    """
+    run_trainings([training_of(run, args, data_args, figures)], args.job_settings)
+
+
+def training_of(run: Run, args: CrossValidationArguments, data_args: DataArguments, figures: bool) -> Training:
+    """Return the command that trains and scores a run.
+
+    Args:
         run: folder, fold and seed.
         args: the recipe and how it is launched.
         data_args: dataset, configuration, protocol and preprocessing.
         figures: whether the recipe draws figures.
-
-    Raises:
-        CrossValidationError: the recipe ended with an error, or without results.
     """
-    launcher = [sys.executable]
-    if args.launch_config is not None:
-        launcher += ["-m", "accelerate.commands.launch", "--config_file", args.launch_config]
     fields: dict[str, Any] = {
         "dataset": data_args.dataset,
         "configuration": data_args.configuration,
@@ -229,33 +287,8 @@ def train_run(run: Run, args: CrossValidationArguments, data_args: DataArguments
         words += ["--auxiliary_corpora", *data_args.auxiliary_corpora]
     config = ["--config", args.recipe_config] if args.recipe_config else []
     overrides = [f"--{override}" for override in args.recipe_overrides]
-    process = subprocess.Popen(
-        [*launcher, str(args.model_recipe), *config, *words, *overrides], env={**os.environ, **as_parent()}
-    )
-    try:
-        with _ended_with_us(process):
-            code = process.wait()
-    except KeyboardInterrupt:
-        process.wait()  # it received the same Ctrl-C: let it finish writing
-        raise
-    if code != 0 or not (run.folder / RESULTS).is_file():
-        raise CrossValidationError(
-            f"{args.model_recipe} ended with exit code {code} in {run.folder}; see its message above. "
-            "Finished folds are kept: run the same command again to resume."
-        )
-
-
-@contextmanager
-def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
-    """Forward SIGTERM, which schedulers send to end a program, so that the recipe does not keep training."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    command = [*python_command(str(args.model_recipe), args.launch_config), *config, *words, *overrides]
+    return Training(run.title, command, run.folder)
 
 
 def _pool(

@@ -58,7 +58,7 @@ def out_of_fold(base_model: BaseModel, data: SplitData, classes: Sequence[int], 
         ConfigError: there is no protocol, or the recipe does not exist.
         StackError: the base model cannot be trained again, was trained on another split, or a folder in
             `out_of_fold_dir` is from other data, another recipe or other clips, or was modified.
-        CrossValidationError: a training failed.
+        TrainingJobError: a training failed.
     """
     folder = _train_nested(base_model, data, args)
     tables = [folder / name / "predictions_test.parquet" for name in _names(data)]

@@ -12,7 +12,13 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_rows, load_splits
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.splits import read_assignment
-from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, cross_validate, cross_validation
+from hf_ser.evaluation import (
+    CrossValidationArguments,
+    CrossValidationError,
+    TrainingJobError,
+    cross_validate,
+    training_jobs,
+)
 from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting.comparison import group, load_runs, paired
 from hf_ser.reporting.comparison_rendering import render_markdown
@@ -33,13 +39,16 @@ class InProcess:
     def __init__(self, command, env):
         assert env["HF_SER_PARENT"].startswith(f"{os.getpid()}:")
         self.commands.append(command)
-        self.command, self.waited = command, False
+        self.command = command
 
     def wait(self):
-        if len(self.commands) == self.interrupt_at and not self.waited:
-            self.waited = True
+        assert len(self.commands) == self.interrupt_at
+        return 130
+
+    def poll(self):
+        if len(self.commands) == self.interrupt_at:
             raise KeyboardInterrupt
-        if len(self.commands) in (self.interrupt_at, self.fail_at):
+        if len(self.commands) == self.fail_at:
             return 1
         assert self.command[:2] == [sys.executable, BASELINE]
         data_args, args = parse(DataArguments, BaselineArguments, argv=self.command[2:])
@@ -50,13 +59,14 @@ class InProcess:
 @pytest.fixture
 def recipe(monkeypatch):
     InProcess.commands, InProcess.interrupt_at, InProcess.fail_at = [], None, None
-    monkeypatch.setattr(cross_validation.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(training_jobs.subprocess, "Popen", InProcess)
     return InProcess
 
 
-def _run(dataset_dir, folder, protocol, seeds=(0,), overwrite=False, overrides=(), **data):
+def _run(dataset_dir, folder, protocol, seeds=(0,), overwrite=False, overrides=(), jobs=1, threads=None, **data):
     data_args = DataArguments(dataset=str(dataset_dir), protocol=protocol, **data)
-    args = CrossValidationArguments(model_recipe=BASELINE, seeds=list(seeds), recipe_overrides=list(overrides))
+    how = {"recipe_overrides": list(overrides), "jobs": jobs, "threads": threads}
+    args = CrossValidationArguments(model_recipe=BASELINE, seeds=list(seeds), **how)
     return cross_validate(load_rows(data_args), args, data_args, folder, overwrite, figures=False)
 
 
@@ -122,7 +132,7 @@ def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
     first = (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns
     assert not (folder / "results.json").exists()
     recipe.interrupt_at, recipe.fail_at = None, 5
-    with pytest.raises(CrossValidationError, match="exit code 1 in .*fold_4; see its message above"):
+    with pytest.raises(TrainingJobError, match="exit code 1 in .*fold_4; see its message above"):
         _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
     recipe.fail_at = None
     results = _run(dataset_dir, folder, "leave_one_speaker_out", configuration="ravdess")
@@ -155,12 +165,12 @@ def test_a_recipe_ends_with_the_program_that_started_it(dataset_dir, tmp_path):
 def test_a_fold_with_a_checkpoint_is_resumed(dataset_dir, tmp_path, recipe):
     recipe.fail_at = 1
     (tmp_path / "cv").mkdir()
-    with pytest.raises(CrossValidationError):
+    with pytest.raises(TrainingJobError):
         _run(dataset_dir, tmp_path / "cv", "random")
     assert "--resume_from_checkpoint=true" not in recipe.commands[0]
     (tmp_path / "cv/seed_0/checkpoint-7").mkdir(parents=True)
     recipe.fail_at = 2
-    with pytest.raises(CrossValidationError):
+    with pytest.raises(TrainingJobError):
         _run(dataset_dir, tmp_path / "cv", "random")
     assert "--resume_from_checkpoint=true" in recipe.commands[1]
 
@@ -187,6 +197,8 @@ def test_other_settings_do_not_mix(dataset_dir, tmp_path, recipe):
         _run(dataset_dir, folder, "random", overrides=["penalties=0.5"])
     with pytest.raises(CrossValidationError, match="another preprocessing"):
         _run(dataset_dir, folder, "random", trim_db=20.0)
+    with pytest.raises(CrossValidationError, match="another threads"):
+        _run(dataset_dir, folder, "random", threads=2)
     with pytest.raises(CrossValidationError, match="another auxiliary_corpora"):
         _run(dataset_dir, folder, "random", auxiliary_corpora=["crema_d"])
     results = _run(dataset_dir, folder, "random", overrides=["penalties=0.5"], overwrite=True)
@@ -231,6 +243,10 @@ def test_across_corpora(dataset_dir, tmp_path, recipe):
         ({"recipe_overrides": ["a.b.c=1"]}, "expected field=value"),
         ({"seeds": []}, "at least one"),
         ({"seeds": [1, 1]}, "without repetitions"),
+        ({"jobs": 0}, "jobs is 0; expected at least 1"),
+        ({"threads": 0}, "threads is 0"),
+        ({"launcher": "ray"}, "launcher is 'ray'; expected local or submitit"),
+        ({"slurm_options": ["timeout_min=1"]}, "launcher is local; pass --launcher submitit"),
     ],
 )
 def test_bad_arguments(changes, message):

@@ -18,7 +18,7 @@ from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.nested import nested
 from hf_ser.data.splits import load_rows, read_assignment
-from hf_ser.evaluation import CrossValidationError, cross_validation
+from hf_ser.evaluation import TrainingJobError, training_jobs
 from hf_ser.hybrids import stacking
 from hf_ser.hybrids.base_models import StackError
 from hf_ser.hybrids.fitting import fit_hybrid, train_bases_of_stack
@@ -74,7 +74,7 @@ def processes(monkeypatch, train):
         def __init__(self, command, env):
             self.commands.append(command)
 
-        def wait(self):
+        def poll(self):
             if len(self.commands) == self.fail_at:
                 return 1
             assert self.commands[-1][1] == str(ROOT / "recipes/train_companion.py")
@@ -82,7 +82,7 @@ def processes(monkeypatch, train):
             return 0
 
     InProcess.commands = []
-    monkeypatch.setattr(cross_validation.subprocess, "Popen", InProcess)
+    monkeypatch.setattr(training_jobs.subprocess, "Popen", InProcess)
     return InProcess
 
 
@@ -185,7 +185,7 @@ def test_rounds_and_penalty_are_chosen_on_validation():
 def test_a_resumed_preparation_equals_an_uninterrupted_one(prepared, base, data, tmp_path, processes):
     processes.fail_at = 2
     args = arguments(tmp_path / "stack", base, tmp_path / "own")
-    with pytest.raises(CrossValidationError, match="exit code 1 in .*nested_2_of_2"):
+    with pytest.raises(TrainingJobError, match="exit code 1 in .*nested_2_of_2"):
         train_bases_of_stack(data, args)
     first, second = nested_folders(tmp_path / "own")
     assert read_results(first) and not (second / "results.json").exists()
@@ -292,7 +292,7 @@ def test_bad_arguments(fields, message):
 
 def test_the_command_line_of_a_nested_fold_parses(base, data, tmp_path, processes):
     processes.fail_at = 1
-    with pytest.raises(CrossValidationError):
+    with pytest.raises(TrainingJobError):
         train_bases_of_stack(data, arguments(tmp_path / "stack", base, tmp_path / "own"))
     (command,) = processes.commands
     assert {"--nested_fold=1", "--nested_folds=2", "--protocol_seed=0", "--figures=false"} <= set(command)

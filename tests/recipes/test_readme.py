@@ -17,6 +17,7 @@ import yaml
 
 from hf_ser import cli
 from hf_ser.arguments import parse
+from hf_ser.batch.sharded_arguments import ShardedPredictArguments
 from hf_ser.corpora import synthetic
 from hf_ser.corpora.download import DownloadArguments
 from hf_ser.data import DataArguments, PrepareArguments
@@ -68,6 +69,7 @@ TYPES = {
     "recipes/prepare.py": (PrepareArguments,),
     "recipes/finetune.py": (ModelArguments, DataArguments, SerTrainingArguments),
     "recipes/train_companion.py": (ModelArguments, DataArguments, SerTrainingArguments),
+    "recipes/predict.py": (ShardedPredictArguments,),
     "recipes/pretrain.py": (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments),
     "recipes/explore.py": (DataArguments, _own_arguments("explore", "ExploreArguments")),
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),

@@ -76,7 +76,7 @@ def test_bad_plans_are_rejected(script, plan):
         script.main([*words, "--levers", "mixup"])
     with pytest.raises(SerError, match="the trainings of 'none', with which all are compared, are not finished"):
         script.main([*words, "--fill_only"])
-    with pytest.raises(SerError, match=r"ended with exit code 2 for none, seed 0, fold 99; see .*fold_99.log"):
+    with pytest.raises(SerError, match=r"none, seed 0, fold 99: .* ended with exit code 2 in .*; see .*fold_99.log"):
         script.main([*words, "--levers", "none", "--folds", "99"])
 
 
