@@ -58,6 +58,9 @@ class CompareArguments(ReportArguments):
     published: str | None = field(
         default=None, metadata={"help": "YAML file of published accuracies, such as results/published.yaml"}
     )
+    equivalence: float | None = field(
+        default=None, metadata={"help": "also test whether each run is within this UAR of the best one, such as 0.02"}
+    )
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier comparison in output_dir"})
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class CompareArguments(ReportArguments):
             raise ConfigError(
                 f"--readme {self.readme}: no such file; expected one with the markers {BEGIN} and {END}."
             )
+        if self.equivalence is not None and not 0 < self.equivalence < 1:
+            raise ConfigError(f"--equivalence is {self.equivalence}; expected a difference in UAR, such as 0.02.")
         if self.published is not None and not Path(self.published).is_file():
             raise ConfigError(f"--published {self.published}: no such file; expected YAML.")
         folder = Path(self.output_dir or "")
@@ -364,19 +369,14 @@ def distinct(runs: Iterable[Run], *, short: bool = False) -> list[Run]:
 
 
 def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
-    """Test run A against run B with a bootstrap over speakers on the clips of both, seeds pooled (see `compare`).
+    """Test run A against run B on the clips of both, pooled over the seeds that both have (see `compare`).
 
     Raises:
-        ComparisonError: the clips, their labels or the seeds differ.
+        ComparisonError: the clips or their labels differ, or the runs have no seed in common.
         PredictionsError: predictions are invalid.
     """
-    seeds = [run.results["seeds"] if len(run.predictions) > 1 else [None] for run in (a, b)]
-    if sorted(seeds[0]) != sorted(seeds[1]):
-        raise ComparisonError(f"its seeds are {a.results['seeds']}, those of {b.shown} are {b.results['seeds']}")
     columns: list[list[Any]] = [[], [], [], []]
-    of_b = dict(zip(seeds[1], b.predictions, strict=True))
-    for seed, left in zip(seeds[0], a.predictions, strict=True):
-        right = of_b[seed]
+    for left, right in _with_common_seeds(a, b):
         row_of = {clip: row for row, clip in enumerate(right.clips["id"])}
         if row_of.keys() != set(left.clips["id"]):
             raise ComparisonError(f"its clips differ from those of {b.shown}")
@@ -388,3 +388,13 @@ def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
             column.extend(values)
     label_ids, predicted_a, predicted_b, speakers = (np.asarray(column) for column in columns)
     return compare(label_ids, predicted_a, predicted_b, speakers.tolist(), len(a.labels))
+
+
+def _with_common_seeds(a: Run, b: Run) -> list[tuple[Predictions, Predictions]]:
+    if len(a.predictions) == len(b.predictions) == 1:
+        return [(a.predictions[0], b.predictions[0])]
+    of_a, of_b = (dict(zip(run.results["seeds"], run.predictions, strict=True)) for run in (a, b))
+    common = [seed for seed in of_a if seed in of_b]
+    if not common:
+        raise ComparisonError(f"its seeds are {a.results['seeds']}, those of {b.shown} are {b.results['seeds']}")
+    return [(of_a[seed], of_b[seed]) for seed in common]

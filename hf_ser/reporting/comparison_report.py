@@ -54,7 +54,8 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     ['comparison.csv', 'comparison.tex', 'comparison.md']
     """
     groups = group(load_runs(find_runs(args.runs), args.names_of_runs(), args.protocol))
-    tables = make_tables(groups, read_published(Path(args.published)) if args.published else None)
+    reported = read_published(Path(args.published)) if args.published else None
+    tables = make_tables(groups, reported, args.equivalence)
     text = render_markdown(tables)
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # raises before anything is written

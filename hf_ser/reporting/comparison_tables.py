@@ -12,6 +12,7 @@ from hf_ser.reporting.comparison import Key, Run, differing, paired, without_pro
 from hf_ser.reporting.published_scores import Published, published_for
 from hf_ser.reporting.run_report import SCORES, brackets
 from hf_ser.results_file import clips_and_speakers, number
+from hf_ser.scoring.significance import LEVEL, detectable_difference, holm, is_equivalent
 
 Groups = Mapping[Key, Sequence[Run]]
 
@@ -19,8 +20,14 @@ SYNTHETIC, SIGNIFICANT = "synthetic", "*"
 _INTERVALS = "Brackets give 95 % intervals, from a bootstrap {} ({} replicates)."
 _SPREAD = "A score with ± is the mean over seeds and its standard deviation."
 _TESTS = (
-    "Differences come from a paired bootstrap {} on the same clips, with pooled seeds. They are significant "
-    "if the interval excludes 0; p is two-sided and not corrected for the number of comparisons."
+    "Differences are on the same clips, pooled over the seeds that both models have. Their intervals come from a "
+    "paired bootstrap {drawn}. p is two-sided, from a permutation test that exchanges the answers of two models "
+    "{unit} by {unit}, and Holm's method corrects it for the comparisons of its table. A difference of the size under "
+    '"detectable" would be found with a probability of 80 % without the correction.'
+)
+_EQUIVALENCE = (
+    "A model is within {margin} of the best run if the 90 % interval of the difference is "
+    "(two one-sided tests at 5 %)."
 )
 _GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
 _PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips: {}."
@@ -70,12 +77,15 @@ class Table:
         return f"{self.rows[row][0]} ({', '.join(marks)})" if marks else str(self.rows[row][0])
 
 
-def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None) -> list[Table]:
+def make_tables(
+    groups: Groups, reported: Mapping[str, Published] | None = None, margin: float | None = None
+) -> list[Table]:
     """Make the tables of each group of comparable runs, then those of the gaps between protocols.
 
     Args:
         groups: see `comparison.group`.
         reported: published accuracies, see `read_published`.
+        margin: of the tests of equivalence; None for none.
     """
     tables, with_published = [], []
     marks: dict[str, str] = {}
@@ -87,7 +97,7 @@ def make_tables(groups: Groups, reported: Mapping[str, Published] | None = None)
             systems |= shown
         tables += [table, *_corpora_tables(key, runs)]
         if len(runs) > 1 and runs[0].scored:
-            tables.append(_differences_table(key, runs))
+            tables.append(_differences_table(key, runs, margin))
     for table in with_published:
         table.explanations.append(_PUBLISHED.format(_protocols({name: (reported or {})[name] for name in systems})))
     return tables + _gap_tables(groups)
@@ -274,24 +284,46 @@ def _corpus_cells(group: Mapping[str, Any] | None) -> list[Cell]:
     return [Score(group["scores"]["accuracy"]), Score(group["scores"]["uar"], None, (low, high))]
 
 
-def _differences_table(key: Key, runs: Sequence[Run]) -> Table:
+def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> Table:
     best, *others = runs
-    table = Table(f"Differences: {heading(key)}", "", ["model", "difference in UAR", "95 % interval", "p"], [])
+    within = [] if margin is None else [f"within {margin:g}"]
+    header = ["model", "difference in UAR", "95 % interval", "p", "p (Holm)", "detectable", *within]
+    table = Table(f"Differences: {heading(key)}", "", header, [])
+    tests: dict[str, dict[str, Any]] = {}
     for run in others:
         try:
-            tested = paired(run, best)["uar"]
+            tests[run.shown] = paired(run, best)["uar"]
         except SerError as error:
             table.notes.append(("", f"{run.shown} is not tested: {str(error).rstrip('.')}."))
-            continue
+    corrected = holm([tested["permutation_p"] for tested in tests.values()])
+    for (name, tested), p in zip(tests.items(), corrected, strict=True):
         low, high = tested["interval"]
-        p = "≤ 0.001" if tested["p_value"] <= 0.001 else number(tested["p_value"])
-        p += SIGNIFICANT if tested["significant"] else ""
-        table.rows.append([run.shown, _signed(tested["difference"]), f"[{_signed(low)}, {_signed(high)}]", p])
+        units = best.scored["intervals"][0]["clusters"] if best.scored else 0
+        row = [
+            name,
+            _signed(tested["difference"]),
+            f"[{_signed(low)}, {_signed(high)}]",
+            _p_value(tested["permutation_p"]),
+        ]
+        row += [_p_value(p) + (SIGNIFICANT if p < LEVEL else "")]
+        row += [number(detectable_difference(tested["standard_error"], units))]
+        row += ["yes" if is_equivalent(tested["interval_90"], value) else "no" for value in [margin] if value]
+        table.rows.append(list(row))
     if table.rows:
-        table.caption = f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks significant differences."
-        table.explanations.append(_TESTS.format(runs[0].drawn))
+        table.caption = (
+            f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks differences that remain significant "
+            "after the correction for several comparisons."
+        )
+        unit = "clip" if best.drawn.startswith("over clips") else "speaker"
+        table.explanations.append(_TESTS.format(drawn=best.drawn, unit=unit))
+        if margin is not None:
+            table.explanations.append(_EQUIVALENCE.format(margin=f"{margin:g}"))
     _mark_synthetic(table, key)
     return table
+
+
+def _p_value(p: float) -> str:
+    return "≤ 0.001" if p <= 0.001 else number(p)
 
 
 def _signed(value: float) -> str:

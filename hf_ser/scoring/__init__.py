@@ -18,6 +18,13 @@ from hf_ser.scoring.calibration import (
 )
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
 from hf_ser.scoring.results import score, score_split, versions, write_json
+from hf_ser.scoring.significance import (
+    SignificanceError,
+    detectable_difference,
+    holm,
+    is_equivalent,
+    speakers_needed,
+)
 
 __all__ = [
     "AbstentionArguments",
@@ -26,17 +33,22 @@ __all__ = [
     "Predictions",
     "PredictionsError",
     "ResultsError",
+    "SignificanceError",
     "apply_temperature",
     "choose_threshold",
     "compare",
+    "detectable_difference",
     "fit_temperature",
+    "holm",
     "intervals",
+    "is_equivalent",
     "read_predictions",
     "read_results",
     "restrict",
     "score",
     "score_split",
     "softmax",
+    "speakers_needed",
     "store_temperature",
     "store_threshold",
     "stored_temperature",

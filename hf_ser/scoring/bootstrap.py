@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from hf_ser.errors import SerError
+from hf_ser.scoring.confusion_scores import SCORES, confusion_scores
+from hf_ser.scoring.significance import permutation_p_values
 
-SCORES = ("accuracy", "uar", "f1_weighted", "f1_macro")
 CLUSTERED, PLAIN = "clustered on speakers", "plain"  # the method if the drawn units are speakers, or clips
+WITH_SEEDS = "clustered on speakers and seeds"  # new speakers, and a new training
 _REPLICATES = 2000
 _LEVEL = 0.95
 
@@ -49,14 +51,21 @@ def intervals(
     return intervals_over_seeds([(label_ids, predicted, clusters)], num_classes, method, seed)
 
 
-def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, seed: int = 0) -> dict[str, Any]:
+def intervals_over_seeds(
+    runs: Sequence[Run], num_classes: int, method: str, seed: int = 0, *, draw_seeds: bool = False
+) -> dict[str, Any]:
     """95 % intervals of the mean over runs with several seeds; each draw of clusters applies to all runs.
+
+    With clusters alone, the interval covers other speakers and these trainings. With `draw_seeds` it covers other
+    trainings as well: clusters and runs are drawn independently (the pigeonhole bootstrap, Owen 2007,
+    https://arxiv.org/abs/0712.1111). Two or three seeds say little about the spread over seeds.
 
     Args:
         runs: true ids, predicted ids and clusters of each run; clusters with the same name are drawn together.
         num_classes: number of classes.
         method: its name, for reports.
         seed: of the resampling.
+        draw_seeds: whether the runs are drawn with replacement, too.
 
     Returns:
         As for `intervals`.
@@ -66,15 +75,28 @@ def intervals_over_seeds(runs: Sequence[Run], num_classes: int, method: str, see
     if len(parts) < 2:
         return described | {name: [None, None] for name in SCORES}
     drawn = _resample(parts, seed)
-    samples = [_scores(drawn[:, run]) for run in range(len(runs))]
-    # A draw may hold no clip of a run that has other test speakers; it is left out of that draw.
-    return described | {name: _bounds(np.nanmean([sample[name] for sample in samples], axis=0)) for name in SCORES}
+    samples = [confusion_scores(drawn[:, run]) for run in range(len(runs))]
+    weights = np.full((_REPLICATES, len(runs)), 1 / len(runs))
+    if draw_seeds:
+        weights = np.random.default_rng([seed, 1]).multinomial(len(runs), weights[0], size=_REPLICATES) / len(runs)
+    return described | {
+        name: _bounds(_weighted_mean(np.stack([sample[name] for sample in samples], axis=1), weights))
+        for name in SCORES
+    }
+
+
+def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over runs (draws, runs) -> (draws,). A run without a clip in a draw is left out of it."""
+    weights = np.where(np.isnan(values), 0.0, weights)
+    totals = weights.sum(axis=1)
+    kept = totals > 0
+    return (np.nan_to_num(values) * weights).sum(axis=1)[kept] / totals[kept]
 
 
 def point_scores(label_ids: np.ndarray, predicted: np.ndarray, num_classes: int) -> dict[str, float]:
     """Accuracy, UAR, weighted and macro F1 of clips; classes without clips are left out of means."""
     confusion = _confusions(label_ids, predicted, [0] * len(label_ids), num_classes)
-    return {name: float(values[0]) for name, values in _scores(confusion).items()}
+    return {name: float(values[0]) for name, values in confusion_scores(confusion).items()}
 
 
 def ratio_interval(
@@ -125,8 +147,9 @@ def compare(
         seed: of the resampling.
 
     Returns:
-        For each score, the difference A - B, its 95 % interval, a two-sided p value, and whether it is significant:
-        the interval does not include 0.
+        For each score, the difference A - B, its 95 % and 90 % intervals, its standard error, two-sided p values of
+        the bootstrap and of a permutation test (see `permutation_p_values`), and whether it is significant: the 95 %
+        interval does not include 0. The 90 % interval is for `is_equivalent`, the error for `detectable_difference`.
 
     Raises:
         IntervalError: fewer than two clusters.
@@ -142,8 +165,9 @@ def compare(
     if len(parts) < 2:
         raise IntervalError("got one speaker; a paired test needs clips of at least two.")
     resampled = _resample(parts, seed)
-    a, b = _scores(resampled[:, 0]), _scores(resampled[:, 1])
-    whole_a, whole_b = (_scores(parts[:, side].sum(axis=0, keepdims=True)) for side in (0, 1))
+    a, b = confusion_scores(resampled[:, 0]), confusion_scores(resampled[:, 1])
+    whole_a, whole_b = (confusion_scores(parts[:, side].sum(axis=0, keepdims=True)) for side in (0, 1))
+    permuted = permutation_p_values(parts, SCORES, seed)
     result = {}
     for name in SCORES:
         difference = a[name] - b[name]
@@ -152,6 +176,9 @@ def compare(
         result[name] = {
             "difference": float(whole_a[name][0] - whole_b[name][0]),
             "interval": [low, high],
+            "interval_90": _bounds(difference, 0.90),
+            "standard_error": float(np.std(difference)),
+            "permutation_p": permuted[name],
             "p_value": float(min(1.0, 2 * max(tail, 1 / _REPLICATES))),
             "significant": bool(low > 0 or high < 0),
         }
@@ -189,22 +216,6 @@ def _resample(parts: np.ndarray, seed: int) -> np.ndarray:
     return np.tensordot(draws.astype(float), parts, axes=1)
 
 
-def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of many confusion matrices (n, true, predicted) -> (n,); classes without clips are left out of means."""
-    hits = np.diagonal(confusions, axis1=1, axis2=2)
-    support, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
-    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
-    f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
-    present = support > 0
-    total, classes = (np.where(count > 0, count, np.nan) for count in (support.sum(axis=1), present.sum(axis=1)))
-    return {
-        "accuracy": hits.sum(axis=1) / total,
-        "uar": (recall * present).sum(axis=1) / classes,
-        "f1_weighted": (f1 * support).sum(axis=1) / total,
-        "f1_macro": (f1 * present).sum(axis=1) / classes,
-    }
-
-
-def _bounds(values: np.ndarray) -> list[float]:
-    tail = 50 * (1 - _LEVEL)
+def _bounds(values: np.ndarray, level: float = _LEVEL) -> list[float]:
+    tail = 50 * (1 - level)
     return [float(bound) for bound in np.percentile(values, [tail, 100 - tail])]

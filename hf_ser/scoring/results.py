@@ -18,7 +18,7 @@ from hf_ser.data.prepare import PrepareArguments
 from hf_ser.data.splits import SplitData
 from hf_ser.labels import EMOTIONS
 from hf_ser.results_file import RESULTS, check_results
-from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, intervals_over_seeds
+from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, WITH_SEEDS, intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions, count_speakers
@@ -92,17 +92,7 @@ def score_split(
         "precision": precision,
         "scores": over_runs(each, np.mean) if each else _scalars(whole),
         "std": over_runs(each, sample_std) if each else None,
-        "intervals": [
-            intervals_over_seeds(
-                [(run.label_ids, run.predicted, units) for run, units in zip(runs, drawn, strict=True)],
-                *(len(labels), method),
-                seed=0,
-            )
-            for method, drawn in (
-                (CLUSTERED if any(speakers) else PLAIN, [run.clusters for run in runs]),
-                (PLAIN, [run.clips["id"] for run in runs]),
-            )
-        ],
+        "intervals": _intervals(runs, len(labels)),
         "per_class": whole["per_class"],
         "absent": whole["absent"],
         "groups": score_groups(runs),
@@ -113,6 +103,19 @@ def score_split(
         "confusion": whole["confusion"],
         "labels": list(labels),
     }
+
+
+def _intervals(runs: Sequence[Predictions], num_classes: int) -> list[dict[str, Any]]:
+    """Over speakers if they are known, over clips, and, with several seeds, over speakers and seeds."""
+    known = any(speaker for run in runs for speaker in run.clips["speaker"])
+    kinds = [(CLUSTERED if known else PLAIN, known, False), (PLAIN, False, False)]
+    if known and len(runs) > 1:
+        kinds.append((WITH_SEEDS, True, True))
+    found = []
+    for method, by_speaker, draw_seeds in kinds:
+        drawn = [(run.label_ids, run.predicted, run.clusters if by_speaker else run.clips["id"]) for run in runs]
+        found.append(intervals_over_seeds(drawn, num_classes, method, seed=0, draw_seeds=draw_seeds))
+    return found
 
 
 def _scalars(scores: Mapping[str, Any]) -> dict[str, float | None]:

@@ -285,7 +285,7 @@ def test_unknown_speakers_are_compared_over_clips(make):
     scores, tests = tables_of(*folders)
     assert scores.caption.startswith("120 clips, speakers unknown, 3 classes")
     assert "from a bootstrap over clips (speakers unknown) (2000 replicates)" in scores.explanations[0]
-    assert "a paired bootstrap over clips (speakers unknown) on the same clips" in tests.explanations[0]
+    assert "a paired bootstrap over clips (speakers unknown). p is" in tests.explanations[0]
     low, high = results_of(folders[0])["splits"]["test"]["intervals"][0]["uar"]
     assert f"[{low:.3f}, {high:.3f}]" in cells_of(scores)[0][4]
 
@@ -388,10 +388,20 @@ def test_folds_that_are_not_pooled_are_compared_by_their_mean(make):
 
 def test_a_better_model_is_significantly_better_and_an_equal_one_is_not(make):
     table = tables_of(make("best", predict(0.9)), make("same", predict(0.9)), make("poor", predict(0.1, 1)))[1]
-    assert table.title.startswith("Differences") and "that of best, the best run. * marks significant" in table.caption
+    assert table.title.startswith("Differences") and "that of best, the best run. * marks" in table.caption
     same, poor = table.rows
     assert (same[0], same[1], same[3]) == ("same", "0.000", "1.000")
-    assert (poor[0], poor[3]) == ("poor", "≤ 0.001*") and poor[1].startswith("−0.")
+    assert (poor[0], poor[3], poor[4]) == ("poor", "0.002", "0.004*") and poor[1].startswith("−0.")
+    assert all(row[4].rstrip("*") >= row[3] for row in table.rows)
+
+
+def test_equivalence_is_tested_on_demand(make, tmp_path):
+    folders = make("best", predict(0.9)), make("same", predict(0.9)), make("poor", predict(0.1, 1))
+    table = make_tables(group(load_runs(folders)), margin=0.02)[1]
+    assert table.header[-1] == "within 0.02" and [row[-1] for row in table.rows] == ["yes", "no"]
+    assert "two one-sided tests" in " ".join(table.explanations)
+    with pytest.raises(ConfigError, match="--equivalence is 2"):
+        CompareArguments([str(tmp_path)], equivalence=2)
 
 
 def test_seeds_are_compared_seed_by_seed(make):
@@ -402,7 +412,9 @@ def test_seeds_are_compared_seed_by_seed(make):
     expected = results_of(a.folder)["splits"]["test"]["scores"]["uar"]
     expected -= results_of(b.folder)["splits"]["test"]["scores"]["uar"]
     assert difference["difference"] == pytest.approx(expected)
-    with pytest.raises(ComparisonError, match=r"seeds are \[0, 1\], those of one are \[0\]"):
+    assert paired(a, c)["uar"]["difference"] == 0.0  # seed 0 of both
+    c.results["seeds"] = [7]
+    with pytest.raises(ComparisonError, match=r"seeds are \[0, 1\], those of one are \[7\]"):
         paired(a, c)
     b.results["seeds"] = [1, 0]  # files follow the seeds
     assert paired(a, b)["uar"]["difference"] == pytest.approx(expected)
@@ -413,7 +425,9 @@ def test_clips_are_joined_on_their_ids(make):
     turned = predictions.select(np.random.default_rng(0).permutation(len(predictions.label_ids)))
     a, b = load_runs([make("a", predictions), make("b", turned)])
     assert a.key == b.key
-    assert paired(a, b)["uar"] == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0, "significant": False}
+    found = paired(a, b)["uar"]
+    assert not found["significant"] and found["p_value"] == found["permutation_p"] == 1.0
+    assert found["difference"] == found["standard_error"] == 0.0 and found["interval"] == [0.0, 0.0]
 
 
 def test_missing_or_mismatched_predictions_are_named_and_skipped(make):
@@ -500,8 +514,8 @@ def test_latex_aligns_decimals_and_prints_the_best_scores_in_bold(make):
     assert rf"\bfseries {cell}" in rows["AudioCNN (ours)"] and rf"\bfseries {cell}" in rows["b"]  # a tie
     assert rows["c"].count(r"\bfseries") == (found["scores"]["ece"] > worst["scores"]["ece"])
     assert {line.count("&") + line.count(r"\multicolumn{2}") for line in rows.values()} == {9}
-    assert r"\bfseries" not in differences and r"$\leq$ 0.001\rlap{*}" in differences
-    assert r"\begin{tabular}{lrlr}" in differences
+    assert r"\bfseries" not in differences and r"0.004\rlap{*}" in differences
+    assert r"\begin{tabular}{lrlrrr}" in differences
 
 
 def test_latex_compares_within_a_column_and_numbers_equal_labels():

@@ -3,7 +3,8 @@ import pytest
 from sklearn import metrics as sk
 
 from hf_ser.scoring import compare, intervals
-from hf_ser.scoring.bootstrap import IntervalError, _confusions, _scores
+from hf_ser.scoring.bootstrap import IntervalError, _confusions
+from hf_ser.scoring.confusion_scores import confusion_scores
 
 
 def _answers(rng, clips, accuracy, classes=4):
@@ -25,7 +26,10 @@ def test_scores_of_confusion_matrices_are_scikit_learns(seed):
     rng = np.random.default_rng(seed)
     label_ids, predicted = _answers(rng, 60, 0.5)
     label_ids[label_ids == 3] = 0  # a class that is predicted but never true
-    scores = {name: values[0] for name, values in _scores(_confusions(label_ids, predicted, np.zeros(60), 4)).items()}
+    scores = {
+        name: values[0]
+        for name, values in confusion_scores(_confusions(label_ids, predicted, np.zeros(60), 4)).items()
+    }
     present = np.unique(label_ids)
     assert scores["accuracy"] == pytest.approx(sk.accuracy_score(label_ids, predicted))
     assert scores["uar"] == pytest.approx(sk.recall_score(label_ids, predicted, labels=present, average="macro"))

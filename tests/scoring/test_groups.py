@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics as sk
 
 from hf_ser.scoring import Predictions, intervals
-from hf_ser.scoring.bootstrap import SCORES, intervals_over_seeds, point_scores
+from hf_ser.scoring.bootstrap import intervals_over_seeds, point_scores
+from hf_ser.scoring.confusion_scores import SCORES
 from hf_ser.scoring.groups import GROUPINGS, score_groups
 
 LABELS = ("neutral", "happy", "sad", "angry")

@@ -1,0 +1,31 @@
+"""Accuracy, UAR and F1 of many confusion matrices at once."""
+
+import numpy as np
+
+SCORES = ("accuracy", "uar", "f1_weighted", "f1_macro")
+
+
+def confusion_scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores of confusion matrices; classes without clips are left out of means.
+
+    Args:
+        confusions: (matrices, true, predicted) counts.
+
+    Returns:
+        Score -> (matrices,); NaN for a matrix without clips.
+
+    >>> confusion_scores(np.array([[[3, 1], [2, 2]]]))["uar"].tolist()
+    [0.625]
+    """
+    hits = np.diagonal(confusions, axis1=1, axis2=2)
+    support, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
+    recall = np.divide(hits, support, out=np.zeros_like(hits), where=support > 0)
+    f1 = np.divide(2 * hits, support + predicted, out=np.zeros_like(hits), where=support + predicted > 0)
+    present = support > 0
+    total, classes = (np.where(count > 0, count, np.nan) for count in (support.sum(axis=1), present.sum(axis=1)))
+    return {
+        "accuracy": hits.sum(axis=1) / total,
+        "uar": (recall * present).sum(axis=1) / classes,
+        "f1_weighted": (f1 * support).sum(axis=1) / total,
+        "f1_macro": (f1 * present).sum(axis=1) / classes,
+    }
