@@ -50,6 +50,7 @@ class Run:
     def __init__(self, words: Sequence[str | Path], folder: Path) -> None:
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self.started_s, self.ready_s, self.peak_mib, self.lines = time.monotonic(), 0.0, 0.0, list[str]()
+        self.is_killed = False
         self._process = psutil.Popen(
             list(map(str, words)), cwd=folder, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
@@ -73,6 +74,7 @@ class Run:
                 except psutil.NoSuchProcess:
                     continue
             if kill_after_s is not None and self.ready_s and time.monotonic() - self.ready_s > kill_after_s:
+                self.is_killed = True
                 for process in reversed(tree):
                     if process.is_running():
                         process.kill()
@@ -165,13 +167,14 @@ def kill_and_resume(
     args: argparse.Namespace, options: Sequence[Any], duration_s: float, folder: Path
 ) -> dict[str, Any]:
     """Kill two processes at random moments, then let one or two complete the folder in turn."""
-    moments, finished = random.Random(0), []
+    moments, finished, killed = random.Random(0), [], 0
     for number in range(args.kills):
         run = Run([*command(1 + number % 2), *options], folder)
         run.wait(kill_after_s=moments.uniform(0.1, 1.0) * duration_s / args.kills)
+        killed += run.is_killed  # False if it ended before that moment
         finished.append(len(list((folder / "killed" / "answers").glob("*.parquet"))))
     Run([*command(2), *options], folder).wait()
-    return {"kills": args.kills, "parts_finished": finished}
+    return {"kills": killed, "parts_finished": finished}
 
 
 def counts(found: Any, expected: Any) -> dict[str, Any]:
