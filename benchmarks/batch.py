@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ class Run:
             if kill_after_s is not None and self.ready_s and time.monotonic() - self.ready_s > kill_after_s:
                 self.is_killed = True
                 for process in reversed(tree):
-                    if process.is_running():
+                    with suppress(psutil.NoSuchProcess):
                         process.kill()
         ended_s = time.monotonic()
         self._reader.join()
