@@ -5,9 +5,10 @@ and come when the thread that started the child ends.
 """
 
 import os
+import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _PARENT = "HF_SER_PARENT"  # process id and time of creation, for programs that are started through others
 _INTERVAL_S = 0.5
@@ -19,6 +20,25 @@ def as_parent() -> dict[str, str]:
     import psutil
 
     return {_PARENT: f"{os.getpid()}:{psutil.Process().create_time()}"}
+
+
+def run_logged(command: Sequence[str], environment: Mapping[str, str], log: str, folder: str) -> int:
+    """Run a program that ends with this process, and append its output to a file.
+
+    Jobs on other machines call this function; the module imports quickly.
+
+    Args:
+        command: words of the command.
+        environment: variables beside those of this process.
+        log: path of the file.
+        folder: working directory.
+
+    Returns:
+        The exit code.
+    """
+    variables = {**os.environ, **environment, **as_parent()}
+    with open(log, "ab") as output:
+        return subprocess.run(command, stdout=output, stderr=output, env=variables, cwd=folder).returncode
 
 
 def end_with_parent(pid: int, created: float | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hf_ser.errors import SerError
 from hf_ser.extras import needs_extra
-from hf_ser.parent_process import as_parent
+from hf_ser.parent_process import as_parent, run_logged
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.results_file import RESULTS
 
@@ -186,7 +186,7 @@ class _SubmittedJob:
         executor = submitit.AutoExecutor(training.log.with_suffix(".submitit"), cluster=options.pop("cluster", None))
         executor.update_parameters(name="hf_ser", **options)
         command = [str(word) for word in training.command]
-        self._job = executor.submit(run_command, command, dict(environment), str(training.log.resolve()), os.getcwd())
+        self._job = executor.submit(run_logged, command, dict(environment), str(training.log.resolve()), os.getcwd())
 
     def poll(self) -> int | None:
         return self.wait() if self._job.done() else None
@@ -199,23 +199,6 @@ class _SubmittedJob:
     def wait(self) -> int:
         error = self._job.exception()
         return self._job.result() if error is None else 1
-
-
-def run_command(command: Sequence[str], environment: Mapping[str, str], log: str, folder: str) -> int:
-    """Run a command on the machine of a SLURM job, and append its output to a file.
-
-    Args:
-        command: words of the command.
-        environment: variables beside those of the job.
-        log: path of the file.
-        folder: working directory.
-
-    Returns:
-        The exit code.
-    """
-    variables = {**os.environ, **environment, **as_parent()}
-    with open(log, "ab") as output:
-        return subprocess.run(command, stdout=output, stderr=output, env=variables, cwd=folder).returncode
 
 
 def _end(jobs: Sequence[_Job]) -> None:
