@@ -210,13 +210,14 @@ def read_answers(folder: Path) -> Any:
 def measure_listing(folder: Path) -> dict[str, Any]:
     """Seconds and MiB for the names of a million clips, in the first process, and for the names of a part."""
     code = (
-        "import json, pathlib, sys, time, resource\n"
+        "import json, pathlib, psutil, sys, time\n"
         "from hf_ser.batch.clip_listing import ListingFile\n"
-        "base, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()\n"
+        "memory = psutil.Process().memory_info\n"
+        "base, started = memory().rss, time.monotonic()\n"
         f"names = [f'archive/{{n // 1000:05d}}/recording_{{n:09d}}.wav' for n in range({MILLION})]\n"
         "ListingFile.write(pathlib.Path(sys.argv[1]), names, 1000)\n"
-        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base\n"
-        "print(json.dumps({'seconds': time.monotonic() - started, 'mib': peak / 1024}))"
+        "used = memory().rss - base\n"
+        "print(json.dumps({'seconds': time.monotonic() - started, 'mib': used / 2**20}))"
     )
     path = folder / "million.arrow"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
