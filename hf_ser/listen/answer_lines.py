@@ -51,7 +51,7 @@ class AnswerFile:
         if Path(path).suffix.lower() != ".jsonl":
             raise ListenError(f"--output {path}: expected a file that ends in .jsonl.")
         try:
-            self._file = open(path, "ab+", buffering=0)  # noqa: SIM115  # open until the end of the stream
+            self._file = open(path, "a+b", buffering=0)  # noqa: SIM115  # open until the end of the stream
             if self._file.tell():
                 self._file.seek(-1, os.SEEK_END)
                 if self._file.read() != b"\n":

@@ -14,7 +14,7 @@ def confusion_scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
     Returns:
         Score -> (matrices,); NaN for a matrix without clips.
 
-    >>> confusion_scores(np.array([[[3, 1], [2, 2]]]))["uar"].tolist()
+    >>> confusion_scores(np.array([[[3.0, 1.0], [2.0, 2.0]]]))["uar"].tolist()
     [0.625]
     """
     hits = np.diagonal(confusions, axis1=1, axis2=2)

@@ -159,7 +159,7 @@ def speakers_needed(
         SignificanceError: a difference that is not above 0, or that needs more than 100,000 speakers.
 
     >>> speakers_needed(0.015, speakers=24, difference=0.02)
-    109
+    108
     """
     if not difference > 0:
         raise SignificanceError(f"difference is {difference}; expected one above 0.")
