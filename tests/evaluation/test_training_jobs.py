@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 BASELINE = str(ROOT / "recipes/baseline.py")
 # A recipe without this package: it meets the trainings named in its words, fails if asked to, and notes its end.
 RECIPE = """
-import json, os, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in processes that a shell runs in background
 folder, meets, how = pathlib.Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
 folder.mkdir(parents=True)
 (folder / "started").touch()
@@ -31,6 +32,7 @@ try:
         assert time.monotonic() < ends, "the others have not started"
         time.sleep(0.01)
     while how == "wait":
+        assert time.monotonic() < ends, "no Ctrl-C came"
         time.sleep(0.01)
 except KeyboardInterrupt:
     (folder / "interrupted").touch()
