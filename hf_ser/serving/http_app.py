@@ -1,5 +1,7 @@
 """The HTTP interface: addresses, errors as JSON, and the OpenAPI description."""
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 import hf_ser
 from hf_ser.serving.prediction_service import Answered, PredictionService
@@ -18,6 +21,7 @@ from hf_ser.serving.request_schemas import ErrorAnswer, HealthAnswer, Parameters
 from hf_ser.serving.serving_limits import RETRY_AFTER_S, RequestError
 
 LOGGER = logging.getLogger("hf_ser.serving")
+_DISCARD_BYTES, _DISCARD_S = 2**20, 1.0
 _ERRORS = {
     400: "The recording or the body cannot be used.",
     408: "The upload took too long.",
@@ -93,6 +97,7 @@ async def _logged(service: PredictionService, request: Request) -> Response:
         clips = answered.clips
         response: Response = JSONResponse(answered.content)
     except RequestError as error:
+        await _discard_rest(request)
         response = _error(error.status, str(error), **error.details)
     except Exception as error:
         cause = f" ({_place(error)})"
@@ -101,6 +106,19 @@ async def _logged(service: PredictionService, request: Request) -> Response:
     service.metrics.count_request(response.status_code, duration_s)
     LOGGER.info("POST /predict %d, clips: %d, %.3f s%s", response.status_code, clips, duration_s, cause)
     return response
+
+
+async def _discard_rest(request: Request) -> None:
+    """Read what is left of a small upload: a connection that is closed with unread data can lose the answer."""
+    if "expect" in request.headers:  # the client waits for permission to send it
+        return
+    size = 0
+    with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):  # RuntimeError: it was read to its end
+        async with asyncio.timeout(_DISCARD_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > _DISCARD_BYTES:
+                    return
 
 
 def _error(status: int, text: str, **details: Any) -> Response:

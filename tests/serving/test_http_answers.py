@@ -148,6 +148,11 @@ def test_other_content_types_are_rejected(server, clips, kind):
     assert answer.json()["error"].startswith(f"got the content type '{kind[:60]}'; expected application/json, ")
 
 
+def test_the_answer_to_a_rejected_upload_arrives(server):
+    """The server closes the connection; with unread data, the client would get a reset instead of the answer."""
+    assert {server.post(bytes(900_000), "text/plain").status_code for _ in range(20)} == {415}
+
+
 def test_invalid_multipart_bodies(server, clips):
     post = server.client.post
     field = post("/predict", files={"file": clips[0]}, data={"top_k": "1"})
