@@ -199,6 +199,7 @@ def difference(found: Any, expected: Any) -> float | None:
 
 
 def run_engine(engine: str, words: Sequence[Any], clips: int, folder: Path) -> dict[str, Any]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable  # otherwise, the workers of Spark use python3 on the path
     run = Run([sys.executable, ROOT / "examples" / f"{engine}_predict.py", *words], folder)
     return row(f"{engine.title()}, 2 workers, with its start", clips, run.wait(), run.peak_mib)
 
