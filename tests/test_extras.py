@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile as sf
+from import_blocker import BLOCK_IMPORTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -24,22 +25,15 @@ DISTRIBUTIONS |= {"sklearn": "scikit-learn"}  # where the module has another nam
 INDIRECT = {"sqlalchemy", "onnx_ir"}  # come with optuna and onnxscript
 # Runs the commands that it reads, each in a process of its own that begins with what most commands import, and
 # cannot import some modules. Such a command is the modules that are absent and the words after `python`.
-SERVER = """
+SERVER = (
+    """
 import json, os, runpy, sys
 
 absent = set(json.loads(sys.argv[1]))
-
-class Finder:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *args):
-        return None if name.partition(".")[0] in absent else self.finder.find_spec(name, *args)
-
-sys.meta_path[:] = map(Finder, sys.meta_path)
+is_hidden = absent.__contains__  # also of those that are added below
+"""
+    + BLOCK_IMPORTS
+    + """
 import torch, transformers
 import hf_ser.arguments, hf_ser.inference
 for line in sys.stdin:
@@ -73,6 +67,7 @@ for line in sys.stdin:
         os._exit(status)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+)
 
 
 def _name(requirement):

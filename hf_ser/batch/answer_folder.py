@@ -20,6 +20,7 @@ from hf_ser.batch.loaded_model import LoadedModel
 from hf_ser.batch.parquet_output import ParquetOutput
 from hf_ser.batch.run_stamp import RunStamp
 from hf_ser.batch.written_answers import Answers, write_all
+from hf_ser.scoring.results import write_json
 
 MANIFEST, LISTING, PARTS, MERGED = "manifest.json", "listing.arrow", "answers", "answers.parquet"
 _LOCK = "merge.lock"
@@ -125,7 +126,7 @@ class AnswerFolder:
                 return found
             answered, failed = self._merge() if merge else self._count(None)
             done = {**found.manifest, "answered": answered, "failed": failed}
-            _write_manifest(self.path, done)
+            write_json(self.path / MANIFEST, done)
             return AnswerFolder(self.path, self.run, done)
 
     def _merge(self) -> tuple[int, int]:
@@ -200,7 +201,7 @@ def begin(path: Path, listing: ClipListing, run: RunStamp, clips_per_part: int, 
             return
     (path / PARTS).mkdir(parents=True, exist_ok=True)
     ListingFile.write(path / LISTING, listing.names, clips_per_part)
-    _write_manifest(path, wanted)  # last, so that a folder with it is complete
+    write_json(path / MANIFEST, wanted)  # last, so that a folder with it is complete
 
 
 def _refuse_others(path: Path, found: dict[str, Any], wanted: dict[str, Any], run: RunStamp) -> None:
@@ -231,9 +232,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         return json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BatchError(f"{path / MANIFEST}: {error}. {_REMEDY}") from error
-
-
-def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    beside = path / f"{MANIFEST}.new"
-    beside.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8", newline="\n")
-    os.replace(beside, path / MANIFEST)

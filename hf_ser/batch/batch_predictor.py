@@ -150,18 +150,7 @@ class BatchPredictor:
         return labels, command.abstains(getattr(config, "abstention_threshold", None)) is not False
 
     def _command(self, model: str) -> PredictArguments:
-        return PredictArguments(
-            model=model,
-            recordings=["a table"],
-            revision=self.revision,
-            window_s=self.window_s,
-            stride_s=self.stride_s,
-            top_k=self.top_k,
-            batch_size=self.batch_size,
-            device=self.device,
-            precision=self.precision,
-            abstain=self.abstain,
-        )
+        return PredictArguments.with_options_of(self, model, ["a table"])
 
 
 def _source(value: Any) -> Any:

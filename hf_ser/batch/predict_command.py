@@ -20,6 +20,18 @@ from hf_ser.batch.written_answers import Answers, say, write_all
 from hf_ser.runtime.graph_file import is_graph
 
 OUTPUTS = (".csv", ".jsonl", ".parquet")
+# What `BatchPredictor` and recipes/predict.py have in common with `hf-ser predict`.
+_MODEL_OPTIONS = (
+    "revision",
+    "timeline",
+    "window_s",
+    "stride_s",
+    "top_k",
+    "batch_size",
+    "device",
+    "precision",
+    "abstain",
+)
 MAX_STDIN_BYTES = 1 << 30
 MAX_THREADS = 1024  # far more than that exhaust the threads of the system
 
@@ -77,6 +89,21 @@ class PredictArguments:
             raise BatchError(
                 f"--output {self.output}: the folder {Path(self.output).parent} does not exist. Create it first."
             )
+
+    @classmethod
+    def with_options_of(cls, other: Any, model: str, recordings: Sequence[str]) -> "PredictArguments":
+        """Make the arguments for a model and recordings, with the options of the model that `other` has.
+
+        Args:
+            other: has attributes with the names and the meaning of these options; absent ones keep their defaults.
+            model: model folder, Hub id or graph.
+            recordings: paths, URLs or folders.
+
+        Raises:
+            BatchError: an option is invalid.
+        """
+        options = {name: getattr(other, name) for name in _MODEL_OPTIONS if hasattr(other, name)}
+        return cls(model=model, recordings=recordings, **options)
 
     @property
     def given_threshold(self) -> float | None:

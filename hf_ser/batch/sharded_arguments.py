@@ -71,16 +71,4 @@ class ShardedPredictArguments:
         return replace(self.command, device=self.device or device)
 
     def _with_model(self, model: str) -> PredictArguments:
-        return PredictArguments(
-            model=model,
-            recordings=[self.input],
-            revision=self.revision,
-            timeline=self.timeline,
-            window_s=self.window_s,
-            stride_s=self.stride_s,
-            top_k=self.top_k,
-            batch_size=self.batch_size,
-            device=self.device,
-            precision=self.precision,
-            abstain=self.abstain,
-        )
+        return PredictArguments.with_options_of(self, model, [self.input])

@@ -97,7 +97,7 @@ def _recording_tab(models: Mapping[str, DemoModel], chosen: gr.Radio, examples: 
 def _live_tab(models: Mapping[str, DemoModel], chosen: gr.Radio) -> None:
     """A microphone whose sound is classified while it is recorded."""
 
-    def hear(chunk: str | None, session: LiveSession | None, model: str) -> tuple[Any, LiveSession | None]:
+    def classify_chunk(chunk: str | None, session: LiveSession | None, model: str) -> tuple[Any, LiveSession | None]:
         html, session = live_answer(models, session, chunk, model)
         return gr.skip() if html is None else html, session
 
@@ -110,7 +110,7 @@ def _live_tab(models: Mapping[str, DemoModel], chosen: gr.Radio) -> None:
         lambda: (render_waiting(WINDOW_S), None), None, [shown, session], queue=False, show_progress="hidden"
     )
     microphone.stream(
-        hear,
+        classify_chunk,
         [microphone, session, chosen],
         [shown, session],
         concurrency_limit=_LIVE_SESSIONS,

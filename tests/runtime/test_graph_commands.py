@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 import soundfile as sf
 import torch
+from import_blocker import BLOCK_IMPORTS
 
 from hf_ser import cli
 from hf_ser.remote_code.reading_ahead import available_processors
@@ -23,27 +24,21 @@ INSTALLED = {"hf_ser", "numpy", "onnxruntime", "soundfile", "soxr", "cffi", "fla
 INSTALLED |= {"_soundfile", "_soundfile_data", "_cffi_backend", "pycparser", "typing_extensions"}  # of soundfile, soxr
 COMMAND_LINE = {"filelock", "tqdm"}
 # Makes the packages whose names are not in the first argument fail to import, then runs the second one.
-PROGRAM = """
+PROGRAM = (
+    """
 import json, sys
 
 installed = set(json.loads(sys.argv[1])) | sys.stdlib_module_names
-
-class Finder:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *args):
-        return self.finder.find_spec(name, *args) if name.partition(".")[0] in installed else None
-
-sys.meta_path[:] = map(Finder, sys.meta_path)
+is_hidden = lambda name: name not in installed
+"""
+    + BLOCK_IMPORTS
+    + """
 before = set(sys.modules)
 exec(sys.argv[2])
 loaded = {name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names
 print(json.dumps(sorted(name for name in loaded if not name.startswith("_") and name != "cython_runtime")))
 """
+)
 
 
 @pytest.fixture

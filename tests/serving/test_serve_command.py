@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from import_blocker import BLOCK_IMPORTS
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -25,25 +26,19 @@ from hf_ser.serving.serve_command import shown_name
 
 ROOT = Path(__file__).parents[2]
 # Runs `hf-ser serve` where some packages cannot be imported.
-PROGRAM = """
+PROGRAM = (
+    """
 import json, sys
 
 hidden = set(json.loads(sys.argv.pop(1)))
-
-class Finder:
-    def __init__(self, finder):
-        self.finder = finder
-
-    def __getattr__(self, name):
-        return getattr(self.finder, name)
-
-    def find_spec(self, name, *args):
-        return None if name.partition(".")[0] in hidden else self.finder.find_spec(name, *args)
-
-sys.meta_path[:] = map(Finder, sys.meta_path)
+is_hidden = hidden.__contains__
+"""
+    + BLOCK_IMPORTS
+    + """
 from hf_ser.cli import main
 sys.exit(main(sys.argv[1:]))
 """
+)
 
 
 def hidden_modules():
