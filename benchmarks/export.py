@@ -1,13 +1,16 @@
 """Exported graphs beside PyTorch: sizes, differences and times of every kind of model.
 
 python benchmarks/export.py [--models audio_cnn wav2vec2_base] [--folders runs/stacking runs/forest]
+python benchmarks/export.py --models xlsr --keep
 
 Models without a folder have random weights, which does not change sizes and times. Clips are generated voices of one
 to five seconds, one by one, and the ranges of int8 companion models come from the same clips. Graph and PyTorch take
-turns, both in float32. Writes results/export.json and the table of docs/how-to/export.md.
+turns, both in float32. Writes results/export.json and the table of docs/how-to/export.md. `--keep` keeps the rows of
+other models that an earlier run on the same kind of machine wrote.
 """
 
 import argparse
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,19 +55,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["default", *CONFIGS, *ENCODERS])
     parser.add_argument("--folders", type=Path, nargs="*", default=[], help="trained models, such as hybrids")
+    parser.add_argument("--keep", action="store_true", help="keep the rows of other models in the output file")
     parser.add_argument("--output", type=Path, default=ROOT / "results" / "export.json")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "how-to" / "export.md")
     args = parser.parse_args(argv)
     transformers.utils.logging.disable_progress_bar()
-    rows = []
+    machine = describe_machine()
+    kept = read_rows(args.output, machine) if args.keep else []
+    rows: list[dict[str, Any]] = []
     for name in [*args.models, *args.folders]:
         for row in measure(name):
             print(row, flush=True)  # noqa: T201
             rows.append(row)
-    results = {"machine": describe_machine(), "rows": rows}
+    measured = {row["model"] for row in rows}
+    results = {"machine": machine, "rows": [row for row in kept if row["model"] not in measured] + rows}
     write_json(args.output, results)
     before, after = markdown.around_part(args.docs.read_text(encoding="utf-8"), BEGIN, END, str(args.docs))
     write_text(args.docs, f"{before}\n\n{render(results)}\n\n{after}")
+
+
+def read_rows(path: Path, machine: str) -> list[dict[str, Any]]:
+    """The rows of an earlier run, which must come from the same kind of machine."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if results["machine"] != machine:
+        raise SystemExit(f"{path} was measured on {results['machine']!r}, this machine is {machine!r}. Omit --keep.")
+    return list(results["rows"])
 
 
 def load(name: str | Path) -> tuple[Any, Any]:

@@ -26,6 +26,14 @@ def test_it_measures_graphs_and_fills_the_page(script, tmp_path):
     assert text.count("| default") == 3 and "old" not in text and text.endswith("\nafter\n")
 
 
+def test_rows_of_other_models_are_kept_on_the_same_kind_of_machine(script, tmp_path):
+    measured = tmp_path / "export.json"
+    measured.write_text(json.dumps({"machine": "that one", "rows": [{"model": "xlsr"}]}))
+    assert script.read_rows(measured, "that one") == [{"model": "xlsr"}]
+    with pytest.raises(SystemExit, match=r"measured on 'that one', this machine is 'another'. Omit --keep."):
+        script.read_rows(measured, "another")
+
+
 def test_the_page_shows_what_was_measured(script):
     measured, page = ROOT / "results" / "export.json", (ROOT / "docs" / "how-to" / "export.md").read_text("utf-8")
     shown = page[page.index(script.BEGIN) + len(script.BEGIN) : page.index(script.END)].strip()
