@@ -33,6 +33,7 @@ ARGUMENTS = {
     "Hybrids": ("hf_ser.hybrids.hybrid_arguments", "HybridArguments"),
     "Baseline": ("hf_ser.hybrids.baseline", "BaselineArguments"),
     "Comparison": ("hf_ser.reporting.comparison", "CompareArguments"),
+    "Leaderboard": ("hf_ser.reporting.leaderboard", "LeaderboardArguments"),
     "Search": ("hf_ser.search", "SearchArguments"),
     "Packaging (recipes/make_pretrained.py)": ("hf_ser.hub.pretrained_folder", "PackageArguments"),
     "Push": ("hf_ser.hub.push_plan", "PushArguments"),

@@ -29,6 +29,16 @@ def refuse_missing(
     path = Path(name)
     if path.is_dir():
         return
-    if path.is_file() or _HUB_ID.fullmatch(name) is None or path.parent.is_dir():
+    if not is_hub_id(name):
         state = "this is a file" if path.is_file() else "no such folder"
         raise error(f"{flag} {name}: {state}; expected {expected}, or OWNER/NAME on the Hub.")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name is OWNER/NAME and no path of an existing file or folder, nor one beside existing ones.
+
+    >>> is_hub_id("superb/wav2vec2-base-superb-er"), is_hub_id("audio_cnn"), is_hub_id("../runs/audio_cnn")
+    (True, False, False)
+    """
+    path = Path(name)
+    return _HUB_ID.fullmatch(name) is not None and not path.exists() and not path.parent.is_dir()

@@ -289,24 +289,19 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
     within = [] if margin is None else [f"within {margin:g}"]
     header = ["model", "difference in UAR", "95 % interval", "p", "p (Holm)", "detectable", *within]
     table = Table(f"Differences: {heading(key)}", "", header, [])
-    tests: dict[str, dict[str, Any]] = {}
-    for run in others:
-        try:
-            tests[run.shown] = paired(run, best)["uar"]
-        except SerError as error:
-            table.notes.append(("", f"{run.shown} is not tested: {str(error).rstrip('.')}."))
-    corrected = holm([tested["permutation_p"] for tested in tests.values()])
-    for (name, tested), p in zip(tests.items(), corrected, strict=True):
+    tests, untested = tests_to_best(best, others)
+    table.notes += [("", f"{name} is not tested: {reason}.") for name, reason in untested.items()]
+    units = best.scored["intervals"][0]["clusters"] if best.scored else 0
+    for name, tested in tests.items():
         low, high = tested["interval"]
-        units = best.scored["intervals"][0]["clusters"] if best.scored else 0
         row = [
             name,
             _signed(tested["difference"]),
             f"[{_signed(low)}, {_signed(high)}]",
-            _p_value(tested["permutation_p"]),
+            p_value(tested["permutation_p"]),
+            p_value(tested["holm_p"]) + (SIGNIFICANT if tested["holm_p"] < LEVEL else ""),
+            number(detectable_difference(tested["standard_error"], units)),
         ]
-        row += [_p_value(p) + (SIGNIFICANT if p < LEVEL else "")]
-        row += [number(detectable_difference(tested["standard_error"], units))]
         row += ["yes" if is_equivalent(tested["interval_90"], value) else "no" for value in [margin] if value]
         table.rows.append(list(row))
     if table.rows:
@@ -322,7 +317,30 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
     return table
 
 
-def _p_value(p: float) -> str:
+def tests_to_best(best: Run, others: Sequence[Run]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Test the UAR of each run against that of the best one.
+
+    Args:
+        best: the first of a group.
+        others: its other runs.
+
+    Returns:
+        Shown name -> the test (see `paired`) with `holm_p`, corrected for all of these tests; and shown name -> why a
+        run is not tested.
+    """
+    tests: dict[str, dict[str, Any]] = {}
+    untested: dict[str, str] = {}
+    for run in others:
+        try:
+            tests[run.shown] = paired(run, best)["uar"]
+        except SerError as error:
+            untested[run.shown] = str(error).rstrip(".")
+    corrected = holm([tested["permutation_p"] for tested in tests.values()])
+    return {name: tested | {"holm_p": p} for (name, tested), p in zip(tests.items(), corrected, strict=True)}, untested
+
+
+def p_value(p: float) -> str:
+    """A p value as text."""
     return "≤ 0.001" if p <= 0.001 else number(p)
 
 

@@ -29,6 +29,7 @@ from hf_ser.hybrids.baseline import BaselineArguments
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.reporting.comparison import BEGIN, END, CompareArguments
 from hf_ser.reporting.comparison_report import compare_runs
+from hf_ser.reporting.leaderboard import LeaderboardArguments
 from hf_ser.search.hyperparameter_search import SearchArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
 from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
@@ -64,6 +65,7 @@ def _own_arguments(name, cls):
     return getattr(module, cls)
 
 
+RANKINGS = ("recipes/compare.py", "recipes/leaderboard.py")
 TYPES = {
     "recipes/download.py": (DownloadArguments,),
     "recipes/prepare.py": (PrepareArguments,),
@@ -75,6 +77,7 @@ TYPES = {
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
     "recipes/compare.py": (CompareArguments,),
+    "recipes/leaderboard.py": (LeaderboardArguments,),
     "recipes/fit_hybrid.py": (DataArguments, HybridArguments),
     "recipes/push.py": (PushArguments,),
     "recipes/make_pretrained.py": (PackageArguments, ModelArguments, DataArguments, SerTrainingArguments),
@@ -118,7 +121,7 @@ def test_a_command_is_known(command, monkeypatch):
         assert (ROOT / argv[argv.index("--config") + 1]).is_file()
         argv[argv.index("--config") + 1] = str(ROOT / argv[argv.index("--config") + 1])
     argv += ["--use_cpu", "true"] if {SerTrainingArguments, PretrainingArguments} & set(TYPES[script]) else []
-    parse(*TYPES[script], argv=argv, positional="runs" if script == "recipes/compare.py" else None)
+    parse(*TYPES[script], argv=argv, positional="runs" if script in RANKINGS else None)
 
 
 def test_the_tables_are_what_compare_makes_of_the_committed_results(tmp_path, monkeypatch):
