@@ -3,8 +3,8 @@
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,27 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
-from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import SPLITS
-from hf_ser.data.seen import Marks, Record, find_seen, some, unchecked
+from hf_ser.data.seen import Marks
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
+from hf_ser.evaluation.clip_predictor import (
+    ClipPredictor,
+    chosen_precision,
+    classes_of_model,
+    refuse_seen,
+    with_preprocessing,
+)
 from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split, listed_marks
-from hf_ser.evaluation.predict import predict_logits
 from hf_ser.evaluation.split_scores import fit_calibration
 from hf_ser.inference import (
     CheckpointError,
-    choose_device,
-    label_names,
-    labels_of_model,
     load_classifier,
     resolve_precision,
 )
-from hf_ser.labels import EMOTIONS, in_order, merge_calm
+from hf_ser.labels import EMOTIONS, in_order
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.model_draft import new_draft, publish
-from hf_ser.remote_code.forward_precision import choose_precision
-from hf_ser.remote_code.preprocessing import file_beside, merged_labels
+from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.reporting.run_report import ReportArguments, write_run
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.run_folder import held, is_finished
@@ -42,8 +43,7 @@ from hf_ser.scoring.abstention import (
     stored_threshold,
 )
 from hf_ser.scoring.calibration import store_temperature, stored_temperature
-from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
-from hf_ser.scoring.predictions import LANGUAGE, Predictions, PredictionsError, read_predictions, read_table, restrict
+from hf_ser.scoring.predictions import LANGUAGE, Predictions, read_predictions, read_table
 from hf_ser.scoring.results import (
     SCHEMA_VERSION,
     describe_dataset,
@@ -169,10 +169,25 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
         assert args.model is not None
         model, extractor = load_classifier(args.model, args.revision)
         own = model_results(args.model, args.revision)
-        data_args = _with_preprocessing(data_args, model, extractor)
+        data_args = with_preprocessing(data_args, model, extractor)
         data, clips = _source(args, data_args, packs)
         assert clips is not None  # _check_source rejects a model without a source
-        scorer = _Scorer(args, data_args, data, own, model, extractor, _precision(args, model))
+        scorer = _Scorer(
+            args,
+            ClipPredictor(
+                model,
+                extractor,
+                data.labels if data is not None else _known_classes(args),
+                data_args,
+                data,
+                own,
+                args.split,
+                args.label_mapping,  # type: ignore[arg-type]
+                args.batch_size,
+                args.device,
+                chosen_precision(model, args.precision, args.device),
+            ),
+        )
         return _write(args, data_args, data, clips, own, scorer.score(clips))
 
 
@@ -187,30 +202,6 @@ class _Outcome:
     precision: str | None = None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def _with_preprocessing(args: DataArguments, model: PreTrainedModel, extractor: Any) -> DataArguments:
-    """Use the preprocessing and classes of the model's folder; a model without preprocessing takes those of `args`.
-
-    Raises:
-        ConfigError: the preprocessing in `args` differs from the model's, which every other program applies.
-    """
-    own, given = Preprocessing.of(extractor), args.steps
-    if given.steps and own.steps and given != own:
-        raise ConfigError(
-            f"got {given.steps}, but the model's preprocessing is {own.steps}; leave out trim_db, normalize and "
-            "duration_s."
-        )
-    steps = own if own.steps else given
-    steps.store(extractor)
-    return replace(args.with_steps(steps), merge_calm=args.merge_calm or bool(merged_labels(model.config)))
-
-
-def _precision(args: EvaluateArguments, model: PreTrainedModel) -> str:
-    """Choose and log the precision of the model."""
-    chosen = choose_precision(model, args.precision, choose_device(args.device))
-    chosen.log(logger)
-    return chosen.precision
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
@@ -242,9 +233,7 @@ def _known_classes(args: EvaluateArguments) -> tuple[str, ...]:
     elif isinstance(args.label_mapping, dict):
         own = list(args.label_mapping.values())
     else:
-        emotions = {label.casefold(): label for label in EMOTIONS}
-        labels = labels_of_model(str(args.model), args.revision)
-        own = [emotions.get(label.casefold(), label) for label in labels]
+        own = classes_of_model(str(args.model), args.revision)
     return in_order([*(str(label) for label in own if label is not None), *EMOTIONS])
 
 
@@ -260,26 +249,10 @@ def _source(args: EvaluateArguments, data_args: DataArguments, packs: str) -> tu
 
 
 def _refuse_seen(args: EvaluateArguments, marks: Marks, which: str = "these {} clips") -> list[str]:
-    """Reject clips that the model was trained on, by id and by content; return notes on the check.
-
-    Raises:
-        PredictionsError: names the first of them and the matching training clips.
-    """
-    path = file_beside(str(args.model), SPLITS_FILE, args.revision)
-    record = Record.read(path) if path is not None else None
-    seen = find_seen(record, marks) if record is not None else []
-    if not seen:
-        return unchecked(record, marks)
-    counted = f"{len(seen)} of {which.format(len(marks.ids))} ({some(seen)})"
-    if not args.allow_seen:
-        listed = args.recordings is not None or args.csv is not None
-        remedy = "Remove these clips" if listed else "Pass the protocol, fold and seed of its results.json"
-        raise PredictionsError(
-            f"{args.model} was trained on {counted}; expected clips that are not in its training data. {remedy}, or "
-            "pass --allow_seen true."
-        )
-    note = f"the model was trained on {counted}: these scores say nothing about new recordings"
-    return [note, *unchecked(record, marks)]
+    """Reject clips that the model was trained on, by id and by content; return notes on the check."""
+    listed = args.recordings is not None or args.csv is not None
+    remedy = "Remove these clips" if listed else "Pass the protocol, fold and seed of its results.json"
+    return refuse_seen(str(args.model), args.revision, marks, allow=args.allow_seen, which=which, remedy=remedy)
 
 
 @dataclass
@@ -287,12 +260,11 @@ class _Scorer:
     """A loaded model with the settings that its predictions are scored by."""
 
     args: EvaluateArguments
-    data_args: DataArguments
-    data: SplitData | None
-    own: dict[str, Any] | None
-    model: PreTrainedModel
-    extractor: Any
-    precision: str
+    predictor: ClipPredictor
+
+    @property
+    def model(self) -> PreTrainedModel:
+        return self.predictor.model
 
     def score(self, clips: Clips) -> _Outcome:
         """Calibrate if requested, and predict."""
@@ -304,7 +276,7 @@ class _Scorer:
             notes += [note for note in more if note not in notes]
         calibrated = self.args.calibrate or getattr(self.model.config, "calibration_temperature", None) is not None
         embeddings: list[np.ndarray] | None = [] if self.args.embeddings else None
-        predictions, left_out = self._predict(clips, embeddings)
+        predictions, left_out = self.predictor.predict(clips, embeddings)
         kept = set(predictions.clips["id"])
         rows = [row for row, clip in enumerate(clips.columns["id"]) if clip in kept]
         return _Outcome(
@@ -314,7 +286,7 @@ class _Scorer:
             sum(parameter.numel() for parameter in self.model.parameters()),
             temperature if calibrated else None,
             self._abstention(predictions),
-            self.precision,
+            self.predictor.precision,
             None if embeddings is None else np.stack(embeddings)[rows],
             notes,
         )
@@ -337,10 +309,10 @@ class _Scorer:
         Returns:
             The temperature, and notes on the validation clips.
         """
-        assert self.data is not None  # _source rejects calibrate without a dataset
-        validation = clips_of_split(self.data.splits["validation"])
+        assert self.predictor.data is not None  # _source rejects calibrate without a dataset
+        validation = clips_of_split(self.predictor.data.splits["validation"])
         notes = _refuse_seen(self.args, validation.marks, "the {} calibration clips")
-        fitted, _ = self._predict(validation, None)
+        fitted, _ = self.predictor.predict(validation)
         factor, threshold = fit_calibration(fitted.probabilities, fitted.label_ids, self.args.abstention_rule)
         store_temperature(self.model, factor)
         store_threshold(self.model, threshold)
@@ -348,49 +320,13 @@ class _Scorer:
         shutil.rmtree(folder, ignore_errors=True)
         draft = new_draft(folder)
         self.model.cpu().save_pretrained(draft)
-        self.extractor.save_pretrained(draft)
+        self.predictor.extractor.save_pretrained(draft)
         for name in (SPLITS_FILE, RESULTS):
             path = file_beside(str(self.args.model), name, self.args.revision)
             if path is not None:
                 shutil.copyfile(path, draft / name)
         publish(folder)
         return factor, notes
-
-    def _predict(self, clips: Clips, embeddings: list[np.ndarray] | None) -> tuple[Predictions, dict[str, int]]:
-        names = label_names(self.model.config)
-        classes = self.data.labels if self.data is not None else _known_classes(self.args)
-        mapping = resolve_mapping(names, self.args.label_mapping, classes)  # type: ignore[arg-type]
-        if self.data_args.merge_calm:
-            mapping = {label: name and merge_calm(name) for label, name in mapping.items()}
-        rows, logits = predict_logits(
-            self.model,
-            self.extractor,
-            clips.durations,
-            clips.decode,
-            batch_size=self.args.batch_size,
-            device=choose_device(self.args.device),
-            precision=self.precision,
-            embeddings=embeddings,
-        )
-        order = np.argsort(rows)
-        if embeddings is not None:
-            embeddings[:] = [embeddings[index] for index in order]
-        probabilities, known = map_probabilities(logits[order], names, mapping)
-        every = in_order([*classes, *known, *clips.columns["label"]])
-        whole = np.zeros((len(probabilities), len(every)))
-        whole[:, [every.index(label) for label in known]] = probabilities
-        columns = clips.columns | {"label": [every.index(label) for label in clips.columns["label"]]}
-        return restrict(Predictions(columns, whole, every), self._scored_classes(known, mapping))
-
-    def _scored_classes(self, known: tuple[str, ...], mapping: Mapping[str, str | None]) -> tuple[str, ...]:
-        """The classes of the model that it was trained on, if that is recorded; else all its classes."""
-        if self.own is None or self.own["dataset"]["train_classes"] is None:
-            return known
-        if self.data is not None and self.data.assignment.hash == self.own["protocol"]["hash"]:
-            as_in_training = self.data.scored_classes(self.args.split)
-            return tuple(label for label in as_in_training if label in known)  # a mapping may drop some
-        trained_on = {mapping.get(label) for label in self.own["dataset"]["train_classes"]}
-        return tuple(label for label in known if label in trained_on)
 
 
 def _write(
