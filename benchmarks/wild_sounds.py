@@ -8,31 +8,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import signal
 
+from hf_ser.conditions import noises
+from hf_ser.conditions.channels import telephone_band as telephone  # noqa: F401 - a channel of this module
+from hf_ser.conditions.noises import at_level, level_dbfs, with_noise  # noqa: F401
+
 RATE = 16_000  # Hz
 DURATION_S = 3.0
-_EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # power falls with frequency ** exponent
-_HUM_HZ = (50, 60)
 _CHORDS = ((0, 4, 7), (5, 9, 12), (7, 11, 14), (9, 12, 16))  # semitones above the key: I, IV, V, vi
 
 
-def noise(colour: str, level_dbfs: float) -> Callable[[np.random.Generator], np.ndarray]:
+def noise(colour: str, level: float) -> Callable[[np.random.Generator], np.ndarray]:
     """Noise of a colour (white, pink or brown) at an RMS level in decibels of full scale."""
-
-    def make(rng: np.random.Generator) -> np.ndarray:
-        number = round(RATE * DURATION_S)
-        spectrum = np.fft.rfft(rng.normal(size=number))
-        frequency = np.maximum(np.fft.rfftfreq(number, 1 / RATE), 20.0)  # below hearing, brown noise would only drift
-        return at_level(np.fft.irfft(spectrum * frequency ** (-_EXPONENTS[colour] / 2), number), level_dbfs)
-
-    return make
+    return lambda rng: at_level(noises.coloured_noise(colour, round(RATE * DURATION_S), rng), level)
 
 
 def hum(rng: np.random.Generator) -> np.ndarray:
     """Mains hum with harmonics, at -30 dBFS, in faint noise."""
-    time = np.arange(round(RATE * DURATION_S)) / RATE
-    base, phases = rng.choice(_HUM_HZ), rng.uniform(0, 2 * np.pi, 8)
-    wave = sum(np.sin(2 * np.pi * base * (k + 1) * time + phases[k]) / (k + 1) for k in range(8))
-    return at_level(wave + 0.01 * rng.normal(size=len(time)), -30)
+    return at_level(noises.mains_hum(round(RATE * DURATION_S), rng), -30)
 
 
 def music(rng: np.random.Generator) -> np.ndarray:
@@ -69,20 +61,10 @@ def babble(voices: Sequence[np.ndarray], rng: np.random.Generator, number: int =
         rng: chooses them and their starts.
         number: of clips in the mixture.
     """
-    whole = np.zeros(round(RATE * DURATION_S))
-    for index in rng.choice(len(voices), number, replace=len(voices) < number):
-        repeated = np.resize(at_level(voices[index], -25), len(whole))
-        whole += np.roll(repeated, rng.integers(len(whole)))
-    return at_level(whole, -25)
+    return at_level(noises.babble(voices, round(RATE * DURATION_S), rng, number), -25)
 
 
 # --- speech through a channel -----------------------------------------------------------------------------------
-
-
-def telephone(clip: np.ndarray) -> np.ndarray:
-    """The band of a telephone, 300 to 3400 Hz."""
-    band = signal.butter(6, (300, 3400), "bandpass", fs=RATE, output="sos")
-    return signal.sosfilt(band, clip).astype(np.float32)
 
 
 def room(clip: np.ndarray, decay_s: float, rng: np.random.Generator) -> np.ndarray:
@@ -100,22 +82,6 @@ def room(clip: np.ndarray, decay_s: float, rng: np.random.Generator) -> np.ndarr
     return at_level(wet, level_dbfs(clip))
 
 
-def with_noise(clip: np.ndarray, added: np.ndarray, ratio_db: float) -> np.ndarray:
-    """A clip in noise, which is repeated to its length, at a signal-to-noise ratio in decibels."""
-    whole = clip + at_level(np.resize(added, len(clip)), level_dbfs(clip) - ratio_db)
-    return (whole / max(1.0, float(np.abs(whole).max()))).astype(np.float32)
-
-
 def quieter(clip: np.ndarray, level: float) -> np.ndarray:
     """A clip at an RMS level in decibels of full scale, rounded to 16 bits as in a recording."""
     return (np.rint(at_level(clip, level) * 32768) / 32768).astype(np.float32)
-
-
-def level_dbfs(clip: np.ndarray) -> float:
-    """RMS level in decibels of full scale."""
-    return float(20 * np.log10(max(1e-9, np.sqrt(np.mean(np.square(clip, dtype=float))))))
-
-
-def at_level(clip: np.ndarray, level: float) -> np.ndarray:
-    """A clip at an RMS level in decibels of full scale; peaks above full scale are clipped."""
-    return np.clip(clip * 10 ** ((level - level_dbfs(clip)) / 20), -1, 1).astype(np.float32)

@@ -32,6 +32,7 @@ ARGUMENTS = {
     ),
     "Hybrids": ("hf_ser.hybrids.hybrid_arguments", "HybridArguments"),
     "Baseline": ("hf_ser.hybrids.baseline", "BaselineArguments"),
+    "Robustness": ("hf_ser.robustness", "RobustnessArguments"),
     "Comparison": ("hf_ser.reporting.comparison", "CompareArguments"),
     "Leaderboard": ("hf_ser.reporting.leaderboard", "LeaderboardArguments"),
     "Search": ("hf_ser.search", "SearchArguments"),

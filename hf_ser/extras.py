@@ -25,6 +25,7 @@ EXTRAS = {
     "listen": ("the microphone of hf-ser listen", ("sounddevice",)),
     "lora": ("LoRA", ("peft",)),
     "augmentation": ("augmentation", ("audiomentations",)),
+    "robustness": ("generated rooms", ("pyroomacoustics",)),
     "audformat": ("audformat databases", ("audformat",)),
 }
 # Modules of the core that an installation for exported graphs alone does not have -> what needs them, what to install.

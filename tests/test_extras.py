@@ -207,6 +207,7 @@ def test_recipes_without_their_extra_name_it_in_one_line(core, recipe):
 
 LORA = "from hf_ser.training.modeling import add_lora; add_lora(None, None)"
 TRANSFORMS = "from hf_ser.training.augmentation import make_transforms; make_transforms([{'transform': 'Gain'}])"
+ROOMS = "from hf_ser.conditions.channels import check_rooms; check_rooms()"
 BOOSTER = "from hf_ser.hybrids import read_booster; read_booster('booster.txt')"
 RUN = "from hf_ser.arguments import run\ndef main():\n    {}\nrun(main)"
 
@@ -222,6 +223,7 @@ RUN = "from hf_ser.arguments import run\ndef main():\n    {}\nrun(main)"
         ("serve", "prometheus_client", ["-m", "hf_ser.cli", "serve", "--model", "model"]),
         ("lora", "peft", ["-c", RUN.format(LORA)]),
         ("augmentation", "audiomentations", ["-c", RUN.format(TRANSFORMS)]),
+        ("robustness", "pyroomacoustics", ["-c", RUN.format(ROOMS)]),
         ("hybrids", "lightgbm", ["-c", RUN.format(BOOSTER)]),
         ("audformat", "audformat", [ROOT / "recipes/prepare.py", "--output_dir", "data/x", "--audformat", "."]),
     ],

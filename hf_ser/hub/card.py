@@ -14,6 +14,7 @@ from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub import reproduction
+from hf_ser.hub.card_robustness import copy_robustness, robustness_section
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import UNKNOWN, data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
@@ -21,6 +22,7 @@ from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.answered_clips import abstention_text
 from hf_ser.reporting.run_report import SCORES
+from hf_ser.results_file import read_results
 from hf_ser.scoring.results import write_text
 
 PLACEHOLDER = "PATH_OR_ID"  # of a folder that is not below the working directory
@@ -59,6 +61,7 @@ def render_model_card(
     folder: str | None = None,
     repository: str | None = None,
     package: Mapping[str, Any] | None = None,
+    robustness: str = "",
 ) -> str:
     """Render the README.md of a model folder from its results.
 
@@ -70,6 +73,7 @@ def render_model_card(
         folder: the model's folder, for the examples of a model that is not on the Hub.
         repository: the Hub id of the model; default: none yet.
         package: for the model that comes with this package: its held-out speakers, dtype and licence.
+        robustness: the section on robustness, see `robustness_section`.
 
     Raises:
         CardError: results.json follows its schema, but has values that a card cannot show, such as text for a number.
@@ -78,7 +82,7 @@ def render_model_card(
     try:
         corpora = sorted(trained_on(results) if corpora is None else corpora)
         place = repository or folder or PLACEHOLDER
-        return _render(results, corpora, _drawn(results, figures), recipe, place, repository, package)
+        return _render(results, corpora, _drawn(results, figures), recipe, place, repository, package, robustness)
     except (TypeError, ValueError, LookupError, AttributeError, StopIteration, jinja2.TemplateError) as error:
         if isinstance(error, SerError):
             raise
@@ -96,6 +100,7 @@ def _render(
     place: str,
     repository: str | None,
     package: Mapping[str, Any] | None,
+    robustness: str,
 ) -> str:
     template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
@@ -131,6 +136,7 @@ def _render(
         on_the_hub="/" in results["dataset"]["name"],
         reservations=reproduction.limits(results, recipe or {}),
         package=package,
+        robustness=robustness,
     )
     return str(card)
 
@@ -212,7 +218,19 @@ def folder_card(folder: Path, results: dict[str, Any], repository: str | None = 
         recipe=read_recipe(folder),
         folder=path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else None,
         repository=repository,
+        robustness=robustness_section(path),
     )
+
+
+def add_robustness(folder: Path, report_folder: Path) -> None:
+    """Copy a robustness report into the folder of its model, and write the card again with a section on it.
+
+    Args:
+        folder: of the model, with results.json.
+        report_folder: written by recipes/robustness.py.
+    """
+    copy_robustness(folder, report_folder)
+    write_model_card(folder, read_results(folder))
 
 
 def trained_on(results: dict[str, Any], folder: Path | None = None) -> list[str]:

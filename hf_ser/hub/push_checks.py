@@ -37,6 +37,7 @@ MODEL_FILES = (
     "recipe.yaml",
     ".eval_results/*.yaml",
     "report.md",
+    "robustness.json",
     "training_history.json",
     "predictions_*.parquet",
     "splits.csv",

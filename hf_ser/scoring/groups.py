@@ -1,6 +1,6 @@
 """Scores by group: corpora, languages, genders within a corpus, speakers, intensities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,12 @@ GROUPINGS: dict[str, Callable[[dict[str, str | None]], str | None]] = {
 _COLUMNS = ("corpus", "language", "gender", "speaker", "intensity")
 
 
-def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
-    """Score every group of every grouping.
+def score_groups(predictions: Sequence[Predictions], groupings: Iterable[str] = tuple(GROUPINGS)) -> dict[str, Any]:
+    """Score every group of some groupings.
 
     Args:
         predictions: one per seed; a group's clips are pooled over them.
+        groupings: names in `GROUPINGS`; default: all.
 
     Returns:
         Grouping -> `{"groups": {name: {"clips", "speakers", "scores", "interval"}}, "best", "worst"}`. Clips are
@@ -32,8 +33,8 @@ def score_groups(predictions: Sequence[Predictions]) -> dict[str, Any]:
         Best and worst are by UAR; None with fewer than two groups. The grouping by language is absent with fewer than
         two languages.
     """
-    found = {name: _grouping(predictions, naming) for name, naming in GROUPINGS.items()}
-    if len(found["language"]["groups"]) < 2:
+    found = {name: _grouping(predictions, GROUPINGS[name]) for name in groupings}
+    if "language" in found and len(found["language"]["groups"]) < 2:
         del found["language"]
     return found
 

@@ -30,6 +30,7 @@ from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.reporting.comparison import BEGIN, END, CompareArguments
 from hf_ser.reporting.comparison_report import compare_runs
 from hf_ser.reporting.leaderboard import LeaderboardArguments
+from hf_ser.robustness import RobustnessArguments
 from hf_ser.search.hyperparameter_search import SearchArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
 from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
@@ -75,6 +76,7 @@ TYPES = {
     "recipes/pretrain.py": (PretrainingModelArguments, PretrainingDataArguments, PretrainingArguments),
     "recipes/explore.py": (DataArguments, _own_arguments("explore", "ExploreArguments")),
     "recipes/evaluate.py": (DataArguments, CrossValidationArguments, EvaluateArguments),
+    "recipes/robustness.py": (DataArguments, RobustnessArguments),
     "recipes/baseline.py": (DataArguments, BaselineArguments),
     "recipes/compare.py": (CompareArguments,),
     "recipes/leaderboard.py": (LeaderboardArguments,),

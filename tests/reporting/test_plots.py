@@ -33,6 +33,15 @@ CURVE = {"confidence": [0.3, 0.5, 0.9], "accuracy": [0.2, 0.6, 0.8], "clips": [3
 SOUND = RNG.normal(size=4000).astype(np.float32) * 0.1
 CONFUSION = [[3, 1, 0], [0, 40, 9], [0, 0, 0]]
 
+
+def _panel(title, ordered=True):
+    curves = {
+        ODD: plots.LevelCurve([0.7, 0.5, None], [0.6, None, None], [0.8, None, None]),
+        "b": plots.LevelCurve([0.6, 0.3, 0.1], [0.5, 0.2, 0.0], [0.7, 0.4, 0.2]),
+    }
+    return plots.LevelPanel(title, ["clean", "10", "0"], curves, ordered=ordered)
+
+
 CASES = {
     "training": lambda path: plots.plot_training_curves({"": HISTORY}, path, ODD),
     "training of several": lambda path: plots.plot_training_curves({"a": HISTORY, ODD: HISTORY[:3]}, path, TITLE),
@@ -83,6 +92,8 @@ CASES = {
         [[0.25, 0.75], [0.98, 0.02], [np.nan] * 2, [0.5, 0.5]], ["a", ODD * 4], ["sad", "happy", ODD], path, TITLE
     ),
     "importances": lambda path: plots.plot_importances([0.5, 31.25, 2000], ["a", ODD, ODD * 4], path, ODD, ODD * 5),
+    "levels": lambda path: plots.plot_levels([_panel(ODD), _panel("b", False)], path, ODD, "UAR", ("chance", 0.1)),
+    "flips": lambda path: plots.plot_flips({"right when clean": [3, 2, 0], ODD: [0, 1, 4]}, path, ODD),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ with needs_extra():
     from hf_ser.reporting.plots.distributions import plot_class_distribution, plot_gender_distribution
     from hf_ser.reporting.plots.embeddings import plot_embeddings, project
     from hf_ser.reporting.plots.importances import plot_importances, plot_shares
+    from hf_ser.reporting.plots.level_curves import LevelCurve, LevelPanel, plot_flips, plot_levels
     from hf_ser.reporting.plots.reliability import plot_reliability
     from hf_ser.reporting.plots.risk_coverage import plot_risk_coverage
     from hf_ser.reporting.plots.roc import plot_macro_roc, plot_roc
@@ -18,14 +19,18 @@ with needs_extra():
     from hf_ser.reporting.plots.trials import plot_trials
 
 __all__ = [
+    "LevelCurve",
+    "LevelPanel",
     "ScoreRow",
     "plot_class_distribution",
     "plot_clip",
     "plot_confusions",
     "plot_embeddings",
     "plot_emotions",
+    "plot_flips",
     "plot_gender_distribution",
     "plot_importances",
+    "plot_levels",
     "plot_macro_roc",
     "plot_matrix",
     "plot_protocols",
