@@ -11,7 +11,6 @@ it by linear regression for emotion, votes, level and pitch. Nothing is trained.
 """
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from gender_gap_page import draw, fill
 from machine import describe_machine
 
 from hf_ser.audio import load_audio
+from hf_ser.corpora.crema_d_votes import read_votes
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.errors import SerError
 from hf_ser.scoring import read_predictions
@@ -31,8 +31,6 @@ from hf_ser.scoring.results import write_json
 
 RUNS = ("*_merged", "*_emobox")
 EXPLAINED = ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru")  # their plus versions, run merged
-LETTERS = {"angry": "A", "disgust": "D", "fearful": "F", "happy": "H", "neutral": "N", "sad": "S"}
-VOICE_ONLY = "1"  # first digit of a row's number: 1 voice, 2 face, 3 both
 _REPLICATES = 2000
 _FRAME_S, _MIN_HZ, _MAX_HZ = 0.02, 60, 500
 
@@ -130,7 +128,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
         predictions = read_predictions(results / f"{name}_plus_merged" / "predictions.parquet")
         for clip, hit in zip(predictions.clips["id"], predictions.predicted == predictions.label_ids, strict=True):
             right[clip].append(bool(hit))
-    shares = read_votes(votes)
+    counts = read_votes(votes)
     data = load_splits(DataArguments(dataset=dataset, configuration="all", protocol="random"))
     clips = []
     for row in data.splits["test"]:
@@ -147,7 +145,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
                 "gender": row["gender"],
                 "label": label,
                 "models": float(np.mean(right[row["id"]])),
-                "listeners": shares[row["id"].partition("/")[2]][LETTERS[label]],
+                "listeners": _share(counts[row["id"].partition("/")[2]], label),
                 "level_dbfs": level,
                 "pitch_hz": pitch,
                 "pitch_spread": spread,
@@ -158,7 +156,7 @@ def explained_clips(results: Path, dataset: str, votes: Path) -> list[dict[str, 
 
 def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
     """The gap of the listeners over all clips of CREMA-D, not only the test clips."""
-    shares = read_votes(votes)
+    counts = read_votes(votes)
     data = load_splits(DataArguments(dataset=dataset, configuration="all", protocol="random"))
     rows = []
     for part in data.splits.values():
@@ -167,7 +165,7 @@ def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
             {
                 "speaker": speaker,
                 "gender": gender,
-                "listeners": shares[clip.partition("/")[2]][LETTERS[data.labels[label]]],
+                "listeners": _share(counts[clip.partition("/")[2]], data.labels[label]),
             }
             for clip, corpus, speaker, gender, label in columns
             if corpus == "crema_d"
@@ -175,14 +173,9 @@ def listeners_all(dataset: str, votes: Path) -> dict[str, Any]:
     return {"clips": len(rows), **adjusted(rows, "listeners", ())}
 
 
-def read_votes(path: Path) -> dict[str, dict[str, float]]:
-    """Clip -> share of the listeners (voice only) for each emotion's letter."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row[""].startswith(VOICE_ONLY)]
-    return {
-        row["fileName"]: {letter: float(row[letter]) / float(row["numResponses"]) for letter in LETTERS.values()}
-        for row in rows
-    }
+def _share(counts: Mapping[str, int], label: str) -> float:
+    """Share of the raters who chose the label."""
+    return counts[label] / sum(counts.values())
 
 
 def voice(clip: np.ndarray) -> tuple[float, float, float]:

@@ -283,8 +283,10 @@ def _votes(text: str) -> tuple[tuple[str, int], ...]:
         pairs = [(str(label), number) for label, number in json.loads(text).items()]
     else:
         pairs = [(label, float(number)) for label, _, number in (p.rpartition(":") for p in re.split("[;,|]", text))]
+    if any(isinstance(number, bool) or number != number // 1 for _, number in pairs):  # infinity: NaN
+        raise ValueError
     counts = [(_clean(label), int(number)) for label, number in pairs]
-    if any(not label or number < 0 for label, number in counts) or not counts:
+    if any(not label or number < 0 for label, number in counts) or not any(number for _, number in counts):
         raise ValueError
     return tuple(counts)
 

@@ -42,7 +42,7 @@ def features(labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False) -> E
 
     Args:
         labels: names of the classes, in the order of their ids.
-        with_votes: whether to add the column `votes`: a list of {"label", "count"} per clip.
+        with_votes: whether to add the column `votes`: a list of {"label", "count"} per clip, null without votes.
     """
     text = datasets.Value("string")
     votes = {"votes": datasets.List({"label": text, "count": datasets.Value("int32")})} if with_votes else {}
@@ -101,7 +101,7 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
                 flac = pack.read(clip.size)
             votes = {}
             if "votes" in self._columns:
-                votes = {"votes": [{"label": label, "count": count} for label, count in said.votes]}
+                votes = {"votes": [{"label": label, "count": count} for label, count in said.votes] or None}
             yield (
                 said.id,
                 {

@@ -65,9 +65,22 @@ def without_calm(names: Sequence[str], dataset: str) -> tuple[str, ...]:
 
 def merged(part: "datasets.Dataset", names: Sequence[str]) -> "datasets.Dataset":
     """The clips of a split with calm merged into neutral; `names` are the remaining classes."""
-    import datasets
-
     before = part.features["label"].names
     ids = [names.index(merge_calm(before[label])) for label in part["label"]]
+    return with_labels(_with_merged_votes(part) if "votes" in part.column_names else part, ids, names)
+
+
+def with_labels(part: "datasets.Dataset", ids: Sequence[int], names: Sequence[str]) -> "datasets.Dataset":
+    """The clips of a split with other class ids, of the classes `names`."""
+    import datasets
+
     feature = datasets.ClassLabel(names=list(names))
-    return part.remove_columns("label").add_column("label", ids, feature=feature)
+    return part.remove_columns("label").add_column("label", list(ids), feature=feature)
+
+
+def _with_merged_votes(part: "datasets.Dataset") -> "datasets.Dataset":
+    votes = [
+        clip and [{"label": merge_calm(vote["label"]), "count": vote["count"]} for vote in clip]
+        for clip in part["votes"]
+    ]
+    return part.remove_columns("votes").add_column("votes", votes, feature=part.features["votes"])

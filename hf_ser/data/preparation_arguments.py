@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hf_ser.corpora import CORPORA
+from hf_ser.corpora.crema_d_votes import MODALITIES
 from hf_ser.data.examination import Limits
 from hf_ser.data.label_set import check_mapping
 from hf_ser.data.protocols import check_ratios
@@ -29,6 +30,12 @@ class PrepareArguments:
     savee: str | None = field(default=None, metadata={"help": "folder of SAVEE recordings, searched at any depth"})
     emodb: str | None = field(default=None, metadata={"help": "folder of EMO-DB recordings, searched at any depth"})
     iemocap: str | None = field(default=None, metadata={"help": "folder of IEMOCAP in the layout of its release"})
+    crema_d_votes: str | None = field(
+        default=None, metadata={"help": "votes of CREMA-D's raters: processedResults/tabulatedVotes.csv of the corpus"}
+    )
+    crema_d_votes_modality: str = field(
+        default="voice", metadata={"help": "what the raters perceived: voice, face or multimodal"}
+    )
     csv: list[str] | None = field(
         default=None, metadata={"help": "CSV files with a row per recording: path, label and optional columns"}
     )
@@ -87,6 +94,7 @@ class PrepareArguments:
         for name in ("hub_configuration", "hub_revision", "hub_split"):
             self._needs(name, "hub_dataset")
         self._needs("audformat_tables", "audformat")
+        self._check_votes()
         if isinstance(self.columns, str):
             raise PrepareError(f"--columns is {self.columns}; expected names of columns, such as --columns.path wav.")
         check_mapping(self.label_mapping)
@@ -98,6 +106,18 @@ class PrepareArguments:
             convert_file_size_to_int(self.max_shard_size)
         except ValueError:
             raise PrepareError(f"--max_shard_size is {self.max_shard_size}; expected a size such as 500MB.") from None
+
+    def _check_votes(self) -> None:
+        self._needs("crema_d_votes", "crema_d")
+        if self.crema_d_votes_modality not in MODALITIES:
+            raise PrepareError(
+                f"--crema_d_votes_modality is {self.crema_d_votes_modality}; expected one of {', '.join(MODALITIES)}."
+            )
+        if self.crema_d_votes_modality != "voice" and self.crema_d_votes is None:
+            raise PrepareError(
+                f"--crema_d_votes_modality is {self.crema_d_votes_modality} but --crema_d_votes is not given; "
+                "expected both. Add --crema_d_votes FILE."
+            )
 
     def _needs(self, name: str, source: str) -> None:
         if getattr(self, name) is not None and getattr(self, source) is None:

@@ -18,8 +18,10 @@ import hf_ser
 from hf_ser.corpora import CORPORA, Utterance
 from hf_ser.corpora.audformat_database import read_audformat
 from hf_ser.corpora.audio_folder import read_audio_folder
+from hf_ser.corpora.crema_d_votes import read_votes
 from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
+from hf_ser.data.clip_votes import vote_notes, with_crema_d_votes
 from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
 from hf_ser.data.found_recordings import Found, find, found_listing, join
 from hf_ser.data.hub_source import open_dataset, read_metadata
@@ -111,6 +113,7 @@ def find_sources(args: PrepareArguments) -> Found:
     Raises:
         ScanError: a corpus folder does not exist or contains no recordings, or two sources have the same corpus.
         ListingError: a list or folder of the user cannot be used.
+        VotesError: votes cannot be used, or fit none of the recordings.
     """
     audio_dir = Path(args.audio_dir) if args.audio_dir else None
     columns: Any = args.columns
@@ -119,7 +122,10 @@ def find_sources(args: PrepareArguments) -> Found:
     listings += [read_audio_folder(Path(path), in_tables) for path in args.audio_folder or []]
     if args.audformat:
         listings.append(read_audformat(Path(args.audformat), columns, args.audformat_tables))
-    sources = [find(args.folders), *map(found_listing, listings)]
+    corpora = find(args.folders)
+    if args.crema_d_votes is not None:
+        corpora = with_crema_d_votes(corpora, read_votes(Path(args.crema_d_votes), args.crema_d_votes_modality))
+    sources = [corpora, *map(found_listing, listings)]
     if args.hub_dataset:
         stream = open_dataset(
             args.hub_dataset,
@@ -143,7 +149,8 @@ def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
         digest.update(f"{item.path}\0{item.reason}\0".encode("utf-8", "surrogateescape"))
     for copies in found.copies:
         corpus = CORPORA.get(copies[0].corpus)
-        if corpus is None or corpus.annotate is not None or copies[0].corpus in found.own:
+        voted = any(copy.votes for copy in copies)
+        if corpus is None or corpus.annotate is not None or copies[0].corpus in found.own or voted:
             # In the other corpora, names of files and the version of this package determine these.
             described = [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
             digest.update(json.dumps(described).encode())
@@ -261,6 +268,7 @@ def render_report(
     """
     notes = [*found.notes, *label_notes((clip.utterance for clip in result.clips), labels)]
     notes += _missing_fields(result.clips)
+    notes += vote_notes([clip.utterance for clip in result.clips], labels)
     if found.own and licence == "unknown":
         notes.append(f"the licence of {', '.join(sorted(found.own))} is unknown; pass --licence to publish the audio")
     return report.format_report(result, counts, found, assignments, labels.names, _synthetic(found), notes)

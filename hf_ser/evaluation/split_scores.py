@@ -26,15 +26,23 @@ class Calibration(NamedTuple):
     threshold: float | None  # of abstention; None if the rule's target cannot be reached
 
 
-def fit_calibration(probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule) -> Calibration:
+def fit_calibration(
+    probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule, targets: np.ndarray | None = None
+) -> Calibration:
     """Fit a temperature, and choose the abstention threshold on the calibrated probabilities.
 
     Args:
         probabilities: uncalibrated probabilities of the validation clips (clips, classes).
         label_ids: true class ids (clips,).
-        rule: for the threshold.
+        rule: for the threshold, by the true classes.
+        targets: distributions to which the temperature is fitted (clips, classes), NaN for clips without one; default:
+            the true classes.
     """
-    temperature = fit_temperature(probabilities, label_ids)
+    if targets is None:
+        temperature = fit_temperature(probabilities, label_ids)
+    else:
+        known = np.isfinite(targets).all(axis=1)
+        temperature = fit_temperature(probabilities[known], targets[known])
     return Calibration(temperature, choose_threshold(apply_temperature(probabilities, temperature), label_ids, rule))
 
 
@@ -43,6 +51,7 @@ def score_splits(
     probabilities: Callable[[str], np.ndarray],
     rule: AbstentionRule | None,
     precision: str | None,
+    targets: np.ndarray | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[Predictions]], Calibration | None]:
     """Score validation and test, if they have clips, with temperature and threshold fitted on validation.
 
@@ -51,6 +60,7 @@ def score_splits(
         probabilities: split -> (clips, classes), uncalibrated.
         rule: for the abstention threshold; None for no calibration.
         precision: of the computation: bf16, fp16 or fp32; None if unknown.
+        targets: of `fit_calibration`.
 
     Returns:
         Split -> scores, split -> predictions, and what was fitted (None without calibration or validation clips).
@@ -61,7 +71,7 @@ def score_splits(
             continue
         values = probabilities(split)
         if split == "validation" and rule is not None:
-            fitted = fit_calibration(values, np.asarray(data.splits[split]["label"]), rule)
+            fitted = fit_calibration(values, np.asarray(data.splits[split]["label"]), rule, targets)
         if fitted is not None:
             values = apply_temperature(values, fitted.temperature)
         whole = Predictions(clip_columns(data.splits[split]), values, data.labels)

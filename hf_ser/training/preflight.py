@@ -20,6 +20,7 @@ from hf_ser.scoring import score
 from hf_ser.system_errors import free_bytes
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
+from hf_ser.training.vote_targets import choose_targets
 
 logger = logging.getLogger(__name__)
 
@@ -104,11 +105,12 @@ def check_pretraining(model_args: ModelArguments, data: SplitData) -> SplitData:
 
 
 def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
-    """Reject empty clips, and more processes or data loader workers than clips.
+    """Reject empty clips, a target without votes, and more processes or data loader workers than clips.
 
     Raises:
         DatasetError: a clip has no length.
-        ConfigError: a process or worker would have no training or validation clips.
+        ConfigError: no clip has the votes of the target, or a process or worker would have no training or validation
+            clips.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> data = load_splits(DataArguments("data/emotions", "ravdess"))
@@ -124,6 +126,7 @@ def check_clips(data: SplitData, args: SerTrainingArguments) -> None:
                 f"{split} has {len(empty)} clips of zero length ({', '.join(empty[:3])}, ...); prepare the dataset "
                 "with recipes/prepare.py, which leaves them out."
             )
+    data = choose_targets(data, args).data
     check_shares({split: len(data.splits[split]) for split in ("train", "validation")}, args)
 
 

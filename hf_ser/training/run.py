@@ -91,7 +91,11 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     }
     rule = args.abstention_rule if args.calibrate else None
     results["splits"], predictions, fitted = score_splits(
-        data, probabilities.__getitem__, rule, args.precision_choice.precision
+        data,
+        probabilities.__getitem__,
+        rule,
+        args.precision_choice.precision,
+        trainer.targets.calibration if trainer.targets else None,
     )
     if fitted is not None and trainer.is_world_process_zero():
         store_temperature(model, fitted.temperature)
@@ -179,6 +183,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
     if args.swa_start is not None and trainer.weight_average is not None:
         training["swa_first_step"] = trainer.weight_average.first
     training |= {name: True for name in ("balance_corpora", "corpus_classes") if getattr(args, name)}
+    training |= trainer.targets.summary if trainer.targets else {}
     if args.world_size > 1:
         training["processes"] = args.world_size
     if args.earlier_precisions:

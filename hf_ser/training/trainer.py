@@ -47,6 +47,7 @@ from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
 from hf_ser.training.training_clips import in_memory
 from hf_ser.training.training_clock import SECONDS, TrainingClock
+from hf_ser.training.vote_targets import VOTES, Targets, choose_targets, vote_loss
 
 _LET_GO_S = 0.2
 
@@ -72,7 +73,8 @@ class SerTrainer(AveragingTrainer):
     Args:
         lengths: samples of each training clip; needed for group_by_length only.
         corpora: corpus of each training clip; needed for balance_corpora only.
-        numbered_loss: loss of training clips with numbers beside their labels, for corpus_classes and teachers.
+        numbered_loss: loss of training clips with numbers beside their labels, for corpus_classes, teachers and votes.
+        targets: what the clips teach, for the evaluation and results.json; default: their labels.
         kwargs: of the Trainer.
     """
 
@@ -84,6 +86,7 @@ class SerTrainer(AveragingTrainer):
         lengths: Sequence[int],
         corpora: Sequence[str] = (),
         numbered_loss: NumberedLoss | None = None,
+        targets: Targets | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -93,6 +96,7 @@ class SerTrainer(AveragingTrainer):
         self.add_callback(EpochLines())
         self.add_callback(self._clock)
         self._lengths, self._corpora, self._numbered_loss = lengths, corpora, numbered_loss
+        self.targets = targets
         model: Any = self.model
         self.trainable_parameters = sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
         self._step_loss: torch.Tensor | float = 0.0
@@ -303,8 +307,8 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     """Make the Trainer: clips decoded on access, dynamic padding, and a loss independent of the batch layout.
 
     Training clips come from the stream if `data` has one. They are augmented if `augmentation` is given; validation
-    clips are not. Preprocessing and merged classes are stored in the extractor and the model, so that the saved folder
-    applies them everywhere.
+    clips are not. With another `target` than acted, labels are replaced as `choose_targets` describes. Preprocessing
+    and merged classes are stored in the extractor and the model, so that the saved folder applies them everywhere.
 
     Args:
         model: returned by `build_model`.
@@ -316,7 +320,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         A Trainer; `train()` ends with the best checkpoint loaded.
 
     Raises:
-        ConfigError: arguments that do not work with a stream or with the training clips.
+        ConfigError: arguments that do not work with a stream or with the training clips, or clips without votes.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import ModelArguments, build_model
@@ -331,6 +335,8 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     data.store_labels(model.config)
     if args.device.type == "cpu":
         keep_freed_memory()
+    targets = choose_targets(data, args)
+    data = targets.data
     callbacks: list[TrainerCallback] = []
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
@@ -352,7 +358,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
         lengths=data.lengths("train") if grouped else [],
         corpora=data.splits["train"]["corpus"][:] if args.balance_corpora else [],
-        numbered_loss=corpus_loss(args, data) or distillation(args, data, loss),
+        numbered_loss=corpus_loss(args, data) or distillation(args, data, loss) or vote_loss(args, targets),
         train_dataset=train_dataset,
         # Similar lengths together, for less padding, which models without mask average into their output.
         eval_dataset=data.decoded("validation").select(validation),
@@ -361,6 +367,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         compute_loss_func=loss,
         callbacks=callbacks,
         compute_metrics=compute_metrics,
+        targets=targets,
     )
     attach_heads(model, speakers, args)
     return trainer
@@ -369,7 +376,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
 def _with_numbers(clips: Any, data: SplitData, args: SerTrainingArguments) -> Any:
     if args.corpus_classes:
         return NumberedClips(clips, "corpus", corpus_numbers(data))
-    return NumberedClips(clips, "clip", range(len(clips))) if args.teachers else clips
+    return NumberedClips(clips, "clip", range(len(clips))) if args.teachers or args.target == VOTES else clips
 
 
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:

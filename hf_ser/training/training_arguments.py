@@ -18,6 +18,7 @@ from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.averaged_weights import check_average
 from hf_ser.training.losses import make_loss
 from hf_ser.training.speed import check_speed_factors
+from hf_ser.training.vote_targets import TargetArguments
 
 _ERRORS = ("loss", "brier", "ece")  # endings of the names of scores for which smaller is better
 # Fields of logging and debugging whose defaults HfArgumentParser replaces by equivalent values.
@@ -103,7 +104,7 @@ class ModelArguments:
 
 
 @dataclass
-class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArguments):
+class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments, TrainingArguments):
     """`TrainingArguments` with the defaults of this package: the checkpoint with the best weighted F1 is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
@@ -243,6 +244,10 @@ class SerTrainingArguments(AbstentionArguments, ReportArguments, TrainingArgumen
             raise ConfigError(f"copy_paste is {self.copy_paste}; expected a probability from 0 (none) to 1.")
         self._check_auxiliary()
         self._check_distillation()
+        plain = {"loss": "cross_entropy"}
+        options = ("loss", "class_weights", "copy_paste", "supervised_contrastive", "corpus_classes", "teachers")
+        given = {name: getattr(self, name) for name in options}
+        self.check_target({name: value for name, value in given.items() if value and value != plain.get(name)})
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
         for name in ("head_learning_rate", "unfreeze_every"):

@@ -65,17 +65,6 @@ def test_adjusting_removes_what_another_column_explains(scripts):
     assert abs(given["gap"]) < 0.02 and given["interval"][0] < 0.01
 
 
-def test_only_votes_on_the_voice_count(scripts, tmp_path):
-    path = tmp_path / "votes.csv"
-    path.write_text(
-        '"","A","D","F","H","N","S","fileName","numResponses"\n'
-        '"100001",0,0,0,1,3,0,"1001_IEO_NEU_XX",4\n"200001",4,0,0,0,0,0,"1001_IEO_NEU_XX",4\n'
-    )
-    assert scripts["gender_gap"].read_votes(path) == {
-        "1001_IEO_NEU_XX": {"A": 0.0, "D": 0.0, "F": 0.0, "H": 0.25, "N": 0.75, "S": 0.0}
-    }
-
-
 def test_level_and_pitch_are_those_of_a_tone(scripts):
     time = np.arange(32_000) / 16_000
     steady = (0.1 * np.sin(2 * np.pi * 200 * time)).astype(np.float32)
