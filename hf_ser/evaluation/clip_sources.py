@@ -13,6 +13,7 @@ import numpy as np
 from hf_ser.audio import AudioError, load_audio
 from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
+from hf_ser.data.clip_votes import votes_of_split
 from hf_ser.data.examination import Limits, ScanError, content_sha256, read_checked
 from hf_ser.data.found_recordings import Found, Quarantined, find_clips
 from hf_ser.data.prepare import is_synthetic
@@ -24,7 +25,7 @@ from hf_ser.evaluation.predict import predict_probabilities
 from hf_ser.labels import EMOTIONS, merge_calm
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.remote_code.windows import MIN_DURATION_S
-from hf_ser.scoring.predictions import CLIP_COLUMNS, LANGUAGE
+from hf_ser.scoring.predictions import CLIP_COLUMNS, LANGUAGE, VOTES
 
 if TYPE_CHECKING:
     import datasets
@@ -39,7 +40,7 @@ class Clips:
     """Clips to evaluate.
 
     Args:
-        columns: those of `CLIP_COLUMNS` and maybe language; label holds class names.
+        columns: those of `CLIP_COLUMNS`, and maybe language and votes; label holds class names.
         durations: seconds.
         decode: clip numbers to waveforms (samples,), float32 at 16 kHz.
         notes: remarks for the report.
@@ -56,12 +57,13 @@ class Clips:
 
 
 def clip_columns(split: "datasets.Dataset") -> dict[str, list[Any]]:
-    """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids; language, if it has any."""
+    """The columns of `CLIP_COLUMNS` of a prepared dataset's split, label as class ids; language and votes, if any."""
     columns = {name: list(split[name]) for name in CLIP_COLUMNS}
     columns["speaker"] = [speaker or "" for speaker in columns["speaker"]]
     if LANGUAGE in split.column_names and any(split[LANGUAGE]):
         columns[LANGUAGE] = list(split[LANGUAGE])
-    return columns
+    votes = votes_of_split(split)
+    return columns | ({VOTES: votes} if any(votes) else {})
 
 
 def clips_of_split(split: "datasets.Dataset") -> Clips:

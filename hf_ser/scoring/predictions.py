@@ -15,7 +15,9 @@ from hf_ser.errors import SerError
 
 CLIP_COLUMNS = ("id", "corpus", "speaker", "gender", "intensity", "label")
 LANGUAGE = "language"  # optional column of clips
+VOTES = "votes"  # optional column of clips: label -> number of raters, or None
 _PREFIX = "p_"
+_VOTES_PREFIX = "votes_"  # of the columns with the number of raters for each class
 _ROUNDING = 1e-3
 
 
@@ -29,7 +31,7 @@ class Predictions:
 
     Args:
         clips: the columns of `CLIP_COLUMNS`; label holds class ids, intensity may hold None, and an unknown speaker is
-            an empty string. A column language is optional.
+            an empty string. Columns language and votes (label -> number of raters, or None) are optional.
         probabilities: (clips, classes), rows that sum to 1.
         labels: class names, in the order of the columns of `probabilities`.
 
@@ -131,6 +133,8 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
         )
     columns = [*CLIP_COLUMNS, *([LANGUAGE] if all(LANGUAGE in part.clips for part in parts) else [])]
     clips = {name: [value for part in parts for value in part.clips[name]] for name in columns}
+    if any(VOTES in part.clips for part in parts):
+        clips[VOTES] = [votes for part in parts for votes in part.clips.get(VOTES, [None] * len(part.clips["id"]))]
     return Predictions(clips, np.concatenate([part.probabilities for part in parts]), parts[0].labels)
 
 
@@ -165,13 +169,21 @@ def restrict(predictions: Predictions, classes: Sequence[str]) -> tuple[Predicti
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write the clips' columns, label as name, and a column `p_LABEL` per class as Parquet, atomically."""
+    """Write a table as Parquet, atomically.
+
+    It has the clips' columns, label as name, a column `p_LABEL` per class, and for clips with votes `votes_LABEL`.
+    """
     columns: dict[str, Any] = {name: list(predictions.clips[name]) for name in CLIP_COLUMNS}
     columns["label"] = [predictions.labels[index] for index in predictions.clips["label"]]
     columns["intensity"] = pa.array(columns["intensity"], pa.string())
     if any(predictions.clips.get(LANGUAGE, ())):
         columns[LANGUAGE] = pa.array(predictions.clips[LANGUAGE], pa.string())
     columns |= {f"{_PREFIX}{label}": predictions.probabilities[:, i] for i, label in enumerate(predictions.labels)}
+    voted = predictions.clips.get(VOTES)
+    if voted is not None and any(voted):
+        for label in predictions.labels:
+            counts = [clip.get(label, 0) if clip else None for clip in voted]
+            columns[f"{_VOTES_PREFIX}{label}"] = pa.array(counts, pa.int32())
     partial = path.with_suffix(".part")
     pq.write_table(pa.table(columns), partial)
     os.replace(partial, path)
@@ -199,12 +211,47 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     if clips is None:
         clips = {name: table.get(name, [None] * len(table["id"])) for name in CLIP_COLUMNS}
         clips |= {LANGUAGE: table[LANGUAGE]} if LANGUAGE in table else {}
+        clips |= _votes(table, labels, path)
         clips |= {name: [value or "" for value in clips[name]] for name in ("corpus", "speaker", "gender")}
     else:
         probabilities = _join(table, probabilities, clips)
     unknown = [clip for clip, label in zip(clips["id"], clips["label"], strict=True) if label not in labels]
     _refuse("clips of an unknown class", unknown, f"one of {', '.join(labels)}, the classes of {path}")
     return Predictions({**clips, "label": [labels.index(label) for label in clips["label"]]}, probabilities, labels)
+
+
+def _votes(
+    table: Mapping[str, list[Any]], labels: Sequence[str], path: Path
+) -> dict[str, list[dict[str, int] | None]]:
+    """The column votes of a table with votes, else nothing."""
+    named = {label: table[_VOTES_PREFIX + label] for label in labels if _VOTES_PREFIX + label in table}
+    if not named:
+        return {}
+    missing = [label for label in labels if label not in named]
+    if missing:
+        raise PredictionsError(
+            f"{path} has columns of votes, but none for {', '.join(missing)}; expected {_VOTES_PREFIX}LABEL for every "
+            "class."
+        )
+    clips: list[dict[str, Any]] = [
+        dict(zip(named, counts, strict=True)) for counts in zip(*named.values(), strict=True)
+    ]
+    bad = [clip for clip, votes in zip(table["id"], clips, strict=True) if not all(map(_is_count, votes.values()))]
+    _refuse("clips with invalid votes", bad, "whole numbers of at least 0")
+    return {
+        VOTES: [
+            None if any(map(_is_missing, votes.values())) else {label: int(votes[label]) for label in votes}
+            for votes in clips
+        ]
+    }
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value  # programs without integers that may be missing write NaN
+
+
+def _is_count(value: Any) -> bool:
+    return _is_missing(value) or (isinstance(value, int | float) and 0 <= value < float("inf") and value == int(value))
 
 
 def read_table(
