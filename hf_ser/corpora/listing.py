@@ -202,7 +202,7 @@ def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str
         split=_parsed(values, "split", _split, "train, validation or test") or "",
         start_s=start_s,
         end_s=end_s,
-        votes=_parsed(values, "votes", _votes, "labels with counts, such as angry:3; happy:1") or (),
+        votes=parse_votes(values.get("votes", "")),
         origin=origin,
     )
 
@@ -275,6 +275,18 @@ def _segment(values: Mapping[str, str]) -> tuple[float | None, float | None]:
     if end_s is not None and end_s <= (start_s or 0.0):
         raise ListingError(f"start is {start_s or 0.0:g} s and end is {end_s:g} s; expected an end after the start")
     return start_s, end_s
+
+
+def parse_votes(text: str) -> tuple[tuple[str, int], ...]:
+    """Votes of raters for labels, in JSON or as "angry:3; happy:1"; none for empty text.
+
+    Raises:
+        ListingError: no labels with whole numbers, or no vote at all.
+
+    >>> parse_votes("angry:3; happy:1")
+    (('angry', 3), ('happy', 1))
+    """
+    return _parsed({"votes": text}, "votes", _votes, "labels with counts, such as angry:3; happy:1") or ()
 
 
 def _votes(text: str) -> tuple[tuple[str, int], ...]:

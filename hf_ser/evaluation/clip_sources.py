@@ -13,6 +13,7 @@ import numpy as np
 from hf_ser.audio import AudioError, load_audio
 from hf_ser.console import progress_bar
 from hf_ser.corpora import CORPORA
+from hf_ser.corpora.listing import ListingError, parse_votes
 from hf_ser.data.clip_votes import votes_of_split
 from hf_ser.data.examination import Limits, ScanError, content_sha256, read_checked
 from hf_ser.data.found_recordings import Found, Quarantined, find_clips
@@ -171,7 +172,7 @@ def clips_of_csv(path: Path, args: DataArguments, classes: Sequence[str] = EMOTI
     """The recordings in a CSV file.
 
     Required columns: path (relative to the file) and label. Optional columns: id (default: the path), corpus, speaker
-    (default: unknown), gender, intensity, language.
+    (default: unknown), gender, intensity, language, votes.
 
     Args:
         path: of the CSV file.
@@ -179,7 +180,8 @@ def clips_of_csv(path: Path, args: DataArguments, classes: Sequence[str] = EMOTI
         classes: labels that are allowed.
 
     Raises:
-        SourceError: no such file, missing columns, an unknown label, or a recording that cannot be read.
+        SourceError: no such file, missing columns, an unknown label, invalid votes, or a recording that cannot be
+            read.
     """
     if args.channel is not None:
         raise SourceError(f"--channel {args.channel} is not supported with --csv; leave it out.")
@@ -196,6 +198,9 @@ def clips_of_csv(path: Path, args: DataArguments, classes: Sequence[str] = EMOTI
     columns["intensity"] = [intensity or None for intensity in columns["intensity"]]
     languages = [language or None for language in columns.pop(LANGUAGE)]
     columns |= {LANGUAGE: languages} if any(languages) else {}
+    votes = _votes_of_rows(path, lines, rows, args)
+    columns |= {VOTES: votes} if any(votes) else {}
+    notes += _notes_on_votes(votes, classes)
     labels = [_emotion(row["label"], args) for row in rows]
     generated = any(is_synthetic(folder) for folder in {file.parent for file in files})
     return Clips(
@@ -206,6 +211,29 @@ def clips_of_csv(path: Path, args: DataArguments, classes: Sequence[str] = EMOTI
         notes,
         tuple(sorted(set(columns["corpus"]))) if generated else (),
     )
+
+
+def _votes_of_rows(
+    path: Path, lines: Sequence[int], rows: Sequence[dict[str, str]], args: DataArguments
+) -> list[dict[str, int] | None]:
+    """The votes of each row by class; None for rows without votes."""
+    found: list[dict[str, int] | None] = []
+    bad = []
+    for line, row in zip(lines, rows, strict=True):
+        counts: Counter[str] = Counter()
+        try:
+            for label, count in parse_votes(row.get("votes") or ""):
+                counts[_emotion(label, args)] += count
+        except ListingError as error:
+            bad.append(f"line {line}: {error}")
+        found.append(dict(counts) or None)
+    _refuse(path, "rows with invalid votes", bad, "expected numbers of raters")
+    return found
+
+
+def _notes_on_votes(votes: Sequence[dict[str, int] | None], classes: Sequence[str]) -> tuple[str, ...]:
+    outside = {label for clip in votes for label in clip or {} if label not in classes}
+    return (f"votes for {', '.join(sorted(outside))} do not count: no class has this name",) if outside else ()
 
 
 def _notes_on_speakers(speakers: Sequence[str]) -> tuple[str, ...]:

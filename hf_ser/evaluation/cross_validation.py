@@ -347,13 +347,14 @@ def _head(
     protocol["folds"] = len({run.fold for run in runs}) if runs[0].fold else None
     protocol["notes"] = sorted({note for results in each for note in results["protocol"]["notes"]})
     scores = [results["splits"]["test"]["scores"] for results in each]
+    target = {name: first["training"][name] for name in ("target",) if name in (first["training"] or {})}
     return {
         **first,
         "kind": "cross_validation",
         "name": name,
         "dataset": first["dataset"] | {"train_clips": None, "train_speakers": None, "train_classes": None},
         "protocol": protocol,
-        "training": {"recipe": Path(str(args.model_recipe)).name, "overrides": args.recipe_overrides},
+        "training": {"recipe": Path(str(args.model_recipe)).name, "overrides": args.recipe_overrides, **target},
         "seeds": list(args.seeds),
         "versions": versions(),
         "splits": {},

@@ -23,6 +23,7 @@ from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.answered_clips import abstention_text
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.results_file import read_results
+from hf_ser.reporting.vote_report import votes_text
 from hf_ser.scoring.results import write_text
 
 PLACEHOLDER = "PATH_OR_ID"  # of a folder that is not below the working directory
@@ -46,6 +47,7 @@ _HERE = Path(__file__).parent
 # The template is at the top level of a checkout, and next to this file in an installed wheel.
 _TEMPLATES = (_HERE.parents[1] / "model_card.md", _HERE / "model_card.md")
 _FIGURES = ("training_curves", "importances", "confusion_{}", "reliability_{}", "risk_coverage_{}", "roc_{}")
+_VOTE_FIGURES = ("intended_perceived_{}", "agreement_{}")
 
 
 class CardError(SerError):
@@ -124,6 +126,7 @@ def _render(
         test=results["splits"].get("test"),
         metrics=SCORES,
         abstention_text=abstention_text,
+        votes_text=votes_text,
         shares_speakers=shares_speakers(results),
         needs_code=needs_code(results),
         steps=_steps(results),
@@ -318,8 +321,11 @@ def _parts(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str]:
-    names = [name.format(split) for name in _FIGURES for split in (results["splits"] if "{}" in name else [""])]
-    without = {f"risk_coverage_{split}" for split, scored in results["splits"].items() if not scored.get("abstention")}
+    every = (*_FIGURES, *_VOTE_FIGURES)
+    names = [name.format(split) for name in every for split in (results["splits"] if "{}" in name else [""])]
+    splits = results["splits"].items()
+    without = {f"risk_coverage_{split}" for split, scored in splits if not scored.get("abstention")}
+    without |= {name.format(split) for name in _VOTE_FIGURES for split, scored in splits if not scored.get("votes")}
     names = [name for name in names if name not in without]
     if figures is None:
         return [name for name in names if name != ("training_curves" if is_hybrid(results) else "importances")]

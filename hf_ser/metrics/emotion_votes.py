@@ -171,9 +171,9 @@ def distances(probabilities: np.ndarray, counts: np.ndarray) -> dict[str, np.nda
     votes = counts / counts.sum(axis=1, keepdims=True)
     between = (votes + probabilities) / 2
     norms = np.linalg.norm(votes, axis=1) * np.linalg.norm(probabilities, axis=1)
-    shannon = (_divergence(votes, between) + _divergence(probabilities, between)) / 2
+    shannon = (_divergence(votes, between) + _divergence(probabilities, between)) / 2 / np.log(2)
     return {
-        "jensen_shannon": np.maximum(shannon, 0.0) / np.log(2),  # rounding may leave -1e-17
+        "jensen_shannon": np.minimum(shannon, 1.0),
         "kl": _divergence(votes, probabilities),
         "cosine": (votes * probabilities).sum(axis=1) / norms,
         "brier": ((votes - probabilities) ** 2).sum(axis=1),
@@ -182,7 +182,8 @@ def distances(probabilities: np.ndarray, counts: np.ndarray) -> dict[str, np.nda
 
 def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Kullback-Leibler divergence of q from p in nats, (clips, classes) -> (clips,)."""
-    return (p * (np.log(np.maximum(p, _TINY)) - np.log(np.maximum(q, _TINY)))).sum(axis=1)
+    found = (p * (np.log(np.maximum(p, _TINY)) - np.log(np.maximum(q, _TINY)))).sum(axis=1)
+    return np.maximum(found, 0.0)  # rounding may leave -1e-16
 
 
 def among_top(probabilities: np.ndarray, class_ids: np.ndarray, number: int) -> np.ndarray:

@@ -27,6 +27,7 @@ from hf_ser.reporting.comparison import (
 from hf_ser.reporting.comparison_latex import render_latex
 from hf_ser.reporting.comparison_rendering import plain, render_csv, render_markdown
 from hf_ser.reporting.comparison_tables import Groups, Table, family, heading, make_tables, protocol_label
+from hf_ser.reporting.comparison_votes import votes_tables
 from hf_ser.reporting.published_scores import read_published
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.run_folder import held
@@ -55,7 +56,7 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     """
     groups = group(load_runs(find_runs(args.runs), args.names_of_runs(), args.protocol))
     reported = read_published(Path(args.published)) if args.published else None
-    tables = make_tables(groups, reported, args.equivalence)
+    tables = [*make_tables(groups, reported, args.equivalence), *votes_tables(groups)]
     text = render_markdown(tables)
     written: list[Path] = []
     readme = with_results(Path(args.readme), text) if args.readme else None  # raises before anything is written

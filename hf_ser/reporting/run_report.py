@@ -15,6 +15,7 @@ from hf_ser.extras import missing_extra
 from hf_ser.model_draft import publish
 from hf_ser.reporting.answered_clips import abstention_section
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
+from hf_ser.reporting.vote_report import votes_section
 from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
@@ -188,7 +189,9 @@ def _draw_split(
         f"confusion_counts_{split}": f"Confusion matrix ({split}), number of clips",
         f"roc_{split}": f"One-vs-rest ROC curves ({split})",
         f"reliability_{split}": f"Reliability diagram ({split})",
-    } | _draw_abstention(folder, split, scored, title)
+        **_draw_abstention(folder, split, scored, title),
+        **plots.draw_votes(folder, split, scored, title),
+    }
 
 
 def _draw_abstention(folder: Path, split: str, scored: Mapping[str, Any], title: str) -> dict[str, str]:
@@ -296,7 +299,8 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
     for grouping, title in _GROUPINGS.items():
         if grouping in scored["groups"]:
             parts += _group_section(title, scored["groups"][grouping])
-    return [*parts, *_calibration_section(scored["calibration"]), *abstention_section(scored.get("abstention"))]
+    parts += [*_calibration_section(scored["calibration"]), *abstention_section(scored.get("abstention"))]
+    return parts + votes_section(scored.get("votes"))
 
 
 def _named(split: str, protocol: str) -> str:

@@ -5,7 +5,7 @@ whole speakers accounts for this (Davison & Hinkley 1997, section 3.8); with few
 somewhat narrow. All scores are computed from confusion matrices, so a bootstrap is one matrix product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -126,6 +126,40 @@ def ratio_interval(
     drawn = _resample(sums, seed)
     filled = drawn[:, 1] > 0  # a draw may hold no answered clip
     return _bounds(drawn[filled, 0] / drawn[filled, 1]) if filled.any() else [None, None]
+
+
+def resampled_bounds(
+    parts: np.ndarray,
+    clusters: Sequence[Any],
+    statistic: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    seed: int = 0,
+) -> dict[str, list[float] | list[None]]:
+    """95 % percentile intervals of any scores that follow from sums over clips, resampling clusters.
+
+    Args:
+        parts: numbers of each clip (clips, ...).
+        clusters: each clip's speaker, or its id for an interval over clips.
+        statistic: sums of `parts` (draws, ...) -> score -> (draws,); NaN for a draw without a score.
+        seed: of the resampling.
+
+    Returns:
+        Score -> bounds; None twice with a single cluster, or if no draw has the score.
+
+    >>> right = np.array([[1.0, 1.0], [0.0, 1.0]] * 8)  # hits and clips
+    >>> speakers = np.repeat(["a", "b", "c", "d"], 4)
+    >>> resampled_bounds(right, speakers, lambda sums: {"accuracy": sums[:, 0] / sums[:, 1]})
+    {'accuracy': [0.5, 0.5]}
+    """
+    names, groups = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.zeros((len(names), *parts.shape[1:]))
+    np.add.at(sums, groups, parts)
+    if len(sums) < 2:
+        return {name: [None, None] for name in statistic(parts.sum(axis=0, keepdims=True))}
+    found: dict[str, list[float] | list[None]] = {}
+    for name, values in statistic(_resample(sums, seed)).items():
+        defined = values[~np.isnan(values)]
+        found[name] = _bounds(defined) if len(defined) else [None, None]
+    return found
 
 
 def compare(

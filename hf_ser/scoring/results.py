@@ -22,6 +22,7 @@ from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, WITH_SEEDS, intervals_ove
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions, count_speakers
+from hf_ser.scoring.vote_scores import describe_votes
 
 SCHEMA_VERSION = 1
 _PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
@@ -58,7 +59,7 @@ def score_split(
     precision: str | None = None,
     abstention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a split: overall with intervals, per class, per group, and its calibration.
+    """Score a split: overall with intervals, per class, per group, its calibration, and against votes if it has any.
 
     Args:
         predictions: of one run, or of several with different seeds. With several, scores are means over the seeds with
@@ -81,6 +82,7 @@ def score_split(
     probabilities = np.concatenate([run.probabilities for run in runs])
     whole = score(label_ids, probabilities, labels)
     each = [_scalars(score(run.label_ids, run.probabilities, labels)) for run in runs] if len(runs) > 1 else []
+    votes = describe_votes(runs)
     ids = sorted({clip for run in runs for clip in run.clips["id"]})
     speakers = {speaker for run in runs for speaker in run.clips["speaker"]}
     return {
@@ -99,6 +101,7 @@ def score_split(
         "calibration": describe_calibration(probabilities, label_ids, temperature or 1.0)
         | {"temperature": temperature},
         **({} if abstention is None else {"abstention": dict(abstention)}),
+        **({} if votes is None else {"votes": votes}),
         "chance": {"accuracy_of_the_largest_class": float(np.bincount(label_ids).max() / len(label_ids))},
         "confusion": whole["confusion"],
         "labels": list(labels),

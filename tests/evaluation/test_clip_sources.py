@@ -291,6 +291,23 @@ def test_languages_and_labels_of_other_sets(listed):
         clips_of_csv(path, DataArguments(), classes=("neutral", "other"))
 
 
+def test_votes_are_counted_by_class(listed):
+    rows = [
+        ("a.wav", "happy", "happy:3; calm:1; neutral:1"),
+        ("sub/b.wav", "sad", ""),
+        ("a.wav", "sad", '{"bored": 2}'),
+    ]
+    found = clips_of_csv(listed(rows[:2], ("path", "label", "votes")), DataArguments(merge_calm=True))
+    assert found.columns["votes"] == [{"happy": 3, "neutral": 2}, None]
+    outside = clips_of_csv(listed(rows[1:], ("path", "label", "votes")), DataArguments())
+    assert "votes for bored do not count: no class has this name" in outside.notes
+    bad = listed([("a.wav", "happy", "happy:-3")], ("path", "label", "votes"))
+    with pytest.raises(
+        SourceError, match="1 rows with invalid votes .line 2: votes is happy:-3; expected labels with"
+    ):
+        clips_of_csv(bad, DataArguments())
+
+
 def test_a_listed_recording_is_what_load_audio_gives(listed):
     path = listed(ROWS)
     found = clips_of_csv(path, DataArguments(trim_db=20.0))

@@ -17,11 +17,14 @@ with needs_extra():
     from hf_ser.reporting.plots.tables import plot_confusions, plot_matrix
     from hf_ser.reporting.plots.training_curves import plot_training_curves
     from hf_ser.reporting.plots.trials import plot_trials
+    from hf_ser.reporting.plots.vote_figures import draw_votes, plot_agreement, plot_perceived
 
 __all__ = [
     "LevelCurve",
     "LevelPanel",
     "ScoreRow",
+    "draw_votes",
+    "plot_agreement",
     "plot_class_distribution",
     "plot_clip",
     "plot_confusions",
@@ -33,6 +36,7 @@ __all__ = [
     "plot_levels",
     "plot_macro_roc",
     "plot_matrix",
+    "plot_perceived",
     "plot_protocols",
     "plot_reliability",
     "plot_risk_coverage",
