@@ -22,8 +22,8 @@ from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.answered_clips import abstention_text
 from hf_ser.reporting.run_report import SCORES
-from hf_ser.results_file import read_results
 from hf_ser.reporting.vote_report import votes_text
+from hf_ser.results_file import read_results
 from hf_ser.scoring.results import write_text
 
 PLACEHOLDER = "PATH_OR_ID"  # of a folder that is not below the working directory

@@ -12,8 +12,9 @@ import pytest
 from hf_ser.remote_code.hardware import Hardware
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-# gpu.py and its checks print what the section "chip" says; the last three are parts of other scripts.
-PARTS = ("machine", "gpu", "gpu_checks", "wild_sounds", "in_the_wild_tables", "gender_gap_page")
+# gpu.py and its checks print what the section "chip" says; power.py measures no time; the last three are parts of
+# other scripts.
+PARTS = ("machine", "power", "gpu", "gpu_checks", "wild_sounds", "in_the_wild_tables", "gender_gap_page")
 
 
 @pytest.fixture

@@ -347,17 +347,17 @@ def test_the_docstring_opens_with_a_command_that_parses(load_recipe):
 
 
 # UAR, and share of clips whose answer changes, of the model in the package on the example clips.
-GOLDEN = {"clean": (2 / 3, None), "pink_noise_0": (7 / 12, 4 / 11), "packet_loss_40": (2 / 3, 4 / 11)}
+GOLDEN = {"clean": (2 / 3, None), "pink_noise_0": (3 / 4, 4 / 11), "packet_loss_40": (1 / 2, 5 / 11)}
 
 
 def test_the_model_of_the_package_on_the_examples(tmp_path):
     listing = tmp_path / "clips.csv"
     with listing.open("w", encoding="utf-8", newline="") as file:
         rows = [
-            (path, path.stem.split("_")[0], path.stem.split("_")[1])
+            (path, path.stem, *path.stem.split("_")[:2])  # noise depends on ids, which would contain the folder
             for path in sorted((ROOT / "examples/clips").glob("*.flac"))
         ]
-        csv.writer(file).writerows([("path", "label", "speaker"), *rows])
+        csv.writer(file).writerows([("path", "id", "label", "speaker"), *rows])
     common = {"conditions": ["pink_noise", "packet_loss"], "levels": ["pink_noise=0", "packet_loss=40"]}
     args = RobustnessArguments(
         str(tmp_path / "out"),
