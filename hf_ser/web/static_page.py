@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -18,6 +19,8 @@ import yaml
 from huggingface_hub import SpaceCardData
 
 import hf_ser
+from hf_ser.live import StreamingRecognizer
+from hf_ser.live.voice_gate import FRAME_S
 from hf_ser.page_words import LIMITS, SENTENCE, SPACE_LOOK, SYNTHETIC, TITLE
 from hf_ser.remote_code.windows import MIN_DURATION_S, SILENCE_DBFS, WindowPlan
 from hf_ser.reporting.palette import class_colour
@@ -190,6 +193,7 @@ def _settings(metadata: Mapping[str, Any], about: Sequence[str]) -> dict[str, An
             "size": round(plan.window_s * rate),
             "step": round(plan.stride_s * rate),
         },
+        "live": {**_live_defaults(), "frame": round(FRAME_S * rate)},
         "limits": {
             "max_duration_s": _MAX_DURATION_S,
             "max_file_bytes": _MAX_FILE_BYTES,
@@ -199,6 +203,12 @@ def _settings(metadata: Mapping[str, Any], about: Sequence[str]) -> dict[str, An
             "silence": 10 ** (SILENCE_DBFS / 20),
         },
     }
+
+
+def _live_defaults() -> dict[str, Any]:
+    """The defaults of live speech in Python; the page abstains if the model has a threshold."""
+    parameters = inspect.signature(StreamingRecognizer).parameters
+    return {name: each.default for name, each in parameters.items() if name not in ("model", "abstain")}
 
 
 def _card(metadata: Mapping[str, Any], about: Sequence[str]) -> str:

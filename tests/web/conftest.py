@@ -11,6 +11,8 @@ from web_metadata import METADATA
 
 from hf_ser.labels import EMOTIONS
 
+WAIT_MS = 120_000  # on a busy machine
+
 
 @pytest.fixture(scope="session")
 def page_graph(tmp_path_factory):
@@ -107,3 +109,39 @@ def serve():
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="module")
+def server(serve, page_folder):
+    return serve(page_folder)
+
+
+@pytest.fixture(scope="module")
+def open_page(browser, server):
+    """Open the page in the `browser` of the module; it may make no request to other servers and break no policy."""
+    contexts, foreign, faults = [], [], []
+
+    def make(prepare=None, ready="Ready."):
+        permissions = ["microphone", "clipboard-read", "clipboard-write"]
+        context = browser.new_context(
+            viewport={"width": 1280, "height": 800}, permissions=permissions, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("request", lambda asked: foreign.append(asked.url) if is_foreign(asked.url) else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
+        if prepare:
+            prepare(page)
+        page.goto(server.address, timeout=WAIT_MS)
+        page.locator("#status").get_by_text(ready).wait_for()
+        return page
+
+    def is_foreign(url):
+        return not url.startswith((f"{server.address}/", "blob:"))
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert (foreign, faults) == ([], [])

@@ -41,47 +41,11 @@ def recordings(tmp_path_factory, tone):
 
 
 @pytest.fixture(scope="module")
-def server(serve, page_folder):
-    return serve(page_folder)
-
-
-@pytest.fixture(scope="module")
 def browser(launch_chromium, recordings, tmp_path_factory, tone):
     """Chromium whose microphone repeats a tone."""
     path = tmp_path_factory.mktemp("microphone") / "tone.wav"
     sf.write(path, tone(5.0, 48_000, frequency_hz=300.0, noise=0.01), 48_000)
     return launch_chromium("--disable-gpu", f"--use-file-for-fake-audio-capture={path}")
-
-
-@pytest.fixture(scope="module")
-def open_page(browser, server):
-    """Open the page; at the end, check that it made no request to other servers and broke no rule of its policy."""
-    contexts, foreign, faults = [], [], []
-
-    def make(prepare=None, ready="Ready."):
-        permissions = ["microphone", "clipboard-read", "clipboard-write"]
-        context = browser.new_context(
-            viewport={"width": 1280, "height": 800}, permissions=permissions, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        context.set_default_timeout(WAIT_MS)
-        page = context.new_page()
-        page.on("request", lambda asked: foreign.append(asked.url) if is_foreign(asked.url) else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda line: faults.append(line.text) if "Security Policy" in line.text else None)
-        if prepare:
-            prepare(page)
-        page.goto(server.address, timeout=WAIT_MS)
-        page.locator("#status").get_by_text(ready).wait_for()
-        return page
-
-    def is_foreign(url):
-        return not url.startswith((f"{server.address}/", "blob:"))
-
-    yield make
-    for context in contexts:
-        context.close()
-    assert (foreign, faults) == ([], [])
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import tarfile
 import pytest
 from web_metadata import METADATA
 
+from hf_ser.live import StreamingRecognizer
 from hf_ser.runtime import GraphError
 from hf_ser.web import WebError, describe_page, onnxruntime_web, write_page
 from hf_ser.web.exported_graph import read_graph
@@ -79,6 +80,10 @@ def test_the_folder_has_all_files_and_nothing_of_another_origin(page_graph, pack
     assert gzip.decompress((folder / "model.onnx.gz").read_bytes()) == page_graph.read_bytes()
     assert gzip.decompress((folder / "ort.wasm.gz").read_bytes()) == FILES[onnxruntime_web.WASM]
     assert settings["windows"] == {"whole": 32_000, "size": 16_000, "step": 8000}
+    live = StreamingRecognizer.__init__.__kwdefaults__
+    assert settings["live"] == {**{name: live[name] for name in live if name != "abstain"}, "frame": 320}
+    fields = re.findall(r'name="(\w+_\w+)" type="number"', (folder / "index.html").read_text(encoding="utf-8"))
+    assert [*fields, "frame"] == list(settings["live"])
     assert settings["about"] == ["Trained on nothing.", "More."] and "synthetic voices" in settings["warning"]
     assert len(settings["colours"]) == len(settings["model"]["labels"]) == 8
     for path in folder.iterdir():

@@ -17,7 +17,7 @@ export function csvText(answers, labels, warning, abstains) {
     const {timeline = [], ...whole} = row(answer, labels, warning);
     for (const part of [whole, ...timeline]) {
       const scores = Object.fromEntries((part.scores ?? []).map(({label, score}) => [label, score.toFixed(6)]));
-      lines.push([answer.file, part.start, part.end, part.scores?.[0].label, ...labels.map(label => scores[label]),
+      lines.push([answer.file, part.start, part.end, part.label ?? part.scores?.[0].label, ...labels.map(label => scores[label]),
         ...(abstains ? [part.abstained] : []), part.error ?? (part.silent ? "silence" : undefined), whole.warning]);
     }
   }
@@ -28,9 +28,9 @@ function row(answer, labels, warning) {
   const {file, error, reason, scores, abstained, threshold} = answer;
   const made = error === undefined ? {file, scores} : {file, error, reason};
   if (abstained !== undefined) Object.assign(made, {abstained, threshold});
-  if (answer.windows?.length > 1) {
-    made.timeline = answer.windows.map(({start, end, probabilities}) =>
-      ({start, end, silent: probabilities === null, scores: probabilities && ranked(probabilities, labels)}));
+  if (answer.windows?.length > (answer.isLive ? 0 : 1)) {
+    made.timeline = answer.windows.map(({start, end, silent, probabilities, ...live}) =>
+      ({start, end, silent: silent ?? probabilities === null, scores: probabilities && ranked(probabilities, labels), ...live}));
   }
   return warning ? {...made, warning} : made;
 }

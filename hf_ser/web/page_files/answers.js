@@ -3,6 +3,7 @@ import {element, percent, styled} from "./elements.js";
 import {drawTimeline, drawWaveform, timelineTable} from "./timeline.js";
 import {RATE} from "./audio.js";
 
+const MOST_DRAWN = 1200; // windows
 const UNSURE = 0.5; // below this, the other classes together are more probable than the best one
 
 /** The answer in one sentence, for the heading and for screen readers. */
@@ -11,7 +12,11 @@ export function sentence(answer) {
   return `${answer.abstained ? "Not sure. Closest" : "Sounds most like"}: ${label} (${percent(score)})`;
 }
 
-/** Show the most probable class, a bar per class, the waveform and, if the recording is long, a timeline. */
+/**
+ * Show the most probable class, a bar per class, the waveform and, if the recording is long, a timeline.
+ * @param {object} answer
+ * @param {?Float32Array} samples null for live speech, which is not kept
+ */
 export function answerCard(answer, samples, labels, colours) {
   const card = element("article", {}, element("h2", {class: "name"}, answer.file),
     element("p", {class: "answer"}, sentence(answer)));
@@ -20,10 +25,14 @@ export function answerCard(answer, samples, labels, colours) {
   } else if (answer.scores[0].score < UNSURE) {
     card.append(element("p", {}, "No class reaches 50 %: the answer is uncertain."));
   }
-  card.append(bars(answer.scores, labels, colours), element("h3", {}, "The recording"), drawWaveform(samples, RATE));
+  if (answer.note) card.append(element("p", {}, answer.note));
+  card.append(bars(answer.scores, labels, colours));
+  if (samples) card.append(element("h3", {}, "The recording"), drawWaveform(samples, RATE));
   if (answer.windows.length > 1) {
-    card.append(element("h3", {}, "Over time"), drawTimeline(answer.windows, labels, colours),
-      timelineTable(answer.windows, labels));
+    const name = "Probability of each class in every window of the recording; the table below has the same numbers.";
+    const drawn = answer.windows.slice(-MOST_DRAWN), all = drawn.length === answer.windows.length;
+    card.append(element("h3", {}, all ? "Over time" : `The last ${MOST_DRAWN} windows`),
+      drawTimeline(drawn, labels, colours, name), timelineTable(drawn, labels));
   }
   return card;
 }
@@ -33,7 +42,8 @@ export function errorCard(name, message) {
   return element("article", {class: "error"}, element("h2", {class: "name"}, name), element("p", {}, `No answer: ${message}`));
 }
 
-function bars(scores, labels, colours) {
+/** A bar per class, best first. */
+export function bars(scores, labels, colours) {
   const rows = scores.map(({label, score}, place) => styled(
     element("tr", place === 0 ? {class: "best"} : {},
       element("th", {scope: "row", title: label}, label),

@@ -10,21 +10,23 @@ export class Model {
   /** Start the worker and load the graph. */
   async load() {
     this.worker = new Worker("worker.js", {type: "module"});
-    this.worker.onmessage = ({data: {id, value, error}}) => {
+    this.worker.onmessage = ({data: {id, value, error, isAnswer}}) => {
       const {resolve, reject} = this.calls.get(id);
       this.calls.delete(id);
       if (error === undefined) resolve(value);
-      else reject(new Error(error));
+      else reject(Object.assign(new Error(error), {isAnswer}));
     };
     this.worker.onerror = event => {
       event.preventDefault();
-      for (const {reject} of this.calls.values()) reject(new Error(event.message || "its program could not be started"));
-      this.calls.clear();
+      this.rejectAll(event.message || "its program could not be started");
     };
     await this.call("load", this.settings);
   }
 
-  /** Classify samples at 16 kHz -> one probability per class. */
+  /**
+   * Classify samples at 16 kHz -> one probability per class.
+   * @throws {Error} with `isAnswer` if the graph ran, but returned no probabilities
+   */
   run(samples) {
     return this.call("run", samples);
   }
@@ -32,6 +34,12 @@ export class Model {
   /** End the worker, which frees its memory. */
   end() {
     this.worker?.terminate();
+    this.rejectAll("it was loaded again");
+  }
+
+  rejectAll(reason) {
+    for (const {reject} of this.calls.values()) reject(new Error(reason));
+    this.calls.clear();
   }
 
   call(step, argument) {

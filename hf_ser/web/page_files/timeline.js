@@ -32,7 +32,7 @@ export function drawWaveform(samples, rate) {
 }
 
 /** Draw the probability of every class in every window; the best is marked, silence is hatched. */
-export function drawTimeline(windows, labels, colours) {
+export function drawTimeline(windows, labels, colours, name) {
   const centres = windows.map(({start, end}) => (start + end) / 2);
   const first = windows[0].start, last = windows.at(-1).end;
   // Windows overlap: each is drawn between the midpoints to the centres of its neighbours.
@@ -42,7 +42,6 @@ export function drawTimeline(windows, labels, colours) {
     return styled(element("div", {class: "row"}, element("span", {class: "label", title: label}, label),
       element("span", {class: "cells"}, ...cells)), {"--bar": colours[place]});
   });
-  const name = "Probability of each class in every window of the recording; the table below has the same numbers.";
   return element("div", {class: windows.length > MARKS ? "lanes dense" : "lanes", role: "img", "aria-label": name}, ...rows,
     axis(first, last));
 }
@@ -51,9 +50,10 @@ export function drawTimeline(windows, labels, colours) {
 export function timelineTable(windows, labels) {
   const cells = ["seconds", "most probable"].map(text => element("th", {scope: "col"}, text));
   cells.push(...labels.map(label => element("th", {scope: "col", class: "number"}, label)));
-  const rows = windows.map(({start, end, probabilities}) => {
+  const rows = windows.map(({start, end, probabilities, error}) => {
     const row = element("tr", {}, element("th", {scope: "row"}, `${start.toFixed(1)} to ${end.toFixed(1)}`));
-    if (probabilities === null) row.append(element("td", {colspan: labels.length + 1}, "silence"));
+    if (probabilities === null) row.append(element("td", {colspan: labels.length + 1},
+      error === undefined ? "silence" : "no answer"));
     else row.append(element("td", {}, labels[best(probabilities)]),
       ...probabilities.map(score => element("td", {class: "number"}, percent(score))));
     return row;

@@ -1,4 +1,5 @@
 // Windows of a recording and the mean of their probabilities, as in hf_ser/remote_code/windows.py.
+import {joined} from "./resampler.js";
 
 /**
  * Split a recording into windows.
@@ -16,6 +17,37 @@ export function cut(numSamples, plan) {
   }
   windows.push({start, end: numSamples});
   return windows;
+}
+
+/** Cuts a stream that comes in pieces of any size into the windows of `cut`, and keeps one window in memory. */
+export class WindowCutter {
+  /** @param {{size: number, step: number}} plan in samples; streams of up to `size` are one window */
+  constructor({size, step}) {
+    Object.assign(this, {size, step, held: new Float32Array(0), start: 0});
+  }
+
+  /** @param {Float32Array} piece @returns {{start: number, end: number, samples: Float32Array}[]} windows, in samples */
+  feed(piece) {
+    const windows = [];
+    let held = joined(this.held, piece);
+    while (held.length >= this.size) {
+      windows.push(this.window(held.slice(0, this.size)));
+      held = held.subarray(this.step);
+      this.start += this.step;
+    }
+    this.held = held.slice(); // a part would keep all of a long piece in memory
+    return windows;
+  }
+
+  /** Return the last window, if it has samples that are not in the one before it. */
+  finish() {
+    const isNew = this.start === 0 ? this.held.length > 0 : this.held.length > this.size - this.step;
+    return isNew ? [this.window(this.held)] : [];
+  }
+
+  window(samples) {
+    return {start: this.start, end: this.start + samples.length, samples};
+  }
 }
 
 /** Return the largest magnitude of samples; NaN if a sample is not a number. */

@@ -25,20 +25,29 @@ const STEPS = {
     }
     const {probabilities} = await session.run(inputs);
     const values = Array.from(probabilities.data);
-    if (values.length !== settings.labels.length || !values.every(Number.isFinite)) {
-      throw new Error(`the graph returned ${values.length} values for ${settings.labels.length} classes`);
-    }
+    const expected = settings.labels.length;
+    if (values.length !== expected) throw unusable(`${values.length} values for ${expected} classes`);
+    if (!values.every(Number.isFinite)) throw unusable("values that are not finite numbers");
     return values;
   },
 };
 
-self.onmessage = async ({data: {id, step, argument}}) => {
+let last = Promise.resolve(); // a session runs once at a time, and files and live speech share it
+
+self.onmessage = ({data}) => { last = last.then(() => handle(data)); };
+
+async function handle({id, step, argument}) {
   try {
     self.postMessage({id, value: await STEPS[step](argument)});
   } catch (error) {
-    self.postMessage({id, error: String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 200)});
+    const message = String(error?.message ?? error).replace(/\s+/g, " ").slice(0, 200);
+    self.postMessage({id, error: message, isAnswer: error?.isAnswer === true});
   }
-};
+}
+
+function unusable(got) {
+  return Object.assign(new Error(`the graph returned ${got}`), {isAnswer: true});
+}
 
 async function fetched(name) {
   const response = await fetch(name).catch(() => { throw new Error(`${name} could not be downloaded`); });
