@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from hf_ser.data.protocols import Row
+    from hf_ser.data.assignment import Row
 
 _CANDIDATES = 256
 

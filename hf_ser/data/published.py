@@ -26,6 +26,11 @@ def _speakers_of_sessions() -> Folds:
     return tuple(((test,), (other,)) for pair in speakers for test, other in (pair, pair[::-1]))
 
 
+def _actor_sets() -> Folds:
+    sets = [_actors(1001, 1018), _actors(1019, 1036), _actors(1037, 1054), _actors(1055, 1072), _actors(1073, 1091)]
+    return tuple(zip(sets, sets[1:] + sets[:1], strict=True))
+
+
 PUBLISHED: dict[str, dict[str, Folds]] = {
     # EmoBox (Ma et al. 2024): six actor-disjoint folds for RAVDESS, leave one speaker out for SAVEE. Its folds of
     # IEMOCAP are the sessions, see leave_one_session_out.
@@ -54,6 +59,11 @@ PUBLISHED: dict[str, dict[str, Folds]] = {
     },
     # PEFT-SER (Feng & Narayanan 2023), one split by actor number.
     "peft_ser": {"crema_d": ((_actors(1074, 1091), _actors(1059, 1073)),)},
+    # EMO-SUPERB (Wu et al. 2024, https://arxiv.org/abs/2402.13018): five sets of CREMA-D's actors by number. A fold
+    # tests one set and validates on the next, as in data/CREMA-D/Primary/labels_consensus_1.csv to _5.csv of
+    # https://github.com/EMOsuperb/EMO-SUPERB-submission. Only the splits are used: EMO-SUPERB predicts the
+    # distribution of the raters' votes.
+    "emo_superb": {"crema_d": _actor_sets()},
     # nkululeko (Burkhardt et al. 2022) tests SAVEE on KL.
     "nkululeko": {"savee": _folds("savee", SAVEE_SPEAKERS[-1])},
     # TESS has two speakers: train on one, test on the other, both ways.

@@ -236,7 +236,7 @@ def _runs(rows: Sequence[Row], args: CrossValidationArguments, protocol: str, ou
         if protocol not in FOLDED:
             yield Run(folder, None, None, seed)
             continue
-        for number, fold in enumerate(folds(rows, protocol), 1):
+        for number, fold in enumerate(folds(rows, protocol, seed), 1):
             yield Run(folder / f"fold_{number}", number, fold.name, seed)
 
 

@@ -110,8 +110,9 @@ def test_the_metadata_here_is_that_of_the_published_corpora():
 def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
         *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "speaker_folds_5"),
-        *("leave_one_corpus_out", "cross_corpus"),
-        *("emobox", "mm_emotion_recognition", "peft_ser", "nkululeko", "cross_speaker"),
+        *("leave_one_corpus_out", "cross_corpus", "repeated_speaker_folds_5"),
+        *("speaker_disjoint_text_shared", "text_disjoint", "speaker_and_text_disjoint"),
+        *("emobox", "mm_emotion_recognition", "peft_ser", "emo_superb", "nkululeko", "cross_speaker"),
         *("leave_one_session_out", "iemocap_10_fold"),
     )
 
@@ -301,7 +302,9 @@ def test_random_warns_that_speakers_leak():
 
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "random"])
 def test_no_other_protocol_warns(protocol):
-    corpus = {"peft_ser": "crema_d", "nkululeko": "savee", "cross_speaker": "tess"}.get(protocol, "ravdess")
+    corpus = {"peft_ser": "crema_d", "emo_superb": "crema_d", "nkululeko": "savee", "cross_speaker": "tess"}.get(
+        protocol, "ravdess"
+    )
     rows = MERGED if protocol in CROSS_CORPUS else WHOLE[corpus]
     if protocol == "given":
         rows = [row._replace(split=SPLITS[number % 3]) for number, row in enumerate(rows)]
@@ -315,12 +318,16 @@ def test_no_other_protocol_warns(protocol):
 
 
 @pytest.mark.parametrize(
-    "protocol", ["speaker_disjoint", "random", "leave_one_speaker_out", "speaker_folds_5", "leave_one_corpus_out"]
+    "protocol",
+    [
+        *("speaker_disjoint", "random", "leave_one_speaker_out", "speaker_folds_5", "repeated_speaker_folds_5"),
+        "leave_one_corpus_out",
+    ],
 )
 @quick
 @given(rows=small_sets(), seed=seeds, shuffling=seeds)
 def test_the_order_of_rows_decides_nothing(protocol, rows, seed, shuffling):
-    if protocol == "speaker_folds_5":
+    if protocol.endswith("speaker_folds_5"):
         rows = [*rows, *small("ravdess", 7, 2)]
         rows = [row for row in {row.id: row for row in rows}.values() if row.corpus == "ravdess"]
     if protocol.startswith("leave"):
@@ -377,6 +384,33 @@ TINY = [
 def test_these_splits_never_change(protocol, seed, fold, expected):
     # A new hash here means that every number published under this protocol was measured on another split.
     assert split(TINY, protocol, seed=seed, fold=fold).hash == expected
+
+
+@pytest.mark.parametrize(
+    ("protocol", "corpus", "expected"),
+    [
+        ("emobox", "ravdess", "777128e769686176"),
+        ("emobox", "savee", "082d20902c42d50f"),
+        ("mm_emotion_recognition", "ravdess", "3aa6f24215b3a7a0"),
+        ("peft_ser", "crema_d", "27b15143c4a7e5e9"),
+        ("nkululeko", "savee", "e22f798f42999b31"),
+        ("cross_speaker", "tess", "bfc3368186d0ae04"),
+        ("speaker_folds_5", "crema_d", "c719eb8e93adc15e"),
+        ("cross_corpus", None, "7f12c35ba213a341"),
+        ("leave_one_corpus_out", None, "3cc02d10afe956b9"),
+        ("leave_one_speaker_out", "ravdess", "a03bead1c2b12338"),
+        ("leave_one_session_out", "iemocap", "0334e8779c3a032f"),
+        ("iemocap_10_fold", "iemocap", "8c49f36bb9c6b567"),
+        ("speaker_disjoint", None, "1f3d538b933f822b"),
+        ("random", None, "5dfa58cb85c9d864"),
+    ],
+)
+def test_the_folds_of_whole_corpora_never_change(protocol, corpus, expected):
+    rows = MERGED if corpus is None else IEMOCAP if corpus == "iemocap" else WHOLE[corpus]
+    single = protocol in ("speaker_disjoint", "random")
+    numbers = [None] if single else range(1, len(folds(rows, protocol)) + 1)
+    hashes = "".join(split(rows, protocol, fold=number, seed=seed).hash for number in numbers for seed in (0, 1))
+    assert hashlib.sha256(hashes.encode()).hexdigest()[:16] == expected
 
 
 def test_the_hash_is_of_the_sorted_ids_and_splits():
@@ -516,6 +550,10 @@ PUBLISHED_TESTS = {
     ("nkululeko", "savee"): ["KL"],
     ("cross_speaker", "tess"): ["YAF", "OAF"],
     ("peft_ser", "crema_d"): [" ".join(str(actor) for actor in range(1074, 1092))],
+    ("emo_superb", "crema_d"): [
+        " ".join(str(actor) for actor in range(first, last + 1))
+        for first, last in ((1001, 1018), (1019, 1036), (1037, 1054), (1055, 1072), (1073, 1091))
+    ],
 }
 
 
@@ -550,6 +588,14 @@ def test_peft_ser_fixes_validation_too():
             "validation": {f"crema_d_{actor}" for actor in range(1059, 1074)},
             "test": {f"crema_d_{actor}" for actor in range(1074, 1092)},
         }
+
+
+def test_emo_superb_validates_on_the_next_set():
+    tests = [set(names.split()) for names in PUBLISHED_TESTS["emo_superb", "crema_d"]]
+    for fold in range(1, 6):
+        members = of(WHOLE["crema_d"], split(WHOLE["crema_d"], "emo_superb", fold=fold), "speaker")
+        assert members["validation"] == {f"crema_d_{actor}" for actor in tests[fold % 5]}
+        assert len(members["train"]) == 91 - len(members["test"]) - len(members["validation"])
 
 
 @pytest.mark.parametrize(("fold", "trains", "tests"), [(1, "tess_OAF", "tess_YAF"), (2, "tess_YAF", "tess_OAF")])
@@ -667,6 +713,7 @@ def test_thirds_are_good_ratios():
         ("mm_emotion_recognition", "ravdess", "ravdess_01"),
         ("peft_ser", "crema_d", "crema_d_1059"),
         ("peft_ser", "crema_d", "crema_d_1091"),
+        ("emo_superb", "crema_d", "crema_d_1001"),
         ("nkululeko", "savee", "savee_KL"),
         ("cross_speaker", "tess", "tess_YAF"),
     ],
