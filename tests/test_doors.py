@@ -21,7 +21,7 @@ from hf_ser.audio import AudioError, load_audio
 from hf_ser.data import DataArguments
 from hf_ser.data.examination import Limits, examine
 from hf_ser.demo import clip_inference
-from hf_ser.evaluation.model_evaluation import EvaluateArguments, evaluate
+from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, SpeechEmotionPipeline, make_feature_extractor
 from hf_ser.remote_code import media as media_module

@@ -4,7 +4,7 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
-from hf_ser.data.protocols import SPLITS
 from hf_ser.data.seen import Marks
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
 from hf_ser.evaluation.clip_predictor import (
@@ -23,21 +22,20 @@ from hf_ser.evaluation.clip_predictor import (
     with_preprocessing,
 )
 from hf_ser.evaluation.clip_sources import Clips, clips_of_csv, clips_of_folder, clips_of_split, listed_marks
+from hf_ser.evaluation.evaluate_arguments import EvaluateArguments
 from hf_ser.evaluation.split_scores import fit_calibration
 from hf_ser.inference import (
     CheckpointError,
     load_classifier,
-    resolve_precision,
 )
 from hf_ser.labels import EMOTIONS, in_order
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.model_draft import new_draft, publish
 from hf_ser.remote_code.preprocessing import file_beside
-from hf_ser.reporting.run_report import ReportArguments, write_run
+from hf_ser.reporting.run_report import write_run
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.run_folder import held, is_finished
 from hf_ser.scoring.abstention import (
-    AbstentionArguments,
     describe_abstention,
     store_threshold,
     stored_threshold,
@@ -51,91 +49,11 @@ from hf_ser.scoring.results import (
     score_split,
     versions,
 )
+from hf_ser.scoring.transductive import normalize_by_speaker, transductive_protocol
 
 logger = logging.getLogger(__name__)
 PREDICTIONS = "predictions.parquet"
 MODEL = "model"  # subfolder of output_dir for the calibrated model
-_FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
-
-
-@dataclass
-class EvaluateArguments(AbstentionArguments, ReportArguments):
-    """The model or predictions to score, and the clips.
-
-    >>> EvaluateArguments("runs/scored", model="runs/audio_cnn", figures=False).split
-    'test'
-    """
-
-    output_dir: str = field(metadata={"help": "folder for predictions, results, report and figures"})
-    model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
-    revision: str = field(default="main", metadata={"help": "revision of the model on the Hub"})
-    label_mapping: dict | str | None = field(
-        default=None, metadata={"help": "maps the model's labels to classes of the dataset or null; YAML only"}
-    )
-    predictions: str | None = field(
-        default=None, metadata={"help": "score this table of predictions (Parquet) instead of a model"}
-    )
-    split: str = field(default="test", metadata={"help": "split of the dataset to score"})
-    recordings: str | None = field(
-        default=None, metadata={"help": "score a folder of recordings that are named as in one of the corpora"}
-    )
-    csv: str | None = field(
-        default=None,
-        metadata={"help": "score the recordings in a CSV file with the columns path and label, and optional metadata"},
-    )
-    batch_size: int = field(default=8, metadata={"help": "clips per forward pass"})
-    device: str | None = field(default=None, metadata={"help": "cpu, cuda, ...; default: a GPU if available"})
-    precision: str = field(
-        default="auto",
-        metadata={"help": "bf16, fp16 or fp32; auto: bf16 if the hardware supports it, else fp16 on CUDA, else fp32"},
-    )
-    calibrate: bool = field(
-        default=False,
-        metadata={
-            "help": "fit temperature and abstention threshold on validation; the calibrated model is written to "
-            "output_dir/model"
-        },
-    )
-    embeddings: bool = field(default=False, metadata={"help": "draw a projection of the embeddings"})
-    allow_seen: bool = field(default=False, metadata={"help": "also score clips that the model was trained on"})
-    name: str | None = field(default=None, metadata={"help": "name in reports; default: that of the model"})
-    overwrite: bool = field(default=False, metadata={"help": "replace an earlier run in output_dir"})
-
-    def __post_init__(self) -> None:
-        self.check_figures()
-        self.check_abstention()
-        if self.split not in SPLITS:
-            raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}; expected at least 1.")
-        if isinstance(self.label_mapping, str):
-            raise ConfigError("label_mapping is a string; expected a mapping of labels to classes, in the YAML file.")
-        if self.recordings is not None and self.csv is not None:
-            raise ConfigError("got both recordings and csv; pass one of them.")
-        if self.calibrate and self.label_mapping is not None:
-            raise ConfigError("calibrate does not support label_mapping; leave one out.")
-        if self.predictions is not None:
-            self._refuse(_FOR_MODELS, "predictions")
-        resolve_precision(self.precision, self.device)  # raises if it is not available
-        output = Path(self.output_dir)
-        if self.model is not None and output.exists() and Path(self.model).exists() and output.samefile(self.model):
-            raise ConfigError(f"--output_dir {output} is the folder of the model; choose another.")
-
-    def refuse_model_options(self) -> None:
-        """Reject options for a trained model or a table; cross-validation calls this."""
-        self._refuse(("model", "predictions", "recordings", "csv", "name", "allow_seen", *_FOR_MODELS), "model_recipe")
-        if self.precision != "auto":
-            said = f"precision={self.precision}"
-            raise ConfigError(f"got precision together with model_recipe; use --recipe_overrides {said} instead.")
-        if self.split != "test":
-            raise ConfigError(
-                "got split together with model_recipe, which scores the test split of every fold; leave split out."
-            )
-
-    def _refuse(self, names: tuple[str, ...], beside: str) -> None:
-        for name in names:
-            if getattr(self, name):
-                raise ConfigError(f"got {name} together with {beside}; leave one out.")
 
 
 def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any]:
@@ -165,7 +83,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
             data, clips = _source(args, data_args, packs)
             table = read_predictions(Path(args.predictions), clips.columns if clips is not None else None)
             outcome = _Outcome(table, {}, "predictions of unknown origin", None, None)
-            return _write(args, data_args, data, clips, None, outcome)
+            return _write(args, data_args, data, clips, None, _normalized(args, outcome))
         assert args.model is not None
         model, extractor = load_classifier(args.model, args.revision)
         own = model_results(args.model, args.revision)
@@ -188,7 +106,7 @@ def evaluate(args: EvaluateArguments, data_args: DataArguments) -> dict[str, Any
                 chosen_precision(model, args.precision, args.device),
             ),
         )
-        return _write(args, data_args, data, clips, own, scorer.score(clips))
+        return _write(args, data_args, data, clips, own, _normalized(args, scorer.score(clips)))
 
 
 @dataclass
@@ -202,6 +120,14 @@ class _Outcome:
     precision: str | None = None
     embeddings: np.ndarray | None = None
     notes: list[str] = field(default_factory=list)
+
+
+def _normalized(args: EvaluateArguments, outcome: _Outcome) -> _Outcome:
+    """Normalise by test speaker, if requested; temperature and threshold belong to other probabilities."""
+    if not args.transductive_speaker_normalization:
+        return outcome
+    predictions = normalize_by_speaker(outcome.predictions)
+    return replace(outcome, predictions=predictions, temperature=None, abstention=None)
 
 
 def _check_source(args: EvaluateArguments, data_args: DataArguments) -> None:
@@ -349,6 +275,8 @@ def _write(
         protocol = {"name": "all_clips", "fold": None, "folds": None, "seed": None, "hash": None, "notes": notes}
         notes += clips.notes if clips else ()
     protocol["notes"] += outcome.notes
+    if args.transductive_speaker_normalization:
+        protocol = transductive_protocol(protocol)
     known = ("train_clips", "train_speakers", "train_classes")
     results = {
         "schema_version": SCHEMA_VERSION,

@@ -165,7 +165,7 @@ def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str |
 
 def shares_speakers(results: Mapping[str, Any]) -> str:
     """Whether train and test share speakers: "all" by the protocol, "some" in given splits, or "" for none."""
-    if results["protocol"]["name"] in SHARES_SPEAKERS:
+    if results["protocol"]["name"].partition("+")[0] in SHARES_SPEAKERS:  # without its transductive normalisation
         return "all"
     return "some" if any(note.startswith("train and test share") for note in results["protocol"]["notes"]) else ""
 
