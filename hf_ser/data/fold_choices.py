@@ -17,6 +17,7 @@ class Fold(NamedTuple):
     tests: Callable[[Row], bool]
     validates: Callable[[Row], bool] | None = None
     own_test: bool = False  # whether some speakers of the remaining clips are also held out for testing
+    balanced: bool = False  # whether validation has equally many clips of each corpus
     notes: tuple[str, ...] = ()
 
 

@@ -22,6 +22,7 @@ from hf_ser.data.assignment import (
     need_speakers,
     speakers_known,
 )
+from hf_ser.data.balanced_validation import balanced_rest
 from hf_ser.data.fold_choices import (
     Fold,
     leave_one_out,
@@ -169,7 +170,9 @@ def _assign_fold(rows: list[Row], fold: Fold, seed: int, ratios: Ratios) -> Spli
     if fold.validates is not None:
         splits.update((row.id, "validation" if fold.validates(row) else "train") for row in rest)
         return splits, [*fold.notes, *missing_classes(rows, splits)]
-    if fold.own_test:
+    if fold.balanced:
+        divided, notes = balanced_rest(rest, seed, ratios)
+    elif fold.own_test:
         divided, notes = speaker_disjoint(rest, seed, ratios)
     else:
         divided, notes = divide_rest(rest, seed, ratios)
@@ -185,8 +188,11 @@ _FOLDS: dict[str, Callable[[list[Row]], list[Fold]]] = {
     "leave_one_speaker_out": lambda rows: leave_one_out(rows, lambda row: row.speaker, "speakers"),
     "speaker_folds_5": lambda rows: speaker_folds(rows, "speaker_folds_5", 5),
     "leave_one_corpus_out": lambda rows: leave_one_out(rows, lambda row: row.corpus, "corpora"),
+    "leave_one_corpus_out_balanced": lambda rows: [
+        fold._replace(balanced=True) for fold in leave_one_out(rows, lambda row: row.corpus, "corpora")
+    ],
     "cross_corpus": one_corpus_trains,
 }
-CROSS_CORPUS = ("leave_one_corpus_out", "cross_corpus")
+CROSS_CORPUS = ("leave_one_corpus_out", "leave_one_corpus_out_balanced", "cross_corpus")
 FOLDED = (*_FOLDS, "repeated_speaker_folds_5", *CROSSED, *PUBLISHED)
 PROTOCOLS = (*_SINGLE, *FOLDED)

@@ -24,6 +24,7 @@ from hf_ser.reporting.answered_clips import abstention_text
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.reporting.vote_report import votes_text
 from hf_ser.results_file import read_results
+from hf_ser.scoring.corpus_mean import UAR_BY_CORPUS
 from hf_ser.scoring.results import write_text
 
 PLACEHOLDER = "PATH_OR_ID"  # of a folder that is not below the working directory
@@ -125,6 +126,7 @@ def _render(
         hybrid=is_hybrid(results),
         test=results["splits"].get("test"),
         metrics=SCORES,
+        selected_by=SCORES | {UAR_BY_CORPUS: "UAR as a mean over corpora"},
         abstention_text=abstention_text,
         votes_text=votes_text,
         shares_speakers=shares_speakers(results),
@@ -334,6 +336,17 @@ def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
     dataset, protocol = results["dataset"], results["protocol"]
+    found = []
+    for split, scored in results["splits"].items():
+        if split != "test":
+            continue
+        by_corpus = scored.get("by_corpus")
+        if by_corpus:  # the headline of a merged set comes first
+            found += [
+                (split, metric, f"{name}, mean over corpora", by_corpus["scores"][metric])
+                for metric, name in SCORES.items()
+            ]
+        found += [(split, metric, name, scored["scores"][metric]) for metric, name in SCORES.items()]
     return [
         EvalResult(
             task_type="audio-classification",
@@ -344,10 +357,8 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
             dataset_split=split,
             metric_type="recall" if metric == "uar" else metric.partition("_")[0],
             metric_name=name,
-            metric_value=scored["scores"][metric],
+            metric_value=value,
         )
-        for split, scored in results["splits"].items()
-        if split == "test"
-        for metric, name in SCORES.items()
-        if scored["scores"][metric] is not None
+        for split, metric, name, value in found
+        if value is not None
     ]

@@ -156,6 +156,11 @@ class Run:
         over = self.results.get("over_folds")
         return (self.scored["std"] if self.scored else over["std"] if over else None) or {}
 
+    @property
+    def by_corpus(self) -> dict[str, Any] | None:
+        """The mean over corpora; None for one corpus, and for runs of versions without it."""
+        return self.scored.get("by_corpus") if self.scored else None
+
     def interval(self, score: str) -> tuple[float | None, float | None]:
         """A score's 95 % interval, clustered on speakers if they are known."""
         low, high = self.scored["intervals"][0].get(score, (None, None)) if self.scored else (None, None)
@@ -326,7 +331,7 @@ def group(runs: Iterable[Run]) -> dict[Key, list[Run]]:
 
 
 def rank(runs: Sequence[Run]) -> list[Run]:
-    """Order the runs of one group by UAR, the best first.
+    """Order the runs of one group by UAR, the best first; on several corpora, by the mean over them if all have it.
 
     Raises:
         ComparisonError: the runs belong to several groups; the message names what differs.
@@ -338,7 +343,12 @@ def rank(runs: Sequence[Run]) -> list[Run]:
     if len(keys) > 1:
         names = ", ".join(str(run.folder) for run in runs)
         raise ComparisonError(f"got runs with different {differing(keys)} ({names}); expected one ranking for each.")
-    return sorted(runs, key=lambda run: (-(run.scores["uar"] or 0.0), run.shown, str(run.folder)))
+    merged = all(run.by_corpus for run in runs)
+
+    def headline(run: Run) -> float:
+        return (run.by_corpus["scores"] if merged and run.by_corpus else run.scores)["uar"] or 0.0
+
+    return sorted(runs, key=lambda run: (-headline(run), run.shown, str(run.folder)))
 
 
 def differing(keys: Iterable[Key]) -> str:

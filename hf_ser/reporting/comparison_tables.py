@@ -29,6 +29,10 @@ _EQUIVALENCE = (
     "A model is within {margin} of the best run if the 90 % interval of the difference is "
     "(two one-sided tests at 5 %)."
 )
+_BY_CORPUS = (
+    "Models on several corpora are ranked by the mean over the corpora, each over its own classes. Differences are of "
+    "the scores over all clips together."
+)
 _GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
 _PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips: {}."
 
@@ -121,16 +125,29 @@ def heading(key: Key) -> str:
 
 def _scores_table(key: Key, runs: Sequence[Run], groups: Groups, marks: dict[str, str]) -> Table:
     one_set_of_seeds = len({tuple(run.results["seeds"]) for run in runs}) == 1
-    header = ["model", *SCORES.values(), "ECE", "parameters", *([] if one_set_of_seeds else ["seeds"])]
+    merged = all(run.by_corpus for run in runs)
+    header = [
+        "model",
+        *(["UAR, mean over corpora"] if merged else []),
+        *SCORES.values(),
+        "ECE",
+        "parameters",
+        *([] if one_set_of_seeds else ["seeds"]),
+    ]
     rows: list[list[Cell]] = []
     for run in runs:
         parameters, seeds = run.results["parameters"], run.results["seeds"]
         cells = [_score(run, score) for score in SCORES]
         ece = Score(run.scores["ece"], run.std.get("ece"))
         size = "-" if parameters is None else f"{parameters:,}"
+        if merged and run.by_corpus:
+            means, ends = run.by_corpus["scores"], run.by_corpus["intervals"]["uar"]
+            cells = [Score(means["uar"], None, tuple(ends or (None, None))), *cells]
         rows.append([run.shown, *cells, ece, size, *([] if one_set_of_seeds else [_listed(seeds)])])
     table = Table(f"Scores: {heading(key)}", _caption(key, runs, one_set_of_seeds), header, rows)
     _add_explanations(table, key, runs)
+    if merged:
+        table.explanations.append(_BY_CORPUS)
     _mark_synthetic(table, key)
     others = [other for other in groups if other.protocol == key.protocol and other != key]
     if others:

@@ -15,26 +15,19 @@ from hf_ser.extras import missing_extra
 from hf_ser.model_draft import publish
 from hf_ser.reporting.answered_clips import abstention_section
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
+from hf_ser.reporting.split_sections import GROUPINGS, SCORES, by_corpus_section, calibration_section, group_section
 from hf_ser.reporting.vote_report import votes_section
 from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
 
 REPORT = "report.md"
-SCORES = {"accuracy": "accuracy", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
 _MORE = {
     "roc_auc_micro": "ROC AUC, micro",
     "roc_auc_macro": "ROC AUC, macro",
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "expected calibration error",
-}
-_GROUPINGS = {
-    "corpus": "By corpus",
-    "language": "By language",
-    "gender": "By gender within corpus",
-    "intensity": "By intensity within corpus",
-    "speaker": "By speaker",
 }
 
 
@@ -286,7 +279,10 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
         ends = [bounds(interval.get(key)) for interval in intervals.values()]
         rows.append((name, number(scored["scores"][key]), *spread, *ends))
     chance = scored["chance"]["accuracy_of_the_largest_class"]
+    pooled = ["### All clips together"] if scored.get("by_corpus") else []
     parts += [
+        *by_corpus_section(scored.get("by_corpus")),
+        *pooled,
         markdown.table(header, rows),
         f"Always predicting the largest class has an accuracy of {number(chance)}.",
     ]
@@ -296,50 +292,16 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
         for label, scores in scored["per_class"].items()
     ]
     parts += ["### By class", markdown.table(("class", "clips", "precision", "recall", "F1", "ROC AUC"), classes)]
-    for grouping, title in _GROUPINGS.items():
+    for grouping, title in GROUPINGS.items():
         if grouping in scored["groups"]:
-            parts += _group_section(title, scored["groups"][grouping])
-    parts += [*_calibration_section(scored["calibration"]), *abstention_section(scored.get("abstention"))]
+            parts += group_section(title, scored["groups"][grouping])
+    parts += [*calibration_section(scored["calibration"]), *abstention_section(scored.get("abstention"))]
     return parts + votes_section(scored.get("votes"))
 
 
 def _named(split: str, protocol: str) -> str:
     """A split with its protocol; `all`, the clips of recordings or a table, has none."""
     return protocol if split == "all" else f"{split} ({protocol})"
-
-
-def _group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
-    if not grouping["groups"]:
-        return []
-    rows = [
-        (
-            name,
-            group["clips"],
-            "unknown" if group["speakers"] is None else group["speakers"],
-            *(number(group["scores"][key]) for key in SCORES),
-            bounds(group["interval"]),
-        )
-        for name, group in grouping["groups"].items()
-    ]
-    parts = [
-        f"### {title}",
-        markdown.table(("group", "clips", "speakers", *SCORES.values(), "95 % interval of UAR"), rows),
-    ]
-    if grouping["best"]:
-        parts.append(f"Best by UAR: {grouping['best']}. Worst: {grouping['worst']}.")
-    return parts
-
-
-def _calibration_section(calibration: Mapping[str, Any]) -> list[str]:
-    temperature = calibration["temperature"]
-    if temperature is None:
-        return ["### Calibration", f"Expected calibration error {number(calibration['after']['ece'])}."]
-    return [
-        "### Calibration",
-        f"Expected calibration error {number(calibration['before']['ece'])} before and "
-        f"{number(calibration['after']['ece'])} after dividing the logits by the temperature {temperature:.3f}, "
-        "which was fitted on validation and is part of the model.",
-    ]
 
 
 def _runs(results: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -388,6 +350,12 @@ def summary(results: dict[str, Any]) -> str:
         lines.append(SYNTHETIC)
     for split, scored in results["splits"].items():
         values, interval = scored["scores"], brackets(scored["intervals"][0]["uar"])
+        by_corpus = scored.get("by_corpus")
+        if by_corpus:
+            lines.append(
+                f"{_named(split, protocol)}: mean over {len(by_corpus['corpora'])} corpora, UAR "
+                f"{number(by_corpus['scores']['uar'])}{brackets(by_corpus['intervals']['uar'])}; all clips together:"
+            )
         lines.append(
             f"{_named(split, protocol)}: {clips_and_speakers(scored['clips'], scored['speakers'])}, "
             f"accuracy {values['accuracy']:.3f}, weighted F1 {values['f1_weighted']:.3f}, "

@@ -85,6 +85,43 @@ def intervals_over_seeds(
     }
 
 
+def mean_over_parts(
+    parts: Sequence[Sequence[Run]], num_classes: Sequence[int], seed: int = 0
+) -> tuple[dict[str, float], dict[str, list[float] | None]]:
+    """Mean over parts, such as corpora, of scores that are means over runs, with 95 % intervals.
+
+    Clusters are drawn within each part. A part with one cluster is the same in every draw.
+
+    Args:
+        parts: for each part, the runs as in `intervals_over_seeds`.
+        num_classes: number of classes of each part.
+        seed: of the resampling.
+
+    Returns:
+        Score -> mean, and score -> bounds; None if no part has two clusters.
+
+    >>> right, half = (np.array([0, 1] * 4), np.array([0, 1] * 4)), (np.array([0, 1] * 4), np.zeros(8, dtype=int))
+    >>> means, bounds = mean_over_parts([[(*right, list("aabbccdd"))], [(*half, list("aabbccdd"))]], [2, 2])
+    >>> means["uar"], bounds["uar"]
+    (0.75, [0.75, 0.75])
+    """
+    found, drawn, free = [], [], False
+    for number, (runs, classes) in enumerate(zip(parts, num_classes, strict=True)):
+        confusions = _aligned(runs, classes)
+        free = free or len(confusions) > 1
+        found.append(_mean_scores(confusions.sum(axis=0, keepdims=True)))
+        drawn.append(_mean_scores(_resample(confusions, [seed, number])))
+    means = {name: float(np.mean([scores[name] for scores in found])) for name in SCORES}
+    bounds = {name: _bounds(np.mean([scores[name] for scores in drawn], axis=0)) if free else None for name in SCORES}
+    return means, bounds
+
+
+def _mean_scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """Score -> (draws,), means over the runs that have clips in a draw; confusions (draws, runs, true, predicted)."""
+    scores = [confusion_scores(confusions[:, run]) for run in range(confusions.shape[1])]
+    return {name: np.nanmean([each[name] for each in scores], axis=0) for name in SCORES}
+
+
 def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mean over runs (draws, runs) -> (draws,). A run without a clip in a draw is left out of it."""
     weights = np.where(np.isnan(values), 0.0, weights)
@@ -243,7 +280,7 @@ def _aligned(runs: Sequence[Run], num_classes: int) -> np.ndarray:
     return parts
 
 
-def _resample(parts: np.ndarray, seed: int) -> np.ndarray:
+def _resample(parts: np.ndarray, seed: int | list[int]) -> np.ndarray:
     """Sums over clusters drawn with replacement: (replicates, ...)."""
     number = len(parts)
     draws = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=_REPLICATES)

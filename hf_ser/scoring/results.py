@@ -20,6 +20,7 @@ from hf_ser.labels import EMOTIONS
 from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, WITH_SEEDS, intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
+from hf_ser.scoring.corpus_mean import score_by_corpus
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions, count_speakers
 from hf_ser.scoring.vote_scores import describe_votes
@@ -59,7 +60,7 @@ def score_split(
     precision: str | None = None,
     abstention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a split: overall with intervals, per class, per group, its calibration, and against votes if it has any.
+    """Score a split: overall with intervals, as a mean over corpora, per class and group, its calibration, and against votes.
 
     Args:
         predictions: of one run, or of several with different seeds. With several, scores are means over the seeds with
@@ -85,6 +86,7 @@ def score_split(
     votes = describe_votes(runs)
     ids = sorted({clip for run in runs for clip in run.clips["id"]})
     speakers = {speaker for run in runs for speaker in run.clips["speaker"]}
+    by_corpus = score_by_corpus(runs)
     return {
         "clips": len(ids),
         "speakers": count_speakers(speakers),
@@ -95,6 +97,7 @@ def score_split(
         "scores": over_runs(each, np.mean) if each else _scalars(whole),
         "std": over_runs(each, sample_std) if each else None,
         "intervals": _intervals(runs, len(labels)),
+        **({} if by_corpus is None else {"by_corpus": by_corpus}),
         "per_class": whole["per_class"],
         "absent": whole["absent"],
         "groups": score_groups(runs),

@@ -38,6 +38,7 @@ from hf_ser.training.preflight import check_arguments, check_clips, check_pretra
 from hf_ser.training.recipe_settings import settings_of
 from hf_ser.training.trainer import DivergedError, make_trainer
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
+from hf_ser.training.validation_scores import resolve_best_metric
 
 logger = logging.getLogger(__name__)
 
@@ -109,9 +110,14 @@ class _Watch(TrainerCallback):
     """Report the best score of a trial after each evaluation, and stop the trial if it is pruned."""
 
     def __init__(self, trial: Any, args: SerTrainingArguments) -> None:
-        self.trial, self.name = trial, f"eval_{str(args.metric_for_best_model).removeprefix('eval_')}"
+        self.trial, self.args = trial, args
         self.better = max if args.greater_is_better else min
         self.values: list[float] = []
+
+    @property
+    def name(self) -> str:
+        """The score of the search, which auto chooses when the trainer of the trial is made."""
+        return f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}"
 
     @property
     def best(self) -> float:
@@ -174,6 +180,7 @@ def search(
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
     check_clips(data, args)
+    resolve_best_metric(args, data)
     data = check_teachers(args, check_pretraining(model_args, data))
     # Remove the test split, so that no trial can use it.
     data = dataclasses.replace(data, splits={split: data.splits[split] for split in ("train", "validation")})

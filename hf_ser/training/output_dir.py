@@ -107,7 +107,7 @@ def _resumes(args: SerTrainingArguments) -> bool:
 def settings(model_args: AnyModel, data_args: AnyData, args: SerTrainingArguments) -> dict[str, Any]:
     """The settings that a resumed run must share with the unfinished run."""
     batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    fields = {name: getattr(args, name) for name in _FIELDS}
+    fields = {name: getattr(args, name) for name in _FIELDS} | {"metric_for_best_model": args.asked_metric}
     precisions = {"precision": args.asked_precision, _COMPUTED_IN: args.precision_choice.precision}
     content = {**asdict(model_args), **asdict(data_args), **fields, **precisions, "total batch size": batch_size}
     return json.loads(json.dumps(content, default=str))

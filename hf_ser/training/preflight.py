@@ -17,6 +17,7 @@ from hf_ser.data.splits import PRETRAINING, SPLITS_FILE, DatasetError, SplitData
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.scoring import score
+from hf_ser.scoring.corpus_mean import UAR_BY_CORPUS
 from hf_ser.system_errors import free_bytes
 from hf_ser.training.checkpoints import ModelError
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
@@ -44,9 +45,8 @@ def check_arguments(args: SerTrainingArguments, scores: Sequence[str] | None = N
     Traceback (most recent call last):
     hf_ser.errors.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
     """
-    known = scores or [
-        name for name, value in score(np.arange(2), np.eye(2), ["a", "b"]).items() if isinstance(value, float)
-    ]
+    own = score(np.arange(2), np.eye(2), ["a", "b"])
+    known = scores or ["auto", UAR_BY_CORPUS, *(name for name, value in own.items() if isinstance(value, float))]
     metric = str(args.metric_for_best_model).removeprefix("eval_")
     evaluates = args.eval_strategy != IntervalStrategy.NO
     if metric not in (*known, "loss") and (args.load_best_model_at_end or evaluates):

@@ -26,7 +26,6 @@ from hf_ser.data.splits import SplitData
 from hf_ser.errors import SerError
 from hf_ser.memory import keep_freed_memory
 from hf_ser.models import min_samples
-from hf_ser.scoring import score, softmax
 from hf_ser.training.augmentation import EpochSetter
 from hf_ser.training.auxiliary_heads import attach_heads, heads_of, load_heads, save_heads, speaker_numbers
 from hf_ser.training.averaged_weights import AveragingTrainer
@@ -47,6 +46,7 @@ from hf_ser.training.schedules import one_cycle
 from hf_ser.training.training_arguments import SerTrainingArguments
 from hf_ser.training.training_clips import in_memory
 from hf_ser.training.training_clock import SECONDS, TrainingClock
+from hf_ser.training.validation_scores import ValidationScores, resolve_best_metric
 from hf_ser.training.vote_targets import VOTES, Targets, choose_targets, vote_loss
 
 _LET_GO_S = 0.2
@@ -331,6 +331,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     >>> len(trainer.get_train_dataloader())
     4
     """
+    resolve_best_metric(args, data)
     data.args.steps.store(extractor)
     data.store_labels(model.config)
     if args.device.type == "cpu":
@@ -366,7 +367,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         data_collator=collator,
         compute_loss_func=loss,
         callbacks=callbacks,
-        compute_metrics=compute_metrics,
+        compute_metrics=ValidationScores(np.asarray(data.splits["validation"]["corpus"])[validation].tolist()),
         targets=targets,
     )
     attach_heads(model, speakers, args)
@@ -382,11 +383,3 @@ def _with_numbers(clips: Any, data: SplitData, args: SerTrainingArguments) -> An
 def _loss(args: SerTrainingArguments, data: SplitData) -> Loss:
     weights = balanced_weights(data.splits["train"]["label"], data.labels) if args.class_weights else None
     return make_loss(args.loss, gamma=args.focal_gamma, label_smoothing=args.label_smoothing, class_weights=weights)
-
-
-def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-    """Validation scores, under the names for `metric_for_best_model`."""
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    probabilities = softmax(np.asarray(logits))
-    scores = score(np.asarray(prediction.label_ids), probabilities, [str(i) for i in range(probabilities.shape[1])])
-    return {name: value for name, value in scores.items() if isinstance(value, float)}

@@ -105,11 +105,11 @@ class ModelArguments:
 
 @dataclass
 class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments, TrainingArguments):
-    """`TrainingArguments` with the defaults of this package: the checkpoint with the best weighted F1 is kept.
+    """`TrainingArguments` with the defaults of this package: the best checkpoint on validation is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
     >>> args.metric_for_best_model, args.greater_is_better, args.precision_choice.precision
-    ('f1_weighted', True, 'fp32')
+    ('auto', True, 'fp32')
     >>> SerTrainingArguments(output_dir="runs/new", layer_decay=1.1)
     Traceback (most recent call last):
     hf_ser.errors.ConfigError: layer_decay is 1.1; expected above 0 to 1 (none), such as 0.9.
@@ -122,7 +122,11 @@ class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments
     save_total_limit: int | None = field(default=2, metadata={"help": "maximum number of checkpoints to keep"})
     load_best_model_at_end: bool = field(default=True, metadata={"help": "load the best checkpoint after training"})
     metric_for_best_model: str | None = field(
-        default="f1_weighted", metadata={"help": "validation score that selects the best checkpoint"}
+        default="auto",
+        metadata={
+            "help": "validation score that selects the best checkpoint; auto: uar_by_corpus if validation has several "
+            "corpora, else f1_weighted"
+        },
     )
     greater_is_better: bool | None = field(
         default=None, metadata={"help": "whether a larger score is better; default: by its name"}
@@ -256,6 +260,7 @@ class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments
                 raise ConfigError(f"{name} is {value}; expected a number above 0.")
         if self.augmentation is not None:
             make_transforms(self.augmentation)  # raises ConfigError
+        self.asked_metric = self.metric_for_best_model  # compared when a run is resumed; auto depends on the clips
         if self.greater_is_better is None:
             self.greater_is_better = not str(self.metric_for_best_model).endswith(_ERRORS)
         self._check_workers()

@@ -110,7 +110,7 @@ def test_the_metadata_here_is_that_of_the_published_corpora():
 def test_the_protocols_have_these_names():
     assert PROTOCOLS == (
         *("speaker_disjoint", "random", "given", "leave_one_speaker_out", "speaker_folds_5"),
-        *("leave_one_corpus_out", "cross_corpus", "repeated_speaker_folds_5"),
+        *("leave_one_corpus_out", "leave_one_corpus_out_balanced", "cross_corpus", "repeated_speaker_folds_5"),
         *("speaker_disjoint_text_shared", "text_disjoint", "speaker_and_text_disjoint"),
         *("emobox", "mm_emotion_recognition", "peft_ser", "emo_superb", "nkululeko", "cross_speaker"),
         *("leave_one_session_out", "iemocap_10_fold"),
@@ -321,7 +321,7 @@ def test_no_other_protocol_warns(protocol):
     "protocol",
     [
         *("speaker_disjoint", "random", "leave_one_speaker_out", "speaker_folds_5", "repeated_speaker_folds_5"),
-        "leave_one_corpus_out",
+        *("leave_one_corpus_out", "leave_one_corpus_out_balanced"),
     ],
 )
 @quick
@@ -535,6 +535,31 @@ def test_leave_one_corpus_out_tests_every_corpus_once():
         assert len(assignment.splits) == 12_162 and len(assignment.ids("test")) == TOTALS[name]
         members = of(MERGED, assignment, "speaker")
         assert not members["train"] & members["validation"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_balanced_validation_has_as_many_clips_of_each_corpus(seed):
+    for fold, name in enumerate(sorted(CORPORA), 1):
+        assignment = split(MERGED, "leave_one_corpus_out_balanced", fold=fold, seed=seed)
+        counts = Counter(row.corpus for row in MERGED if assignment.splits.get(row.id) == "validation")
+        others = set(CORPORA) - {name}
+        smallest = min(TOTALS[corpus] for corpus in others)
+        assert set(counts) == others and len(set(counts.values())) == 1
+        assert 0.8 * 0.15 / 0.85 * smallest <= counts[next(iter(others))] <= 0.5 * smallest
+        members = of([row for row in MERGED if row.corpus != "tess"], assignment, "speaker")
+        assert not members["train"] & members["validation"]
+        if name != "tess":
+            texts = of(WHOLE["tess"], assignment, "text")
+            assert not texts["train"] & texts["validation"]
+        assert of(MERGED, assignment, "corpus")["test"] == {name}
+        assert len(assignment.ids("test")) == TOTALS[name]
+        for corpus in others:
+            assert len(of(WHOLE[corpus], assignment, "emotion")["validation"]) == CLASSES[corpus]
+        unused = len(MERGED) - len(assignment.splits)
+        assert unused < 400 and len(assignment.ids("train")) > 0.9 * (
+            len(MERGED) - TOTALS[name] - sum(counts.values())
+        )
+        assert assignment.notes[0] == f"validation has {counts[next(iter(others))]} clips of each corpus"
 
 
 # --- the published splits, from shared/CORPORA.md

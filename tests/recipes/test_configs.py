@@ -51,10 +51,10 @@ def test_the_configurations_of_pretraining():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_a_configuration_parses_and_keeps_the_best_weighted_f1(path):
+def test_a_configuration_parses_and_keeps_the_best_checkpoint(path):
     model, _, training = parse(*TYPES, argv=["--config", str(path), "--use_cpu", "true"])
     assert (model.model_name_or_path is None) != (model.model_config is None)
-    assert training.metric_for_best_model == "f1_weighted" and training.load_best_model_at_end
+    assert training.metric_for_best_model == "auto" and training.load_best_model_at_end
     assert isinstance(training.learning_rate, float)
 
 

@@ -147,7 +147,7 @@ def test_only_the_main_process_prints(arguments, capsys):
 
 def test_a_resumed_training_remembers_its_best_epoch(arguments):
     metrics = {"eval_loss": 2.0, "eval_f1_weighted": 0.4}
-    line = epoch_line(arguments(), _state(0.2, 0.5, 0.5, 0.4), 1.25, metrics, 754.2)
+    line = epoch_line(arguments(metric_for_best_model="f1_weighted"), _state(0.2, 0.5, 0.5, 0.4), 1.25, metrics, 754.2)
     assert line.endswith("  weighted F1 0.400  |  754 s  | best weighted F1 0.500 (epoch 2)")
 
 

@@ -63,12 +63,12 @@ def test_every_weight_moved_and_the_loss_fell(finished):
 
 def test_the_best_checkpoint_is_the_one_kept(finished):
     folder, results, _, _, trainer = finished
-    scores = {
-        entry["step"]: entry["eval_f1_weighted"] for entry in trainer.state.log_history if "eval_f1_weighted" in entry
-    }
+    name = "eval_uar_by_corpus"  # validation has several corpora
+    scores = {entry["step"]: entry[name] for entry in trainer.state.log_history if name in entry}
+    assert results["training"]["best_metric"] == "uar_by_corpus"
     assert results["training"]["best_value"] == max(scores.values())
     assert scores[results["training"]["best_step"]] == max(scores.values())
-    assert results["splits"]["validation"]["scores"]["f1_weighted"] == pytest.approx(max(scores.values()))
+    assert results["splits"]["validation"]["by_corpus"]["scores"]["uar"] == pytest.approx(max(scores.values()))
 
 
 def test_the_folder_is_complete_and_free_of_pickles(finished):

@@ -1,0 +1,76 @@
+"""The headline of a merged set: the mean over its corpora, each scored over its own classes.
+
+Pooled scores follow the corpora with most clips. If one speaker of TESS has half of the test clips, that voice decides
+them; in the mean over corpora, TESS counts as much as any other corpus.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hf_ser.scoring.bootstrap import mean_over_parts, point_scores
+from hf_ser.scoring.predictions import Predictions, restrict
+
+UAR_BY_CORPUS = "uar_by_corpus"  # the validation score of this name, see `uar_by_corpus`
+
+
+def score_by_corpus(runs: Sequence[Predictions]) -> dict[str, Any] | None:
+    """Score each corpus over the classes that its clips have, and take the mean over corpora.
+
+    Args:
+        runs: predictions of the same clips, one per seed.
+
+    Returns:
+        None for one corpus, else `{"scores", "intervals", "corpora", "fixed"}`: the means; their 95 % intervals, for
+        which speakers are drawn within each corpus, None if each corpus has one speaker; corpus -> its classes, UAR
+        and number of clips; and the corpora with one speaker, which the intervals treat as given.
+
+    >>> clips = {"id": ["a/1", "a/2", "b/1"], "corpus": ["a", "a", "b"], "speaker": ["a_1", "a_2", "b_1"],
+    ...          "gender": ["", "", ""], "intensity": [None] * 3, "label": [0, 1, 1]}
+    >>> predictions = Predictions(clips, np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]]), ("happy", "sad"))
+    >>> score_by_corpus([predictions])["scores"]["uar"]  # 0.5 in a; b has one class, so its only answer is right
+    0.75
+    """
+    corpora = sorted({corpus for run in runs for corpus in run.clips["corpus"]})
+    if len(corpora) < 2:
+        return None
+    parts, sizes, described, fixed = [], [], {}, []
+    for corpus in corpora:
+        of_corpus = [run.where("corpus", corpus) for run in runs]
+        present = sorted({label for part in of_corpus for label in part.label_ids.tolist()})
+        classes = [runs[0].labels[label] for label in present]
+        kept = [restrict(part, classes)[0] for part in of_corpus]
+        parts.append([(part.label_ids, part.predicted, part.clusters) for part in kept])
+        recalls = [point_scores(part.label_ids, part.predicted, len(classes))["uar"] for part in kept]
+        sizes.append(len(classes))
+        described[corpus] = {
+            "clips": len({clip for part in kept for clip in part.clips["id"]}),
+            "classes": classes,
+            "uar": float(np.mean(recalls)),
+        }
+        if len({unit for part in kept for unit in part.clusters}) == 1:
+            fixed.append(corpus)
+    scores, intervals = mean_over_parts(parts, sizes)
+    return {"scores": scores, "intervals": intervals, "corpora": described, "fixed": fixed}
+
+
+def uar_by_corpus(label_ids: np.ndarray, values: np.ndarray, corpora: Sequence[str]) -> float:
+    """Mean over corpora of the UAR, where a clip gets the best class among those that its corpus has.
+
+    Args:
+        label_ids: true class ids (clips,).
+        values: logits or probabilities (clips, classes).
+        corpora: corpus of each clip.
+
+    >>> values = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]])
+    >>> uar_by_corpus(np.array([0, 1, 1]), values, ["a", "a", "b"])
+    0.75
+    """
+    names, recalls = np.asarray(corpora), []
+    for corpus in np.unique(names):
+        rows = names == corpus
+        own = np.unique(label_ids[rows])
+        predicted = own[values[rows][:, own].argmax(axis=1)]
+        recalls.append(point_scores(label_ids[rows], predicted, values.shape[1])["uar"])
+    return float(np.mean(recalls))
