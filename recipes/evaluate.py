@@ -6,12 +6,14 @@ python recipes/evaluate.py --model_recipe recipes/finetune.py --recipe_config re
 """
 
 import logging
+import sys
 from pathlib import Path
 
 from hf_ser.arguments import parse, run
 from hf_ser.data import DataArguments, load_rows
 from hf_ser.evaluation import CrossValidationArguments, EvaluateArguments, cross_validate, evaluate
 from hf_ser.reporting import summary
+from hf_ser.scoring.thresholds import missed_thresholds
 
 
 def main() -> None:
@@ -24,6 +26,10 @@ def main() -> None:
         folder = Path(args.output_dir)
         results = cross_validate(load_rows(data_args), folds, data_args, folder, args.overwrite, args.figures)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (see {args.output_dir}/report.md)")
+    if args.thresholds is not None:
+        missed = missed_thresholds(results, args.thresholds)
+        print("\n".join(["Thresholds missed:", *missed] if missed else ["All thresholds are met."]))
+        sys.exit(3 if missed else 0)
 
 
 if __name__ == "__main__":

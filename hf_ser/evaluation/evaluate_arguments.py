@@ -8,6 +8,7 @@ from hf_ser.data.protocols import SPLITS
 from hf_ser.inference import resolve_precision
 from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.scoring.abstention import AbstentionArguments
+from hf_ser.scoring.thresholds import read_thresholds
 
 _FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
 
@@ -60,10 +61,18 @@ class EvaluateArguments(AbstentionArguments, ReportArguments):
             "a protocol of its own"
         },
     )
+    thresholds: str | None = field(
+        default=None,
+        metadata={
+            "help": "YAML file of limits for scores and groups; the program ends with exit code 3 if one is missed"
+        },
+    )
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier run in output_dir"})
 
     def __post_init__(self) -> None:
         self.check_figures()
+        if self.thresholds is not None:
+            read_thresholds(self.thresholds)  # raises ConfigError before anything is computed
         self.check_abstention()
         if self.split not in SPLITS:
             raise ConfigError(f"split is {self.split!r}; expected one of {', '.join(SPLITS)}.")

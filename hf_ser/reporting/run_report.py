@@ -15,7 +15,14 @@ from hf_ser.extras import missing_extra
 from hf_ser.model_draft import publish
 from hf_ser.reporting.answered_clips import abstention_section
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
-from hf_ser.reporting.split_sections import GROUPINGS, SCORES, by_corpus_section, calibration_section, group_section
+from hf_ser.reporting.split_sections import (
+    GROUPINGS,
+    SCORES,
+    by_corpus_section,
+    calibration_section,
+    fairness_section,
+    group_section,
+)
 from hf_ser.reporting.vote_report import votes_section
 from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
@@ -295,6 +302,7 @@ def _split_section(split: str, scored: Mapping[str, Any], seeds: Sequence[int], 
     for grouping, title in GROUPINGS.items():
         if grouping in scored["groups"]:
             parts += group_section(title, scored["groups"][grouping])
+    parts += fairness_section(scored.get("fairness"))
     parts += [*calibration_section(scored["calibration"]), *abstention_section(scored.get("abstention"))]
     return parts + votes_section(scored.get("votes"))
 

@@ -61,6 +61,29 @@ def group_section(title: str, grouping: Mapping[str, Any]) -> list[str]:
     return parts
 
 
+def fairness_section(fairness: Mapping[str, Any] | None) -> list[str]:
+    """The differences between groups; nothing if no grouping has two groups."""
+    if not fairness:
+        return []
+    rows = [
+        (
+            name,
+            f"{found['best']} ({number(found['groups'][found['best']])})",
+            f"{found['worst']} ({number(found['groups'][found['worst']])})",
+            number(found["gap"]),
+            bounds(found["interval"]),
+            number(found["equalized_odds_difference"]),
+        )
+        for name, found in fairness.items()
+    ]
+    header = ("groups", "best (UAR)", "worst (UAR)", "gap", "95 % interval", "equalised-odds difference")
+    return [
+        "### Differences between groups",
+        "Over the classes that all groups have. An interval needs two speakers in both groups.",
+        markdown.table(header, rows),
+    ]
+
+
 def calibration_section(calibration: Mapping[str, Any]) -> list[str]:
     """The calibration errors before and after temperature scaling."""
     temperature = calibration["temperature"]

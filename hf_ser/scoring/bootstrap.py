@@ -85,6 +85,30 @@ def intervals_over_seeds(
     }
 
 
+def difference_interval(one: Run, other: Run, num_classes: int, seed: int = 0) -> list[float] | None:
+    """95 % interval of the UAR of one group of clips minus that of another; a speaker in both is drawn for both.
+
+    Args:
+        one: true ids, predicted ids and clusters of the first group.
+        other: those of the second group.
+        num_classes: number of classes.
+        seed: of the resampling.
+
+    Returns:
+        The bounds; None if a group has a single cluster.
+
+    >>> right, wrong = np.array([0, 1] * 4), np.array([1, 0] * 4)
+    >>> difference_interval((right, right, list("aabbccdd")), (right, wrong, list("eeffgghh")), 2)
+    [1.0, 1.0]
+    """
+    if min(len(set(run[2] or ())) for run in (one, other)) < 2:
+        return None
+    drawn = _resample(_aligned([one, other], num_classes), seed)
+    first, second = (confusion_scores(drawn[:, side])["uar"] for side in (0, 1))
+    difference = first - second  # NaN where no cluster of a group was drawn
+    return _bounds(difference[~np.isnan(difference)])
+
+
 def mean_over_parts(
     parts: Sequence[Sequence[Run]], num_classes: Sequence[int], seed: int = 0
 ) -> tuple[dict[str, float], dict[str, list[float] | None]]:

@@ -39,6 +39,19 @@ def score_groups(predictions: Sequence[Predictions], groupings: Iterable[str] = 
     return found
 
 
+def group_names(clips: dict[str, list[str | None]], grouping: str) -> list[str]:
+    """The group of each clip; empty for clips that are in none.
+
+    Args:
+        clips: columns of the clips; missing columns count as unknown.
+        grouping: a name from `GROUPINGS`.
+    """
+    length = len(clips["id"])
+    columns = {name: clips.get(name, [None] * length) for name in _COLUMNS}
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [GROUPINGS[grouping](row) or "" for row in rows]
+
+
 def _grouping(
     predictions: Sequence[Predictions], naming: Callable[[dict[str, str | None]], str | None]
 ) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hf_ser.results_file import RESULTS, check_results
 from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, WITH_SEEDS, intervals_over_seeds
 from hf_ser.scoring.calibration import describe_calibration
 from hf_ser.scoring.corpus_mean import score_by_corpus
+from hf_ser.scoring.fairness import score_fairness
 from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions, count_speakers
 from hf_ser.scoring.vote_scores import describe_votes
@@ -101,6 +102,7 @@ def score_split(
         "per_class": whole["per_class"],
         "absent": whole["absent"],
         "groups": score_groups(runs),
+        "fairness": score_fairness(runs),
         "calibration": describe_calibration(probabilities, label_ids, temperature or 1.0)
         | {"temperature": temperature},
         **({} if abstention is None else {"abstention": dict(abstention)}),

@@ -33,6 +33,7 @@ def normalize_by_speaker(predictions: Predictions) -> Predictions:
     Raises:
         PredictionsError: a clip has no speaker, there is one speaker, or a speaker has a single clip.
 
+    >>> from pathlib import Path
     >>> from hf_ser.scoring import read_predictions
     >>> predictions = read_predictions(Path("runs/audio_cnn/predictions_test.parquet"))
     >>> normalized = normalize_by_speaker(predictions)

@@ -41,9 +41,9 @@ def resolve_best_metric(args: SerTrainingArguments, data: SplitData) -> None:
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> args = SerTrainingArguments("runs/new")
-    >>> resolve_best_metric(args, load_splits(DataArguments("data/emotions")))
+    >>> resolve_best_metric(args, load_splits(DataArguments("data/emotions")))  # of one corpus
     >>> args.metric_for_best_model
-    'uar_by_corpus'
+    'f1_weighted'
     """
     if args.metric_for_best_model == AUTO:
         several = len(set(data.splits["validation"]["corpus"])) > 1

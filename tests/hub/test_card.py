@@ -292,6 +292,24 @@ def test_synthetic_recordings_are_named_first():
     assert "in the file layout of TESS" in card and "scripted English" not in card
 
 
+def test_the_headline_of_several_corpora_is_their_mean():
+    scores = {"accuracy": 0.61, "uar": 0.432, "f1_weighted": 0.5, "f1_macro": 0.4}
+    by_corpus = {
+        "scores": scores,
+        "intervals": {name: [0.401, 0.465] for name in scores},
+        "corpora": {name: {"clips": 9, "classes": ["sad"], "uar": 0.5} for name in ("crema_d", "ravdess")},
+        "fixed": [],
+    }
+    test = RESULTS["splits"]["test"]
+    card = render_model_card({**RESULTS, "splits": {**RESULTS["splits"], "test": {**test, "by_corpus": by_corpus}}})
+    pooled = f"{test['scores']['uar']:.3f} over all clips together"
+    headline = "0.432 as a mean over the 2 corpora, each over its own classes (95 % interval 0.401 to 0.465)"
+    assert f"{headline}, and {pooled}" in card
+    assert "| test | mean over corpora |" in card
+    named = [metric["name"] for entry in _metadata(card)["model-index"][0]["results"] for metric in entry["metrics"]]
+    assert any("UAR, mean over corpora" in name for name in named)
+
+
 def test_the_limits_name_the_corpora_of_the_model_only():
     results = {**RESULTS, "training": {**RESULTS["training"], "corpora": ["ravdess"]}}
     limits = render_model_card(results).split("## Intended use and limits")[1].split("## Training")[0]

@@ -31,6 +31,7 @@ from hf_ser.reporting.comparison import BEGIN, END, CompareArguments
 from hf_ser.reporting.comparison_report import compare_runs
 from hf_ser.reporting.leaderboard import LeaderboardArguments
 from hf_ser.robustness import RobustnessArguments
+from hf_ser.scoring.thresholds import read_thresholds
 from hf_ser.search.hyperparameter_search import SearchArguments
 from hf_ser.training import ModelArguments, SerTrainingArguments
 from hf_ser.training.pretraining import PretrainingArguments, PretrainingDataArguments, PretrainingModelArguments
@@ -195,7 +196,9 @@ def test_every_score_with_an_interval_is_in_the_results():
 
 def test_the_yaml_examples_are_known(tmp_path):
     of_preparation = [text for text in YAML if "label_mapping" in text]
-    of_training = ["model_name_or_path: x\n", *(text for text in YAML if text not in of_preparation)]
+    of_guards = [text for text in YAML if "max_gap" in text]
+    other = [*of_preparation, *of_guards]
+    of_training = ["model_name_or_path: x\n", *(text for text in YAML if text not in other)]
     config = tmp_path / "config.yaml"
     argv = ["--config", str(config), "--output_dir", str(tmp_path)]
     config.write_text("".join(of_training))
@@ -203,6 +206,9 @@ def test_the_yaml_examples_are_known(tmp_path):
     config.write_text("".join(of_preparation))
     (prepared,) = parse(PrepareArguments, argv=[*argv, "--csv", "calls.csv"])
     assert prepared.label_mapping["unclear"] is None
+    (guards,) = of_guards
+    config.write_text(guards, encoding="utf-8")
+    assert set(read_thresholds(config)) == {"overall", "gender", "speaker"}
 
 
 def _help_of_every_command():
