@@ -64,6 +64,7 @@ def measure_robustness(args: RobustnessArguments, data_args: DataArguments) -> d
     ['10', '0']
     """
     output = Path(args.output_dir)
+    args.check_models()
     check_installed(args.chosen)
     check_folder(output)
     others = [OtherReport(read_report(Path(folder)), Path(folder)) for folder in args.beside]

@@ -2,6 +2,7 @@
 
 import glob
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from hf_ser.arguments import ConfigError
@@ -94,7 +95,9 @@ class RobustnessArguments(ReportArguments):
         if self.room_responses is None and MEASURED_ROOM in names:
             raise ConfigError(f"{MEASURED_ROOM} needs a folder of impulse responses; pass --room_responses FOLDER.")
         self.chosen: dict[str, tuple[Level, ...]] = chosen_levels(names, self.levels, quick=self.quick)
-        self.model_names = self._model_names()
+
+    def check_models(self) -> None:
+        """Raise `ConfigError` for models that are missing or repeated, or whose folder is the output."""
         if self.update_card and not (len(self.model_names) == 1 and (Path(self.model_names[0]) / RESULTS).is_file()):
             raise ConfigError(f"update_card needs one model, in a folder with {RESULTS} that the card is made from.")
         output = Path(self.output_dir)
@@ -113,7 +116,9 @@ class RobustnessArguments(ReportArguments):
             if value is not None and value < least:
                 raise ConfigError(f"{name} is {value}; expected at least {least}.")
 
-    def _model_names(self) -> list[str]:
+    @cached_property
+    def model_names(self) -> list[str]:
+        """Folders and Hub ids of `models`, with patterns replaced by the folders that match them."""
         names: list[str] = []
         for given in self.models:
             found = sorted(glob.glob(given)) if glob.has_magic(given) else [given]

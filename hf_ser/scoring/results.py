@@ -61,7 +61,7 @@ def score_split(
     precision: str | None = None,
     abstention: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score a split: overall with intervals, as a mean over corpora, per class and group, its calibration, and against votes.
+    """Score a split: overall, as a mean over corpora, per class and group, with calibration, and against votes.
 
     Args:
         predictions: of one run, or of several with different seeds. With several, scores are means over the seeds with

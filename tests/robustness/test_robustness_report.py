@@ -263,7 +263,7 @@ def test_models_with_common_clips_or_other_classes_are_rejected(folds, companion
 )
 def test_invalid_arguments_are_rejected(fields, said):
     with pytest.raises((ConfigError, ConditionError), match=said):
-        RobustnessArguments("runs/none", figures=False, **fields)
+        RobustnessArguments("runs/none", figures=False, **fields).check_models()
 
 
 def test_clips_are_checked_before_any_prediction(companions, data, tmp_path, monkeypatch, caplog):
