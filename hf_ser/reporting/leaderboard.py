@@ -27,6 +27,7 @@ _COLUMNS = (
     "A model is checked if its stored predictions give the UAR in its results.json. That says nothing about how they "
     "were made: whether the model has seen test clips can only be checked by scoring it again.",
 )
+_MERGED = "Each corpus is scored over its own classes. Accuracy, ECE and p are those of all clips pooled."
 _SHARED = "Training and test clips have speakers in common, so these scores do not hold for new speakers."
 
 
@@ -115,17 +116,18 @@ def _ranked(entries: Sequence[Entry]) -> dict[Key, list[tuple[Run, Entry]]]:
 
 
 def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None) -> Table:
-    header = ["rank", "model", "UAR", "accuracy", "p (Holm)", "seeds", "parameters", "clips/s", "ECE", "robust"]
+    merged = all(run.by_corpus for run, _ in ranked)
+    headline = "UAR, mean over corpora" if merged else "UAR"
+    header = ["rank", "model", headline, "accuracy", "p (Holm)", "seeds", "parameters", "clips/s", "ECE", "robust"]
     header += ["licence", "checked"]
     table = Table(f"{heading(key)}, {key.clips[:8]}", _caption(key, ranked[0][0]), header, [])
     p_of = _p_values(ranked)
-    for run, entry in ranked:
-        uar = run.scores["uar"]
-        better = sum((other.scores["uar"] or 0.0) > (uar or 0.0) for other, _ in ranked)
+    scores = [_headline(run, merged) for run, _ in ranked]
+    for (run, entry), score in zip(ranked, scores, strict=True):
         row: list[Cell] = [
-            str(1 + better),
+            str(1 + sum((other.value or 0.0) > (score.value or 0.0) for other in scores)),
             run.shown if entry.source in (run.shown, run.folder.name) else f"{run.shown} ({entry.source})",
-            Score(uar, run.std.get("uar"), run.interval("uar")),
+            score,
             number(run.scores["accuracy"]),
             p_of[run.shown],
             str(len(run.results["seeds"]) or "-"),
@@ -137,12 +139,22 @@ def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None)
             "yes" if entry.is_checked else "no",
         ]
         table.rows.append(row)
+    if merged:
+        table.notes.append(("", _MERGED))
     if key.protocol in SHARES_SPEAKERS:
         table.notes.append(("", _SHARED))
     if key.synthetic:
         table.notes.append(("", "Synthetic recordings: these scores say nothing about real speech."))
     table.explanations += [*_COLUMNS, *([f"Speed: {speeds.said}"] if speeds else [])]
     return table
+
+
+def _headline(run: Run, merged: bool) -> Score:
+    """The UAR of a run; of a merged set, the mean over its corpora."""
+    if merged and run.by_corpus:
+        low, high = run.by_corpus["intervals"]["uar"] or (None, None)
+        return Score(run.by_corpus["scores"]["uar"], None, (low, high))
+    return Score(run.scores["uar"], run.std.get("uar"), run.interval("uar"))
 
 
 def _p_values(ranked: Sequence[tuple[Run, Entry]]) -> dict[str, str]:
@@ -173,6 +185,7 @@ def _content(ranked: dict[Key, list[tuple[Run, Entry]]], speeds: Speeds | None) 
                 "model": run.shown,
                 "source": entry.source,
                 "uar": run.scores["uar"],
+                "uar_mean_over_corpora": run.by_corpus["scores"]["uar"] if run.by_corpus else None,
                 "uar_interval": list(run.interval("uar")),
                 "accuracy": run.scores["accuracy"],
                 "ece": run.scores["ece"],

@@ -15,6 +15,7 @@ from hf_ser.reporting.leaderboard import BEGIN, END, LeaderboardArguments, make_
 from hf_ser.reporting.leaderboard_entries import LeaderboardError, read_speeds
 from hf_ser.scoring import Predictions, score_split
 
+ROOT = Path(__file__).parents[2]
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 SPEEDS = {"machine": "a named machine", "clip_s": 3.0, "threads": 1, "clips_per_s": {"good": 1234.4, "other": 2.0}}
 
@@ -98,6 +99,17 @@ def test_protocols_are_never_in_one_ranking_and_held_out_speakers_come_first(mak
     assert [rows(text, name)[0][0] for name in ("shared", "strict", "generated")] == ["1"] * 3
     assert text.index("| strict ") < text.index("| generated ") < text.index("| shared ")
     assert text.count("speakers in common") == text.count("say nothing about real speech") == 1
+
+
+def test_merged_sets_are_ranked_by_the_mean_over_their_corpora():
+    runs = [str(ROOT / "results" / name) for name in ("audio_cnn_merged", "cnn_gru_merged", "audio_cnn_plus_merged")]
+    text, _ = make_leaderboard(LeaderboardArguments(runs))
+    assert "UAR, mean over corpora" in text
+    for rank, folder in enumerate([runs[2], *runs[:2]], 1):
+        scored = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))["splits"]["test"]
+        (row,) = rows(text, Path(folder).name)
+        assert row[0] == str(rank) and row[2].startswith(f"{scored['by_corpus']['scores']['uar']:.3f} [")
+        assert row[3] == f"{scored['scores']['accuracy']:.3f}"
 
 
 def test_the_same_entries_give_the_same_page(make, tmp_path):
