@@ -139,6 +139,7 @@ def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None)
             "yes" if entry.is_checked else "no",
         ]
         table.rows.append(row)
+    _drop_unknown(table)
     if merged:
         table.notes.append(("", _MERGED))
     if key.protocol in SHARES_SPEAKERS:
@@ -147,6 +148,17 @@ def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None)
         table.notes.append(("", "Synthetic recordings: these scores say nothing about real speech."))
     table.explanations += [*_COLUMNS, *([f"Speed: {speeds.said}"] if speeds else [])]
     return table
+
+
+def _drop_unknown(table: Table) -> None:
+    """Remove optional columns that no entry has, so that the table stays narrow."""
+    kept = [
+        column
+        for column, name in enumerate(table.header)
+        if name not in ("clips/s", "robust", "licence") or any(row[column] != "-" for row in table.rows)
+    ]
+    table.header = [table.header[column] for column in kept]
+    table.rows = [[row[column] for column in kept] for row in table.rows]
 
 
 def _headline(run: Run, merged: bool) -> Score:

@@ -75,6 +75,8 @@ def test_every_row_says_what_its_files_say(make, tmp_path):
     ((rank, *_, speed, _, robust, licence, checked),) = rows(text, "bad")
     assert (rank, speed, robust, licence, checked) == ("2", "-", "-", "-", "no")
     assert "a named machine" in text
+    alone, _ = make_leaderboard(LeaderboardArguments([str(bad)]))
+    assert not any(name in alone for name in ("| clips/s", "| robust", "| licence")) and "| checked" in alone
     assert written[1].read_text() == f"# Leaderboard\n\n{text}"
     first, second = json.loads(written[0].read_text())["tables"][0]["entries"]
     assert first["uar"] == scored["scores"]["uar"] and first["robustness"] == 0.5 and second["checked"] is False
