@@ -301,16 +301,18 @@ def _model_rows(given: str | None, revision: str) -> list[tuple[str, str]]:
 
     from hf_ser.audio import Preprocessing
     from hf_ser.inference import choose_device, label_names, load_classifier
+    from hf_ser.remote_code.dimensions import is_dimensional
     from hf_ser.remote_code.forward_precision import choose_precision
     from hf_ser.results_file import model_results
 
     transformers.utils.logging.disable_progress_bar()
     name = chosen_model(given, revision)
-    model, extractor = load_classifier(name, revision)
+    model, extractor = load_classifier(name, revision, dimensions=True)
     config = model.config
     parameters = sum(parameter.numel() for parameter in model.parameters())
     rows = [("model", name), ("type", config.model_type), ("parameters", f"{parameters:,}")]
-    rows.append(("labels", ", ".join(label_names(config))))
+    kind = "dimensions" if is_dimensional(config) else "labels"
+    rows.append((kind, ", ".join(label_names(config))))
     temperature = getattr(config, "calibration_temperature", None)
     if temperature:
         rows.append(("calibrated", f"temperature {temperature:.3f}"))

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification, PreTrainedModel
+from transformers import AutoConfig, AutoFeatureExtractor, PreTrainedModel
 
 import hf_ser.models  # noqa: F401 - registers the companion models with transformers
 from hf_ser.arguments import ConfigError
@@ -14,8 +14,11 @@ from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.model_files import ModelFilesError, check_finite, check_model_files
+from hf_ser.remote_code.dimensions import are_dimensions, is_dimensional
 from hf_ser.remote_code.hardware import PrecisionChoice, check_device, detect, resolve
+from hf_ser.remote_code.pooled_head import AutoPooledOrNative
 from hf_ser.remote_code.preprocessing import complete_preprocessing
+from hf_ser.remote_code.speech_emotion_pipeline import MISMATCH
 from hf_ser.run_folder import refuse_unfinished
 
 # Checkpoints trained without masking lack the mask embedding, which only training uses.
@@ -70,11 +73,19 @@ def missing_weights(loading_info: dict[str, Any]) -> set[str]:
     return {name for name in names if not any(part in name for part in _HARMLESS)}
 
 
-def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel, Any]:
+def load_classifier(name: str, revision: str = "main", *, dimensions: bool = False) -> tuple[PreTrainedModel, Any]:
     """Load a trained classifier, always in float32, and its feature extractor from a folder or the Hub.
 
+    Heads of other authors that transformers does not have are loaded too, see `PooledHead`.
+
+    Args:
+        name: folder or Hub id.
+        revision: on the Hub.
+        dimensions: whether models of arousal, valence and dominance are accepted; their outputs are no logits.
+
     Raises:
-        CheckpointError: the model does not exist, its files are broken or do not match, or weights are missing.
+        CheckpointError: the model does not exist, its files are broken or do not match, or weights are missing; or it
+            predicts dimensions and these are not accepted.
 
     >>> from hf_ser import load_classifier
     >>> model, extractor = load_classifier("runs/audio_cnn")
@@ -85,10 +96,10 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     refuse_unfinished(name, "--model", CheckpointError)
     try:
         check_model_files(name, revision)
-        _refuse_pretrained(name, revision)
+        _refuse_kind(name, revision, dimensions)
         extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
         with quiet_loading():
-            model, info = AutoModelForAudioClassification.from_pretrained(
+            model, info = AutoPooledOrNative.from_pretrained(
                 name, revision=revision, output_loading_info=True, dtype=torch.float32
             )
     except CheckpointError:
@@ -123,14 +134,22 @@ def load_classifier(name: str, revision: str = "main") -> tuple[PreTrainedModel,
     return model, extractor
 
 
-def _refuse_pretrained(name: str, revision: str) -> None:
-    """Raise `CheckpointError` for an encoder with the head of its pretraining, as recipes/pretrain.py writes it."""
+def _refuse_kind(name: str, revision: str, dimensions: bool) -> None:
+    """Raise `CheckpointError` for an encoder with the head of its pretraining, and for a model of other outputs."""
     config = AutoConfig.from_pretrained(name, revision=revision)
     kind = next((kind for kind in config.architectures or () if kind.endswith("ForPreTraining")), None)
     if kind is not None:
         raise CheckpointError(
             f"--model {name} is an encoder pretrained without labels ({kind}); expected a classifier. Fine-tune it "
             f"first: python recipes/finetune.py --model_name_or_path {name} --dataset DATASET --output_dir FOLDER"
+        )
+    labels = label_names(config)
+    if is_dimensional(config) != are_dimensions(labels):
+        raise CheckpointError(f"--model {name}: {MISMATCH.format(config.problem_type)}")
+    if is_dimensional(config) and not dimensions:
+        raise CheckpointError(
+            f"--model {name} predicts {', '.join(labels)}; expected a classifier of emotions. hf-ser predict prints "
+            "these values, and recipes/evaluate.py scores them."
         )
 
 

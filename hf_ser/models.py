@@ -33,6 +33,7 @@ from hf_ser.remote_code.hybrid_sources import COMPANIONS
 from hf_ser.remote_code.log_mel import LogMel
 from hf_ser.remote_code.mel_cnn import MelCNNConfig, MelCNNForAudioClassification
 from hf_ser.remote_code.mfcc import MFCC
+from hf_ser.remote_code.pooled_head import AutoPooledOrNative
 from hf_ser.remote_code.prosody import ProsodicFunctionals
 from hf_ser.remote_code.speech_emotion_pipeline import SpeechEmotionPipeline
 from hf_ser.remote_code.tree_ensemble import TreeEnsemble, TreeEnsembleConfig
@@ -75,11 +76,12 @@ def _load_default() -> tuple[PreTrainedModel, Any]:
 logging.getLogger("transformers.pipelines").addFilter(_replace_warning)
 SpeechEmotionPipeline.load_default = staticmethod(_load_default)
 
-# For wav2vec2 folders, which contain no custom code, and for every model if this package is installed.
+# For wav2vec2 folders, which contain no custom code, and for every model if this package is installed. The class loads
+# heads that transformers would replace by random ones.
 PIPELINE_REGISTRY.register_pipeline(
     "speech-emotion-recognition",
     pipeline_class=SpeechEmotionPipeline,
-    pt_model=AutoModelForAudioClassification,
+    pt_model=AutoPooledOrNative,
     default=_Default(model=None),
     type="audio",
 )

@@ -28,7 +28,9 @@ from hf_ser.training import (
     evaluate_saved,
     finish_run,
     make_trainer,
+    outputs,
     save_model,
+    with_dimensions,
     write_reports,
     write_settings,
 )
@@ -51,11 +53,12 @@ def train(model_args: ModelArguments, data_args: DataArguments, args: SerTrainin
     # Dataset
     with args.main_process_first(desc="loading the dataset"):
         data = load_splits(data_args)
+    data = with_dimensions(data, args)
     check_clips(data, args)
     data = check_teachers(args, check_pretraining(model_args, data))
 
     # Model
-    model, extractor = build_model(model_args, data.labels)
+    model, extractor = build_model(model_args, outputs(data, args))
     data = data.with_steps_of(extractor)
     check_disk(model, args)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from hf_ser.batch.escaped_names import escaped_name, one_line
+from hf_ser.remote_code.dimensions import DIMENSIONS, are_dimensions
 from hf_ser.terminal import display_width
 
 SYNTHETIC = "the model was trained on synthetic recordings; these scores say nothing about real speech"
@@ -38,9 +39,22 @@ def csv_text(rows: Sequence[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
+def value_column(label: str) -> str:
+    """Name of the column with the probability of a class, or the value of a dimension."""
+    return one_line(label if are_dimensions([label]) else f"p_{label}")
+
+
+def is_value_column(name: str) -> bool:
+    """Whether a column holds probabilities or values of a dimension."""
+    return name.startswith("p_") or name.casefold() in DIMENSIONS
+
+
 def columns(labels: Sequence[str], abstains: bool = False) -> list[str]:
-    """Return the names of the columns; `abstained` is one of them if the model abstains."""
-    classes = [one_line(f"p_{label}") for label in labels]
+    """Return the names of the columns; `abstained` is one of them if the model abstains.
+
+    Models of dimensions leave the column emotion empty.
+    """
+    classes = [value_column(label) for label in labels]
     return ["file", "start", "end", "emotion", *classes, *(["abstained"] if abstains else []), "error", "warning"]
 
 
@@ -54,8 +68,8 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = Fals
                 "file": row["file"],
                 "start": part["start"],
                 "end": part["end"],
-                "emotion": one_line(max(scores, key=lambda label: scores[label])) if scores else None,
-                **{one_line(f"p_{label}"): scores.get(label) for label in labels},
+                "emotion": _best(scores),
+                **{value_column(label): scores.get(label) for label in labels},
                 **({"abstained": part.get("abstained")} if abstains else {}),
                 "error": part.get("error") or ("silence" if part.get("silent") else None),
                 "warning": row.get("warning"),
@@ -64,11 +78,17 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = Fals
     return lines
 
 
+def _best(scores: Mapping[str, float]) -> str | None:
+    if not scores or are_dimensions(scores):
+        return None
+    return one_line(max(scores, key=lambda label: scores[label]))
+
+
 def csv_cells(line: Mapping[str, Any]) -> list[Any]:
     """Format probabilities with six digits, more would not be meaningful, and truth values as in JSON."""
     return [
         f"{value:.6f}"
-        if name.startswith("p_") and value is not None
+        if is_value_column(name) and value is not None
         else str(value).lower()
         if isinstance(value, bool)
         else value
@@ -126,9 +146,14 @@ def table_text(row: Mapping[str, Any]) -> str:
     width = max([_LABEL_WIDTH, *(display_width(one_line(score["label"])) for score in scores)])
     lines += [_bar(score, width) for score in scores] or ["  cannot be used"]
     for window in row.get("timeline", ()):
-        best = "silence" if window["silent"] else one_line("{label} {score:.3f}".format(**window["scores"][0]))
+        best = "silence" if window["silent"] else _of_window(window["scores"])
         lines.append(f"  {window['start']:8.1f} to {window['end']:8.1f} s  {best}")
     return "\n".join(lines) + "\n"
+
+
+def _of_window(scores: Sequence[Mapping[str, Any]]) -> str:
+    shown = scores if are_dimensions(score["label"] for score in scores) else scores[:1]
+    return ", ".join(one_line("{label} {score:.3f}".format(**score)) for score in shown)
 
 
 def _bar(score: Mapping[str, Any], width: int) -> str:

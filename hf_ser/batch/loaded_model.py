@@ -98,7 +98,7 @@ def _load_folder(name: str, revision: str, device: str | None, precision: str, n
     if num_threads is not None:
         torch.set_num_threads(num_threads)
     transformers.utils.logging.disable_progress_bar()  # of the weights, which load quickly
-    model, extractor = load_classifier(name, revision)
+    model, extractor = load_classifier(name, revision, dimensions=True)
     classify: Any = SpeechEmotionPipeline(
         model=model, feature_extractor=extractor, device=device, precision=precision, task="audio-classification"
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_ser.batch.answer_rows import columns
+from hf_ser.batch.answer_rows import columns, is_value_column
 from hf_ser.batch.appended_file import REMEDY, AppendedFile, stamped
 from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.run_stamp import RunStamp
@@ -22,7 +22,7 @@ def schema_of(names: Sequence[str]) -> pa.Schema:
     """Return the types of columns of answers."""
     kinds = {"start": pa.float64(), "end": pa.float64(), "windows": pa.int32(), "abstained": pa.bool_()}
     return pa.schema(
-        [(name, pa.float64() if name.startswith("p_") else kinds.get(name, pa.string())) for name in names]
+        [(name, pa.float64() if is_value_column(name) else kinds.get(name, pa.string())) for name in names]
     )
 
 

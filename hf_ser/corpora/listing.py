@@ -1,6 +1,7 @@
 """Recordings that the user describes: rows of metadata become utterances. Errors name the row."""
 
 import json
+import math
 import os
 import re
 import unicodedata
@@ -16,11 +17,13 @@ from typing import Any, TypeVar
 from hf_ser.arguments import did_you_mean
 from hf_ser.corpora.utterance import Utterance
 from hf_ser.errors import SerError
+from hf_ser.remote_code.dimensions import DIMENSIONS
 
 _T = TypeVar("_T")
 REQUIRED = ("path", "label")
 OPTIONAL = (
     *("id", "corpus", "speaker", "gender", "age", "text", "intensity", "language", "split", "start", "end", "votes"),
+    *DIMENSIONS,
 )
 COLUMNS = (*REQUIRED, *OPTIONAL)
 SPLIT_NAMES = {
@@ -203,6 +206,7 @@ def _utterance(values: Mapping[str, str], folder: Path, origin: str, corpus: str
         start_s=start_s,
         end_s=end_s,
         votes=parse_votes(values.get("votes", "")),
+        dimensions=_dimensions(values),
         origin=origin,
     )
 
@@ -301,6 +305,20 @@ def _votes(text: str) -> tuple[tuple[str, int], ...]:
     if any(not label or number < 0 for label, number in counts) or not any(number for _, number in counts):
         raise ValueError
     return tuple(counts)
+
+
+def _dimensions(values: Mapping[str, str]) -> tuple[tuple[str, float], ...]:
+    """Values of the dimensions that are given, in the units of the source."""
+    expected = "a number, or nothing. Pass --columns.{0} null to ignore the column"
+    found = {name: _parsed(values, name, _number, expected.format(name)) for name in DIMENSIONS}
+    return tuple((name, value) for name, value in found.items() if value is not None)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def _separate_repeated(

@@ -63,6 +63,7 @@ class Utterance:
     start_s: float | None = None  # segment of a longer recording, in seconds; None: from the start
     end_s: float | None = None  # None: to the end
     votes: tuple[tuple[str, int], ...] = ()  # (label, number of raters)
+    dimensions: tuple[tuple[str, float], ...] = ()  # such as ("arousal", 0.7), from 0 to 1
     origin: str = ""  # where a list describes it, such as "calls.csv, row 17"; for messages
 
     def __post_init__(self) -> None:

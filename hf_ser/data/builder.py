@@ -13,6 +13,7 @@ import datasets
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.data.scan import Clip
 from hf_ser.labels import EMOTIONS
+from hf_ser.remote_code.dimensions import DIMENSIONS
 
 # Rows held in memory at a time: about 4 MB of FLAC.
 _ROWS_PER_WRITE = 64
@@ -37,14 +38,18 @@ class EncodedAudio(datasets.Audio):
         return value
 
 
-def features(labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False) -> EncodedFeatures:
+def features(
+    labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False, dimensions: Sequence[str] = ()
+) -> EncodedFeatures:
     """The columns of the dataset. Audio is not decoded, so reading needs neither torchcodec nor FFmpeg.
 
     Args:
         labels: names of the classes, in the order of their ids.
         with_votes: whether to add the column `votes`: a list of {"label", "count"} per clip, null without votes.
+        dimensions: of arousal, valence and dominance; adds a column of values from 0 to 1 for each, null without one.
     """
     text = datasets.Value("string")
+    values = {name: datasets.Value("float32") for name in dimensions}
     votes = {"votes": datasets.List({"label": text, "count": datasets.Value("int32")})} if with_votes else {}
     return EncodedFeatures(
         {
@@ -62,6 +67,7 @@ def features(labels: Sequence[str] = EMOTIONS, *, with_votes: bool = False) -> E
             "duration": datasets.Value("float32"),
             "sha256": text,
             **votes,
+            **values,
         }
     )
 
@@ -119,5 +125,6 @@ class EmotionCorpora(datasets.GeneratorBasedBuilder):
                     "duration": clip.duration,
                     "sha256": clip.sha256,
                     **votes,
+                    **{name: dict(said.dimensions).get(name) for name in DIMENSIONS if name in self._columns},
                 },
             )

@@ -12,6 +12,7 @@ import yaml
 
 from hf_ser import markdown
 from hf_ser.corpora import CORPORA
+from hf_ser.data.clip_dimensions import present_dimensions
 from hf_ser.data.label_set import LabelSet
 from hf_ser.data.protocols import SPLITS, Assignment
 from hf_ser.data.scan import Clip
@@ -134,7 +135,7 @@ def render_card(clips: Sequence[Clip], assignments: Mapping[str, Assignment], fa
         )
     parts += [_usage(assignments), _labels(facts.labels), _counts(clips, corpora, facts)]
     parts += [_splits(clips, assignments), _protocols(assignments), _kept_out(facts.quarantined)]
-    parts += [_columns(any(clip.utterance.votes for clip in clips)), _licences(corpora, facts)]
+    parts += [_columns(clips), _licences(corpora, facts)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -224,12 +225,15 @@ def _kept_out(quarantined: Mapping[str, Mapping[str, int]]) -> str:
     return f"## Excluded files\n\n{table}\n\n`quarantine.csv` lists each file with its reason."
 
 
-def _columns(with_votes: bool) -> str:
-    votes = ", `votes` (number of raters per label)" if with_votes else ""
+def _columns(clips: Sequence[Clip]) -> str:
+    votes = ", `votes` (number of raters per label)" if any(clip.utterance.votes for clip in clips) else ""
+    found = present_dimensions(clip.utterance for clip in clips)
+    dimensions = f", {' and '.join(f'`{name}`' for name in found)} (from 0 to 1)" if found else ""
     return (
         "## Columns\n\n`id` (corpus/stem), `audio`, `label`, `corpus`, `speaker`, `gender`, `age` (years), "
         "`intensity`, `channel` (speech or song), `text`, `language`, `duration` (seconds), `sha256` (of the mono "
-        f"16-bit samples at the original sampling rate){votes}. Fields that a corpus does not publish are null."
+        f"16-bit samples at the original sampling rate){votes}{dimensions}. "
+        "Fields that a corpus does not publish are null."
     )
 
 

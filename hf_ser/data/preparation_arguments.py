@@ -65,6 +65,10 @@ class PrepareArguments:
     label_mapping: dict | str | None = field(
         default=None, metadata={"help": "maps labels of the sources to labels or null, which drops them; YAML only"}
     )
+    dimension_range: list[float] = field(
+        default_factory=lambda: [0.0, 1.0],
+        metadata={"help": "range of the columns arousal, valence and dominance, such as 1 7; scaled to 0 to 1"},
+    )
     licence: str = field(default="unknown", metadata={"help": "licence of your own recordings, such as cc-by-4.0"})
     seed: int = field(default=0, metadata={"help": "random seed of the splits"})
     ratios: list[float] = field(
@@ -101,6 +105,11 @@ class PrepareArguments:
         if self.num_proc is not None and self.num_proc < 1:
             raise PrepareError(f"--num_proc is {self.num_proc}; expected at least 1.")
         check_ratios(self.ratios)
+        if len(self.dimension_range) != 2 or not self.dimension_range[0] < self.dimension_range[1]:
+            given = " ".join(f"{value:g}" for value in self.dimension_range)
+            raise PrepareError(
+                f"--dimension_range is {given}; expected the lowest and the highest value, such as 1 7."
+            )
         self.limits  # noqa: B018 - checks the two fields
         try:
             convert_file_size_to_int(self.max_shard_size)

@@ -21,6 +21,7 @@ from hf_ser.corpora.audio_folder import read_audio_folder
 from hf_ser.corpora.crema_d_votes import read_votes
 from hf_ser.corpora.csv_listing import read_csv
 from hf_ser.data import report
+from hf_ser.data.clip_dimensions import present_dimensions, with_range
 from hf_ser.data.clip_votes import vote_notes, with_crema_d_votes
 from hf_ser.data.dataset_card import CardFacts, cell_name, render_card
 from hf_ser.data.found_recordings import Found, find, found_listing, join
@@ -125,6 +126,7 @@ def find_sources(args: PrepareArguments) -> Found:
     corpora = find(args.folders)
     if args.crema_d_votes is not None:
         corpora = with_crema_d_votes(corpora, read_votes(Path(args.crema_d_votes), args.crema_d_votes_modality))
+    listings = [with_range(listing, args.dimension_range) for listing in listings]
     sources = [corpora, *map(found_listing, listings)]
     if args.hub_dataset:
         stream = open_dataset(
@@ -134,11 +136,12 @@ def find_sources(args: PrepareArguments) -> Found:
             splits=args.hub_split,
             columns=columns,
         )
-        sources.append(found_listing(read_metadata(stream), stream))
+        sources.append(found_listing(with_range(read_metadata(stream), args.dimension_range), stream))
     return join(sources)
 
 
-_DESCRIPTION = [field.name for field in fields(Utterance) if field.name not in ("path", "rank", "origin")]
+_NOT_DESCRIBED = ("path", "rank", "origin", "dimensions")  # dimensions are added where clips have any
+_DESCRIPTION = [field.name for field in fields(Utterance) if field.name not in _NOT_DESCRIBED]
 
 
 def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
@@ -154,6 +157,9 @@ def _inputs_key(found: Found, labels: LabelSet, args: PrepareArguments) -> str:
             # In the other corpora, names of files and the version of this package determine these.
             described = [[getattr(copy, name) for name in _DESCRIPTION] for copy in copies]
             digest.update(json.dumps(described).encode())
+        values = [copy.dimensions for copy in copies]
+        if any(values):
+            digest.update(json.dumps(values).encode())
     return fingerprint(found.copies, args.limits) + ":" + digest.hexdigest()
 
 
@@ -330,10 +336,14 @@ def _write_parquet(
         splits = {name: assignment.splits[clip.utterance.id] for name, assignment in assignments.items()}
         cells[cell_name(clip.utterance.corpus, splits)].append(clip)
     votes = any(clip.utterance.votes for clip in clips)
+    dimensions = present_dimensions(clip.utterance for clip in clips)
     largest_first = sorted(cells.items(), key=lambda cell: -len(cell[1]))
     run_jobs(
         _write_cell,
-        [(name, members, work, folder, args.max_shard_size, labels.names, votes) for name, members in largest_first],
+        [
+            (name, members, work, folder, args.max_shard_size, labels.names, votes, dimensions)
+            for name, members in largest_first
+        ],
         sizes=[len(members) for _, members in largest_first],
         desc="Writing Parquet",
         unit="clips",
@@ -350,6 +360,7 @@ def _write_cell(
     max_shard_size: str,
     labels: Sequence[str],
     with_votes: bool,
+    dimensions: Sequence[str],
 ) -> None:
     import datasets
 
@@ -357,7 +368,7 @@ def _write_cell(
 
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
-    columns = features(labels, with_votes=with_votes)
+    columns = features(labels, with_votes=with_votes, dimensions=dimensions)
     builder = EmotionCorpora({"cell": clips}, work / "packs", cache_dir=work / "cells" / name, columns=columns)
     written = work / "cells" / name / "parquet"
     try:

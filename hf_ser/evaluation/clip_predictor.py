@@ -13,11 +13,13 @@ from hf_ser.audio import Preprocessing
 from hf_ser.data.seen import Marks, Match, Record, find_seen, some, unchecked
 from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
 from hf_ser.evaluation.clip_sources import Clips
+from hf_ser.evaluation.mapped_dimensions import class_logits
 from hf_ser.evaluation.predict import predict_logits
 from hf_ser.inference import choose_device, label_names, labels_of_model
 from hf_ser.labels import EMOTIONS, in_order, merge_calm
 from hf_ser.remote_code.forward_precision import choose_precision
 from hf_ser.remote_code.preprocessing import file_beside, merged_labels
+from hf_ser.scoring.dimension_map import DimensionMap
 from hf_ser.scoring.label_mapping import map_probabilities, resolve_mapping
 from hf_ser.scoring.predictions import Predictions, PredictionsError, restrict
 
@@ -111,6 +113,7 @@ class ClipPredictor:
         batch_size: clips per forward pass.
         device: of the computation; None for a GPU if there is one.
         precision: bf16, fp16 or fp32.
+        dimension_map: turns the values of a model of dimensions into classes.
     """
 
     model: PreTrainedModel
@@ -124,6 +127,7 @@ class ClipPredictor:
     batch_size: int
     device: str | None
     precision: str
+    dimension_map: DimensionMap | None = None
 
     def predict(
         self, clips: Clips, embeddings: list[np.ndarray] | None = None, *, progress: bool = True
@@ -135,11 +139,29 @@ class ClipPredictor:
             embeddings: if given, the input of the last layer of each clip is appended, in the order of the clips.
             progress: whether to show a progress bar.
         """
-        names = label_names(self.model.config)
+        outputs = label_names(self.model.config)
+        names = outputs if self.dimension_map is None else list(self.dimension_map.labels)
         mapping = resolve_mapping(names, self.label_mapping, self.classes)
         if self.data_args.merge_calm:
             mapping = {label: name and merge_calm(name) for label, name in mapping.items()}
-        rows, logits = predict_logits(
+        rows, logits = self.values(clips, embeddings, progress=progress)
+        if self.dimension_map is not None:
+            logits = class_logits(logits, outputs, self.dimension_map)
+        order = np.argsort(rows)
+        if embeddings is not None:
+            embeddings[:] = [embeddings[index] for index in order]
+        probabilities, known = map_probabilities(logits[order], names, mapping)
+        every = in_order([*self.classes, *known, *clips.columns["label"]])
+        whole = np.zeros((len(probabilities), len(every)))
+        whole[:, [every.index(label) for label in known]] = probabilities
+        columns = clips.columns | {"label": [every.index(label) for label in clips.columns["label"]]}
+        return restrict(Predictions(columns, whole, every), self._scored_classes(known, mapping))
+
+    def values(
+        self, clips: Clips, embeddings: list[np.ndarray] | None = None, *, progress: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the clips (n,), and the model's outputs for them (n, outputs); arguments as in `predict`."""
+        return predict_logits(
             self.model,
             self.extractor,
             clips.durations,
@@ -150,15 +172,6 @@ class ClipPredictor:
             progress=progress,
             embeddings=embeddings,
         )
-        order = np.argsort(rows)
-        if embeddings is not None:
-            embeddings[:] = [embeddings[index] for index in order]
-        probabilities, known = map_probabilities(logits[order], names, mapping)
-        every = in_order([*self.classes, *known, *clips.columns["label"]])
-        whole = np.zeros((len(probabilities), len(every)))
-        whole[:, [every.index(label) for label in known]] = probabilities
-        columns = clips.columns | {"label": [every.index(label) for label in clips.columns["label"]]}
-        return restrict(Predictions(columns, whole, every), self._scored_classes(known, mapping))
 
     def _scored_classes(self, known: tuple[str, ...], mapping: Mapping[str, str | None]) -> tuple[str, ...]:
         """The classes of the model that it was trained on, if that is recorded; else all its classes."""

@@ -10,7 +10,7 @@ from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.scoring.abstention import AbstentionArguments
 from hf_ser.scoring.thresholds import read_thresholds
 
-_FOR_MODELS = ("calibrate", "embeddings", "label_mapping")
+_FOR_MODELS = ("calibrate", "embeddings", "dimension_map")
 
 
 @dataclass
@@ -25,7 +25,17 @@ class EvaluateArguments(AbstentionArguments, ReportArguments):
     model: str | None = field(default=None, metadata={"help": "model folder or Hub id of an audio classifier"})
     revision: str = field(default="main", metadata={"help": "revision of the model on the Hub"})
     label_mapping: dict | str | None = field(
-        default=None, metadata={"help": "maps the model's labels to classes of the dataset or null; YAML only"}
+        default=None,
+        metadata={
+            "help": "maps the labels of the model, or of the table, to classes of the dataset or null; YAML only"
+        },
+    )
+    dimension_map: str | None = field(
+        default=None,
+        metadata={
+            "help": "for a model of arousal, valence and dominance: map to classes (dimension_map.json), or the word "
+            "fit to fit one on validation and write it to output_dir"
+        },
     )
     predictions: str | None = field(
         default=None, metadata={"help": "score this table of predictions (Parquet) instead of a model"}
@@ -89,6 +99,10 @@ class EvaluateArguments(AbstentionArguments, ReportArguments):
                 "calibrate and transductive_speaker_normalization are both given; the calibrated model would be "
                 "scored on other probabilities than it has. Leave one out."
             )
+        if self.calibrate and self.dimension_map is not None:
+            raise ConfigError(
+                "calibrate and dimension_map are both given; a map is calibrated already. Leave one out."
+            )
         if self.predictions is not None:
             self._refuse(_FOR_MODELS, "predictions")
         resolve_precision(self.precision, self.device)  # raises if it is not available
@@ -98,7 +112,7 @@ class EvaluateArguments(AbstentionArguments, ReportArguments):
 
     def refuse_model_options(self) -> None:
         """Reject options for a trained model or a table; cross-validation calls this."""
-        other = ("model", "predictions", "recordings", "csv", "name", "allow_seen", *_FOR_MODELS)
+        other = ("model", "predictions", "recordings", "csv", "name", "allow_seen", "label_mapping", *_FOR_MODELS)
         self._refuse((*other, "transductive_speaker_normalization"), "model_recipe")
         if self.precision != "auto":
             said = f"precision={self.precision}"

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hf_ser.audio import Preprocessing
 from hf_ser.console import progress_bar
 from hf_ser.models import min_samples, model_inputs
+from hf_ser.remote_code.dimensions import is_dimensional
 from hf_ser.remote_code.encoder_inputs import keep_classifier_inputs, max_input_s, takes_any_length
 from hf_ser.remote_code.forward_precision import ForwardPass, choose_precision
 from hf_ser.remote_code.recording_answers import batches_by_length
@@ -57,7 +58,7 @@ def predict_logits(
 
     Returns:
         The numbers of the clips that this process predicted (n,), and their logits (n, classes); for a clip with
-        several windows, the logarithms of the mean probabilities.
+        several windows, the logarithms of the mean probabilities. For a model of dimensions, their (mean) values.
 
     >>> from hf_ser.audio import load_audio
     >>> from hf_ser.inference import load_classifier
@@ -75,7 +76,7 @@ def predict_logits(
     mine = [int(clip) for start in starts for clip in order[start : start + batch_size]]
     steps = Preprocessing.of(extractor)
     cut = _Cut(steps, WindowPlan.for_model(max_input_s(model, steps)), decode)
-    answers = _Answers(embeddings is not None)
+    answers = _Answers(embeddings is not None, is_dimensional(model.config))
     kept: list[np.ndarray] = []
     forward = ForwardPass(model, choose_precision(model, precision, device).precision)
     hook = keep_classifier_inputs(forward.module, kept) if embeddings is not None else None
@@ -160,8 +161,8 @@ class _Cut:
 class _Answers:
     """Logits of clips, merged from those of their windows in any order."""
 
-    def __init__(self, embeddings: bool) -> None:
-        self._embeddings = embeddings
+    def __init__(self, embeddings: bool, dimensional: bool = False) -> None:
+        self._embeddings, self._mean = embeddings, _mean_values if dimensional else _mean_logits
         self._parts: dict[int, list[tuple[float, np.ndarray, np.ndarray | None]]] = {}
 
     def add(self, parts: Sequence[_Part], logits: np.ndarray, kept: Sequence[np.ndarray]) -> None:
@@ -173,13 +174,17 @@ class _Answers:
     def together(self, num_labels: int) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
         """Clips (n,), logits (n, classes), and embeddings, if these were requested."""
         rows = np.asarray(list(self._parts), dtype=int)
-        logits = [_mean_logits(parts) for parts in self._parts.values()]
+        logits = [self._mean(parts) for parts in self._parts.values()]
         vectors = [_mean_vector(parts) for parts in self._parts.values() if self._embeddings]
         return rows, np.stack(logits) if logits else np.zeros((0, num_labels)), vectors
 
 
 def _mean_vector(parts: Sequence[tuple[float, np.ndarray, Any]]) -> np.ndarray:
     return parts[0][2] if len(parts) == 1 else np.stack([share * vector for share, _, vector in parts]).sum(axis=0)
+
+
+def _mean_values(parts: Sequence[tuple[float, np.ndarray, Any]]) -> np.ndarray:
+    return parts[0][1] if len(parts) == 1 else np.stack([share * values for share, values, _ in parts]).sum(axis=0)
 
 
 def _mean_logits(parts: Sequence[tuple[float, np.ndarray, Any]]) -> np.ndarray:

@@ -15,6 +15,7 @@ from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub import reproduction
 from hf_ser.hub.card_robustness import copy_robustness, robustness_section
+from hf_ser.hub.dimension_card import render_dimension_card
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import UNKNOWN, data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
@@ -105,6 +106,9 @@ def _render(
     package: Mapping[str, Any] | None,
     robustness: str,
 ) -> str:
+    if results.get("dimensions"):
+        titles = [CORPORA[corpus].title if corpus in CORPORA else corpus for corpus in corpora]
+        return render_dimension_card(_metadata(results, corpora, repository), results, place, titles)
     template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
     dataset = results["dataset"]

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from .audio_errors import AudioError
 from .audio_sources import describe
 from .call_options import chosen_threshold, is_one
+from .dimensions import are_dimensions
 from .reading_ahead import read_ahead
 from .windows import Window, WindowPlan, read_windows
 
@@ -96,9 +98,16 @@ class WindowClassifier:
             raise error
         return [call.part(window) for window in answer.windows]
 
+    @cached_property
+    def _is_dimensional(self) -> bool:
+        return are_dimensions(self.labels.values() if isinstance(self.labels, Mapping) else self.labels)
+
     def ranked(self, probabilities: np.ndarray, top_k: int | None) -> list[dict[str, Any]]:
-        """Probabilities (labels,) -> labels and scores, best first."""
-        order = np.argsort(-probabilities, kind="stable")[:top_k]
+        """Probabilities (labels,) -> labels and scores, best first; values of dimensions keep their order."""
+        if self._is_dimensional:
+            order = np.arange(len(probabilities))
+        else:
+            order = np.argsort(-probabilities, kind="stable")[:top_k]
         return [{"label": self.labels[int(index)], "score": float(probabilities[index])} for index in order]
 
 

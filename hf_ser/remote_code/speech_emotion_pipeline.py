@@ -12,6 +12,7 @@ from transformers import Pipeline
 
 from .call_options import PARAMETERS, check_options
 from .decoder import SAMPLING_RATE
+from .dimensions import are_dimensions, is_dimensional
 from .encoder_inputs import keep_classifier_inputs, max_input_s, min_samples, model_inputs, takes_any_length
 from .forward_precision import ForwardPass, choose_precision
 from .hardware import PrecisionChoice, check_device
@@ -28,6 +29,10 @@ CUSTOM_PIPELINES = {
 }
 _PARAMETERS = (*PARAMETERS[:4], "return_embeddings", "on_error", "precision", "abstain")
 _FLOAT32 = (torch.float32, "float32")
+MISMATCH = (
+    "problem_type is {!r}; expected regression for outputs that are named arousal, valence or dominance, and only for "
+    "these. Change problem_type or id2label in config.json."
+)
 
 
 class SpeechEmotionPipeline(Pipeline):
@@ -35,8 +40,9 @@ class SpeechEmotionPipeline(Pipeline):
 
     Without a model, the package's own is used: `SpeechEmotionPipeline()`.
 
-    Scores are probabilities, calibrated if the model is. A recording has the same scores alone and in any batch, up to
-    the fifth digit in float32 and about 0.01 in bfloat16 and float16.
+    Scores are probabilities, calibrated if the model is; for a model of arousal, valence and dominance they are its
+    values of these dimensions, in the order of its outputs. A recording has the same scores alone and in any batch, up
+    to the fifth digit in float32 and about 0.01 in bfloat16 and float16.
 
     `precision` is auto, bf16, fp16 or fp32, for the pipeline or for one call. With auto, float32 models compute in
     bfloat16 if the hardware supports it natively, in float16 on older CUDA GPUs, and otherwise in float32. A model
@@ -74,6 +80,8 @@ class SpeechEmotionPipeline(Pipeline):
         complete_preprocessing(self.model, self.feature_extractor, name, commit)
         if trained_on_synthetic(name, commit):
             warnings.warn(f"{name} was {SYNTHETIC}.", stacklevel=2)
+        if is_dimensional(self.model.config) != are_dimensions((self.model.config.id2label or {}).values()):
+            raise ValueError(f"model: {MISMATCH.format(self.model.config.problem_type)}")
         self.preprocessing = Preprocessing.of(self.feature_extractor)
         self.precision.log(_LOGGER)
 
@@ -101,6 +109,8 @@ class SpeechEmotionPipeline(Pipeline):
 
     def _sanitize_parameters(self, **pipeline_parameters: Any) -> Any:
         given = check_options(pipeline_parameters, _PARAMETERS, self._stored_threshold)
+        if given.get("abstain") and is_dimensional(self.model.config):
+            raise ValueError("abstain: a model of dimensions has no probabilities; expected False.")
         if "precision" in given:
             choose_precision(self.model, given["precision"], self.device)
         return {}, {}, given
@@ -180,6 +190,8 @@ class SpeechEmotionPipeline(Pipeline):
     def _forward(self, input_tensors: Any, **forward_parameters: Any) -> Any:
         forward = forward_parameters.get("forward") or self._forward_pass("auto")
         logits = forward(**input_tensors).logits.cpu()  # not every accelerator has float64
+        if is_dimensional(self.model.config):
+            return {"probabilities": logits.double()}
         return {"probabilities": torch.softmax(logits.double(), dim=-1)}
 
     def postprocess(self, model_outputs: Any, **postprocess_parameters: Any) -> Any:

@@ -215,7 +215,7 @@ def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
     """The report as Markdown; its numbers come from `results`, except those in the explanation."""
-    parts = [f"# {results['name']}", *_synthetic(results), markdown.table(("", ""), _facts(results))]
+    parts = [f"# {results['name']}", *_synthetic(results), markdown.table(("", ""), run_facts(results))]
     parts += [f"- {note}" for note in results["protocol"]["notes"]]
     protocol = with_synthetic(protocol_title(results["protocol"]), results["dataset"])
     for split in sorted(results["splits"], key=lambda split: split != "test"):  # the test scores first
@@ -243,7 +243,8 @@ def _synthetic(results: Mapping[str, Any]) -> list[str]:
     return [f"**{SYNTHETIC}**"]
 
 
-def _facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+def run_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The rows of the table at the top of a report."""
     dataset, protocol = results["dataset"], results["protocol"]
     parameters = results["parameters"]
     facts = [
@@ -353,6 +354,10 @@ def summary(results: dict[str, Any]) -> str:
     validation (random, synthetic recordings): ... clips of ... speakers, accuracy ..., UAR ... (largest class ...)
     test (random, synthetic recordings): ... clips of ... speakers, accuracy ..., UAR ... (largest class ...)
     """
+    if results.get("dimensions"):
+        from hf_ser.reporting.dimension_report import dimension_summary  # here: it imports this module
+
+        return dimension_summary(results)
     lines, protocol = [], with_synthetic(protocol_title(results["protocol"]), results["dataset"])
     if results["dataset"]["synthetic"]:
         lines.append(SYNTHETIC)

@@ -16,6 +16,8 @@ from hf_ser.scoring.calibration import (
     store_temperature,
     stored_temperature,
 )
+from hf_ser.scoring.dimension_map import DimensionMap, DimensionMapError, fit_dimension_map, read_dimension_map
+from hf_ser.scoring.foreign_answers import write_answers
 from hf_ser.scoring.predictions import Predictions, PredictionsError, read_predictions, restrict, softmax
 from hf_ser.scoring.results import score, score_split, versions, write_json
 from hf_ser.scoring.significance import (
@@ -30,6 +32,8 @@ __all__ = [
     "AbstentionArguments",
     "AbstentionRule",
     "CalibrationError",
+    "DimensionMap",
+    "DimensionMapError",
     "Predictions",
     "PredictionsError",
     "ResultsError",
@@ -38,10 +42,12 @@ __all__ = [
     "choose_threshold",
     "compare",
     "detectable_difference",
+    "fit_dimension_map",
     "fit_temperature",
     "holm",
     "intervals",
     "is_equivalent",
+    "read_dimension_map",
     "read_predictions",
     "read_results",
     "restrict",
@@ -54,5 +60,6 @@ __all__ = [
     "stored_temperature",
     "stored_threshold",
     "versions",
+    "write_answers",
     "write_json",
 ]

@@ -16,7 +16,7 @@ from hf_ser.scoring.significance import permutation_p_values
 
 CLUSTERED, PLAIN = "clustered on speakers", "plain"  # the method if the drawn units are speakers, or clips
 WITH_SEEDS = "clustered on speakers and seeds"  # new speakers, and a new training
-_REPLICATES = 2000
+REPLICATES = 2000
 _LEVEL = 0.95
 
 
@@ -71,14 +71,14 @@ def intervals_over_seeds(
         As for `intervals`.
     """
     parts = _aligned(runs, num_classes)
-    described: dict[str, Any] = {"method": method, "clusters": len(parts), "replicates": _REPLICATES}
+    described: dict[str, Any] = {"method": method, "clusters": len(parts), "replicates": REPLICATES}
     if len(parts) < 2:
         return described | {name: [None, None] for name in SCORES}
     drawn = _resample(parts, seed)
     samples = [confusion_scores(drawn[:, run]) for run in range(len(runs))]
-    weights = np.full((_REPLICATES, len(runs)), 1 / len(runs))
+    weights = np.full((REPLICATES, len(runs)), 1 / len(runs))
     if draw_seeds:
-        weights = np.random.default_rng([seed, 1]).multinomial(len(runs), weights[0], size=_REPLICATES) / len(runs)
+        weights = np.random.default_rng([seed, 1]).multinomial(len(runs), weights[0], size=REPLICATES) / len(runs)
     return described | {
         name: _bounds(_weighted_mean(np.stack([sample[name] for sample in samples], axis=1), weights))
         for name in SCORES
@@ -274,7 +274,7 @@ def compare(
             "interval_90": _bounds(difference, 0.90),
             "standard_error": float(np.std(difference)),
             "permutation_p": permuted[name],
-            "p_value": float(min(1.0, 2 * max(tail, 1 / _REPLICATES))),
+            "p_value": float(min(1.0, 2 * max(tail, 1 / REPLICATES))),
             "significant": bool(low > 0 or high < 0),
         }
     return result
@@ -307,7 +307,7 @@ def _aligned(runs: Sequence[Run], num_classes: int) -> np.ndarray:
 def _resample(parts: np.ndarray, seed: int | list[int]) -> np.ndarray:
     """Sums over clusters drawn with replacement: (replicates, ...)."""
     number = len(parts)
-    draws = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=_REPLICATES)
+    draws = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=REPLICATES)
     return np.tensordot(draws.astype(float), parts, axes=1)
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_ser.errors import SerError
 from hf_ser.models import HybridForAudioClassification
+from hf_ser.remote_code.pooled_head import PooledHead
 from hf_ser.scoring.predictions import softmax
 
 _BOUNDS = (0.05, 20.0)
@@ -75,6 +76,7 @@ def store_temperature(model: PreTrainedModel, temperature: float) -> None:
         model.config.calibration_temperature = stored_temperature(model.config) * temperature
         return
     head = getattr(model, "classifier", None)
+    head = head.output_layer if isinstance(head, PooledHead) else head
     if not isinstance(head, nn.Linear):
         raise CalibrationError(
             f"{type(model).__name__} ends in {type(head).__name__}; expected a linear layer named classifier. "

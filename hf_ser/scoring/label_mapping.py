@@ -8,6 +8,8 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.labels import EMOTIONS, in_order
 from hf_ser.scoring.predictions import softmax
 
+_LEAST = 1e-300  # keeps the logarithm of a zero probability finite
+
 
 def resolve_mapping(
     model_labels: Sequence[str], mapping: Mapping[str, str | None] | None, classes: Sequence[str] = EMOTIONS
@@ -66,6 +68,31 @@ def _check_entries(
     if wrong:
         hint = did_you_mean(str(wrong[0]), known) or f"; expected one of {', '.join(classes)} or null"
         raise ConfigError(f"label_mapping maps to {wrong[0]!r}{hint}.")
+
+
+def convert_table(
+    probabilities: np.ndarray,
+    model_labels: Sequence[str],
+    mapping: Mapping[str, str | None],
+    classes: Sequence[str],
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Map a table of probabilities, for `read_predictions`; classes that the model does not have get 0.
+
+    Args:
+        probabilities: (rows, labels).
+        model_labels: names of the columns.
+        mapping: label -> class or None.
+        classes: those of the dataset.
+
+    Returns:
+        (rows, classes), and the names of the columns: `classes`, and others that the labels are mapped to.
+    """
+    resolved = resolve_mapping(model_labels, mapping, classes)
+    mapped, known = map_probabilities(np.log(np.maximum(probabilities, _LEAST)), model_labels, resolved)
+    every = in_order([*classes, *known])
+    whole = np.zeros((len(mapped), len(every)))
+    whole[:, [every.index(label) for label in known]] = mapped
+    return whole, every
 
 
 def map_probabilities(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hf_ser.errors import SerError
 CLIP_COLUMNS = ("id", "corpus", "speaker", "gender", "intensity", "label")
 LANGUAGE = "language"  # optional column of clips
 VOTES = "votes"  # optional column of clips: label -> number of raters, or None
-_PREFIX = "p_"
+PREFIX = "p_"
 _VOTES_PREFIX = "votes_"  # of the columns with the number of raters for each class
 _ROUNDING = 1e-3
 
@@ -178,7 +178,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     columns["intensity"] = pa.array(columns["intensity"], pa.string())
     if any(predictions.clips.get(LANGUAGE, ())):
         columns[LANGUAGE] = pa.array(predictions.clips[LANGUAGE], pa.string())
-    columns |= {f"{_PREFIX}{label}": predictions.probabilities[:, i] for i, label in enumerate(predictions.labels)}
+    columns |= {f"{PREFIX}{label}": predictions.probabilities[:, i] for i, label in enumerate(predictions.labels)}
     voted = predictions.clips.get(VOTES)
     if voted is not None and any(voted):
         for label in predictions.labels:
@@ -189,7 +189,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     os.replace(partial, path)
 
 
-def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = None) -> Predictions:
+Convert = Callable[[np.ndarray, tuple[str, ...]], tuple[np.ndarray, tuple[str, ...]]]
+
+
+def read_predictions(
+    path: Path, clips: Mapping[str, Sequence[Any]] | None = None, convert: Convert | None = None
+) -> Predictions:
     """Read a predictions table of this or any other program.
 
     Args:
@@ -197,6 +202,7 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
             `write_predictions`.
         clips: the clips that the predictions are for: the columns of `CLIP_COLUMNS` with label names. The table is
             joined to them on id.
+        convert: function of probabilities (rows, labels) and labels that returns those of classes, such as a mapping.
 
     Raises:
         PredictionsError: no such table, missing columns, missing or unknown ids, labels that differ from those of the
@@ -208,6 +214,8 @@ def read_predictions(path: Path, clips: Mapping[str, Sequence[Any]] | None = Non
     """
     needed = ("id",) if clips is not None else tuple(name for name in CLIP_COLUMNS if name != "intensity")
     table, probabilities, labels = read_table(path, needed)
+    if convert is not None:
+        probabilities, labels = convert(probabilities, labels)
     if clips is None:
         clips = {name: table.get(name, [None] * len(table["id"])) for name in CLIP_COLUMNS}
         clips |= {LANGUAGE: table[LANGUAGE]} if LANGUAGE in table else {}
@@ -274,7 +282,7 @@ def read_table(
     except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: column names that are not UTF-8
         cause = " ".join(str(error).split())[:300]
         raise PredictionsError(f"{path}: {cause}; expected a Parquet file of predictions.") from error
-    labels = tuple(name.removeprefix(_PREFIX) for name in table if name.startswith(_PREFIX))
+    labels = tuple(name.removeprefix(PREFIX) for name in table if name.startswith(PREFIX))
     missing = [name for name in needed if name not in table]
     if missing or not labels:
         raise PredictionsError(f"{path} has the columns {list(table)}; expected {', '.join(needed)} and p_LABEL.")
@@ -288,9 +296,9 @@ def _numbers(table: Mapping[str, list[Any]], labels: Sequence[str], path: Path) 
     columns = []
     for label in labels:
         try:
-            columns.append(np.asarray(table[_PREFIX + label], dtype=np.float64))
+            columns.append(np.asarray(table[PREFIX + label], dtype=np.float64))
         except (TypeError, ValueError) as error:
-            raise PredictionsError(f"{path}: the column {_PREFIX}{label} does not hold numbers ({error}).") from error
+            raise PredictionsError(f"{path}: the column {PREFIX}{label} does not hold numbers ({error}).") from error
     values = np.column_stack(columns)
     sums = values.sum(axis=1, keepdims=True)
     deviation = np.abs(sums - 1)

@@ -32,6 +32,7 @@ from hf_ser.search.search_space import (
 )
 from hf_ser.search.search_study import begin, direction, record, stored
 from hf_ser.training.checkpoints import ModelError
+from hf_ser.training.dimension_targets import TARGET
 from hf_ser.training.distillation import check_teachers
 from hf_ser.training.modeling import build_model
 from hf_ser.training.preflight import check_arguments, check_clips, check_pretraining
@@ -172,6 +173,8 @@ def search(
     # No warnings from early stopping that the best model is not loaded at the end: trials do not need it.
     logging.getLogger("transformers.trainer_callback").setLevel(logging.ERROR)
     folder = Path(str(args.output_dir))
+    if args.target == TARGET:
+        raise ConfigError(f"target is {args.target}; the search compares scores of classes. Leave target out.")
     check_arguments(args)
     _reject_runs(folder, args)
     space = read_space(Path(str(search_args.search_space)))

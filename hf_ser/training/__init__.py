@@ -4,6 +4,7 @@ from hf_ser.extras import needs_extra
 from hf_ser.run_folder import finish_run
 
 with needs_extra():
+    from hf_ser.training.dimension_targets import outputs, with_dimensions
     from hf_ser.training.distillation import check_teachers
     from hf_ser.training.modeling import build_model
     from hf_ser.training.output_dir import claim_output_dir, write_settings
@@ -25,7 +26,9 @@ __all__ = [
     "evaluate_saved",
     "finish_run",
     "make_trainer",
+    "outputs",
     "save_model",
+    "with_dimensions",
     "write_reports",
     "write_settings",
 ]

@@ -16,6 +16,7 @@ from hf_ser.arguments import ConfigError
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.extras import needs_extra
 from hf_ser.models import CompanionConfig, make_feature_extractor, takes_attention_mask
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.remote_code.grouped_convolution import use_matrix_products
 from hf_ser.training.checkpoints import FIXED, check_fields, load_checkpoint
 from hf_ser.training.layerwise import HEAD, freeze_layers
@@ -29,7 +30,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
 
     Args:
         args: a checkpoint or a configuration.
-        labels: class names; their order is the order of the head's outputs.
+        labels: names of classes or dimensions; their order is the order of the head's outputs.
 
     Returns:
         The model, with a head for `labels`, and the feature extractor, which returns an attention mask only if
@@ -47,6 +48,7 @@ def build_model(args: ModelArguments, labels: tuple[str, ...]) -> tuple[PreTrain
     names: dict[str, Any] = {
         "label2id": {label: index for index, label in enumerate(labels)},
         "id2label": dict(enumerate(labels)),
+        "problem_type": "regression" if are_dimensions(labels) else None,
     }
     if args.model_config is not None:
         assert isinstance(args.model_config, dict)  # ModelArguments rejects strings

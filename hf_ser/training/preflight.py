@@ -15,11 +15,13 @@ from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.data.seen import Record, find_seen, marks_of_split, some
 from hf_ser.data.splits import PRETRAINING, SPLITS_FILE, DatasetError, SplitData
 from hf_ser.local_or_hub import refuse_missing
+from hf_ser.remote_code.dimensions import DIMENSIONS
 from hf_ser.remote_code.preprocessing import file_beside
 from hf_ser.scoring import score
 from hf_ser.scoring.corpus_mean import UAR_BY_CORPUS
 from hf_ser.system_errors import free_bytes
 from hf_ser.training.checkpoints import ModelError
+from hf_ser.training.dimension_targets import TARGET, score_names
 from hf_ser.training.training_arguments import ModelArguments, SerTrainingArguments
 from hf_ser.training.vote_targets import choose_targets
 
@@ -45,6 +47,8 @@ def check_arguments(args: SerTrainingArguments, scores: Sequence[str] | None = N
     Traceback (most recent call last):
     hf_ser.errors.ConfigError: metric_for_best_model is 'f1_weihgted' (did you mean f1_weighted...
     """
+    if args.target == TARGET:
+        scores = score_names(args.dimensions or DIMENSIONS)
     own = score(np.arange(2), np.eye(2), ["a", "b"])
     known = scores or ["auto", UAR_BY_CORPUS, *(name for name, value in own.items() if isinstance(value, float))]
     metric = str(args.metric_for_best_model).removeprefix("eval_")

@@ -11,13 +11,16 @@ from transformers.training_args import OptimizerNames
 
 from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded
 from hf_ser.evaluation import predict_logits
+from hf_ser.evaluation.dimension_predictions import score_dimension_splits
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.inference import load_classifier
 from hf_ser.model_draft import draft_of, new_draft
 from hf_ser.reporting import write_run
-from hf_ser.scoring import Predictions, softmax, store_temperature, store_threshold, write_json
+from hf_ser.reporting.dimension_report import write_dimension_run
+from hf_ser.scoring import softmax, store_temperature, store_threshold, write_json
 from hf_ser.scoring.results import describe_training
 from hf_ser.training.auxiliary_heads import detach_heads
+from hf_ser.training.dimension_targets import TARGET, DimensionTask
 from hf_ser.training.modeling import merge_lora
 from hf_ser.training.output_dir import SETTINGS
 from hf_ser.training.trainer import SerTrainer
@@ -57,7 +60,7 @@ def save_model(trainer: SerTrainer, *, keep_adapter: bool = False) -> Path:
     return folder
 
 
-def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any], dict[str, list[Predictions]]]:
+def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any], dict[str, Any]]:
     """Score the saved model, loaded from its draft, on validation and test.
 
     The temperature and abstention threshold that `calibrate` fits on validation are stored in the saved model. All
@@ -68,7 +71,8 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
         data: the splits of the run.
 
     Returns:
-        The contents of results.json, and split -> predictions.
+        The contents of results.json, and split -> predictions: a list with a table of probabilities, or a table of
+        dimensions.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
@@ -82,8 +86,15 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     """
     args = trainer.args
     draft = str(draft_of(str(args.output_dir)))
-    model, extractor = load_classifier(draft)
+    model, extractor = load_classifier(draft, dimensions=True)
     results = _describe(trainer, data)
+    task = DimensionTask.of(data, args)
+    if task is not None:
+        precision = args.precision_choice.precision
+        results["dimensions"], tables = score_dimension_splits(
+            data, task.names, task.values, lambda split: _predict(trainer, model, extractor, data, split), precision
+        )
+        return results, tables
     probabilities = {
         split: softmax(_predict(trainer, model, extractor, data, split))
         for split in ("validation", "test")
@@ -104,9 +115,7 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
     return results, predictions
 
 
-def write_reports(
-    trainer: SerTrainer, data: SplitData, results: dict[str, Any], predictions: dict[str, list[Predictions]]
-) -> None:
+def write_reports(trainer: SerTrainer, data: SplitData, results: dict[str, Any], predictions: dict[str, Any]) -> None:
     """Write history, splits, predictions, figures, report and results, and move the model into the run's folder.
 
     Args:
@@ -131,7 +140,10 @@ def write_reports(
         left_behind.unlink(missing_ok=True)
     write_json(folder / "training_history.json", trainer.state.log_history)
     data.write_record(folder / SPLITS_FILE)
-    write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)
+    if results.get("dimensions"):
+        write_dimension_run(folder, results, predictions)
+    else:
+        write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)
 
 
 def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:
@@ -170,7 +182,7 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
         "weight_decay": args.weight_decay,
         "schedule": "one_cycle" if args.one_cycle else SchedulerType(args.lr_scheduler_type).value,
         "precision": args.precision_choice.precision,
-        "loss": args.loss,
+        "loss": args.dimension_loss if args.target == TARGET else args.loss,
         "label_smoothing": args.label_smoothing,
         "class_weights": args.class_weights,
         "mixup_alpha": args.mixup_alpha,
@@ -193,6 +205,8 @@ def _describe(trainer: SerTrainer, data: SplitData) -> dict[str, Any]:
     for name in ("speed_factors", "copy_paste", "speaker_adversary", "supervised_contrastive"):
         if getattr(args, name):
             training[name] = getattr(args, name)
+    if args.target == TARGET:
+        training["target"] = args.target
     base = str(getattr(model.config, "_name_or_path", "") or "")  # empty if trained from scratch
     if base:
         training["base_model"] = Path(base).name if Path(base).exists() else base

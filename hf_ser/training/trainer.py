@@ -37,6 +37,7 @@ from hf_ser.training.corpora_in_training import (
     corpus_numbers,
     refuse_stream,
 )
+from hf_ser.training.dimension_targets import DimensionTask
 from hf_ser.training.distillation import distillation
 from hf_ser.training.epoch_lines import EpochLines
 from hf_ser.training.layerwise import parameter_depths, rates, split_groups, unfreeze_gradually
@@ -339,6 +340,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
     targets = choose_targets(data, args)
     data = targets.data
     callbacks: list[TrainerCallback] = []
+    train_dataset: Any
     if args.early_stopping_patience is not None:
         callbacks.append(EarlyStoppingCallback(args.early_stopping_patience))
     speakers = speaker_numbers(data, args)
@@ -350,7 +352,10 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         train_dataset = _with_numbers(in_memory(data, args, model.config, speakers), data, args)
     if hasattr(train_dataset, "set_epoch"):
         callbacks.append(EpochSetter(train_dataset))
-    loss = _loss(args, data)
+    task = DimensionTask.of(data, args)
+    if task is not None:
+        train_dataset, collator = task.labelled(train_dataset, "train"), task.collator(collator)
+    loss: Loss = _loss(args, data) if task is None else task.loss
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"
     trainer = SerTrainer(
@@ -359,19 +364,28 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         # Lengths before augmentation, which hardly changes them. With trim_db, they take a pass over the clips.
         lengths=data.lengths("train") if grouped else [],
         corpora=data.splits["train"]["corpus"][:] if args.balance_corpora else [],
-        numbered_loss=corpus_loss(args, data) or distillation(args, data, loss) or vote_loss(args, targets),
+        numbered_loss=None
+        if task is not None
+        else corpus_loss(args, data) or distillation(args, data, loss) or vote_loss(args, targets),
         train_dataset=train_dataset,
         # Similar lengths together, for less padding, which models without mask average into their output.
-        eval_dataset=data.decoded("validation").select(validation),
+        eval_dataset=_validation(data, validation, task),
         processing_class=extractor,
         data_collator=collator,
         compute_loss_func=loss,
         callbacks=callbacks,
-        compute_metrics=ValidationScores(np.asarray(data.splits["validation"]["corpus"])[validation].tolist()),
+        compute_metrics=ValidationScores(np.asarray(data.splits["validation"]["corpus"])[validation].tolist())
+        if task is None
+        else task.metrics,
         targets=targets,
     )
     attach_heads(model, speakers, args)
     return trainer
+
+
+def _validation(data: SplitData, rows: np.ndarray, task: DimensionTask | None) -> Any:
+    clips = data.decoded("validation").select(rows)
+    return clips if task is None else task.labelled(clips, "validation", rows)
 
 
 def _with_numbers(clips: Any, data: SplitData, args: SerTrainingArguments) -> Any:

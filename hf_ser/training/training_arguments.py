@@ -16,6 +16,7 @@ from hf_ser.reporting import ReportArguments
 from hf_ser.scoring import AbstentionArguments
 from hf_ser.training.augmentation import make_transforms
 from hf_ser.training.averaged_weights import check_average
+from hf_ser.training.dimension_targets import DimensionArguments
 from hf_ser.training.losses import make_loss
 from hf_ser.training.speed import check_speed_factors
 from hf_ser.training.vote_targets import TargetArguments
@@ -104,7 +105,9 @@ class ModelArguments:
 
 
 @dataclass
-class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments, TrainingArguments):
+class SerTrainingArguments(
+    TargetArguments, DimensionArguments, AbstentionArguments, ReportArguments, TrainingArguments
+):
     """`TrainingArguments` with the defaults of this package: the best checkpoint on validation is kept.
 
     >>> args = SerTrainingArguments(output_dir="runs/new", precision="fp32", layer_decay=0.9)
@@ -252,6 +255,7 @@ class SerTrainingArguments(TargetArguments, AbstentionArguments, ReportArguments
         options = ("loss", "class_weights", "copy_paste", "supervised_contrastive", "corpus_classes", "teachers")
         given = {name: getattr(self, name) for name in options}
         self.check_target({name: value for name, value in given.items() if value and value != plain.get(name)})
+        self.check_dimensions()
         if not 0 < self.layer_decay <= 1:
             raise ConfigError(f"layer_decay is {self.layer_decay}; expected above 0 to 1 (none), such as 0.9.")
         for name in ("head_learning_rate", "unfreeze_every"):

@@ -13,6 +13,7 @@ from hf_ser.data.class_labels import with_labels
 from hf_ser.data.clip_votes import votes_of_split
 from hf_ser.data.splits import SplitData
 from hf_ser.scoring.votes import MIN_RATERS, vote_counts
+from hf_ser.training.dimension_targets import TARGET as DIMENSIONS
 from hf_ser.training.numbered_clips import NumberedLoss
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 ACTED, MAJORITY, VOTES = "acted", "majority", "votes"
-TARGETS = (ACTED, MAJORITY, VOTES)
+TARGETS = (ACTED, MAJORITY, VOTES, DIMENSIONS)
 VOTE_LOSSES = ("cross_entropy", "kl")
 
 
@@ -36,7 +37,10 @@ class TargetArguments:
 
     target: str = field(
         default=ACTED,
-        metadata={"help": "what to learn: acted (the label), majority (of the raters), or votes (their distribution)"},
+        metadata={
+            "help": "what to learn: acted (the label), majority (of the raters), votes (their distribution), or "
+            "dimensions (arousal, valence, dominance)"
+        },
     )
     vote_loss: str = field(
         default="cross_entropy", metadata={"help": "loss with target votes: cross_entropy (soft) or kl"}
@@ -127,7 +131,7 @@ def choose_targets(data: SplitData, args: "SerTrainingArguments") -> Targets:
     Raises:
         ConfigError: streaming, or no training or validation clip with votes is left.
     """
-    if args.target == ACTED:
+    if args.target in (ACTED, DIMENSIONS):
         return Targets(data)
     if data.stream is not None:
         raise ConfigError(f"target is {args.target} and streaming is true; streaming does not support it. Remove one.")

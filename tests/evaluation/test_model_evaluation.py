@@ -21,7 +21,15 @@ from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting import run_report
-from hf_ser.scoring import PredictionsError, apply_temperature, read_predictions, read_results, score, softmax
+from hf_ser.scoring import (
+    PredictionsError,
+    apply_temperature,
+    read_predictions,
+    read_results,
+    score,
+    softmax,
+    write_answers,
+)
 from hf_ser.system_errors import SystemTroubleError
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
@@ -481,9 +489,33 @@ def test_rounded_probabilities_can_be_scored(scored, table, tmp_path):
     scored(predictions=str(tmp_path / "rounded.parquet"))
 
 
+def test_the_labels_of_a_table_are_mapped(scored, table, dataset_dir, tmp_path):
+    """Two columns of one class are summed, a column of no class and clips of classes without a column are left out."""
+    path, _, before = table
+    columns = pq.read_table(path, columns=["id", *(f"p_{label}" for label in EMOTIONS)]).to_pydict()
+    names = {"neutral": "中立/neutral", "calm": "calmly", "happy": "开心/happy", "sad": "难过/sad", "angry": "<unk>"}
+    answers = [
+        {"key": clip, "labels": list(names.values()), "scores": [columns[f"p_{label}"][row] for label in names]}
+        for row, clip in enumerate(columns["id"])
+    ]
+    labels = write_answers(tmp_path / "foreign.parquet", answers)
+    assert labels == ("neutral", "calmly", "happy", "sad", "unknown")
+    mapping = {"neutral": "neutral", "calmly": "neutral", "happy": "happy", "sad": "sad", "unknown": None}
+    source = {"predictions": str(tmp_path / "foreign.parquet"), "label_mapping": mapping}
+    results, predictions = scored(DataArguments(str(dataset_dir)), "mapped", **source)
+    kept = [EMOTIONS[label] in ("neutral", "happy", "sad") for label in before.label_ids]
+    assert predictions.labels == ("neutral", "happy", "sad") and len(predictions.label_ids) == sum(kept)
+    assert sum(results["splits"]["test"]["left_out"].values()) == len(kept) - sum(kept)
+    shares = before.probabilities[kept][:, [0, 1, 2, 3]]
+    shares = np.column_stack([shares[:, 0] + shares[:, 1], shares[:, 2], shares[:, 3]])
+    expected = dict(zip(np.array(before.clips["id"])[kept], shares / shares.sum(axis=1, keepdims=True), strict=True))
+    for clip, row in rows_of(predictions).items():
+        np.testing.assert_allclose(row, expected[clip], **CLOSE)
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [{"calibrate": True}, {"embeddings": True}, {"label_mapping": FOREIGN}],
+    [{"calibrate": True}, {"embeddings": True}],
     ids=lambda arguments: next(iter(arguments)),
 )
 def test_arguments_for_models_are_refused_beside_a_table(scored, table, dataset_dir, arguments):
