@@ -24,7 +24,6 @@ import collections  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
-import subprocess  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -33,6 +32,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import soundfile as sf  # noqa: E402
 import yaml  # noqa: E402
+from program_server import ProgramServer  # noqa: E402
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")
@@ -273,25 +273,17 @@ def finetune(load_recipe, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def launch():
-    """Run a Python program on CPU, in one process or in several started by accelerate."""
+def program_server(tmp_path_factory):
+    """Starts Python programs on CPU in processes of their own, without the seconds for imports."""
+    server = ProgramServer(tmp_path_factory.mktemp("programs"))
+    yield server
+    server.close()
 
-    def run(program, *words, processes=1, check=True):
-        # --multi_gpu with use_cpu in the arguments runs two processes over gloo; --cpu would silently run one.
-        launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
-        launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        launcher += ["--main_process_port", "0"]
-        done = subprocess.run(
-            [sys.executable, *(launcher if processes > 1 else []), str(program), *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[1])},
-        )
-        assert not check or done.returncode == 0, done.stderr[-3000:]
-        return done
 
-    return run
+@pytest.fixture(scope="session")
+def launch(program_server):
+    """Run a Python program on CPU, in one process or in several, without the seconds for imports."""
+    return program_server.run
 
 
 @pytest.fixture(scope="module")

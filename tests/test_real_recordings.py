@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import os
-import subprocess
-import sys
 import wave
 from collections import Counter
 from pathlib import Path
@@ -272,12 +270,11 @@ def test_trimming_at_60_db_agrees_with_librosa(recordings):
         ("0", ["-n", "0", "-k", "silent"], 0, None),
     ],
 )
-def test_required_recordings_that_are_absent_fail_the_session(tmp_path, require, words, returncode, reason):
-    ours = ("PYTEST_", "HF_SER_REQUIRE_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environment |= {"HF_SER_CORPORA": str(tmp_path / "none"), "HF_SER_REQUIRE_CORPORA": require}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "corpora", *words, __file__]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[1])
+def test_required_recordings_that_are_absent_fail_the_session(launch, tmp_path, require, words, returncode, reason):
+    changes = dict.fromkeys(name for name in os.environ if name.startswith(("PYTEST_", "HF_SER_REQUIRE_")))
+    changes |= {"HF_SER_CORPORA": str(tmp_path / "none"), "HF_SER_REQUIRE_CORPORA": require}
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "corpora", *words, __file__]
+    done = launch(*command, env=changes, cwd=Path(__file__).parents[1], check=False)
     assert done.returncode == returncode, done.stdout + done.stderr
     if reason is None:
         assert "HF_SER_REQUIRE_CORPORA" not in done.stdout

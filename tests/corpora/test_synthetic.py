@@ -236,14 +236,14 @@ def test_bad_arguments_are_refused_by_name(tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_writes_and_names_the_next_command(tmp_path):
+def test_the_recipe_writes_and_names_the_next_command(launch, tmp_path):
     recipe = Path(__file__).parents[2] / "recipes" / "generate.py"
     options = ["--corpora", "tess", "savee", "--clips_per_class", "1", "--output_dir", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, str(recipe), *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "tess: 14 synthetic clips" in done.stdout and "savee: 32 synthetic clips" in done.stdout
     assert f"prepare.py --tess {tmp_path}/out/tess --savee {tmp_path}/out/savee --output_dir" in done.stdout
-    refused = subprocess.run([sys.executable, str(recipe), "--clips_per_class", "0"], capture_output=True, text=True)
+    refused = launch(recipe, "--clips_per_class", 0, check=False)
     assert refused.returncode == 2 and refused.stderr.startswith("error: clips_per_class is 0")
 
 

@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -221,11 +219,10 @@ def test_a_microphone_recording_is_classified(open_page):
 
 
 @pytest.mark.slow
-def test_a_browser_that_is_required_and_absent_fails_the_session(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    environment |= {"PATH": str(tmp_path), "HF_SER_CHROMIUM": "", "HF_SER_REQUIRE_BROWSER": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "microphone"]
-    command.append(__file__)
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=Path(__file__).parents[2])
+def test_a_browser_that_is_required_and_absent_fails_the_session(launch, tmp_path):
+    changes = dict.fromkeys(name for name in os.environ if name.startswith("PYTEST_"))
+    changes |= {"PATH": str(tmp_path), "HF_SER_CHROMIUM": "", "HF_SER_REQUIRE_BROWSER": "1"}
+    command = ["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "microphone", __file__]
+    done = launch(*command, env=changes, cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == 1 and "no Chromium: apt-get install chromium" in done.stdout, done.stdout
     assert "FAILED: HF_SER_REQUIRE_BROWSER=1, but 1 tests marked browser were skipped" in done.stdout

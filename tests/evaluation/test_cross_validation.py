@@ -1,6 +1,6 @@
 import json
 import os
-import subprocess
+import signal
 import sys
 import time
 from pathlib import Path
@@ -140,7 +140,7 @@ def test_it_goes_on_where_it_was_broken_off(dataset_dir, tmp_path, recipe):
     assert (folder / "seed_0/fold_1/results.json").stat().st_mtime_ns == first
 
 
-def test_a_recipe_ends_with_the_program_that_started_it(dataset_dir, tmp_path):
+def test_a_recipe_ends_with_the_program_that_started_it(program_server, dataset_dir, tmp_path):
     recipe = tmp_path / "slow.py"
     lines = [
         "import os, time",
@@ -150,14 +150,14 @@ def test_a_recipe_ends_with_the_program_that_started_it(dataset_dir, tmp_path):
     ]
     recipe.write_text("\n".join(lines))
     words = ["--model_recipe", str(recipe), "--dataset", str(dataset_dir), "--protocol", "random"]
-    command = [sys.executable, str(ROOT / "recipes/evaluate.py"), *words, "--output_dir", str(tmp_path / "cv")]
-    program = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    program = program_server.start(ROOT / "recipes/evaluate.py", *words, "--output_dir", tmp_path / "cv", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    program.terminate()
-    error = program.communicate(timeout=60)[1]
-    assert program.returncode == 2 and "ended with exit code -15" in error and "again to resume" in error
+    program.send_signal(signal.SIGTERM)
+    done = program.finish()
+    error = done.stderr
+    assert done.returncode == 2 and "ended with exit code -15" in error and "again to resume" in error
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
 
@@ -261,10 +261,9 @@ def test_a_protocol_and_no_fold(dataset_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_from_the_command_line(dataset_dir, tmp_path):
-    command = [sys.executable, str(ROOT / "recipes/evaluate.py"), "--model_recipe", BASELINE, "--dataset"]
-    command += [str(dataset_dir), "--protocol", "random", "--output_dir", str(tmp_path / "cv")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_from_the_command_line(launch, dataset_dir, tmp_path):
+    words = ["--model_recipe", BASELINE, "--recipe_overrides", "penalties=1.0"]
+    words += ["--dataset", dataset_dir, "--protocol", "random"]
+    done = launch(ROOT / "recipes/evaluate.py", *words, "--output_dir", tmp_path / "cv", cwd=tmp_path)
     assert "Run 1 of 1: seed 0" in done.stdout and "UAR" in done.stdout.splitlines()[-2]
     assert json.loads((tmp_path / "cv/results.json").read_text())["kind"] == "cross_validation"

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from hf_ser import cli
-from hf_ser.export import ExportArguments, ExportError, export_command, export_graph, verification
+from hf_ser.export import ExportArguments, ExportError, export_command, export_graph
 from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.exporters import to_onnx, to_torch
 from hf_ser.inference import load_classifier
@@ -26,12 +26,6 @@ def model(save_companion, tmp_path_factory):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"calibration_temperature": 0.05}))
     return str(folder)
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    """Measure one thread only: two threads of PyTorch take seconds per clip on a busy machine."""
-    monkeypatch.setattr(verification, "available_processors", lambda: 1)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,17 @@ def _start(words, folder, **options):
     )
 
 
+@pytest.fixture
+def ends(launch, commands, tmp_path):
+    """Run a program, by its name, with an output folder -> exit code, stdout and stderr."""
+
+    def run(name, folder):
+        done = launch(*commands[name], folder, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
 def _ends(process):
     output, _ = process.communicate(timeout=300)
     return process.returncode, output
@@ -99,7 +110,7 @@ def test_two_programs_start_at_once(commands, tmp_path, second):
 
 @pytest.mark.faults("one program writes a folder, another starts in it")
 @pytest.mark.parametrize("first", ALL if WHOLE else ["prepare"])
-def test_every_pair_of_programs(commands, tmp_path, first, subtests):
+def test_every_pair_of_programs(commands, ends, tmp_path, first, subtests):
     """The first program is stopped while it holds the folder, the second one is rejected, the first one finishes."""
     folder = tmp_path / "run"
     process = _start(commands[first], folder)
@@ -111,7 +122,7 @@ def test_every_pair_of_programs(commands, tmp_path, first, subtests):
         for second in ALL if WHOLE else ["train"]:
             with subtests.test(first=first, second=second):
                 kept = sorted(folder.rglob("*"))
-                code, output = _ends(_start(commands[second], folder))
+                code, output = ends(second, folder)
                 found = Path(commands[first][0]).name + f" (process {process.pid}"
                 # Preparation accepts no folder with files of other programs, in use or not.
                 foreign = second == "prepare" and (folder / "unfinished.json").is_file()
@@ -127,9 +138,9 @@ def test_every_pair_of_programs(commands, tmp_path, first, subtests):
 @pytest.mark.faults("output below or at a file")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["prepare", "evaluate", "explore"])
 @pytest.mark.parametrize("place", ["file/run", "file"])
-def test_below_or_at_a_file(commands, tmp_path, name, place):
+def test_below_or_at_a_file(ends, tmp_path, name, place):
     (tmp_path / "file").write_text("mine")
-    _is_one_line(*_ends(_start(commands[name], tmp_path / place)), str(tmp_path / "file"))
+    _is_one_line(*ends(name, tmp_path / place), str(tmp_path / "file"))
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -154,9 +165,9 @@ def small_disk(tmp_path):
 
 @pytest.mark.faults("full disk")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["train", "fit"])
-def test_a_full_disk(commands, small_disk, name):
+def test_a_full_disk(ends, small_disk, name):
     folder = small_disk("-o", "size=16k") / "run"
-    code, output = _ends(_start(commands[name], folder))
+    code, output = ends(name, folder)
     _is_one_line(code, output)
     assert re.search("No space left|disk is full|are free", output), output[-2000:]
     assert not (folder / "results.json").exists()
@@ -164,9 +175,9 @@ def test_a_full_disk(commands, small_disk, name):
 
 @pytest.mark.faults("read-only disk")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["cross_validate"])
-def test_a_read_only_disk(commands, small_disk, name):
+def test_a_read_only_disk(ends, small_disk, name):
     folder = small_disk("-o", "ro")
-    _is_one_line(*_ends(_start(commands[name], folder / "run")), "cannot be written to")
+    _is_one_line(*ends(name, folder / "run"), "cannot be written to")
 
 
 @pytest.mark.faults("file that cannot grow")
@@ -183,5 +194,5 @@ def test_a_file_that_cannot_grow(commands, tmp_path, name):
 
 @pytest.mark.faults("name that is too long")
 @pytest.mark.parametrize("name", ALL if WHOLE else ["fit"])
-def test_a_name_that_is_too_long(commands, tmp_path, name):
-    _is_one_line(*_ends(_start(commands[name], tmp_path / ("x" * 244))), "244 bytes; expected at most")
+def test_a_name_that_is_too_long(ends, tmp_path, name):
+    _is_one_line(*ends(name, tmp_path / ("x" * 244)), "244 bytes; expected at most")

@@ -1,6 +1,5 @@
 """The commands under Reproduce in a card run as printed and give the same model."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -26,15 +25,12 @@ def _commands(card):
     return block.replace("\\\n", " ").splitlines()
 
 
-def _run(printed, corpora, folder, environment=os.environ):
+def _run(program_server, printed, corpora, folder):
     """Run commands in a folder that has the recipes, with nothing replaced but the folders of the corpora."""
     (folder / "recipes").symlink_to(ROOT / "recipes")
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**environment, "PYTHONPATH": str(ROOT), "PATH": programs, "CUDA_VISIBLE_DEVICES": ""}
     for command in printed:
-        words = shlex.split(re.sub(r"(\w+)_FOLDER", lambda found: str(corpora / found[1].lower()), command))
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, f"{command}\n{done.stderr[-2000:]}"
+        command = re.sub(r"(\w+)_FOLDER", lambda found: shlex.quote(str(corpora / found[1].lower())), command)
+        program_server.run_command(command, cwd=folder)
 
 
 def _expect_the_same(folder, again):
@@ -47,7 +43,9 @@ def _expect_the_same(folder, again):
 
 
 @pytest.mark.slow
-def test_the_commands_on_the_hub_train_the_same_companion(call, hub, dataset_dir, load_recipe, tmp_path):
+def test_the_commands_on_the_hub_train_the_same_companion(
+    call, hub, program_server, dataset_dir, load_recipe, tmp_path
+):
     """The dataset holds two corpora, and the card prepares the one that the model was trained on."""
     folder = tmp_path / "tiny"
     config = {"model_config": SMALL, "dataset": str(dataset_dir), "configuration": "ravdess", "seed": 5}
@@ -62,12 +60,14 @@ def test_the_commands_on_the_hub_train_the_same_companion(call, hub, dataset_dir
     assert printed[0] == "hf download owner/tiny recipe.yaml --local-dir ." and "CREMA" not in printed[1]
     place = tmp_path / "visitor"
     place.mkdir()
-    _run(printed, dataset_dir.parent / "corpora", place, hub.environment(token="hf_owner"))
+    download = [str(Path(sys.executable).parent / "hf"), *shlex.split(printed[0])[1:]]
+    subprocess.run(download, cwd=place, env=hub.environment(token="hf_owner"), capture_output=True, check=True)
+    _run(program_server, printed[1:], dataset_dir.parent / "corpora", place)
     _expect_the_same(folder, place / "runs/again")
 
 
 @pytest.mark.slow
-def test_the_commands_in_a_folder_fit_the_same_hybrid(sounds_dir, load_recipe, tmp_path, monkeypatch):
+def test_the_commands_in_a_folder_fit_the_same_hybrid(program_server, sounds_dir, load_recipe, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["--kind", "random_forest", "--n_estimators", "5", "--max_features", "0.1", "--seed", "2"]
     words += ["--protocol", "random", "--protocol_seed", "1", "--figures", "false", "--output_dir", "runs/forest"]
@@ -76,7 +76,7 @@ def test_the_commands_in_a_folder_fit_the_same_hybrid(sounds_dir, load_recipe, t
     card = Path("runs/forest/README.md").read_text()
     printed = _commands(card)
     assert "--config runs/forest/recipe.yaml " in printed[-1] and 'model="runs/forest"' in card
-    _run(printed, sounds_dir.parent / "corpora", tmp_path)
+    _run(program_server, printed, sounds_dir.parent / "corpora", tmp_path)
     _expect_the_same(Path("runs/forest"), Path("runs/again"))
 
 

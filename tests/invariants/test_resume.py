@@ -1,10 +1,7 @@
 """A run killed in the middle of an epoch goes on and ends as an unbroken one: the same losses, scores and weights."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -44,19 +41,10 @@ def command(tmp_path_factory, dataset_dir, tiny_config):
     }
     path = tmp_path_factory.mktemp("resume") / "config.yaml"
     path.write_text(yaml.safe_dump(config))
-    return [sys.executable, str(ROOT / "recipes/finetune.py"), "--config", str(path), "--output_dir"]
+    return [ROOT / "recipes/finetune.py", "--config", path, "--output_dir"]
 
 
-def _start(command, folder, *options):
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, str(folder), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
-    )
-
-
-def _finish(process, folder):
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output[-3000:]
+def _read(folder):
     history = json.loads((folder / "training_history.json").read_text())
     clock = ("runtime", "per_second")
     entries = [
@@ -70,16 +58,17 @@ def _finish(process, folder):
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_as_an_unbroken_one(command, tmp_path):
-    whole = _finish(_start(command, tmp_path / "whole"), tmp_path / "whole")
-    killed = _start(command, tmp_path / "killed")
-    state = tmp_path / "killed" / "checkpoint-6" / "trainer_state.json"
-    while not state.is_file() and killed.poll() is None:
+def test_a_killed_run_ends_as_an_unbroken_one(command, program_server, tmp_path):
+    program_server.run(*command, tmp_path / "whole")
+    whole = _read(tmp_path / "whole")
+    killed = program_server.start(*command, tmp_path / "killed")
+    state, deadline = tmp_path / "killed" / "checkpoint-6" / "trainer_state.json", time.monotonic() + 120
+    while not state.is_file() and time.monotonic() < deadline:
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL and not (tmp_path / "killed" / "results.json").exists()
-    resumed = _finish(_start(command, tmp_path / "killed", "--resume_from_checkpoint", "true"), tmp_path / "killed")
+    assert killed.finish().returncode == -signal.SIGKILL and not (tmp_path / "killed" / "results.json").exists()
+    program_server.run(*command, tmp_path / "killed", "--resume_from_checkpoint", "true")
+    resumed = _read(tmp_path / "killed")
     assert len([entry for entry in whole["history"] if "loss" in entry]) == 16
     assert resumed["history"] == whole["history"]
     assert resumed["splits"] == whole["splits"]

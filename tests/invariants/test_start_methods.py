@@ -3,8 +3,6 @@
 import json
 import multiprocessing
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,8 +14,13 @@ from hf_ser.corpora import synthetic
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("fork", "forkserver", "spawn")
-# Makes a method the default of every process, as it is on other systems and Pythons; Python imports it by itself.
-SITECUSTOMIZE = "import multiprocessing, os; multiprocessing.set_start_method(os.environ['START_METHOD'], force=True)"
+# Makes a method the default of every process, as it is on other systems and Pythons; Python imports it by itself. The
+# server of forkserver imports once what spawned workers import each.
+SITECUSTOMIZE = """
+import multiprocessing, os
+multiprocessing.set_start_method(os.environ["START_METHOD"], force=True)
+multiprocessing.set_forkserver_preload(["datasets", "hf_ser.training"])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +54,20 @@ def setting(tmp_path_factory, tiny_config):
     return root
 
 
-def _run(setting, method, workers):
+def _run(launch, setting, method, workers):
     output = setting / f"{method}_{workers}"
     output.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(setting), str(ROOT)]))
-        patch.setenv("START_METHOD", method)
+        variables = {"PYTHONPATH": os.pathsep.join([str(setting), str(ROOT)]), "START_METHOD": method}
+        for name, value in variables.items():
+            patch.setenv(name, value)
         patch.chdir(output)
         if method == "fork":
             _run_here(setting, output, workers)
         else:
-            command = [sys.executable, start_methods.__file__, str(setting), str(output), str(workers)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
+            words = [start_methods.__file__, setting, output, workers]
+            launch(*words, cwd=output, env=variables, timeout_s=1200)
     found = json.loads((output / "results.json").read_text(encoding="utf-8"))
     assert found.pop("start_method") == method
     files = sorted((output / "dataset" / "data").glob("*.parquet"))
@@ -82,18 +85,18 @@ def _run_here(setting, output, workers):
 
 
 @pytest.fixture(scope="module")
-def without_workers(setting):
-    found, dataset = _run(setting, "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn", 0)
+def without_workers(launch, setting):
+    found, dataset = _run(launch, setting, "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn", 0)
     assert len(found["streamed"]) == len(found["cross_validated"]) >= 4
     return found, dataset
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_workers_change_nothing(setting, without_workers, method):
+def test_workers_change_nothing(launch, setting, without_workers, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"this system has no {method}")
-    found, dataset = _run(setting, method, 2)
+    found, dataset = _run(launch, setting, method, 2)
     assert dataset == without_workers[1]
     for name, expected in without_workers[0].items():
         assert found[name] == pytest.approx(expected, rel=1e-6), name

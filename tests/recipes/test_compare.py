@@ -1,7 +1,5 @@
 """`recipes/compare.py` from the command line, on folders that `write_run` wrote."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -53,16 +51,11 @@ def recipe(load_recipe):
     return load_recipe("compare")
 
 
-def test_the_recipe_prints_the_tables_and_fills_the_readme(make, tmp_path):
+def test_the_recipe_prints_the_tables_and_fills_the_readme(make, launch, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    done = subprocess.run(
-        [sys.executable, str(RECIPE), make("a", "emobox"), make("longer", "random"), "--readme", str(readme)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    done = launch(RECIPE, make("a", "emobox"), make("longer", "random"), "--readme", readme)
+    assert done.stderr == ""
     assert "### Scores: emobox on ravdess (all)" in done.stdout and "### Scores: random" in done.stdout
     assert done.stdout.endswith(f"Wrote {readme}\n") and "### Scores: emobox" in readme.read_text()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hf_ser.export import verification
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -14,7 +16,9 @@ def script(load_benchmarks):
 
 
 @pytest.mark.slow
-def test_it_measures_graphs_and_fills_the_page(script, tmp_path):
+def test_it_measures_graphs_and_fills_the_page(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(verification, "_REPEATS", 1)
+    monkeypatch.setattr(verification, "available_processors", lambda: 1)
     page = tmp_path / "page.md"
     page.write_text(f"# Page\n\n{script.BEGIN}\nold\n{script.END}\n\nafter\n")
     script.main(["--models", "default", "--output", str(tmp_path / "export.json"), "--docs", str(page)])

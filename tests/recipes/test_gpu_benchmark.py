@@ -1,9 +1,7 @@
 """`benchmarks/gpu.py` runs sections separately, writes their results, and lists skipped sections."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def script(dataset, out, *words):
-    given = ["--dataset", dataset, "--recordings", dataset, "--out", out, "--tiny", *words]
-    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", *given]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, env={**os.environ})
+@pytest.fixture
+def script(launch, dataset_dir, tmp_path):
+    """Run the script with these words."""
+    given = ["--dataset", dataset_dir, "--recordings", dataset_dir, "--out", tmp_path, "--tiny"]
+    return lambda *words: launch(ROOT / "benchmarks/gpu.py", *given, *words, cwd=ROOT)
 
 
 @pytest.mark.slow
-def test_sections_report_apart_and_a_failure_costs_only_its_own(dataset_dir, tmp_path):
+def test_sections_report_apart_and_a_failure_costs_only_its_own(script, tmp_path):
     # There is no recording in a prepared dataset: the section of pipelines fails.
-    done = script(dataset_dir, tmp_path, "--sections", "chip", "xlsr", "pipeline")
-    assert done.returncode == 0, done.stderr
+    script("--sections", "chip", "xlsr", "pipeline")
     tables = (tmp_path / "gpu.md").read_text()
     assert "| bfloat16 |" in tables and "FAILED with status 1" in tables
     assert [line.split("|")[2].strip() for line in tables.splitlines() if line.startswith("| xlsr")] == [
@@ -36,9 +34,9 @@ def test_sections_report_apart_and_a_failure_costs_only_its_own(dataset_dir, tmp
     assert "Traceback" in (tmp_path / "gpu.log").read_text()
 
 
-def test_without_time_everything_is_skipped_and_named(dataset_dir, tmp_path):
-    done = script(dataset_dir, tmp_path, "--seconds", 0)
-    assert done.returncode == 0 and "skipped, because the time was up: chip, base" in done.stdout
+def test_without_time_everything_is_skipped_and_named(script):
+    done = script("--seconds", 0)
+    assert "skipped, because the time was up: chip, base" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["gpu.sh", "gpu_collect.sh"])

@@ -1,12 +1,8 @@
 """The commands of the guide "Train on your own recordings" run one after another on generated recordings."""
 
 import csv
-import os
 import re
-import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,24 +38,19 @@ def workplace(tmp_path_factory):
     return root
 
 
-def _run(command, root):
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+@pytest.fixture(scope="module")
+def printed(program_server, workplace):
+    """What each command prints."""
+    quick = {"finetune.py": " --num_train_epochs 1 --figures false --use_cpu true", "baseline.py": " --penalties 1.0"}
+    found = {}
+    for command in COMMANDS:
+        more = next((words for recipe, words in quick.items() if f"recipes/{recipe}" in command), "")
+        found[command] = program_server.run_command(command + more, cwd=workplace).stdout
+    return found
 
 
 @pytest.mark.slow
-def test_the_guide_runs_from_the_first_command_to_the_last(workplace):
-    printed = {}
-    for command in COMMANDS:
-        words = shlex.split(command)
-        if "recipes/finetune.py" in words:
-            words += ["--num_train_epochs", "1", "--figures", "false", "--use_cpu", "true"]
-        if words[0] == "hf-ser":
-            words = [sys.executable, "-m", "hf_ser.cli", *words[1:]]
-        printed[command] = _run(words, workplace)
+def test_the_guide_runs_from_the_first_command_to_the_last(printed):
     check, prepare, train, baseline, predict, push = printed.values()
     assert "speaker in train" in check and "Look at:" in check
     for label in ("angry", "happy", "neutral", "other"):
@@ -69,8 +60,8 @@ def test_the_guide_runs_from_the_first_command_to_the_last(workplace):
 
 
 @pytest.mark.slow
-def test_the_example_of_the_guide_runs_without_the_package(workplace):
+@pytest.mark.usefixtures("printed")
+def test_the_example_of_the_guide_runs_without_the_package(launch, workplace):
     code = CODE.replace("print(", "import sys\nassert 'hf_ser' not in sys.modules\nprint(")
-    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=workplace, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = launch("-c", code, cwd=workplace)
     assert all(f"'{label}'" in done.stdout for label in ("angry", "happy", "neutral", "other"))

@@ -1,8 +1,8 @@
 """`recipes/prepare.py` from the command line, on synthetic recordings and on real ones."""
 
 import csv
+import functools
 import json
-import os
 import shlex
 import subprocess
 import sys
@@ -20,10 +20,10 @@ from hf_ser.training import ModelArguments, SerTrainingArguments
 RECIPE = Path(__file__).parents[2] / "recipes" / "prepare.py"
 
 
-def run(*words: object, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(RECIPE), *map(str, words)]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+@pytest.fixture
+def run(launch):
+    """Run the recipe with these words in a process of its own."""
+    return functools.partial(launch, RECIPE, check=False)
 
 
 def quarantined(folder: Path) -> dict[str, str]:
@@ -53,9 +53,10 @@ def savee(tmp_path_factory) -> Path:
 # --- on synthetic recordings
 
 
-def test_it_prints_what_it_found_and_what_to_run_next(savee, tmp_path):
+def test_it_prints_what_it_found_and_what_to_run_next(run, savee, tmp_path):
     output = tmp_path / "emotions"
-    first = run("--savee", savee, "--output_dir", output, "--num_proc", 2)
+    command = [sys.executable, RECIPE, "--savee", savee, "--output_dir", output, "--num_proc", "2"]
+    first = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert first.returncode == 0, first.stderr
     lines = [line.rstrip() for line in first.stdout.splitlines()]
     assert "corpus  found  kept  quarantined  reasons  missing     other files" in lines
@@ -85,7 +86,7 @@ def test_it_prints_what_it_found_and_what_to_run_next(savee, tmp_path):
     )
 
 
-def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
+def test_a_config_file_and_flags_that_override_it(run, savee, tmp_path):
     config = tmp_path / "prepare.yaml"
     config.write_text(f"savee: {savee}\noutput_dir: out\nseed: 1\nratios: [0.6, 0.2, 0.2]\nmin_duration_s: 2e-1\n")
     done = run("--config", config, "--seed", 7, cwd=tmp_path)
@@ -119,7 +120,7 @@ def test_a_config_file_and_flags_that_override_it(savee, tmp_path):
         ("--config none.yaml", "error: --config none.yaml: no such file"),
     ],
 )
-def test_bad_flags_end_in_one_line_and_exit_code_2(savee, tmp_path, flags, message):
+def test_bad_flags_end_in_one_line_and_exit_code_2(run, savee, tmp_path, flags, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/notes.txt").write_text("my own")
@@ -131,7 +132,7 @@ def test_bad_flags_end_in_one_line_and_exit_code_2(savee, tmp_path, flags, messa
     assert {path.name for path in tmp_path.iterdir()} == {"empty", "full"}
 
 
-def test_ratios_that_do_not_sum_to_one_are_refused(savee, tmp_path):
+def test_ratios_that_do_not_sum_to_one_are_refused(run, savee, tmp_path):
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--ratios", 0.5, 0.2, 0.1)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith(
@@ -140,13 +141,13 @@ def test_ratios_that_do_not_sum_to_one_are_refused(savee, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_shard_size_that_is_none_is_refused(savee, tmp_path):
+def test_a_shard_size_that_is_none_is_refused(run, savee, tmp_path):
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--max_shard_size", "banana")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_other_settings_want_overwrite(savee, tmp_path):
+def test_other_settings_want_overwrite(run, savee, tmp_path):
     assert run("--savee", savee, "--output_dir", tmp_path / "out").returncode == 0
     done = run("--savee", savee, "--output_dir", tmp_path / "out", "--seed", 1)
     assert done.returncode == 2
@@ -159,7 +160,7 @@ def test_other_settings_want_overwrite(savee, tmp_path):
     assert json.loads((tmp_path / "out/preparation.json").read_text())["protocols"]["random"]["seed"] == 1
 
 
-def test_nothing_that_can_be_kept_is_an_error(tmp_path):
+def test_nothing_that_can_be_kept_is_an_error(run, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/DC_a01.wav").write_bytes(b"")
     done = run("--savee", tmp_path / "in", "--output_dir", tmp_path / "out")
@@ -195,7 +196,7 @@ ODD_QUARANTINED = {f"crema_d/AudioWAV/{stem}.wav": "conflicting_labels" for stem
 
 
 @pytest.mark.corpora
-def test_every_odd_original_meets_its_fate(corpora_dir, tmp_path):
+def test_every_odd_original_meets_its_fate(run, corpora_dir, tmp_path):
     odd = corpora_dir / "odd_originals"
     output = tmp_path / "out"
     flags = [word for name in ("ravdess", "crema_d", "tess") for word in (f"--{name}", odd / name)]
@@ -215,10 +216,10 @@ def test_every_odd_original_meets_its_fate(corpora_dir, tmp_path):
 
 @pytest.mark.corpora
 @pytest.mark.slow
-def test_the_whole_of_the_real_recordings(corpora_dir, tmp_path):
+def test_the_whole_of_the_real_recordings(run, corpora_dir, tmp_path):
     output = tmp_path / "out"
     flags = [word for name in ("ravdess", "crema_d", "tess") for word in (f"--{name}", corpora_dir / name)]
-    done = run(*flags, "--output_dir", output, timeout=600)
+    done = run(*flags, "--output_dir", output, timeout_s=600)
     assert done.returncode == 0, done.stderr
     lines = {line.split()[0]: line.split() for line in done.stdout.splitlines() if line.strip()}
     assert lines["all"][:4] == ["all", "3619", "3612", "7"]
@@ -242,7 +243,7 @@ def test_the_whole_of_the_real_recordings(corpora_dir, tmp_path):
 
 
 @pytest.mark.corpora
-def test_emo_db_with_six_and_with_seven_classes(corpora_dir, tmp_path):
+def test_emo_db_with_six_and_with_seven_classes(run, corpora_dir, tmp_path):
     seven = ["neutral", "happy", "sad", "angry", "fearful", "disgust", "boredom"]
     counts = dict(zip(seven, (79, 71, 62, 127, 69, 46, 81), strict=True))  # CORPORA.md
     for flags in ([], ["--labels", *seven]):

@@ -1,6 +1,5 @@
 """`recipes/push.py` from its command line: dry runs of both kinds, and how it refuses; the Hub is in tests/hub."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -87,9 +86,8 @@ def test_no_token_is_told_before_anything_is_looked_at(call, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_runs_as_a_program(dataset_dir):
-    command = [sys.executable, ROOT / "recipes/push.py", "--folder", dataset_dir, "--repository", "owner/data"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and "No files were sent." in done.stdout
-    done = subprocess.run([*command, "--kind", "model"], capture_output=True, text=True, timeout=120)
+def test_it_runs_as_a_program(launch, dataset_dir):
+    command = [ROOT / "recipes/push.py", "--folder", dataset_dir, "--repository", "owner/data"]
+    assert "No files were sent." in launch(*command).stdout
+    done = launch(*command, "--kind", "model", check=False)
     assert done.returncode == 2 and done.stderr.splitlines()[-1].startswith("error: --kind model")

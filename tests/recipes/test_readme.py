@@ -3,7 +3,6 @@
 import argparse
 import importlib.util
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -228,63 +227,46 @@ def test_every_flag_named_in_the_text_exists():
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory):
+def workplace(program_server, tmp_path_factory):
     """A folder in which the README's relative paths lead to a small dataset and a recording."""
     root = tmp_path_factory.mktemp("readme")
     corpora = synthetic.generate(root / "corpora", clips_per_class=1, speakers_per_corpus=3, duration_s=(0.5, 0.6))
     for name in ("recipes", "accelerate_config.yaml"):
         (root / name).symlink_to(ROOT / name)
-    folders = [word for name, folder in corpora.items() for word in (f"--{name}", str(folder))]
-    _run([sys.executable, "recipes/prepare.py", *folders, "--output_dir", "data/emotions"], root)
+    folders = [word for name, folder in corpora.items() for word in (f"--{name}", folder)]
+    program_server.run("recipes/prepare.py", *folders, "--output_dir", "data/emotions", cwd=root)
     return root
-
-
-def _run(command, root):
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
 
 
 def test_the_loading_example_runs(workplace):
     # Read to its end: a process that stops in the middle of a stream can abort at its exit (pyarrow's threads).
     count = "len(load_dataset('data/emotions', 'all')['train']), sum(1 for _ in stream['train'])"
     code = f"{LOADING}\nimport sys\nassert 'hf_ser' not in sys.modules\nprint({count})"
-    in_memory, streamed = _run([sys.executable, "-c", code], workplace).split()
+    done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    in_memory, streamed = done.stdout.split()
     assert int(in_memory) == int(streamed) > 0
 
 
 @pytest.mark.slow
-def test_the_training_command_and_the_pipeline_example_run(workplace):
+def test_the_training_command_and_the_pipeline_example_run(program_server, workplace):
+    def output_of(*words):
+        return program_server.run(*words, cwd=workplace).stdout
+
     command = next(line for line in COMMANDS if "recipes/finetune.py" in line and line.startswith("accelerate"))
     command = re.sub(r"configs/\w+\.yaml", "configs/quickstart.yaml", command)  # whose model needs no weights
-    small = [
-        "--num_train_epochs",
-        "1",
-        "--output_dir",
-        "runs/quickstart",
-        "--use_cpu",
-        "true",
-        "--save_total_limit",
-        "1",
-    ]
-    assert "weighted F1" in _run([*shlex.split(command), *small], workplace)
+    command += " --num_train_epochs 1 --output_dir runs/quickstart --use_cpu true --save_total_limit 1"
+    assert "weighted F1" in program_server.run_command(command, cwd=workplace).stdout
     recording = next((workplace / "corpora").rglob("*.wav"))
     (workplace / "recording.wav").symlink_to(recording)
     (workplace / "examples").symlink_to(ROOT / "examples")
     code = CLASSIFYING.replace("classifier({", "answer = classifier({") + "\nprint(len(answer))"
-    assert _run([sys.executable, "-c", code], workplace).strip() == "8"
-    shown = _run([sys.executable, "-c", SHORT], workplace)
+    assert output_of("-c", code).strip() == "8"
+    shown = output_of("-c", SHORT)
     assert shown.count("'label'") > 8 and "'start': 0.0" in shown
-    reported = _run([sys.executable, "-c", REPORTING], workplace)
+    reported = output_of("-c", REPORTING)
     assert "missing.wav: got no such file" in reported and "'start': 0.0" in reported
-    shown = _run(
-        [sys.executable, "-m", "hf_ser.cli", "predict", "recording.wav", "--model", "runs/quickstart"], workplace
-    )
+    shown = output_of("-m", "hf_ser.cli", "predict", "recording.wav", "--model", "runs/quickstart")
     assert shown.count("\n  ") == 8
 
 

@@ -1,7 +1,6 @@
 """`recipes/search.py`: as a person runs it, on one process and on two."""
 
 import csv
-import subprocess
 import sys
 from pathlib import Path
 
@@ -41,13 +40,11 @@ def test_the_recipe_searches_and_says_where_to_go_next(words, load_recipe, monke
 
 
 @pytest.mark.slow
-def test_two_processes_search_together(words, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    launch += [str(ROOT / "recipes/accelerate/two_cpu.yaml"), str(ROOT / "recipes" / "search.py"), *map(str, words)]
-    done = subprocess.run(launch, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_two_processes_search_together(words, launch, tmp_path):
+    command = [ROOT / "recipes/search.py", *words]
+    done = launch(*command, processes=2)
     rows = list(csv.DictReader((tmp_path / "search" / "trials.csv").open()))
     assert [row["state"] for row in rows] == ["complete", "complete"]
     assert done.stdout.count("the test split was not read") == 1
-    alone = subprocess.run([sys.executable, *launch[5:]], capture_output=True, text=True)
+    alone = launch(*command, check=False)
     assert alone.returncode == 2 and "processes was 2 and is 1" in alone.stderr

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -147,27 +145,24 @@ def test_the_abstention_threshold_is_the_one_that_validation_gives(finished):
     assert (folder / "figures/risk_coverage_test.png").is_file()
 
 
-def test_the_stock_pipeline_loads_it_without_this_package(finished, tmp_path):
+def test_the_stock_pipeline_loads_it_without_this_package(finished, launch, tmp_path):
     folder, _, data, _, _ = finished
     code = f"""
-import io, sys, json, soundfile, pyarrow.parquet as pq
+import sys, json, soundfile, pyarrow.parquet as pq
 from transformers import pipeline
 from datasets import load_dataset
 classifier = pipeline("audio-classification", model={str(folder)!r}, device="cpu")
 row = pq.read_table({str(folder / "predictions_test.parquet")!r}).to_pylist()[0]
 stored = {{name[2:]: value for name, value in row.items() if name.startswith("p_")}}
-flac = sys.stdin.buffer.read()
-samples, rate = soundfile.read(io.BytesIO(flac), dtype="float32")
+samples, rate = soundfile.read("clip.flac", dtype="float32")
 scores = classifier({{"raw": samples[:8000], "sampling_rate": rate}}, top_k=8)
 assert "hf_ser" not in sys.modules
 scores = {{entry["label"]: entry["score"] for entry in scores}}
 print(json.dumps({{"clip": row["id"], "scores": scores, "stored": stored}}))
 """
     clip = data.splits["test"][0]
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=clip["audio"]["bytes"], capture_output=True, check=True, cwd=tmp_path
-    )
-    answer = json.loads(done.stdout)
+    (tmp_path / "clip.flac").write_bytes(clip["audio"]["bytes"])
+    answer = json.loads(launch("-c", code, cwd=tmp_path).stdout)
     assert answer["clip"] == clip["id"]
     assert set(answer["scores"]) == set(EMOTIONS) and sum(answer["scores"].values()) == pytest.approx(1)
     assert answer["scores"] == pytest.approx(answer["stored"], abs=1e-5)  # calibrated, as all who load it are
