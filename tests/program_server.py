@@ -4,9 +4,11 @@ A new Python takes six seconds of processor time for these imports. Programs imp
 imports of other packages, of variables that these read on import, and of what is printed meanwhile need a new Python.
 """
 
+import contextlib
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -106,6 +108,7 @@ class Started:
     out: Path
     errors: Path
     children: list[int]
+    finished: bool = False
 
     def send_signal(self, number: int) -> None:
         """Send a signal to all processes."""
@@ -115,6 +118,7 @@ class Started:
     def finish(self, *, check: bool = False) -> subprocess.CompletedProcess:
         """Wait for the end; with `check`, assert that no process failed."""
         codes = json.loads(self.server.stdout.readline())
+        self.finished = True
         code = next((code for code in codes if code), 0)  # of the first process that failed
         out, errors = (path.read_text(encoding="utf-8") for path in (self.out, self.errors))
         assert not check or code == 0, f"{self.words}\n{out[-1500:]}\n{errors[-3000:]}"
@@ -126,6 +130,7 @@ class ProgramServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
+        self._last: Started | None = None
         self.variables = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
         self._server = subprocess.Popen(
             [sys.executable, "-P", "-c", _SERVER],
@@ -138,15 +143,19 @@ class ProgramServer:
 
     def start(self, *words, cwd=None, env=None, processes=1, timeout_s=600) -> Started:
         """Start `python` with these words in a folder; `env` changes the environment of this process, None removes."""
+        self._end_last()
         words = list(map(str, words))
         self.count += 1
         out, errors = (self.folder / f"{self.count}_{name}.txt" for name in ("out", "errors"))
         changed = {**os.environ, **self.variables, **(env or {})}
+        for path in (out, errors):
+            path.touch()
         environment = {name: value for name, value in changed.items() if value is not None}
         environments = [environment | place for place in _places(processes)]
         request = [words, str(cwd or self.folder), environments, str(out), str(errors), timeout_s]
         print(json.dumps(request), file=self._server.stdin, flush=True)
-        return Started(self._server, words, out, errors, json.loads(self._server.stdout.readline()))
+        self._last = Started(self._server, words, out, errors, json.loads(self._server.stdout.readline()))
+        return self._last
 
     def run(self, *words, check=True, **options) -> subprocess.CompletedProcess:
         """Start a program as `start` does, and wait for its end."""
@@ -159,8 +168,16 @@ class ProgramServer:
 
     def close(self) -> None:
         """End the server."""
+        self._end_last()
         self._server.stdin.close()
         self._server.wait(timeout=30)
+
+    def _end_last(self) -> None:
+        """Kill a program that a failed test left running."""
+        if self._last is not None and not self._last.finished:
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                self._last.send_signal(signal.SIGKILL)
+            self._last.finish()
 
 
 def _places(processes: int) -> list[dict[str, str]]:

@@ -262,7 +262,7 @@ def test_a_protocol_and_no_fold(dataset_dir, tmp_path):
 
 @pytest.mark.slow
 def test_from_the_command_line(launch, dataset_dir, tmp_path):
-    words = ["--model_recipe", BASELINE, "--recipe_overrides", "penalties=1.0"]
+    words = ["--model_recipe", BASELINE, "--recipe_overrides", "penalties=1.0", "figures=false", "--figures", "false"]
     words += ["--dataset", dataset_dir, "--protocol", "random"]
     done = launch(ROOT / "recipes/evaluate.py", *words, "--output_dir", tmp_path / "cv", cwd=tmp_path)
     assert "Run 1 of 1: seed 0" in done.stdout and "UAR" in done.stdout.splitlines()[-2]
