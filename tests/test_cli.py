@@ -147,7 +147,7 @@ def test_folders_and_models_that_are_none_are_refused(call, recordings, tmp_path
 
 
 def test_ctrl_c_is_no_traceback(call, recordings, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hf_ser.inference.load_classifier", interrupt)
