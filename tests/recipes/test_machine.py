@@ -14,7 +14,16 @@ from hf_ser.remote_code.hardware import Hardware
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 # gpu.py and its checks print what the section "chip" says; power.py measures no time; the last three are parts of
 # other scripts.
-PARTS = ("machine", "power", "gpu", "gpu_checks", "wild_sounds", "in_the_wild_tables", "gender_gap_page")
+PARTS = (
+    "machine",
+    "power",
+    "robustness_page",
+    "gpu",
+    "gpu_checks",
+    "wild_sounds",
+    "in_the_wild_tables",
+    "gender_gap_page",
+)
 
 
 @pytest.fixture
