@@ -2,9 +2,10 @@
 
 python benchmarks/model_speed.py [--models audio_cnn cnn_gru owner/model runs/stacking] [--output results/speeds.json]
 
-A name of a file in recipes/configs gives that model with random weights, which does not change its speed. All other
-names are folders or Hub ids. Clips are generated voices of three seconds, from samples to calibrated probabilities
-through the pipeline, one by one, in float32 with one thread. Models take turns over all rounds, and the median counts.
+A name of a companion's configuration, wav2vec2_base or xlsr gives that model with random weights, which does not
+change its speed. All other names are folders or Hub ids. Clips are generated voices of three seconds, from samples to
+calibrated probabilities through the pipeline, one by one, in float32 with one thread. Models take turns over all
+rounds, and the median counts.
 """
 
 import argparse
@@ -16,26 +17,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from export import COMPANIONS, ENCODERS
+from export import load as load_model
 from machine import describe_machine
 
 from hf_ser.audio import SAMPLING_RATE
 from hf_ser.corpora.voice import make_speaker, synthesize
-from hf_ser.inference import load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import SpeechEmotionPipeline
 from hf_ser.scoring.results import write_json
-from hf_ser.training import ModelArguments, build_model
-from hf_ser.yaml_files import load_yaml
 
 ROOT = Path(__file__).parents[1]
-CONFIGS = ROOT / "recipes" / "configs"
-COMPANIONS = ("mel_cnn", "audio_cnn", "audio_lstm", "cnn_lstm", "cnn_gru")
 DEFAULT = [
     f"{name}{suffix}"
     for suffix in ("", "_plus", "_robust")
     for name in COMPANIONS
-    if (CONFIGS / f"{name}{suffix}.yaml").is_file()
+    if (ROOT / "recipes" / "configs" / f"{name}{suffix}.yaml").is_file()
 ]
+UNTRAINED = {*DEFAULT, *ENCODERS}
 CLIP_S, ROUNDS = 3.0, 5
 
 
@@ -66,14 +65,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def load(name: str) -> SpeechEmotionPipeline:
     """The pipeline of a trained model, or of a configuration with random weights."""
-    config = CONFIGS / f"{name}.yaml"
-    if config.is_file():
-        torch.manual_seed(0)
-        model, extractor = build_model(ModelArguments(model_config=load_yaml(config)["model_config"]), list(EMOTIONS))
-    else:
-        model, extractor = load_classifier(name)
+    model, extractor = load_model(name if name in UNTRAINED else Path(name))
     options: Any = {"device": "cpu", "task": "audio-classification", "precision": "fp32"}
-    return SpeechEmotionPipeline(model=model.eval(), feature_extractor=extractor, **options)
+    return SpeechEmotionPipeline(model=model, feature_extractor=extractor, **options)
 
 
 def voices() -> list[dict[str, Any]]:

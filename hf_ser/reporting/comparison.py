@@ -66,7 +66,7 @@ class CompareArguments(ReportArguments):
     def __post_init__(self) -> None:
         if not self.runs:
             raise ConfigError("runs is empty; expected at least one folder of a finished run.")
-        self.names_of_runs()
+        names_of_runs(self.names)
         if self.readme is not None and not Path(self.readme).is_file():
             raise ConfigError(
                 f"--readme {self.readme}: no such file; expected one with the markers {BEGIN} and {END}."
@@ -84,20 +84,27 @@ class CompareArguments(ReportArguments):
         if (folder / COMPARISON).exists() and not self.overwrite:
             raise ConfigError(f"--output_dir {folder} contains a comparison; pass --overwrite true to replace it.")
 
-    def names_of_runs(self) -> dict[str, str]:
-        """Return run -> name for tables and figures.
 
-        Raises:
-            ConfigError: an entry of `names` is not RUN=NAME, or a run has two names.
-        """
-        pairs = [[" ".join(part.split()) for part in entry.split("=", 1)] for entry in self.names]
-        for entry, pair in zip(self.names, pairs, strict=True):
-            if len(pair) != 2 or not all(pair):
-                raise ConfigError(f'--names: got {entry!r}; expected RUN=NAME, such as audio_cnn="AudioCNN (ours)".')
-        repeated = [run for run, count in Counter(run for run, _ in pairs).items() if count > 1]
-        if repeated:
-            raise ConfigError(f"--names: {repeated[0]} has two names; expected one.")
-        return {run: name for run, name in pairs}
+def names_of_runs(entries: Sequence[str]) -> dict[str, str]:
+    """Return run -> name for tables and figures.
+
+    Args:
+        entries: of the form RUN=NAME.
+
+    Raises:
+        ConfigError: an entry of another form, or a run with two names.
+
+    >>> names_of_runs(["audio_cnn=AudioCNN (ours)"])
+    {'audio_cnn': 'AudioCNN (ours)'}
+    """
+    pairs = [[" ".join(part.split()) for part in entry.split("=", 1)] for entry in entries]
+    for entry, pair in zip(entries, pairs, strict=True):
+        if len(pair) != 2 or not all(pair):
+            raise ConfigError(f'--names: got {entry!r}; expected RUN=NAME, such as audio_cnn="AudioCNN (ours)".')
+    repeated = [run for run, count in Counter(run for run, _ in pairs).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"--names: {repeated[0]} has two names; expected one.")
+    return {run: name for run, name in pairs}
 
 
 class Key(NamedTuple):
@@ -165,6 +172,13 @@ class Run:
         """A score's 95 % interval, clustered on speakers if they are known."""
         low, high = self.scored["intervals"][0].get(score, (None, None)) if self.scored else (None, None)
         return low, high
+
+    def headline(self, merged: bool) -> tuple[float | None, tuple[float | None, float | None]]:
+        """The UAR that ranks the run, with its interval; of a merged set, the mean over its corpora."""
+        if merged and self.by_corpus:
+            low, high = self.by_corpus["intervals"]["uar"] or (None, None)
+            return self.by_corpus["scores"]["uar"], (low, high)
+        return self.scores["uar"], self.interval("uar")
 
     @property
     def drawn(self) -> str:
@@ -343,12 +357,13 @@ def rank(runs: Sequence[Run]) -> list[Run]:
     if len(keys) > 1:
         names = ", ".join(str(run.folder) for run in runs)
         raise ComparisonError(f"got runs with different {differing(keys)} ({names}); expected one ranking for each.")
-    merged = all(run.by_corpus for run in runs)
+    merged = are_merged(runs)
+    return sorted(runs, key=lambda run: (-(run.headline(merged)[0] or 0.0), run.shown, str(run.folder)))
 
-    def headline(run: Run) -> float:
-        return (run.by_corpus["scores"] if merged and run.by_corpus else run.scores)["uar"] or 0.0
 
-    return sorted(runs, key=lambda run: (-headline(run), run.shown, str(run.folder)))
+def are_merged(runs: Sequence[Run]) -> bool:
+    """Whether all runs have a mean over corpora, which then ranks them."""
+    return all(run.by_corpus for run in runs)
 
 
 def differing(keys: Iterable[Key]) -> str:

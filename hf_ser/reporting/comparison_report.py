@@ -23,6 +23,7 @@ from hf_ser.reporting.comparison import (
     find_runs,
     group,
     load_runs,
+    names_of_runs,
 )
 from hf_ser.reporting.comparison_latex import render_latex
 from hf_ser.reporting.comparison_rendering import plain, render_csv, render_markdown
@@ -54,7 +55,7 @@ def compare_runs(args: CompareArguments) -> tuple[str, list[Path]]:
     >>> [path.name for path in written]
     ['comparison.csv', 'comparison.tex', 'comparison.md']
     """
-    groups = group(load_runs(find_runs(args.runs), args.names_of_runs(), args.protocol))
+    groups = group(load_runs(find_runs(args.runs), names_of_runs(args.names), args.protocol))
     reported = read_published(Path(args.published)) if args.published else None
     tables = [*make_tables(groups, reported, args.equivalence), *votes_tables(groups)]
     text = render_markdown(tables)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.errors import SerError
-from hf_ser.reporting.comparison import Key, Run, differing, paired, without_protocol
+from hf_ser.reporting import run_titles
+from hf_ser.reporting.comparison import Key, Run, are_merged, differing, paired, without_protocol
 from hf_ser.reporting.published_scores import Published, published_for
 from hf_ser.reporting.run_report import SCORES, brackets
 from hf_ser.results_file import clips_and_speakers, number
@@ -125,7 +126,7 @@ def heading(key: Key) -> str:
 
 def _scores_table(key: Key, runs: Sequence[Run], groups: Groups, marks: dict[str, str]) -> Table:
     one_set_of_seeds = len({tuple(run.results["seeds"]) for run in runs}) == 1
-    merged = all(run.by_corpus for run in runs)
+    merged = are_merged(runs)
     header = [
         "model",
         *(["UAR, mean over corpora"] if merged else []),
@@ -140,9 +141,9 @@ def _scores_table(key: Key, runs: Sequence[Run], groups: Groups, marks: dict[str
         cells = [_score(run, score) for score in SCORES]
         ece = Score(run.scores["ece"], run.std.get("ece"))
         size = "-" if parameters is None else f"{parameters:,}"
-        if merged and run.by_corpus:
-            means, ends = run.by_corpus["scores"], run.by_corpus["intervals"]["uar"]
-            cells = [Score(means["uar"], None, tuple(ends or (None, None))), *cells]
+        if merged:
+            mean, ends = run.headline(merged)
+            cells = [Score(mean, None, ends), *cells]
         rows.append([run.shown, *cells, ece, size, *([] if one_set_of_seeds else [_listed(seeds)])])
     table = Table(f"Scores: {heading(key)}", _caption(key, runs, one_set_of_seeds), header, rows)
     _add_explanations(table, key, runs)
@@ -210,7 +211,7 @@ def _mark_synthetic(table: Table, key: Key) -> None:
         return
     for row in range(len(table.rows)):
         table.marks.setdefault(row, []).append(SYNTHETIC)
-    table.notes.append(("", "Synthetic recordings: these scores say nothing about real speech."))
+    table.notes.append(("", run_titles.SYNTHETIC))
 
 
 def _add_notes(table: Table, runs: Sequence[Run], marks: dict[str, str]) -> None:
@@ -315,8 +316,8 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
             name,
             _signed(tested["difference"]),
             f"[{_signed(low)}, {_signed(high)}]",
-            p_value(tested["permutation_p"]),
-            p_value(tested["holm_p"]) + (SIGNIFICANT if tested["holm_p"] < LEVEL else ""),
+            _p_value(tested["permutation_p"]),
+            marked_p_value(tested["holm_p"]),
             number(detectable_difference(tested["standard_error"], units)),
         ]
         row += ["yes" if is_equivalent(tested["interval_90"], value) else "no" for value in [margin] if value]
@@ -356,8 +357,12 @@ def tests_to_best(best: Run, others: Sequence[Run]) -> tuple[dict[str, dict[str,
     return {name: tested | {"holm_p": p} for (name, tested), p in zip(tests.items(), corrected, strict=True)}, untested
 
 
-def p_value(p: float) -> str:
-    """A p value as text."""
+def marked_p_value(p: float) -> str:
+    """A corrected p value as text, with a mark if it is significant."""
+    return _p_value(p) + (SIGNIFICANT if p < LEVEL else "")
+
+
+def _p_value(p: float) -> str:
     return "≤ 0.001" if p <= 0.001 else number(p)
 
 

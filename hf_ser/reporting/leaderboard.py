@@ -8,10 +8,11 @@ from typing import Any
 from hf_ser.arguments import ConfigError
 from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.markdown import around_part
-from hf_ser.reporting.comparison import Key, Run, group
+from hf_ser.reporting.comparison import Key, Run, are_merged, group, names_of_runs
 from hf_ser.reporting.comparison_rendering import render_markdown
-from hf_ser.reporting.comparison_tables import SIGNIFICANT, Cell, Score, Table, heading, p_value, tests_to_best
+from hf_ser.reporting.comparison_tables import SIGNIFICANT, Cell, Score, Table, heading, marked_p_value, tests_to_best
 from hf_ser.reporting.leaderboard_entries import Entry, LeaderboardError, Speeds, load_entries, read_speeds
+from hf_ser.reporting.run_titles import SYNTHETIC
 from hf_ser.results_file import clips_and_speakers, number
 from hf_ser.run_folder import held
 from hf_ser.scoring.results import write_json, write_text
@@ -61,18 +62,12 @@ class LeaderboardArguments:
     def __post_init__(self) -> None:
         if not self.runs:
             raise ConfigError("runs is empty; expected at least one folder or Hub id.")
-        for entry in self.names:
-            if not all(part.strip() for part in entry.partition("=")):
-                raise ConfigError(f"--names: got {entry!r}; expected RUN=NAME, such as audio_cnn=AudioCNN.")
+        names_of_runs(self.names)
         if self.page is not None and not Path(self.page).is_file():
             raise ConfigError(f"--page {self.page}: no such file; expected one with the markers {BEGIN} and {END}.")
         folder = Path(self.output_dir or "")
         if self.output_dir is not None and (folder / LEADERBOARD).exists() and not self.overwrite:
             raise ConfigError(f"--output_dir {folder} contains a leaderboard; pass --overwrite true to replace it.")
-
-    def shown(self) -> dict[str, str]:
-        """Return run -> name to show."""
-        return {run.strip(): name.strip() for run, _, name in (entry.partition("=") for entry in self.names)}
 
 
 def make_leaderboard(args: LeaderboardArguments) -> tuple[str, list[Path]]:
@@ -90,7 +85,7 @@ def make_leaderboard(args: LeaderboardArguments) -> tuple[str, list[Path]]:
     ['leaderboard.json', 'leaderboard.md']
     """
     speeds = read_speeds(Path(args.speeds)) if args.speeds else None
-    entries = load_entries(args.runs, args.shown(), args.protocol, speeds)
+    entries = load_entries(args.runs, names_of_runs(args.names), args.protocol, speeds)
     ranked = _ranked(entries)
     text = render_markdown([_table(key, of_key, speeds) for key, of_key in ranked.items()])
     page = Path(args.page) if args.page else None
@@ -116,7 +111,7 @@ def _ranked(entries: Sequence[Entry]) -> dict[Key, list[tuple[Run, Entry]]]:
 
 
 def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None) -> Table:
-    merged = all(run.by_corpus for run, _ in ranked)
+    merged = are_merged([run for run, _ in ranked])
     headline = "UAR, mean over corpora" if merged else "UAR"
     header = ["rank", "model", headline, "accuracy", "p (Holm)", "seeds", "parameters", "clips/s", "ECE", "robust"]
     header += ["licence", "checked"]
@@ -145,7 +140,7 @@ def _table(key: Key, ranked: Sequence[tuple[Run, Entry]], speeds: Speeds | None)
     if key.protocol in SHARES_SPEAKERS:
         table.notes.append(("", _SHARED))
     if key.synthetic:
-        table.notes.append(("", "Synthetic recordings: these scores say nothing about real speech."))
+        table.notes.append(("", SYNTHETIC))
     table.explanations += [*_COLUMNS, *([f"Speed: {speeds.said}"] if speeds else [])]
     return table
 
@@ -162,11 +157,9 @@ def _drop_unknown(table: Table) -> None:
 
 
 def _headline(run: Run, merged: bool) -> Score:
-    """The UAR of a run; of a merged set, the mean over its corpora."""
-    if merged and run.by_corpus:
-        low, high = run.by_corpus["intervals"]["uar"] or (None, None)
-        return Score(run.by_corpus["scores"]["uar"], None, (low, high))
-    return Score(run.scores["uar"], run.std.get("uar"), run.interval("uar"))
+    """The UAR that ranks the run; the deviation over seeds is that of the pooled score."""
+    value, interval = run.headline(merged)
+    return Score(value, None if merged else run.std.get("uar"), interval)
 
 
 def _p_values(ranked: Sequence[tuple[Run, Entry]]) -> dict[str, str]:
@@ -174,10 +167,7 @@ def _p_values(ranked: Sequence[tuple[Run, Entry]]) -> dict[str, str]:
     (best, _), *others = ranked
     tests, _ = tests_to_best(best, [run for run, _ in others]) if best.scored else ({}, {})
     found = {name: tested["holm_p"] for name, tested in tests.items()}
-    return {
-        run.shown: p_value(p) + (SIGNIFICANT if p < LEVEL else "") if (p := found.get(run.shown)) is not None else "-"
-        for run, _ in ranked
-    }
+    return {run.shown: marked_p_value(found[run.shown]) if run.shown in found else "-" for run, _ in ranked}
 
 
 def _caption(key: Key, run: Run) -> str:

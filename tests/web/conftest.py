@@ -145,3 +145,19 @@ def open_page(browser, server):
     for context in contexts:
         context.close()
     assert (foreign, faults) == ([], [])
+
+
+@pytest.fixture(scope="module")
+def opened(open_page):
+    """The page, opened once: compiling the WebAssembly takes most of the time."""
+    return open_page()
+
+
+@pytest.fixture
+def page(opened):
+    """The page without answers, wide and light."""
+    opened.set_viewport_size({"width": 1280, "height": 800})
+    opened.emulate_media(color_scheme="light", reduced_motion="reduce")
+    if opened.locator("article").count():
+        opened.get_by_role("button", name="Clear").click()
+    return opened

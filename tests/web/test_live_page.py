@@ -55,24 +55,14 @@ def browser(launch_chromium, tmp_path_factory):
     return launch_chromium("--disable-gpu", f"--use-file-for-fake-audio-capture={path}")
 
 
-@pytest.fixture(scope="module")
-def opened(open_page):
-    """The page, opened once: compiling the WebAssembly takes most of the time."""
-    return open_page()
-
-
 @pytest.fixture
-def page(opened):
+def page(page):
     """The page without answers, with the defaults but for short windows."""
-    opened.set_viewport_size({"width": 1280, "height": 800})
-    opened.emulate_media(color_scheme="light", reduced_motion="reduce")
-    if opened.locator("article").count():
-        opened.get_by_role("button", name="Clear").click()
-    opened.locator("#live-options").evaluate("options => { options.open = true; }")
-    set_options(opened, window_s=0.5, hop_s=0.25, gate_dbfs=-60)
-    yield opened
-    opened.evaluate("window.restore?.()")
-    assert opened.get_by_role("button", name="Start live").is_enabled()
+    page.locator("#live-options").evaluate("options => { options.open = true; }")
+    set_options(page, window_s=0.5, hop_s=0.25, gate_dbfs=-60)
+    yield page
+    page.evaluate("window.restore?.()")
+    assert page.get_by_role("button", name="Start live").is_enabled()
 
 
 def set_options(page, **values):

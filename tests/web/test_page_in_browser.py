@@ -48,22 +48,6 @@ def browser(launch_chromium, recordings, tmp_path_factory, tone):
     return launch_chromium("--disable-gpu", f"--use-file-for-fake-audio-capture={path}")
 
 
-@pytest.fixture(scope="module")
-def opened(open_page):
-    """The page, opened once: compiling the WebAssembly takes most of the time."""
-    return open_page()
-
-
-@pytest.fixture
-def page(opened):
-    """The page without answers, wide and light."""
-    opened.set_viewport_size({"width": 1280, "height": 800})
-    opened.emulate_media(color_scheme="light", reduced_motion="reduce")
-    if opened.locator("article").count():
-        opened.get_by_role("button", name="Clear").click()
-    return opened
-
-
 def classify(page, *paths):
     """Give files to the page and wait until all have an answer."""
     before = page.locator("article").count()
