@@ -17,7 +17,8 @@ from hf_ser.data.nested import nested
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some
 from hf_ser.data.splits import SPLITS_FILE, SplitData, load_rows
-from hf_ser.evaluation.cross_validation import CrossValidationArguments, Run, train_run
+from hf_ser.evaluation.cross_validation_arguments import CrossValidationArguments
+from hf_ser.evaluation.fold_runs import Run, train_run
 from hf_ser.hybrids.base_models import BaseModel, StackError, probabilities
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.recipe_file import RECIPE, read_recipe, recipe_program
@@ -96,7 +97,7 @@ def _train_nested(base_model: BaseModel, data: SplitData, args: HybridArguments)
     )
     with held(root, flag="--out_of_fold_dir"):
         for number, name in enumerate(_names(data), 1):
-            run = Run(root / name, assignment.fold, None, assignment.seed, number)
+            run = Run(root / name, assignment.fold, None, assignment.seed, number, seed_of_configuration=True)
             expected = nested(rows, assignment, number, data.args.nested_folds)
             if not is_finished(run.folder):
                 logger.info("Training nested fold %d of %d of %s", number, data.args.nested_folds, base_model)

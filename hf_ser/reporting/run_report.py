@@ -15,6 +15,7 @@ from hf_ser.extras import missing_extra
 from hf_ser.model_draft import publish
 from hf_ser.reporting.answered_clips import abstention_section
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
+from hf_ser.reporting.selection_report import selection_section
 from hf_ser.reporting.split_sections import (
     GROUPINGS,
     SCORES,
@@ -227,6 +228,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
         over = results["over_folds"]
         row = [f"{number(over['mean'][key])} ± {number(over['std'][key])}" for key in SCORES]
         parts += ["Mean and standard deviation over these runs:", markdown.table(tuple(SCORES.values()), [row])]
+    parts += selection_section((results["training"] or {}).get("selection"))
     if results.get("matrix"):
         parts += _matrix_section(results["matrix"], protocol)
     if explanation:

@@ -1,15 +1,14 @@
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hf_ser.arguments import ConfigError, parse
-from hf_ser.data import DataArguments, load_rows, load_splits
+from hf_ser.arguments import ConfigError
+from hf_ser.data import DataArguments, load_rows
 from hf_ser.data.protocols import SPLITS
 from hf_ser.data.splits import read_assignment
 from hf_ser.evaluation import (
@@ -17,9 +16,7 @@ from hf_ser.evaluation import (
     CrossValidationError,
     TrainingJobError,
     cross_validate,
-    training_jobs,
 )
-from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting.comparison import group, load_runs, paired
 from hf_ser.reporting.comparison_rendering import render_markdown
 from hf_ser.reporting.comparison_tables import make_tables
@@ -27,40 +24,6 @@ from hf_ser.scoring import AbstentionRule, read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]
 BASELINE = str(ROOT / "recipes/baseline.py")
-
-
-class InProcess:
-    """Stands for the recipe's process: runs the baseline here, as the command line asks."""
-
-    commands: list[list[str]] = []
-    interrupt_at: int | None = None
-    fail_at: int | None = None
-
-    def __init__(self, command, env):
-        assert env["HF_SER_PARENT"].startswith(f"{os.getpid()}:")
-        self.commands.append(command)
-        self.command = command
-
-    def wait(self):
-        assert len(self.commands) == self.interrupt_at
-        return 130
-
-    def poll(self):
-        if len(self.commands) == self.interrupt_at:
-            raise KeyboardInterrupt
-        if len(self.commands) == self.fail_at:
-            return 1
-        assert self.command[:2] == [sys.executable, BASELINE]
-        data_args, args = parse(DataArguments, BaselineArguments, argv=self.command[2:])
-        fit_baseline(load_splits(data_args), args, Path(args.output_dir).name)
-        return 0
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-    InProcess.commands, InProcess.interrupt_at, InProcess.fail_at = [], None, None
-    monkeypatch.setattr(training_jobs.subprocess, "Popen", InProcess)
-    return InProcess
 
 
 def _run(dataset_dir, folder, protocol, seeds=(0,), overwrite=False, overrides=(), jobs=1, threads=None, **data):
