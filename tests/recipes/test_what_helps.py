@@ -1,6 +1,7 @@
 """`benchmarks/what_helps.py`: ablations on validation speakers, their file and their table."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,13 @@ def test_levers_are_trained_and_compared_on_validation_speakers(script, plan, ca
     script.main([*words, "--folds", "1", "2"])  # finished trainings are kept
     assert stamps == {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
     assert "UAR on the validation speakers" in capsys.readouterr().out
+    # Without its trainings, a lever keeps its scores while those of the first lever are the same.
+    shutil.rmtree(runs[0].parents[1])
+    script.main([*words, "--folds", "1", "2", "--fill_only"])
+    assert json.loads((folder / "out.json").read_text())["levers"] == [none, mixup]
+    (folder / "out.json").write_text(json.dumps(results | {"levers": [none | {"uar": 0.9}, mixup]}))
+    script.main([*words, "--folds", "1", "2", "--fill_only"])
+    assert [lever["name"] for lever in json.loads((folder / "out.json").read_text())["levers"]] == ["none"]
 
 
 def test_bad_plans_are_rejected(script, plan):
