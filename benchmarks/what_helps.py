@@ -182,13 +182,13 @@ def render(results: Mapping[str, Any] | None) -> str:
         shown = "-"
         if change is not None:
             star = r"\*" if change["significant"] else ""
-            shown = f"{change['difference']:+.3f} {_bounds(change['interval'])}{star}"
-        uar = f"{lever['uar']:.3f} {_bounds(lever['interval'])}"
+            shown = f"{change['difference']:+.3f} {bounds(change['interval'])}{star}"
+        uar = f"{lever['uar']:.3f} {bounds(lever['interval'])}"
         rows.append((lever["name"], uar, shown, f"{lever['parameters']:,}", lever["minutes_per_fold"]))
     return f"{said}\n\n{markdown.table(header, rows)}"
 
 
-def _bounds(interval: Sequence[float]) -> str:
+def bounds(interval: Sequence[float]) -> str:
     return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 

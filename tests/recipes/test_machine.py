@@ -12,11 +12,12 @@ import pytest
 from hf_ser.remote_code.hardware import Hardware
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-# gpu.py and its checks print what the section "chip" says; power.py measures no time; the last three are parts of
-# other scripts.
+# gpu.py and its checks print what the section "chip" says; power.py and means_of_models.py measure no time; the last
+# three are parts of other scripts.
 PARTS = (
     "machine",
     "power",
+    "means_of_models",
     "robustness_page",
     "gpu",
     "gpu_checks",

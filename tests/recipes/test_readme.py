@@ -186,7 +186,7 @@ def test_every_score_with_an_interval_is_in_the_results():
     pages = PAGES.replace(RESULTS[RESULTS.index(BEGIN) : RESULTS.index(END)], "")
     pages = re.sub(r"```.*?```", "", pages, flags=re.DOTALL)
     # These tables have a file and a test of their own.
-    for name in ("in_the_wild", "what_helps", "votes"):
+    for name in ("in_the_wild", "what_helps", "means_of_models", "votes"):
         pages = re.sub(rf"<!-- {name}:begin -->.*?<!-- {name}:end -->", "", pages, flags=re.DOTALL)
     found = re.findall(r"(0\.\d{3}) (?:\(95 % interval )?[\[(]?(0\.\d{3})(?: to |, )(0\.\d{3})[\])]", pages)
     assert len(found) > 10
