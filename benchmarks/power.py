@@ -18,8 +18,9 @@ import numpy as np
 
 from hf_ser import markdown
 from hf_ser.errors import SerError
-from hf_ser.reporting.comparison import Run, find_runs, group, load_runs, paired
+from hf_ser.reporting.comparison import Run, find_runs, group, load_runs
 from hf_ser.reporting.comparison_tables import heading
+from hf_ser.reporting.paired_tests import paired
 from hf_ser.results_file import number
 from hf_ser.scoring.results import write_json, write_text
 from hf_ser.scoring.significance import LEVEL, SignificanceError, detectable_difference, speakers_needed

@@ -1,4 +1,4 @@
-"""Finished runs side by side: which of them are comparable, their ranking, and paired tests.
+"""Finished runs side by side: which of them are comparable, and their ranking.
 
 Scores under different protocols, or on different clips, are not comparable: such runs are in separate groups.
 """
@@ -22,7 +22,7 @@ from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 from hf_ser.reporting.run_report import ReportArguments
 from hf_ser.results_file import RESULTS, read_results
-from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, compare, point_scores
+from hf_ser.scoring.bootstrap import CLUSTERED, PLAIN, point_scores
 from hf_ser.scoring.predictions import Predictions, read_predictions
 
 COMPARISON = "comparison.md"
@@ -391,35 +391,3 @@ def distinct(runs: Iterable[Run], *, short: bool = False) -> list[Run]:
             for run in runs
         ]
     return runs
-
-
-def paired(a: Run, b: Run) -> dict[str, dict[str, Any]]:
-    """Test run A against run B on the clips of both, pooled over the seeds that both have (see `compare`).
-
-    Raises:
-        ComparisonError: the clips or their labels differ, or the runs have no seed in common.
-        PredictionsError: predictions are invalid.
-    """
-    columns: list[list[Any]] = [[], [], [], []]
-    for left, right in _with_common_seeds(a, b):
-        row_of = {clip: row for row, clip in enumerate(right.clips["id"])}
-        if row_of.keys() != set(left.clips["id"]):
-            raise ComparisonError(f"its clips differ from those of {b.shown}")
-        rows = [row_of[clip] for clip in left.clips["id"]]
-        if (left.label_ids != right.label_ids[rows]).any():
-            raise ComparisonError(f"its labels differ from those of {b.shown}")
-        found: tuple[Any, ...] = (left.label_ids, left.predicted, right.predicted[rows], left.clusters)
-        for column, values in zip(columns, found, strict=True):
-            column.extend(values)
-    label_ids, predicted_a, predicted_b, speakers = (np.asarray(column) for column in columns)
-    return compare(label_ids, predicted_a, predicted_b, speakers.tolist(), len(a.labels))
-
-
-def _with_common_seeds(a: Run, b: Run) -> list[tuple[Predictions, Predictions]]:
-    if len(a.predictions) == len(b.predictions) == 1:
-        return [(a.predictions[0], b.predictions[0])]
-    of_a, of_b = (dict(zip(run.results["seeds"], run.predictions, strict=True)) for run in (a, b))
-    common = [seed for seed in of_a if seed in of_b]
-    if not common:
-        raise ComparisonError(f"its seeds are {a.results['seeds']}, those of {b.shown} are {b.results['seeds']}")
-    return [(of_a[seed], of_b[seed]) for seed in common]

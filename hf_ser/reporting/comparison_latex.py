@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tabulate import LATEX_ESCAPE_RULES
 
-from hf_ser.reporting.comparison_tables import SIGNIFICANT, Cell, Score, Table
+from hf_ser.reporting.comparison_tables import Cell, Score, Table
+from hf_ser.reporting.paired_tests import SIGNIFICANT
 from hf_ser.results_file import number
 
 _PREAMBLE = r"""% Made by recipes/compare.py. The preamble of the document needs:

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hf_ser.data.protocols import SHARES_SPEAKERS
-from hf_ser.errors import SerError
 from hf_ser.reporting import run_titles
-from hf_ser.reporting.comparison import Key, Run, are_merged, differing, paired, without_protocol
+from hf_ser.reporting.comparison import Key, Run, are_merged, differing, without_protocol
+from hf_ser.reporting.paired_tests import SIGNIFICANT, marked_p_value, p_value, tests_to_best
 from hf_ser.reporting.published_scores import Published, published_for
 from hf_ser.reporting.run_report import SCORES, brackets
 from hf_ser.results_file import clips_and_speakers, number
-from hf_ser.scoring.significance import LEVEL, detectable_difference, holm, is_equivalent
+from hf_ser.scoring.significance import detectable_difference, is_equivalent
 
 Groups = Mapping[Key, Sequence[Run]]
 
-SYNTHETIC, SIGNIFICANT = "synthetic", "*"
+SYNTHETIC = "synthetic"
 _INTERVALS = "Brackets give 95 % intervals, from a bootstrap {} ({} replicates)."
 _SPREAD = "A score with ± is the mean over seeds and its standard deviation."
 _TESTS = (
@@ -316,7 +316,7 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
             name,
             _signed(tested["difference"]),
             f"[{_signed(low)}, {_signed(high)}]",
-            _p_value(tested["permutation_p"]),
+            p_value(tested["permutation_p"]),
             marked_p_value(tested["holm_p"]),
             number(detectable_difference(tested["standard_error"], units)),
         ]
@@ -333,37 +333,6 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
             table.explanations.append(_EQUIVALENCE.format(margin=f"{margin:g}"))
     _mark_synthetic(table, key)
     return table
-
-
-def tests_to_best(best: Run, others: Sequence[Run]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Test the UAR of each run against that of the best one.
-
-    Args:
-        best: the first of a group.
-        others: its other runs.
-
-    Returns:
-        Shown name -> the test (see `paired`) with `holm_p`, corrected for all of these tests; and shown name -> why a
-        run is not tested.
-    """
-    tests: dict[str, dict[str, Any]] = {}
-    untested: dict[str, str] = {}
-    for run in others:
-        try:
-            tests[run.shown] = paired(run, best)["uar"]
-        except SerError as error:
-            untested[run.shown] = str(error).rstrip(".")
-    corrected = holm([tested["permutation_p"] for tested in tests.values()])
-    return {name: tested | {"holm_p": p} for (name, tested), p in zip(tests.items(), corrected, strict=True)}, untested
-
-
-def marked_p_value(p: float) -> str:
-    """A corrected p value as text, with a mark if it is significant."""
-    return _p_value(p) + (SIGNIFICANT if p < LEVEL else "")
-
-
-def _p_value(p: float) -> str:
-    return "≤ 0.001" if p <= 0.001 else number(p)
 
 
 def _signed(value: float) -> str:

@@ -10,8 +10,9 @@ from hf_ser.data.protocols import SHARES_SPEAKERS
 from hf_ser.markdown import around_part
 from hf_ser.reporting.comparison import Key, Run, are_merged, group, names_of_runs
 from hf_ser.reporting.comparison_rendering import render_markdown
-from hf_ser.reporting.comparison_tables import SIGNIFICANT, Cell, Score, Table, heading, marked_p_value, tests_to_best
+from hf_ser.reporting.comparison_tables import Cell, Score, Table, heading
 from hf_ser.reporting.leaderboard_entries import Entry, LeaderboardError, Speeds, load_entries, read_speeds
+from hf_ser.reporting.paired_tests import SIGNIFICANT, marked_p_value, tests_to_best
 from hf_ser.reporting.run_titles import SYNTHETIC
 from hf_ser.results_file import clips_and_speakers, number
 from hf_ser.run_folder import held

@@ -17,9 +17,10 @@ from hf_ser.evaluation import (
     TrainingJobError,
     cross_validate,
 )
-from hf_ser.reporting.comparison import group, load_runs, paired
+from hf_ser.reporting.comparison import group, load_runs
 from hf_ser.reporting.comparison_rendering import render_markdown
 from hf_ser.reporting.comparison_tables import make_tables
+from hf_ser.reporting.paired_tests import paired
 from hf_ser.scoring import AbstentionRule, read_predictions, read_results
 
 ROOT = Path(__file__).parents[2]

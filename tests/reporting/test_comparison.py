@@ -24,13 +24,13 @@ from hf_ser.reporting.comparison import (
     find_runs,
     group,
     load_runs,
-    paired,
     rank,
 )
 from hf_ser.reporting.comparison_latex import render_latex
 from hf_ser.reporting.comparison_rendering import render_csv, render_markdown
 from hf_ser.reporting.comparison_report import compare_runs, with_results
 from hf_ser.reporting.comparison_tables import Score, Table, make_tables
+from hf_ser.reporting.paired_tests import paired
 from hf_ser.scoring import Predictions, ResultsError, score_split
 from hf_ser.scoring.predictions import write_predictions
 from hf_ser.scoring.results import write_results
