@@ -18,7 +18,7 @@ import numpy as np
 
 from hf_ser import markdown
 from hf_ser.errors import SerError
-from hf_ser.reporting.comparison import Run, find_runs, group, load_runs
+from hf_ser.reporting.comparison import Run, are_merged, find_runs, group, load_runs
 from hf_ser.reporting.comparison_tables import heading
 from hf_ser.reporting.paired_tests import paired
 from hf_ser.results_file import number
@@ -52,7 +52,7 @@ def measure(title: str, runs: Sequence[Run], speakers: Sequence[int]) -> dict[st
     tested = []
     for one, other in pairs.values():
         try:
-            found = paired(one, other)["uar"]
+            found = paired(one, other, are_merged(runs))["uar"]
         except SerError:  # runs without predictions, or without a common seed
             continue
         tested.append((found["standard_error"], found["permutation_p"]))

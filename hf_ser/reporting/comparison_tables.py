@@ -31,8 +31,9 @@ _EQUIVALENCE = (
     "(two one-sided tests at 5 %)."
 )
 _BY_CORPUS = (
-    "Models on several corpora are ranked by the mean over the corpora, each over its own classes. Differences are of "
-    "the scores over all clips together."
+    "Models on several corpora are ranked and compared by the mean over the corpora, each over its own classes. "
+    "Differences are then means over the seeds, too, and the bootstrap draws speakers within each corpus; it treats a "
+    "corpus with one speaker as given."
 )
 _GAPS = "Gaps between protocols come from different training and test clips and are not a ranking."
 _PUBLISHED = "Published accuracies are other authors' figures, one run each, on other test clips: {}."
@@ -309,7 +310,6 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
     table = Table(f"Differences: {heading(key)}", "", header, [])
     tests, untested = tests_to_best(best, others)
     table.notes += [("", f"{name} is not tested: {reason}.") for name, reason in untested.items()]
-    units = best.scored["intervals"][0]["clusters"] if best.scored else 0
     for name, tested in tests.items():
         low, high = tested["interval"]
         row = [
@@ -318,14 +318,15 @@ def _differences_table(key: Key, runs: Sequence[Run], margin: float | None) -> T
             f"[{_signed(low)}, {_signed(high)}]",
             p_value(tested["permutation_p"]),
             marked_p_value(tested["holm_p"]),
-            number(detectable_difference(tested["standard_error"], units)),
+            number(detectable_difference(tested["standard_error"], tested["units"])),
         ]
         row += ["yes" if is_equivalent(tested["interval_90"], value) else "no" for value in [margin] if value]
         table.rows.append(list(row))
     if table.rows:
+        score = "UAR, mean over corpora," if are_merged(runs) else "UAR"
         table.caption = (
-            f"UAR minus that of {best.shown}, the best run. {SIGNIFICANT} marks differences that remain significant "
-            "after the correction for several comparisons."
+            f"{score} minus that of {best.shown}, the best run. {SIGNIFICANT} marks differences that remain "
+            "significant after the correction for several comparisons."
         )
         unit = "clip" if best.drawn.startswith("over clips") else "speaker"
         table.explanations.append(_TESTS.format(drawn=best.drawn, unit=unit))

@@ -29,7 +29,10 @@ _COLUMNS = (
     "A model is checked if its stored predictions give the UAR in its results.json. That says nothing about how they "
     "were made: whether the model has seen test clips can only be checked by scoring it again.",
 )
-_MERGED = "Each corpus is scored over its own classes. Accuracy, ECE and p are those of all clips pooled."
+_MERGED = (
+    "Each corpus is scored over its own classes. p is for the mean over corpora; accuracy and ECE are those of all "
+    "clips together."
+)
 _SHARED = "Training and test clips have speakers in common, so these scores do not hold for new speakers."
 
 

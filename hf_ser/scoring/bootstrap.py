@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hf_ser.errors import SerError
-from hf_ser.scoring.confusion_scores import SCORES, confusion_scores
+from hf_ser.scoring.confusion_scores import SCORES, confusion_scores, mean_scores
 from hf_ser.scoring.significance import permutation_p_values
 
 CLUSTERED, PLAIN = "clustered on speakers", "plain"  # the method if the drawn units are speakers, or clips
@@ -133,17 +133,11 @@ def mean_over_parts(
     for number, (runs, classes) in enumerate(zip(parts, num_classes, strict=True)):
         confusions = _aligned(runs, classes)
         free = free or len(confusions) > 1
-        found.append(_mean_scores(confusions.sum(axis=0, keepdims=True)))
-        drawn.append(_mean_scores(_resample(confusions, [seed, number])))
+        found.append(mean_scores([confusions.sum(axis=0, keepdims=True)]))
+        drawn.append(mean_scores([_resample(confusions, [seed, number])]))
     means = {name: float(np.mean([scores[name] for scores in found])) for name in SCORES}
     bounds = {name: _bounds(np.mean([scores[name] for scores in drawn], axis=0)) if free else None for name in SCORES}
     return means, bounds
-
-
-def _mean_scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Score -> (draws,), means over the runs that have clips in a draw; confusions (draws, runs, true, predicted)."""
-    scores = [confusion_scores(confusions[:, run]) for run in range(confusions.shape[1])]
-    return {name: np.nanmean([each[name] for each in scores], axis=0) for name in SCORES}
 
 
 def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -244,7 +238,8 @@ def compare(
     Returns:
         For each score, the difference A - B, its 95 % and 90 % intervals, its standard error, two-sided p values of
         the bootstrap and of a permutation test (see `permutation_p_values`), and whether it is significant: the 95 %
-        interval does not include 0. The 90 % interval is for `is_equivalent`, the error for `detectable_difference`.
+        interval does not include 0. The 90 % interval is for `is_equivalent`, the error and the number of clusters,
+        `units`, for `detectable_difference`.
 
     Raises:
         IntervalError: fewer than two clusters.
@@ -259,10 +254,55 @@ def compare(
     parts = np.stack(both, axis=1)
     if len(parts) < 2:
         raise IntervalError("got one speaker; a paired test needs clips of at least two.")
-    resampled = _resample(parts, seed)
-    a, b = confusion_scores(resampled[:, 0]), confusion_scores(resampled[:, 1])
-    whole_a, whole_b = (confusion_scores(parts[:, side].sum(axis=0, keepdims=True)) for side in (0, 1))
+    return _tested([parts[:, None]], [seed], seed)
+
+
+def compare_over_parts(
+    parts: Sequence[tuple[Sequence[Run], Sequence[Run]]], num_classes: Sequence[int], seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """Paired bootstrap of the scores of `mean_over_parts`, with clusters drawn within each part.
+
+    Args:
+        parts: for each part, the runs of model A and those of model B, on the same clips one by one. A part with one
+            cluster is the same in every draw; the permutation test exchanges it like any other cluster.
+        num_classes: number of classes of each part.
+        seed: of the resampling.
+
+    Returns:
+        As for `compare`. Each part but the first takes one from `units`, as it takes a degree of freedom.
+
+    Raises:
+        IntervalError: each part has one cluster.
+
+    >>> label_ids, speakers = np.array([0, 1] * 4), list("aabbccdd")
+    >>> right, half = (label_ids, label_ids, speakers), (label_ids, np.zeros(8, dtype=int), speakers)
+    >>> tested = compare_over_parts([([right], [half]), ([right], [right])], [2, 2])["uar"]
+    >>> tested["difference"], tested["interval"], tested["units"]
+    (0.25, [0.25, 0.25], 7)
+    """
+    confusions = [
+        np.stack([_aligned(of_a, classes), _aligned(of_b, classes)], axis=2)
+        for (of_a, of_b), classes in zip(parts, num_classes, strict=True)
+    ]
+    if max(map(len, confusions)) < 2:
+        raise IntervalError("got one speaker in each part; a paired test needs a part with clips of at least two.")
+    return _tested(confusions, [[seed, number] for number in range(len(parts))], seed)
+
+
+def _tested(parts: Sequence[np.ndarray], seeds: Sequence[int | list[int]], seed: int) -> dict[str, dict[str, Any]]:
+    """The tests of `compare`.
+
+    Args:
+        parts: for each part, confusion matrices (clusters, runs, 2 models, true, predicted).
+        seeds: of the resampling of each part.
+        seed: of the permutations.
+    """
+    drawn = [_resample(part, of_part) for part, of_part in zip(parts, seeds, strict=True)]
+    a, b = (mean_scores([part[:, :, side] for part in drawn]) for side in (0, 1))
+    whole = [part.sum(axis=0, keepdims=True) for part in parts]
+    whole_a, whole_b = (mean_scores([part[:, :, side] for part in whole]) for side in (0, 1))
     permuted = permutation_p_values(parts, SCORES, seed)
+    units = 1 + sum(len(part) - 1 for part in parts)
     result = {}
     for name in SCORES:
         difference = a[name] - b[name]
@@ -273,6 +313,7 @@ def compare(
             "interval": [low, high],
             "interval_90": _bounds(difference, 0.90),
             "standard_error": float(np.std(difference)),
+            "units": units,
             "permutation_p": permuted[name],
             "p_value": float(min(1.0, 2 * max(tail, 1 / REPLICATES))),
             "significant": bool(low > 0 or high < 0),

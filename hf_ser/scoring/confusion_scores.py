@@ -1,5 +1,7 @@
 """Accuracy, UAR and F1 of many confusion matrices at once."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SCORES = ("accuracy", "uar", "f1_weighted", "f1_macro")
@@ -28,4 +30,24 @@ def confusion_scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
         "uar": (recall * present).sum(axis=1) / classes,
         "f1_weighted": (f1 * support).sum(axis=1) / total,
         "f1_macro": (f1 * present).sum(axis=1) / classes,
+    }
+
+
+def mean_scores(parts: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Means over parts, such as corpora, of means over runs that have clips.
+
+    Args:
+        parts: for each part, confusion matrices (draws, runs, true, predicted); classes and runs differ between parts.
+
+    Returns:
+        Score -> (draws,).
+
+    >>> right, wrong = np.diag([2.0, 2.0]), np.diag([2.0, 2.0])[::-1]
+    >>> mean_scores([np.stack([right, wrong])[None], right[None, None]])["uar"].tolist()
+    [0.75]
+    """
+    each = [[confusion_scores(part[:, run]) for run in range(part.shape[1])] for part in parts]
+    return {
+        name: np.mean([np.nanmean([scores[name] for scores in runs], axis=0) for runs in each], axis=0)
+        for name in SCORES
     }

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hf_ser.errors import SerError
-from hf_ser.scoring.confusion_scores import confusion_scores
+from hf_ser.scoring.confusion_scores import mean_scores
 
 LEVEL = 0.05  # of significance
 _EXACT = 12  # with at most this many speakers, all 2**n exchanges are computed
@@ -40,14 +40,15 @@ def exchanges(number: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((_PERMUTATIONS, number)) < 0.5
 
 
-def permutation_p_values(parts: np.ndarray, scores: Sequence[str], seed: int = 0) -> dict[str, float]:
+def permutation_p_values(parts: Sequence[np.ndarray], scores: Sequence[str], seed: int = 0) -> dict[str, float]:
     """Two-sided p values of the hypothesis that two models are exchangeable for every speaker.
 
     In each permutation, the answers of the two models to all clips of a speaker are exchanged or kept (Good 2005,
     "Permutation, Parametric and Bootstrap Tests of Hypotheses", chapter 3).
 
     Args:
-        parts: confusion matrices (speakers, 2 models, true, predicted).
+        parts: for each part, such as a corpus, confusion matrices (speakers, runs, 2 models, true, predicted). A score
+            is the mean over parts of its mean over runs.
         scores: names of scores, as `point_scores` returns them.
         seed: of the random permutations.
 
@@ -55,13 +56,16 @@ def permutation_p_values(parts: np.ndarray, scores: Sequence[str], seed: int = 0
         Score -> share of permutations whose difference is at least as large as the observed one. It is exact for up to
         12 speakers; above, the observed order counts as one of the permutations (Phipson & Smyth 2010).
     """
-    number = len(parts)
-    difference = (parts[:, 1] - parts[:, 0]).astype(float)
-    totals = parts.sum(axis=0).astype(float)
+    ends = np.cumsum([len(part) for part in parts])
+    number = int(ends[-1])
+    steps = [(part[:, :, 1] - part[:, :, 0]).astype(float) for part in parts]
+    totals = [part.sum(axis=0).astype(float) for part in parts]
 
     def differences(exchanged: np.ndarray) -> dict[str, np.ndarray]:
-        moved = np.tensordot(exchanged.astype(float), difference, axes=1)
-        a, b = confusion_scores(totals[0] + moved), confusion_scores(totals[1] - moved)
+        of_parts = np.split(exchanged.astype(float), ends[:-1], axis=1)
+        moved = [np.tensordot(rows, step, axes=1) for rows, step in zip(of_parts, steps, strict=True)]
+        a = mean_scores([total[:, 0] + part for total, part in zip(totals, moved, strict=True)])
+        b = mean_scores([total[:, 1] - part for total, part in zip(totals, moved, strict=True)])
         return {name: a[name] - b[name] for name in scores}
 
     observed = differences(np.zeros((1, number), dtype=bool))

@@ -30,7 +30,8 @@ def _speakers_of_two_models(rng, speakers, clips=12, gap=0.0, spread=0.1):
 
 
 def _parts(label_ids, a, b, speakers):
-    return np.stack([_confusions(label_ids, predicted, speakers, 3) for predicted in (a, b)], axis=1)
+    """One part with one run: (speakers, 1, 2, 3, 3)."""
+    return np.stack([_confusions(label_ids, predicted, speakers, 3) for predicted in (a, b)], axis=1)[:, None]
 
 
 def test_a_few_speakers_are_exchanged_in_every_way():
@@ -38,30 +39,30 @@ def test_a_few_speakers_are_exchanged_in_every_way():
     parts = _parts(*_speakers_of_two_models(rng, 5, gap=0.2))
 
     def difference(exchanged):
-        sides = np.where(exchanged[:, None, None, None], parts[:, ::-1], parts).sum(axis=0)
+        sides = np.where(exchanged[:, None, None, None], parts[:, 0, ::-1], parts[:, 0]).sum(axis=0)
         scores = confusion_scores(sides)["uar"]
         return scores[0] - scores[1]
 
     every = [difference(row) for row in exchanges(5)]
     expected = np.mean(np.abs(every) >= abs(difference(np.zeros(5, dtype=bool))) - 1e-12)
-    assert permutation_p_values(parts, ["uar"])["uar"] == pytest.approx(expected)
+    assert permutation_p_values([parts], ["uar"])["uar"] == pytest.approx(expected)
     assert len(exchanges(5)) == 32 and len(np.unique(exchanges(5), axis=0)) == 32
 
 
 def test_equal_models_have_a_p_value_of_1_and_a_seed_repeats_it():
     rng = np.random.default_rng(0)
     label_ids, a, b, speakers = _speakers_of_two_models(rng, 20, gap=0.1)
-    assert permutation_p_values(_parts(label_ids, a, a, speakers), ["uar"])["uar"] == 1.0
+    assert permutation_p_values([_parts(label_ids, a, a, speakers)], ["uar"])["uar"] == 1.0
     parts = _parts(label_ids, a, b, speakers)
-    assert permutation_p_values(parts, ["uar"], 1) == permutation_p_values(parts, ["uar"], 1)
-    assert permutation_p_values(parts, ["uar"]) == pytest.approx(
-        permutation_p_values(parts[:, ::-1], ["uar"]), abs=0.02
+    assert permutation_p_values([parts], ["uar"], 1) == permutation_p_values([parts], ["uar"], 1)
+    assert permutation_p_values([parts], ["uar"]) == pytest.approx(
+        permutation_p_values([parts[:, :, ::-1]], ["uar"]), abs=0.02
     )
 
 
 def test_the_permutation_test_rejects_as_often_as_it_claims():
     found = [
-        permutation_p_values(_parts(*_speakers_of_two_models(np.random.default_rng(seed), 10)), ["uar"])["uar"]
+        permutation_p_values([_parts(*_speakers_of_two_models(np.random.default_rng(seed), 10))], ["uar"])["uar"]
         for seed in range(200)
     ]
     assert np.mean(np.array(found) <= 0.05) <= 0.09  # 5 % and chance
