@@ -182,7 +182,7 @@ def _abstention(
     found = [results["splits"]["test"].get("abstention") for results in each]
     if any(abstention is None for abstention in found):
         return None
-    rules = {AbstentionRule(abstention["target_accuracy"], abstention["min_coverage"]) for abstention in found}
+    rules = {AbstentionRule.of(abstention) for abstention in found}
     thresholds: list[np.ndarray | None] = []
     for seed in dict.fromkeys(run.seed for run in runs):
         own = [(found[i]["threshold"], len(tests[i].label_ids)) for i, run in enumerate(runs) if run.seed == seed]

@@ -41,11 +41,7 @@ from hf_ser.reporting.dimension_report import write_dimension_run
 from hf_ser.reporting.run_report import write_run
 from hf_ser.results_file import RESULTS, model_results
 from hf_ser.run_folder import held, is_finished
-from hf_ser.scoring.abstention import (
-    describe_abstention,
-    store_threshold,
-    stored_threshold,
-)
+from hf_ser.scoring.abstention import AbstentionRule, describe_abstention, store_threshold, stored_threshold
 from hf_ser.scoring.calibration import store_temperature, stored_temperature
 from hf_ser.scoring.dimension_map import DimensionMap, read_dimension_map
 from hf_ser.scoring.dimension_scores import score_dimensions
@@ -221,6 +217,7 @@ class _Scorer:
 
     args: EvaluateArguments
     predictor: ClipPredictor
+    rule: AbstentionRule | None = None  # set by the calibration
 
     @property
     def model(self) -> PreTrainedModel:
@@ -275,9 +272,7 @@ class _Scorer:
         threshold = stored_threshold(self.model.config)
         if self.args.label_mapping is not None or (threshold is None and not self.args.calibrate):
             return None
-        return describe_abstention(
-            [predictions], [threshold], self.args.abstention_rule if self.args.calibrate else None
-        )
+        return describe_abstention([predictions], [threshold], self.rule)
 
     def _calibrate(self) -> tuple[float, list[str]]:
         """Fit temperature and threshold on validation; write the calibrated model, its splits.csv and results.json.
@@ -289,7 +284,10 @@ class _Scorer:
         validation = clips_of_split(self.predictor.data.splits["validation"])
         notes = _refuse_seen(self.args, validation.marks, "the {} calibration clips")
         fitted, _ = self.predictor.predict(validation)
-        factor, threshold = fit_calibration(fitted.probabilities, fitted.label_ids, self.args.abstention_rule)
+        corpora = fitted.clips["corpus"]
+        factor, threshold, self.rule = fit_calibration(
+            fitted.probabilities, fitted.label_ids, corpora, self.args.abstention_rule
+        )
         store_temperature(self.model, factor)
         store_threshold(self.model, threshold)
         folder = Path(self.args.output_dir) / MODEL

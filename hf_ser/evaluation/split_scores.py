@@ -1,6 +1,7 @@
 """Scores of a trained model on validation and test, with temperature and abstention threshold fitted on validation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from hf_ser.scoring import (
     score_split,
 )
 from hf_ser.scoring.abstention import describe_abstention
+from hf_ser.scoring.corpus_mean import corpus_weights
 
 
 class Calibration(NamedTuple):
@@ -24,26 +26,38 @@ class Calibration(NamedTuple):
 
     temperature: float
     threshold: float | None  # of abstention; None if the rule's target cannot be reached
+    rule: AbstentionRule  # by which the threshold was chosen
 
 
 def fit_calibration(
-    probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule, targets: np.ndarray | None = None
+    probabilities: np.ndarray,
+    label_ids: np.ndarray,
+    corpora: Sequence[str],
+    rule: AbstentionRule,
+    targets: np.ndarray | None = None,
 ) -> Calibration:
     """Fit a temperature, and choose the abstention threshold on the calibrated probabilities.
+
+    Each corpus has the same total weight in both.
 
     Args:
         probabilities: uncalibrated probabilities of the validation clips (clips, classes).
         label_ids: true class ids (clips,).
+        corpora: corpus of each clip.
         rule: for the threshold, by the true classes.
         targets: distributions to which the temperature is fitted (clips, classes), NaN for clips without one; default:
             the true classes.
     """
+    weights = corpus_weights(corpora)
     if targets is None:
-        temperature = fit_temperature(probabilities, label_ids)
+        temperature = fit_temperature(probabilities, label_ids, weights)
     else:
         known = np.isfinite(targets).all(axis=1)
-        temperature = fit_temperature(probabilities[known], targets[known])
-    return Calibration(temperature, choose_threshold(apply_temperature(probabilities, temperature), label_ids, rule))
+        with_target = corpus_weights(np.asarray(corpora, dtype=object)[known].tolist())
+        temperature = fit_temperature(probabilities[known], targets[known], with_target)
+    calibrated = apply_temperature(probabilities, temperature)
+    threshold = choose_threshold(calibrated, label_ids, rule, weights)
+    return Calibration(temperature, threshold, replace(rule, equal_corpora=weights is not None))
 
 
 def score_splits(
@@ -71,7 +85,8 @@ def score_splits(
             continue
         values = probabilities(split)
         if split == "validation" and rule is not None:
-            fitted = fit_calibration(values, np.asarray(data.splits[split]["label"]), rule, targets)
+            label_ids, corpora = np.asarray(data.splits[split]["label"]), data.splits[split]["corpus"]
+            fitted = fit_calibration(values, label_ids, corpora, rule, targets)
         if fitted is not None:
             values = apply_temperature(values, fitted.temperature)
         whole = Predictions(clip_columns(data.splits[split]), values, data.labels)
@@ -82,7 +97,7 @@ def score_splits(
             temperature=fitted.temperature if fitted else None,
             left_out=left_out,
             precision=precision,
-            abstention=describe_abstention([scored], [fitted.threshold], rule) if fitted else None,
+            abstention=describe_abstention([scored], [fitted.threshold], fitted.rule) if fitted else None,
         )
         predictions[split] = [scored]
     return scores, predictions, fitted

@@ -213,8 +213,8 @@ def _score_again(
         earlier = results["splits"][split].get("abstention")
         abstention = None
         if earlier is not None:
-            rule = AbstentionRule(earlier["target_accuracy"], earlier["min_coverage"])
-            abstention = describe_abstention([scored], [stored_threshold(model.config)], rule)
+            threshold = stored_threshold(model.config)
+            abstention = describe_abstention([scored], [threshold], AbstentionRule.of(earlier))
         scores[split] = score_split(
             scored, files=files, temperature=temperature, left_out=left_out, precision="fp32", abstention=abstention
         )

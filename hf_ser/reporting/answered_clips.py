@@ -19,12 +19,13 @@ def abstention_text(abstention: Mapping[str, Any]) -> str:
     """
     coverage, threshold = abstention["coverage"], abstention["threshold"]
     target, least = abstention["target_accuracy"], abstention["min_coverage"]
+    weights = ", each corpus with the same weight" if abstention.get("equal_corpora") else ""
     if coverage is None:
         if target is None:
             return "Not every model has a threshold."
         return (
             f"No threshold reaches an accuracy of {number(target)} on at least {100 * least:.0f} % of the validation "
-            "clips."
+            f"clips{weights}."
         )
     interval = abstention["interval"]
     at = "with the threshold of each fold" if threshold is None else f"at the threshold {number(threshold)}"
@@ -32,7 +33,8 @@ def abstention_text(abstention: Mapping[str, Any]) -> str:
     said += f"the accuracy on them {number(abstention['accuracy'])}{_ends(interval['accuracy'])}."
     if target is None:
         return said
-    return f"{said} The threshold was chosen on validation, for an accuracy of {number(target)} on answered clips."
+    chosen = f"for an accuracy of {number(target)} on answered clips{weights}"
+    return f"{said} The threshold was chosen on validation, {chosen}."
 
 
 def _ends(interval: Any) -> str:

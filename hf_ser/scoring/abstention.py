@@ -5,7 +5,7 @@ Classification for Deep Neural Networks"). Scores and labels do not change; prog
 are not answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from hf_ser.scoring.predictions import Predictions
 
 FIELD = "abstention_threshold"  # of a model's configuration
 _POINTS = 50  # at most, of a risk-coverage curve
+_ROUNDING = 1e-12  # of shares that are sums of weights
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class AbstentionRule:
 
     target_accuracy: float = 0.8  # of the answered validation clips
     min_coverage: float = 0.2  # share of the validation clips that must be answered
+    equal_corpora: bool = False  # whether each corpus has the same weight in both shares
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "AbstentionRule":
+        """The rule in what `describe_abstention` returned."""
+        return cls(described["target_accuracy"], described["min_coverage"], described.get("equal_corpora", False))
 
 
 @dataclass(kw_only=True)
@@ -62,7 +69,9 @@ class AbstentionArguments:
                 raise ConfigError(f"{name} is {value}; expected above 0 to 1, such as {getattr(type(self), name)}.")
 
 
-def choose_threshold(probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule) -> float | None:
+def choose_threshold(
+    probabilities: np.ndarray, label_ids: np.ndarray, rule: AbstentionRule, weights: np.ndarray | None = None
+) -> float | None:
     """The smallest threshold at which the answered clips reach the target accuracy.
 
     A clip is answered if its top probability is at least the threshold. The threshold lies halfway between the top
@@ -73,6 +82,7 @@ def choose_threshold(probabilities: np.ndarray, label_ids: np.ndarray, rule: Abs
         probabilities: calibrated probabilities of validation clips (clips, classes).
         label_ids: true class ids (clips,).
         rule: target accuracy and minimum coverage.
+        weights: of the clips (clips,), such as those of `corpus_weights`, in both shares; default: equal.
 
     Returns:
         The threshold; None if no threshold reaches the target with the minimum coverage.
@@ -84,21 +94,24 @@ def choose_threshold(probabilities: np.ndarray, label_ids: np.ndarray, rule: Abs
     True
     """
     top = probabilities.max(axis=1)
-    coverage, accuracy, levels = _curve(top, probabilities.argmax(axis=1) == label_ids)
-    reached = np.flatnonzero((accuracy >= rule.target_accuracy) & (coverage >= rule.min_coverage))
+    coverage, accuracy, levels = _curve(top, probabilities.argmax(axis=1) == label_ids, weights)
+    least_accuracy, least_coverage = rule.target_accuracy - _ROUNDING, rule.min_coverage - _ROUNDING
+    reached = np.flatnonzero((accuracy >= least_accuracy) & (coverage >= least_coverage))
     if len(reached) == 0:
         return None
     last = int(reached[-1])  # the levels descend, so this one is the smallest
     return 0.0 if last == len(levels) - 1 else float((levels[last] + levels[last + 1]) / 2)
 
 
-def _curve(top: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _curve(
+    top: np.ndarray, correct: np.ndarray, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Coverage and accuracy if the clips with at least a top probability are answered, for each one, descending."""
     order = np.argsort(-top, kind="stable")
-    levels, hits = top[order], np.cumsum(correct[order])
+    ordered = np.ones(len(top)) if weights is None else weights[order]
+    levels, hits, answered = top[order], np.cumsum(correct[order] * ordered), np.cumsum(ordered)
     ends = np.append(np.flatnonzero(np.diff(levels)), len(levels) - 1)  # clips of equal probability stay together
-    answered = ends + 1
-    return answered / len(top), hits[ends] / answered, levels[ends]
+    return answered[ends] / answered[-1], hits[ends] / answered[ends], levels[ends]
 
 
 def describe_abstention(
@@ -126,6 +139,7 @@ def describe_abstention(
         "threshold": None,
         "target_accuracy": rule.target_accuracy if rule else None,
         "min_coverage": rule.min_coverage if rule else None,
+        **({"equal_corpora": True} if rule and rule.equal_corpora else {}),
         "answered": None,
         "coverage": None,
         "accuracy": None,

@@ -20,12 +20,13 @@ class CalibrationError(SerError):
     """A model that cannot store a temperature."""
 
 
-def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
+def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray, weights: np.ndarray | None = None) -> float:
     """The temperature that maximises the likelihood of validation clips; above 1, it lowers the confidence.
 
     Args:
         probabilities: (clips, classes) before calibration.
         label_ids: true class ids (clips,), or distributions over the classes (clips, classes), such as those of votes.
+        weights: of the clips (clips,), such as those of `corpus_weights`; default: equal.
 
     >>> sure, label_ids = np.tile([0.99, 0.01], (10, 1)), np.array([0] * 7 + [1] * 3)  # right in 7 of 10 clips
     >>> temperature = fit_temperature(sure, label_ids)
@@ -39,8 +40,9 @@ def fit_temperature(probabilities: np.ndarray, label_ids: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         scaled = softmax(logits / np.exp(log_temperature))
         if label_ids.ndim == 2:
-            return -float((label_ids * np.log(np.maximum(scaled, _TINY))).sum(axis=1).mean())
-        return -float(np.log(np.maximum(scaled[np.arange(len(label_ids)), label_ids], _TINY)).mean())
+            return -float(np.average((label_ids * np.log(np.maximum(scaled, _TINY))).sum(axis=1), weights=weights))
+        logs = np.log(np.maximum(scaled[np.arange(len(label_ids)), label_ids], _TINY))
+        return -float(np.average(logs, weights=weights))
 
     found = minimize_scalar(loss, bounds=np.log(_BOUNDS), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))

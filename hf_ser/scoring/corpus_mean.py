@@ -89,6 +89,16 @@ def _by_corpus(runs: Sequence[Predictions]) -> Iterator[tuple[str, list[Predicti
         yield corpus, [restrict(part, classes)[0] for part in of_corpus]
 
 
+def corpus_weights(corpora: Sequence[str]) -> np.ndarray | None:
+    """Weights of clips with which each corpus has the same total weight; their mean is 1. None for one corpus.
+
+    >>> corpus_weights(["tess", "tess", "tess", "savee"]).round(2).tolist()
+    [0.67, 0.67, 0.67, 2.0]
+    """
+    _, numbers, counts = np.unique(np.asarray(corpora), return_inverse=True, return_counts=True)
+    return len(corpora) / (len(counts) * counts[numbers]) if len(counts) > 1 else None
+
+
 def uar_by_corpus(label_ids: np.ndarray, values: np.ndarray, corpora: Sequence[str]) -> float:
     """Mean over corpora of the UAR, where a clip gets the best class among those that its corpus has.
 

@@ -34,6 +34,7 @@ from hf_ser.inference import CheckpointError, load_classifier
 from hf_ser.labels import EMOTIONS
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.scoring import AbstentionRule, choose_threshold, read_predictions, read_results
+from hf_ser.scoring.corpus_mean import corpus_weights
 
 BOOSTER = {"learning_rate": 0.1, "early_stopping_rounds": 5, "min_child_samples": 2, "num_leaves": 4}
 FOREST = {"kind": "random_forest", "n_estimators": 20, "min_samples_leaf": [1], "max_features": [0.2]}
@@ -171,7 +172,8 @@ def test_calibration_is_a_temperature_in_the_model_and_nothing_else(name, fitted
         expected = scaled / scaled.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(stored(folder, split).probabilities, expected, rtol=0, atol=1e-9)
         validated = stored(folder, "validation")
-        threshold = choose_threshold(validated.probabilities, validated.label_ids, AbstentionRule())
+        weights = corpus_weights(validated.clips["corpus"])
+        threshold = choose_threshold(validated.probabilities, validated.label_ids, AbstentionRule(), weights)
         assert json.loads((folder / "config.json").read_text())["abstention_threshold"] == pytest.approx(threshold)
         assert results["splits"][split]["abstention"]["threshold"] == pytest.approx(threshold)
         assert "abstention" not in without["splits"][split]

@@ -22,6 +22,7 @@ from hf_ser.scoring import (
 )
 from hf_ser.scoring.abstention import describe_abstention
 from hf_ser.scoring.bootstrap import ratio_interval
+from hf_ser.scoring.corpus_mean import corpus_weights
 
 LABELS = ("happy", "sad", "angry")
 
@@ -72,6 +73,22 @@ def test_the_minimum_coverage_rules_out_a_threshold_that_a_single_clip_reaches()
     probabilities, label_ids = rows([0.95, *[0.5] * 9]), np.array([0, *[1] * 9])
     assert choose_threshold(probabilities, label_ids, AbstentionRule(0.8, 0.1)) == pytest.approx(0.725)
     assert choose_threshold(probabilities, label_ids, AbstentionRule(0.8, 0.2)) is None
+
+
+def test_a_corpus_with_most_clips_does_not_decide_the_threshold_alone():
+    """Eight sure and right clips of one corpus, and two of another, of which the less probable one is wrong."""
+    probabilities, label_ids = rows([*[0.9] * 8, 0.8, 0.6]), np.array([0] * 9 + [1])
+    rule = AbstentionRule(0.8, 0.2)
+    assert choose_threshold(probabilities, label_ids, rule) == 0.0
+    weights = corpus_weights(["tess"] * 8 + ["savee"] * 2)
+    assert choose_threshold(probabilities, label_ids, rule, weights) == pytest.approx(
+        0.7
+    )  # with 0.6, 3 of 4 are right
+    assert choose_threshold(probabilities, label_ids, AbstentionRule(0.75, 0.2), weights) == 0.0
+    # The eight clips are half of the weight, not 80 % of the clips.
+    wrong = np.array([0] * 8 + [1, 1])
+    assert choose_threshold(probabilities, wrong, AbstentionRule(0.8, 0.51), weights) is None
+    assert choose_threshold(probabilities, wrong, AbstentionRule(0.8, 0.5), weights) == pytest.approx(0.85)
 
 
 @pytest.mark.parametrize("name", ["abstention_target_accuracy", "abstention_min_coverage"])

@@ -6,12 +6,15 @@ import torch
 from torch import nn
 from transformers import AutoModelForAudioClassification, Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
+from hf_ser.evaluation.split_scores import fit_calibration
 from hf_ser.models import AudioCNNConfig, AudioCNNForAudioClassification, HybridConfig, HybridForAudioClassification
 from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.hybrid_sources import describe_base
 from hf_ser.scoring import (
+    AbstentionRule,
     CalibrationError,
     apply_temperature,
+    choose_threshold,
     fit_temperature,
     score,
     softmax,
@@ -19,6 +22,7 @@ from hf_ser.scoring import (
     stored_temperature,
 )
 from hf_ser.scoring.calibration import describe_calibration, reliability
+from hf_ser.scoring.corpus_mean import corpus_weights
 
 
 def calibrated(clips=4000, classes=6, spread=1.5, seed=0):
@@ -49,6 +53,37 @@ def test_the_fit_is_the_best_of_a_grid():
     loss = log_loss(apply_temperature(probabilities, best), label_ids)
     for other in np.geomspace(0.1, 15, 60):
         assert loss <= log_loss(apply_temperature(probabilities, other), label_ids) + 1e-7
+
+
+def test_a_corpus_with_most_clips_does_not_decide_the_temperature_alone():
+    """Of an overconfident corpus of 2,000 clips and an underconfident one of 200, each decides half of the fit."""
+    (large, large_ids), (small, small_ids) = calibrated(2000, seed=1), calibrated(200, seed=2)
+    probabilities = softmax(np.concatenate([large * 3, small * 0.5]))
+    label_ids, corpora = np.concatenate([large_ids, small_ids]), ["tess"] * 2000 + ["savee"] * 200
+    weights = corpus_weights(corpora)
+    assert weights[:2000].sum() == pytest.approx(weights[2000:].sum()) and weights.mean() == pytest.approx(1)
+    found = fit_calibration(probabilities, label_ids, corpora, AbstentionRule()).temperature
+
+    def loss(temperature):
+        rows = apply_temperature(probabilities, temperature)
+        return log_loss(rows[:2000], label_ids[:2000]) + log_loss(rows[2000:], label_ids[2000:])
+
+    assert all(loss(found) <= loss(other) + 1e-7 for other in np.geomspace(0.1, 15, 60))
+    assert found < fit_temperature(probabilities, label_ids) - 0.2
+    # The same with distributions, of which one clip has none.
+    targets = np.eye(6)[label_ids]
+    targets[0] = np.nan
+    again = fit_calibration(probabilities, label_ids, corpora, AbstentionRule(), targets).temperature
+    assert again == pytest.approx(found, abs=0.02)
+
+
+def test_one_corpus_is_fitted_without_weights():
+    logits, label_ids = calibrated(300, seed=3)
+    probabilities = softmax(logits * 2)
+    found = fit_calibration(probabilities, label_ids, ["tess"] * 300, AbstentionRule(0.5))
+    assert corpus_weights(["tess"] * 300) is None and found.temperature == fit_temperature(probabilities, label_ids)
+    calibrated_rows = apply_temperature(probabilities, found.temperature)
+    assert found.threshold == choose_threshold(calibrated_rows, label_ids, AbstentionRule(0.5))
 
 
 @pytest.mark.parametrize(("right", "bound"), [(True, 0.05), (False, 20.0)], ids=["always-right", "always-wrong"])

@@ -11,6 +11,7 @@ from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.splits import read_assignment, read_hashes
 from hf_ser.labels import EMOTIONS
 from hf_ser.scoring import choose_threshold, read_predictions, read_results, score, softmax
+from hf_ser.scoring.corpus_mean import corpus_weights
 from hf_ser.training import (
     ModelArguments,
     SerTrainingArguments,
@@ -133,15 +134,23 @@ def test_the_temperature_stands_in_the_config_and_lowers_the_loss_on_validation(
 def test_the_abstention_threshold_is_the_one_that_validation_gives(finished):
     folder, results, _, _, trainer = finished
     validation = read_predictions(folder / "predictions_validation.parquet")
-    threshold = choose_threshold(validation.probabilities, validation.label_ids, trainer.args.abstention_rule)
+    weights = corpus_weights(validation.clips["corpus"])  # validation has several corpora
+    rule = trainer.args.abstention_rule
+    threshold = choose_threshold(validation.probabilities, validation.label_ids, rule, weights)
     assert json.loads((folder / "config.json").read_text()).get("abstention_threshold") == pytest.approx(threshold)
     assert threshold is not None  # the rule of this run is one that the tiny model can follow
     test = read_predictions(folder / "predictions_test.parquet")
     for split, predictions in (("validation", validation), ("test", test)):
         described = results["splits"][split]["abstention"]
         assert described["coverage"] == pytest.approx((predictions.probabilities.max(axis=1) >= threshold).mean())
-    assert results["splits"]["validation"]["abstention"]["accuracy"] >= 0.3
-    assert "### Abstention" in (folder / "report.md").read_text()
+        assert described["equal_corpora"]
+    right = validation.predicted == validation.label_ids
+    answered = validation.probabilities.max(axis=1) >= threshold
+    assert np.average(right[answered], weights=weights[answered]) >= 0.3
+    assert (
+        "for an accuracy of 0.300 on answered clips, each corpus with the same weight."
+        in (folder / "report.md").read_text()
+    )
     assert (folder / "figures/risk_coverage_test.png").is_file()
 
 
