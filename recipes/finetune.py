@@ -1,4 +1,4 @@
-r"""Fine-tune a wav2vec2-family model for speech emotion recognition and keep the checkpoint with the best weighted F1.
+r"""Fine-tune a wav2vec2-family model for speech emotion recognition and keep the best checkpoint on validation.
 
 accelerate launch --config_file accelerate_config.yaml recipes/finetune.py \
     --config recipes/configs/wav2vec2_base.yaml --dataset data/emotions

@@ -17,8 +17,9 @@ from hf_ser.models import LogMel
 from hf_ser.recipe_file import RECIPE, changed_fields, recipe_text
 from hf_ser.reporting import ReportArguments, write_run
 from hf_ser.run_folder import held, is_finished
-from hf_ser.scoring import AbstentionRule, score
+from hf_ser.scoring import AbstentionRule
 from hf_ser.scoring.results import describe_training, write_text
+from hf_ser.scoring.selection import selection_score, selection_value
 
 _MODEL_TYPE = "logistic regression on log-mel mean and standard deviation"
 
@@ -30,7 +31,10 @@ class BaselineArguments(ReportArguments):
     output_dir: str = field(metadata={"help": "folder for predictions, results and report"})
     penalties: list[float] = field(
         default_factory=lambda: [0.001, 0.01, 0.1, 1.0],
-        metadata={"help": "inverse penalties C; the one with the best weighted F1 on validation is chosen"},
+        metadata={
+            "help": "inverse penalties C; the one with the best score on validation is chosen: uar_by_corpus for "
+            "clips of several corpora, else f1_weighted"
+        },
     )
     seed: int = field(default=0, metadata={"help": "recorded in the results; the fit itself is deterministic"})
     overwrite: bool = field(default=False, metadata={"help": "replace an earlier run's files in output_dir"})
@@ -69,17 +73,20 @@ def _fit(data: SplitData, args: BaselineArguments, name: str, folder: Path) -> d
     features = {split: _features(data, split) for split, part in data.splits.items() if len(part)}
     labels = {split: np.asarray(data.splits[split]["label"]) for split in features}
     models = [regression(features["train"], labels["train"], penalty) for penalty in args.penalties]
-    validated = [
-        score(labels["validation"], class_probabilities(model, features["validation"], len(data.labels)), data.labels)
+    corpora = data.splits["validation"]["corpus"]
+    values = [
+        selection_value(
+            labels["validation"], class_probabilities(model, features["validation"], len(data.labels)), corpora
+        )
         for model in models
     ]
-    best = int(np.argmax([scores["f1_weighted"] for scores in validated]))
+    best = int(np.argmax(values))
     model = models[best]
     training = {
         "seed": args.seed,
         "penalty": args.penalties[best],
-        "best_metric": "f1_weighted",
-        "best_value": validated[best]["f1_weighted"],
+        "best_metric": selection_score(corpora),
+        "best_value": values[best],
     }
     classifier = model[-1]
     size = int(classifier.coef_.size + classifier.intercept_.size)

@@ -15,14 +15,12 @@ from hf_ser.hybrids.features import (
     open_sources,
 )
 from hf_ser.hybrids.folds import inner_folds, known_classes
-from hf_ser.hybrids.hybrid_arguments import HybridArguments
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, reported_sets, reported_settings
 from hf_ser.hybrids.meta_learners import (
     HELD_OUT,
     Fitted,
     fit_early_stopped,
     fit_lightgbm,
-    reported_sets,
-    reported_settings,
     scored_probabilities,
 )
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
@@ -93,8 +91,10 @@ def _fit(
     if args.fitted_split == "validation":
         folds = inner_folds(data, "validation", args.inner_folds, args.seed)
         class_ids = np.searchsorted(classes, labels["validation"])
-        return fit_lightgbm(features["validation"], class_ids, len(classes), names, folds, args), len(folds)
+        corpora = data.splits["validation"]["corpus"]
+        return fit_lightgbm(features["validation"], class_ids, len(classes), names, folds, args, corpora), len(folds)
     known = np.isin(labels["validation"], classes)
     fitting = features["train"], np.searchsorted(classes, labels["train"])
     deciding = features["validation"][known], np.searchsorted(classes, labels["validation"][known])
-    return fit_early_stopped(fitting, deciding, len(classes), names, args), None
+    corpora = [corpus for corpus, one in zip(data.splits["validation"]["corpus"], known, strict=True) if one]
+    return fit_early_stopped(fitting, deciding, len(classes), names, args, corpora), None

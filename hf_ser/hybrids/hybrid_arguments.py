@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hf_ser.arguments import ConfigError, did_you_mean
 from hf_ser.inference import resolve_precision
@@ -244,3 +245,19 @@ class HybridArguments(AbstentionArguments, ReportArguments):
                 raise ConfigError(f"{name} is {values}; expected at least one positive number.")
         if max(self.max_features) > 1:
             raise ConfigError(f"max_features is {self.max_features}; expected fractions of the features, at most 1.")
+
+
+def reported_settings(args: HybridArguments) -> dict[str, Any]:
+    """Settings of the meta-learner for results.json, in addition to the selected ones."""
+    names: tuple[str, ...] = ()
+    if args.meta == "lightgbm":
+        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
+        names += ("reg_alpha", "reg_lambda", "max_trees", "early_stopping_rounds", "class_weights")
+    if args.meta == "logistic":
+        names = ("penalties", "class_weights")
+    return {name: getattr(args, name) for name in names}
+
+
+def reported_sets(args: HybridArguments) -> dict[str, Any]:
+    """Feature sets of functionals for results.json, unless only the published set is used."""
+    return {} if args.feature_sets == [PUBLISHED] else {"feature_sets": list(args.feature_sets)}

@@ -1,7 +1,8 @@
 """Meta-learners: a LightGBM booster, a logistic regression, a logarithmic pool or the mean.
 
-The number of trees, or C, with the smallest mean loss on the held-out clips of the inner folds is selected. Then the
-meta-learner is fitted on all fitting clips.
+The number of trees, or C, with the smallest mean loss on the held-out clips of the inner folds is selected; if these
+are of several corpora, the one with the best mean UAR over corpora. Then the meta-learner is fitted on all fitting
+clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +13,12 @@ import numpy as np
 
 from hf_ser.console import progress_bar
 from hf_ser.hybrids.folds import Fold
-from hf_ser.hybrids.hybrid_arguments import PUBLISHED, HybridArguments
+from hf_ser.hybrids.held_out_clips import HeldOutClips, log_loss, mean_loss
+from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.remote_code.hybrid import TINY
 from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.scoring import softmax
+from hf_ser.scoring.corpus_mean import UAR_BY_CORPUS
 
 if TYPE_CHECKING:
     import lightgbm
@@ -50,11 +53,6 @@ class Fitted:
     gain: np.ndarray | None = None
     booster: "lightgbm.Booster | None" = None
     linear: tuple[np.ndarray, np.ndarray] | None = None
-
-
-def log_loss(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-probability of the true classes; probabilities are (clips, classes)."""
-    return -float(np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-15)).mean())
 
 
 def fit_mean(features: np.ndarray, num_classes: int) -> Fitted:
@@ -97,7 +95,7 @@ def fit_pool(
         lambda values: _pooled(np.log(np.maximum(values, TINY)).reshape(len(values), -1, num_classes), weights),
         held_out,
         len(weights),
-        {"weights": weights.tolist(), "inner_log_loss": _mean_loss(held_out, labels, folds)},
+        {"weights": weights.tolist(), "inner_log_loss": mean_loss(held_out, labels, folds)},
         lambda values: np.log(np.maximum(values, TINY))[:, None, :] * matrix[None],
         linear=(matrix, np.zeros(num_classes)),
     )
@@ -154,8 +152,9 @@ def fit_logistic(
     folds: Sequence[Fold],
     args: HybridArguments,
     final: np.ndarray | None = None,
+    corpora: Sequence[str] = (),
 ) -> Fitted:
-    """Fit a logistic regression on log-probabilities, with the C that minimizes the mean loss over the inner folds.
+    """Fit a logistic regression on log-probabilities, with the C that `HeldOutClips` selects on the inner folds.
 
     Args:
         features: probabilities (clips, features).
@@ -164,18 +163,20 @@ def fit_logistic(
         folds: inner folds of the clips.
         args: penalties and class_weights.
         final: rows that the regression is fitted on with the selected C; default: all.
+        corpora: corpus of each clip; default: the clips are of one.
     """
+    deciding = HeldOutClips(labels, corpora, folds)
     fitted = slice(None) if final is None else final  # a copy of all rows may give other last digits
     logs = np.log(np.maximum(features, TINY))
-    losses, held_out = [], []
+    costs, held_out = [], []
     for penalty in progress_bar(args.penalties, desc="Fitting inner folds", unit="values of C"):
         rows = np.zeros((len(labels), num_classes))
         for fold in folds:
             model = regression(logs[fold.fitted], labels[fold.fitted], penalty, args.class_weights)
             rows[fold.held_out] = class_probabilities(model, logs[fold.held_out], num_classes)
-        losses.append(_mean_loss(rows, labels, folds))
+        costs.append(deciding.cost(rows))
         held_out.append(rows)
-    best = int(np.argmin(losses))
+    best = int(np.argmin(costs))
     model = regression(logs[fitted], labels[fitted], args.penalties[best], args.class_weights)
     scaler, last = model[0], model[-1]
     weights, biases = last.coef_, last.intercept_
@@ -185,14 +186,14 @@ def fit_logistic(
         lambda values: class_probabilities(model, np.log(np.maximum(values, TINY)), num_classes),
         held_out[best],
         int(last.coef_.size + last.intercept_.size),
-        {"C": args.penalties[best], "inner_log_loss": losses[best]},
+        {
+            "C": args.penalties[best],
+            "inner_log_loss": mean_loss(held_out[best], labels, folds),
+            **deciding.described(costs[best]),
+        },
         lambda values: scaler.transform(np.log(np.maximum(values, TINY)))[:, None, :] * weights[None],
         linear=(weights / scaler.scale_, biases - weights @ (scaler.mean_ / scaler.scale_)),
     )
-
-
-def _mean_loss(probabilities: np.ndarray, labels: np.ndarray, folds: Sequence[Fold]) -> float:
-    return float(np.mean([log_loss(probabilities[fold.held_out], labels[fold.held_out]) for fold in folds]))
 
 
 def fit_lightgbm(
@@ -202,11 +203,12 @@ def fit_lightgbm(
     names: Sequence[str],
     folds: Sequence[Fold],
     args: HybridArguments,
+    corpora: Sequence[str] = (),
 ) -> Fitted:
-    """Fit a booster with the number of trees that minimizes the mean loss on the inner folds' held-out clips.
+    """Fit a booster with the number of trees that `HeldOutClips` selects on the inner folds.
 
-    Boosters of all folds grow in parallel until the mean loss has not decreased for `early_stopping_rounds`. Features
-    are binned and classes are weighted within each fold.
+    Boosters of all folds grow in parallel until the score has not improved for `early_stopping_rounds`. Features are
+    binned and classes are weighted within each fold.
 
     Args:
         features: (clips, features).
@@ -215,22 +217,41 @@ def fit_lightgbm(
         names: names of the features.
         folds: inner folds of the clips.
         args: LightGBM settings.
+        corpora: corpus of each clip; default: the clips are of one.
     """
+    deciding = HeldOutClips(labels, corpora, folds)
     growing = [_grower(features, labels, num_classes, names, args, fold) for fold in folds]
-    losses: list[float] = []
+    costs: list[float] = []
     for _ in (bar := progress_bar(range(args.max_trees), desc="Fitting inner folds (maximum)", unit="trees")):
         for booster in growing:
             booster.update()
-        losses.append(float(np.mean([booster.eval_valid()[0][2] for booster in growing])))
-        if len(losses) - int(np.argmin(losses)) > args.early_stopping_rounds:
+        if deciding.are_merged:
+            costs.append(deciding.cost(_held_out_now(growing, folds, (len(labels), num_classes))))
+        else:
+            costs.append(float(np.mean([booster.eval_valid()[0][2] for booster in growing])))
+        if len(costs) - int(np.argmin(costs)) > args.early_stopping_rounds:
             break
     bar.close()
-    trees = int(np.argmin(losses)) + 1
+    trees = int(np.argmin(costs)) + 1
     held_out = np.zeros((len(labels), num_classes))
     for booster, fold in zip(growing, folds, strict=True):
         held_out[fold.held_out] = booster.predict(features[fold.held_out], num_iteration=trees)
     model = _classifier(args, num_classes, trees).fit(features, labels, feature_name=list(names))
-    return _fitted(model, held_out, num_classes, {"inner_log_loss": losses[trees - 1]})
+    loss = mean_loss(held_out, labels, folds) if deciding.are_merged else costs[trees - 1]
+    return _fitted(model, held_out, num_classes, {"inner_log_loss": loss, **deciding.described(costs[trees - 1])})
+
+
+def _held_out_now(growing: Sequence["lightgbm.Booster"], folds: Sequence[Fold], shape: tuple[int, int]) -> np.ndarray:
+    """Probabilities (clips, classes) of the held-out clips by the trees so far; LightGBM adds up the new ones only."""
+    rows = np.zeros(shape)
+    for booster, fold in zip(growing, folds, strict=True):
+
+        def keep(predicted: np.ndarray, _: Any, held_out: np.ndarray = fold.held_out) -> tuple[str, float, bool]:
+            rows[held_out] = predicted
+            return "kept", 0.0, True
+
+        booster.eval_valid(keep)
+    return rows
 
 
 def fit_early_stopped(
@@ -239,8 +260,9 @@ def fit_early_stopped(
     num_classes: int,
     names: Sequence[str],
     args: HybridArguments,
+    corpora: Sequence[str] = (),
 ) -> Fitted:
-    """Fit a booster until the loss on validation clips has not decreased for `early_stopping_rounds`.
+    """Fit a booster until the score of `HeldOutClips` on validation has not improved for `early_stopping_rounds`.
 
     Args:
         fitting: features (clips, features) and class ids (clips,).
@@ -248,15 +270,26 @@ def fit_early_stopped(
         num_classes: number of classes, all of which are in `fitting`.
         names: names of the features.
         args: LightGBM settings.
+        corpora: corpus of each validation clip; default: they are of one.
     """
     import lightgbm
 
+    every = np.arange(len(deciding[1]))
+    clips = HeldOutClips(deciding[1], corpora, [Fold(every, every)])
     model = _classifier(args, num_classes, args.max_trees)
+    score = None
+    if clips.are_merged:
+        model.set_params(metric="None")  # else early stopping would follow the loss as well
+
+        def score(_: Any, predicted: np.ndarray) -> tuple[str, float, bool]:
+            return UAR_BY_CORPUS, -clips.cost(predicted), True
+
     with progress_bar(total=args.max_trees, desc="Fitting (maximum)", unit="trees") as bar:
         model.fit(
             *fitting,
             eval_X=deciding[0],
             eval_y=deciding[1],
+            eval_metric=score,
             feature_name=list(names),
             callbacks=[
                 lightgbm.early_stopping(args.early_stopping_rounds, verbose=False),
@@ -265,7 +298,8 @@ def fit_early_stopped(
         )
     predict = model.booster_.predict  # uses the best iteration
     held_out = np.asarray(predict(deciding[0]))
-    return _fitted(model, held_out, num_classes, {"validation_log_loss": log_loss(held_out, deciding[1])})
+    found = {"validation_log_loss": log_loss(held_out, deciding[1]), **clips.described(clips.cost(held_out))}
+    return _fitted(model, held_out, num_classes, found)
 
 
 def _fitted(
@@ -337,22 +371,6 @@ def _grower(
     booster = lightgbm.Booster(settings, data)
     booster.add_valid(data.create_valid(features[fold.held_out], labels[fold.held_out]), "held out")
     return booster
-
-
-def reported_settings(args: HybridArguments) -> dict[str, Any]:
-    """Settings of the meta-learner for results.json, in addition to the selected ones."""
-    names: tuple[str, ...] = ()
-    if args.meta == "lightgbm":
-        names = ("learning_rate", "num_leaves", "min_child_samples", "subsample", "colsample_bytree")
-        names += ("reg_alpha", "reg_lambda", "max_trees", "early_stopping_rounds", "class_weights")
-    if args.meta == "logistic":
-        names = ("penalties", "class_weights")
-    return {name: getattr(args, name) for name in names}
-
-
-def reported_sets(args: HybridArguments) -> dict[str, Any]:
-    """Feature sets of functionals for results.json, unless only the published set is used."""
-    return {} if args.feature_sets == [PUBLISHED] else {"feature_sets": list(args.feature_sets)}
 
 
 def scored_probabilities(

@@ -15,11 +15,11 @@ from hf_ser.hybrids.features import (
     features_by_split,
     open_sources,
 )
-from hf_ser.hybrids.hybrid_arguments import HybridArguments
-from hf_ser.hybrids.meta_learners import class_probabilities, reported_sets
+from hf_ser.hybrids.hybrid_arguments import HybridArguments, reported_sets
+from hf_ser.hybrids.meta_learners import class_probabilities
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
 from hf_ser.remote_code.reading_ahead import computing_threads
-from hf_ser.scoring import score
+from hf_ser.scoring.selection import selection_score, selection_value
 
 if TYPE_CHECKING:
     from sklearn.ensemble import RandomForestClassifier
@@ -29,7 +29,7 @@ _CHOSEN = "the forest's settings were selected on validation, so validation scor
 
 
 def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict[str, Any]:
-    """Fit on train, select settings by weighted F1 on validation, score validation and test, and write the folder.
+    """Fit on train, select settings on validation (see `selection_score`), score the splits, and write the folder.
 
     Returns:
         The contents of results.json.
@@ -85,19 +85,20 @@ def fit_random_forest(data: SplitData, args: HybridArguments, name: str) -> dict
 def _choose(
     data: SplitData, features: dict[str, np.ndarray], args: HybridArguments
 ) -> tuple["RandomForestClassifier", dict[str, Any]]:
-    """Return the forest with the best weighted F1 on validation; its settings and F1, for results.json."""
+    """Return the forest with the best score on validation; its settings and the score, for results.json."""
     labels = {split: np.asarray(data.splits[split]["label"]) for split in ("train", "validation")}
+    corpora = data.splits["validation"]["corpus"]
     grid = [(share, clips) for share in args.max_features for clips in args.min_samples_leaf]
     best, forest, chosen = -1.0, None, grid[0]
     for setting in progress_bar(grid, desc="Fitting forests", unit="settings"):
         candidate = _fit(features["train"], labels["train"], setting, args)
         predicted = class_probabilities(candidate, features["validation"], len(data.labels))
-        value = score(labels["validation"], predicted, data.labels)["f1_weighted"]
+        value = selection_value(labels["validation"], predicted, corpora)
         if value > best:  # the first one if several are equal
             best, forest, chosen = value, candidate, setting
     assert forest is not None
     settings = {"max_features": chosen[0], "min_samples_leaf": chosen[1]}
-    return forest, {**settings, "best_metric": "f1_weighted", "best_value": best}
+    return forest, {**settings, "best_metric": selection_score(corpora), "best_value": best}
 
 
 def _fit(

@@ -19,7 +19,7 @@ from hf_ser.hybrids.base_models import (
 from hf_ser.hybrids.explanations import Explained, explain
 from hf_ser.hybrids.features import SourceError, check_varying, fitted_precision, open_source
 from hf_ser.hybrids.folds import Fold, inner_folds, known_classes
-from hf_ser.hybrids.hybrid_arguments import OUT_OF_FOLD, HybridArguments
+from hf_ser.hybrids.hybrid_arguments import OUT_OF_FOLD, HybridArguments, reported_settings
 from hf_ser.hybrids.meta_learners import (
     HELD_OUT,
     Fitted,
@@ -28,7 +28,6 @@ from hf_ser.hybrids.meta_learners import (
     fit_logistic,
     fit_mean,
     fit_pool,
-    reported_settings,
     scored_probabilities,
 )
 from hf_ser.hybrids.out_of_fold import out_of_fold as out_of_fold_probabilities
@@ -152,13 +151,13 @@ def _fit(
     if args.fitted_split == OUT_OF_FOLD:
         return _fit_out_of_fold(data, by_split, classes, names, args), None
     folds = inner_folds(data, fit_on, args.inner_folds, args.seed)
-    labels = np.searchsorted(classes, np.asarray(data.splits[fit_on]["label"]))
+    labels, corpora = np.searchsorted(classes, np.asarray(data.splits[fit_on]["label"])), data.splits[fit_on]["corpus"]
     logger.info("Fitting %s on %d clips, %d inner folds", _MODEL_TYPES[args.meta], len(labels), len(folds))
     if args.meta == "logistic":
-        return fit_logistic(features, labels, len(classes), folds, args), len(folds)
+        return fit_logistic(features, labels, len(classes), folds, args, corpora=corpora), len(folds)
     if args.meta == "pool":
         return fit_pool(features, labels, len(classes), folds), len(folds)
-    return fit_lightgbm(features, labels, len(classes), names, folds, args), len(folds)
+    return fit_lightgbm(features, labels, len(classes), names, folds, args, corpora), len(folds)
 
 
 def _fit_out_of_fold(
@@ -169,14 +168,16 @@ def _fit_out_of_fold(
     known = np.isin(labels["validation"], classes)
     fitting = by_split["train"], np.searchsorted(classes, labels["train"])
     deciding = by_split["validation"][known], np.searchsorted(classes, labels["validation"][known])
+    corpora = [corpus for corpus, one in zip(data.splits["validation"]["corpus"], known, strict=True) if one]
     logger.info("Fitting %s on %d out-of-fold clips", _MODEL_TYPES[args.meta], len(fitting[1]))
     if args.meta == "lightgbm":
-        return fit_early_stopped(fitting, deciding, len(classes), names, args)
+        return fit_early_stopped(fitting, deciding, len(classes), names, args, corpora)
     # One fold, whose held-out clips are those of validation.
     features, class_ids = (np.concatenate(pair) for pair in zip(fitting, deciding, strict=True))
     fold = Fold(*np.split(np.arange(len(class_ids)), [len(fitting[1])]))
     if args.meta == "logistic":
-        return fit_logistic(features, class_ids, len(classes), [fold], args, fold.fitted)
+        corpora = [*data.splits["train"]["corpus"], *corpora]
+        return fit_logistic(features, class_ids, len(classes), [fold], args, fold.fitted, corpora)
     return fit_pool(features, class_ids, len(classes), [fold], fold.fitted)
 
 

@@ -8,9 +8,10 @@ from transformers import EvalPrediction
 from hf_ser.data.splits import SplitData
 from hf_ser.scoring import score, softmax
 from hf_ser.scoring.corpus_mean import UAR_BY_CORPUS, uar_by_corpus
+from hf_ser.scoring.selection import selection_score
 from hf_ser.training.training_arguments import SerTrainingArguments
 
-AUTO, ONE_CORPUS = "auto", "f1_weighted"
+AUTO = "auto"
 
 
 class ValidationScores:
@@ -35,9 +36,7 @@ class ValidationScores:
 
 
 def resolve_best_metric(args: SerTrainingArguments, data: SplitData) -> None:
-    """Replace auto by the score that selects the checkpoint on these validation clips.
-
-    On several corpora it is the mean over them, so that a corpus with most of the clips does not decide alone.
+    """Replace auto by the score that selects the checkpoint on these validation clips (see `selection_score`).
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> args = SerTrainingArguments("runs/new")
@@ -46,5 +45,4 @@ def resolve_best_metric(args: SerTrainingArguments, data: SplitData) -> None:
     'f1_weighted'
     """
     if args.metric_for_best_model == AUTO:
-        several = len(set(data.splits["validation"]["corpus"])) > 1
-        args.metric_for_best_model = UAR_BY_CORPUS if several else ONE_CORPUS
+        args.metric_for_best_model = selection_score(data.splits["validation"]["corpus"])

@@ -37,18 +37,22 @@ def test_it_learns_and_writes_a_whole_run(dataset_dir, tmp_path):
     assert read_recipe(folder) == {"protocol": "random", "penalties": [0.1], "figures": False}
 
 
-def test_the_penalty_is_chosen_on_validation(dataset_dir, tmp_path):
-    data_args = DataArguments(dataset=str(dataset_dir), protocol="random")
-    data = load_splits(data_args)
-    scores = {
-        penalty: fit_baseline(
-            data, BaselineArguments(output_dir=str(tmp_path / str(penalty)), penalties=[penalty]), "b"
-        )["splits"]["validation"]["scores"]["f1_weighted"]
-        for penalty in (1e-6, 0.1)
-    }
-    args = BaselineArguments(output_dir=str(tmp_path / "both"), penalties=[1e-6, 0.1])
-    both = fit_baseline(data, args, "b")
-    assert both["training"]["penalty"] == max(scores, key=scores.get)
+@pytest.mark.parametrize(("configuration", "metric"), [("ravdess", "f1_weighted"), ("all", "uar_by_corpus")])
+def test_the_penalty_is_chosen_on_validation(configuration, metric, dataset_dir, tmp_path):
+    data = load_splits(DataArguments(str(dataset_dir), configuration, protocol="random"))
+
+    def fit(*penalties):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        return fit_baseline(data, BaselineArguments(str(folder), list(penalties), figures=False), "b")
+
+    scores = {}
+    for penalty in (1e-6, 0.1):
+        validation = fit(penalty)["splits"]["validation"]
+        several = configuration == "all"
+        scores[penalty] = validation["by_corpus"]["scores"]["uar"] if several else validation["scores"][metric]
+    training = fit(1e-6, 0.1)["training"]
+    assert training["penalty"] == max(scores, key=scores.get)
+    assert training["best_metric"] == metric and training["best_value"] == pytest.approx(max(scores.values()))
 
 
 @pytest.mark.parametrize("penalties", [[], [0.0], [1.0, -1.0]])

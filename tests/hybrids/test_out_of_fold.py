@@ -170,7 +170,10 @@ def test_rounds_and_penalty_are_chosen_on_validation():
 
     def fit(meta, validation):
         args = HybridArguments("out", bases=["a"], meta=meta, **(FAST | {"fit_on": "out_of_fold"}))
-        data = SimpleNamespace(splits={"train": {"label": labels["train"]}, "validation": {"label": validation}})
+        given = {"train": labels["train"], "validation": validation}
+        data = SimpleNamespace(
+            splits={name: {"label": ids, "corpus": ["c"] * len(ids)} for name, ids in given.items()}
+        )
         return stacking._fit_out_of_fold(data, features, [0, 1, 2, 3], list("abcd"), args)
 
     right, wrong = labels["validation"], (labels["validation"] + 1) % 4

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm
@@ -115,6 +116,20 @@ def test_it_beats_its_bases_and_their_mean_and_noise_does_no_harm(world, meta):
     mean, stack = world.uar(a, b, meta="mean"), world.uar(a, b, meta=meta)
     assert stack > max(alone, mean) + 0.1
     assert world.uar(a, b, noise, meta=meta) > stack - 0.04
+
+
+@pytest.mark.parametrize("meta", ["lightgbm", "logistic"])
+def test_on_several_corpora_the_mean_over_them_selects(world, meta):
+    """In validation, every clip is scored by a model of an inner fold, by which the setting was selected."""
+    splits = {
+        name: part.remove_columns("corpus").add_column("corpus", ["c"] * (len(part) - 40) + ["d"] * 40)
+        for name, part in world.data.splits.items()
+    }
+    world.data = replace(world.data, splits=splits)
+    _, results = world.fit(world.a(), world.b(), meta=meta)
+    assert results["training"]["best_metric"] == "uar_by_corpus"
+    mean = results["splits"]["validation"]["by_corpus"]["scores"]["uar"]
+    assert results["training"]["best_value"] == pytest.approx(mean)
 
 
 def test_a_mean_is_the_mean(world):

@@ -43,11 +43,13 @@ def _space(tmp_path, content):
 def run(tmp_path, dataset_dir, tiny_config):
     """Search with a tiny model -> the study; what is given changes the training arguments."""
 
-    def searched(space=RATES, n_trials=2, *, prune=False, folder="search", model=None, **changes):
+    def searched(
+        space=RATES, n_trials=2, *, prune=False, folder="search", model=None, configuration="ravdess", **changes
+    ):
         settings = {"num_train_epochs": 1, "per_device_train_batch_size": 16, "use_cpu": True, "disable_tqdm": True}
         args = SerTrainingArguments(output_dir=str(tmp_path / folder), **{**settings, "seed": 0, **changes})
         model_args = ModelArguments(model_config={**tiny_config, **(model or {})})
-        data_args = DataArguments(dataset=str(dataset_dir), configuration="ravdess", duration_s=0.5)
+        data_args = DataArguments(dataset=str(dataset_dir), configuration=configuration, duration_s=0.5)
         path = str(_space(tmp_path, space))
         search(model_args, data_args, args, SearchArguments(path, n_trials=n_trials, prune=prune))
         return optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / folder / 'study.db'}")
@@ -379,6 +381,15 @@ def test_an_unknown_field_of_the_model_stops_the_search(run):
 def test_an_unknown_score_is_rejected_with_the_known_ones(run):
     with pytest.raises(ConfigError, match="expected one of .*f1_weighted"):
         run(n_trials=1, metric_for_best_model="f2", greater_is_better=True)
+
+
+def test_on_several_corpora_trials_are_compared_by_the_mean_over_them(run, scripted, tmp_path):
+    scripted(0.25, 0.5)
+    study = run(configuration="all", figures=False)
+    assert study.direction.name == "MAXIMIZE"
+    report = (tmp_path / "search" / "report.md").read_text()
+    assert "uar_by_corpus on validation (larger is better)" in report and "f1_weighted" not in report
+    assert "uar_by_corpus 0.5000 on validation" in (tmp_path / "search" / "best.yaml").read_text()
 
 
 def test_a_smaller_loss_is_the_better_one_and_bad_trials_are_pruned(run, monkeypatch):
