@@ -42,3 +42,13 @@ def is_hub_id(name: str) -> bool:
     """
     path = Path(name)
     return _HUB_ID.fullmatch(name) is not None and not path.exists() and not path.parent.is_dir()
+
+
+def id_and_revision(name: str) -> tuple[str, str]:
+    """Divide OWNER/NAME@REVISION; the revision is main if there is none. The id is not checked.
+
+    >>> id_and_revision("owner/model@v1"), id_and_revision("owner/model")
+    (('owner/model', 'v1'), ('owner/model', 'main'))
+    """
+    repository, _, revision = name.partition("@")
+    return repository, revision or "main"

@@ -28,6 +28,7 @@ from hf_ser.demo.words import EXAMPLES
 from hf_ser.hub.card import check_card
 from hf_ser.hub.push_checks import Outgoing, check_contents
 from hf_ser.hub.push_plan import Plan, PushArguments
+from hf_ser.local_or_hub import id_and_revision
 from hf_ser.page_words import LIMITS, SENTENCE, SPACE_LOOK, TITLE
 
 _PACKAGE = Path(hf_ser.__file__).parent
@@ -140,10 +141,10 @@ def pin_models(models: Mapping[str, str], token: str) -> tuple[dict[str, str], l
 def _revisions(args: PushArguments) -> dict[str, str]:
     found: dict[str, str] = {}
     for model in args.models:
-        name, _, revision = model.partition("@")
+        name, revision = id_and_revision(model)
         if name in found:
             raise DemoError(f"--models names {name} twice; expected each model once.")
-        found[name] = revision or "main"
+        found[name] = revision
     return found
 
 

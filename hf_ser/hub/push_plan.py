@@ -26,6 +26,7 @@ from hf_ser.hub.push_checks import (
     sort_files,
     without_audio,
 )
+from hf_ser.local_or_hub import id_and_revision
 from hf_ser.recipe_file import read_recipe
 from hf_ser.results_file import RESULTS
 from hf_ser.run_folder import refuse_unfinished
@@ -66,7 +67,7 @@ class PushArguments:
 
     def __post_init__(self) -> None:
         for flag, name in (("repository", self.repository), *(("models", model) for model in self.models)):
-            _check_name(flag, name.partition("@")[0] if flag == "models" else name)
+            _check_name(flag, id_and_revision(name)[0] if flag == "models" else name)
         if self.kind not in (None, *KINDS):
             raise ConfigError(f"--kind {self.kind}; expected model, dataset or space.")
         if self.folder is not None and self.models:

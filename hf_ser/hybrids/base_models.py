@@ -21,7 +21,7 @@ from hf_ser.errors import SerError
 from hf_ser.evaluation.clip_sources import clip_columns, predict_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments
 from hf_ser.inference import choose_device, label_names, load_classifier
-from hf_ser.local_or_hub import refuse_missing
+from hf_ser.local_or_hub import id_and_revision, refuse_missing
 from hf_ser.remote_code.preprocessing import file_beside, stored_preprocessing
 from hf_ser.results_file import model_results
 from hf_ser.run_folder import refuse_unfinished
@@ -131,7 +131,7 @@ def name_and_location(text: str, args: DataArguments) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     location = fill_in_location(location if equals else text, args, "base")
     if not equals:
-        parts = Path(location.partition("@")[0]).parts
+        parts = Path(id_and_revision(location)[0]).parts
         own = [part for part in parts if not re.match(r"(seed|fold)_", part) and part.strip("/.")]
         name = own[-1] if own else "base"
     return re.sub(r"[^\w.-]+", "_", name), location
@@ -180,10 +180,10 @@ def only_one(precisions: set[str | None]) -> str | None:
 
 def _find_on_hub(name: str, location: str) -> tuple[str, str]:
     """Find the repository and commit of owner/name or owner/name@revision."""
-    repository, _, revision = location.partition("@")
+    repository, revision = id_and_revision(location)
     refuse_missing(repository, f"base {name}:", StackError)
     try:
-        commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision or "main"), None)
+        commit = extract_commit_hash(cached_file(repository, "config.json", revision=revision), None)
     except OSError as error:
         raise StackError(
             f"base {name}: {location} is not a folder, and cannot be loaded from the Hub "

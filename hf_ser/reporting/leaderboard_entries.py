@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hf_ser.errors import SerError
-from hf_ser.local_or_hub import is_hub_id
+from hf_ser.local_or_hub import id_and_revision, is_hub_id
 from hf_ser.reporting.comparison import Run, find_runs, load_runs
 from hf_ser.results_file import RESULTS
 
@@ -104,15 +104,15 @@ def load_entries(
         ComparisonError, ResultsError: folders without usable results.
     """
     folders: list[Path] = []
-    from_hub: dict[Path, str] = {}
+    hub_names: dict[str, str] = {}  # folder -> id
     for name in names:
-        if is_hub_id(name.partition("@")[0]):
-            folder = download(*_id_and_revision(name))
-            from_hub[folder] = name
+        repository, revision = id_and_revision(name)
+        if is_hub_id(repository):
+            folder = download(repository, revision)
+            hub_names[folder.as_posix()] = repository
             folders.append(folder)
         else:
             folders += [folder for folder in find_runs([name]) if folder not in folders]
-    hub_names = {folder.as_posix(): name.partition("@")[0] for folder, name in from_hub.items()}
     runs = load_runs(folders, {**hub_names, **shown}, protocol)
     entries = []
     for run in runs:
@@ -122,11 +122,6 @@ def load_entries(
         source = f"{hub_id}@{run.folder.name[:8]}" if hub_id else run.folder.name
         entries.append(Entry(run, source, _speed(run, hub_id, speeds)))
     return entries
-
-
-def _id_and_revision(name: str) -> tuple[str, str]:
-    repository, _, revision = name.partition("@")
-    return repository, revision or "main"
 
 
 def download(repository: str, revision: str) -> Path:
