@@ -19,9 +19,9 @@ from hf_ser.evaluation.cross_validation_arguments import CrossValidationArgument
 from hf_ser.evaluation.fold_runs import Run, training_of
 from hf_ser.evaluation.training_jobs import Training, run_trainings
 from hf_ser.results_file import read_results
-from hf_ser.scoring.corpus_mean import uar_by_corpus
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions
-from hf_ser.scoring.results import score, write_json
+from hf_ser.scoring.results import write_json
+from hf_ser.scoring.selection import selection_value
 
 CANDIDATES, CHOICE = "candidates", "choice.json"
 
@@ -124,10 +124,7 @@ def _tested(folder: Path) -> Predictions:
 
 def selection_uar(predictions: Predictions) -> float:
     """UAR of one corpus, or the mean over several, each over its own classes."""
-    corpora = predictions.clips["corpus"]
-    if len(set(corpora)) > 1:
-        return uar_by_corpus(predictions.label_ids, predictions.probabilities, corpora)
-    return float(score(predictions.label_ids, predictions.probabilities, predictions.labels)["uar"])
+    return selection_value(predictions.label_ids, predictions.probabilities, predictions.clips["corpus"], "uar")
 
 
 def describe_choices(choices: Sequence[Choice], nested_folds: int) -> dict[str, Any]:

@@ -25,19 +25,22 @@ def selection_score(corpora: Iterable[str], one_corpus: str = ONE_CORPUS) -> str
     return UAR_BY_CORPUS if len(set(corpora)) > 1 else one_corpus
 
 
-def selection_value(label_ids: np.ndarray, probabilities: np.ndarray, corpora: Sequence[str]) -> float:
+def selection_value(
+    label_ids: np.ndarray, probabilities: np.ndarray, corpora: Sequence[str], one_corpus: str = ONE_CORPUS
+) -> float:
     """The value of the score that selects; larger is better.
 
     Args:
         label_ids: true class ids (clips,).
         probabilities: (clips, classes).
         corpora: corpus of each clip.
+        one_corpus: the score for clips of one corpus.
 
     >>> probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3]])
     >>> selection_value(np.array([0, 1, 1]), probabilities, ["ravdess", "ravdess", "tess"])
     0.75
     """
-    name = selection_score(corpora)
+    name = selection_score(corpora, one_corpus)
     if name == UAR_BY_CORPUS:
         return uar_by_corpus(label_ids, probabilities, corpora)
     return float(score(label_ids, probabilities, [str(number) for number in range(probabilities.shape[1])])[name])
