@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
 
 import collections  # noqa: E402
+import csv  # noqa: E402
 import importlib.util  # noqa: E402
 import io  # noqa: E402
 import json  # noqa: E402
@@ -234,6 +235,41 @@ def sounds_dir(tmp_path_factory):
     arguments = PrepareArguments(output_dir=str(root / "dataset"), ravdess=str(folders["ravdess"]), num_proc=1)
     prepare(arguments, progress=False)
     return root / "dataset"
+
+
+@pytest.fixture(scope="session")
+def rated_listing(tmp_path_factory, tone, encode):
+    """A CSV file of tones: arousal is their pitch, valence their noise, both from 1 to 7, with noise of raters.
+
+    14 clips of each of 8 speakers, of which the first has no values.
+    """
+    folder = tmp_path_factory.mktemp("tones")
+    rng = np.random.default_rng(0)
+    rows = []
+    for speaker in range(8):
+        split = "test" if speaker >= 6 else "validation" if speaker >= 4 else "train"
+        for number in range(14):
+            arousal, valence = rng.uniform(0, 1, 2)
+            samples = tone(0.4 + number / 1000, frequency_hz=150 * 2 ** (4 * arousal), noise=0.3 * valence + 0.003)
+            (folder / f"{speaker}_{number}.wav").write_bytes(encode(samples))
+            rated = np.clip(np.array([arousal, valence]) + rng.normal(0, 0.03, 2), 0, 1) * 6 + 1
+            values = ["", ""] if number == 0 else [f"{value:.4f}" for value in rated]
+            label = "happy" if arousal > 0.5 else "sad"
+            rows.append([f"{speaker}_{number}.wav", label, f"s{speaker}", split, *values])
+    with open(folder / "tones.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["path", "label", "speaker", "split", "arousal", "valence"], *rows])
+    return folder / "tones.csv"
+
+
+@pytest.fixture(scope="session")
+def rated_dir(rated_listing, tmp_path_factory):
+    """A prepared dataset of these tones, with arousal and valence from 0 to 1."""
+    from hf_ser.data import PrepareArguments, prepare
+
+    folder = tmp_path_factory.mktemp("rated") / "dataset"
+    options = {"dimension_range": [1.0, 7.0], "labels": ["happy", "sad"], "num_proc": 1}
+    prepare(PrepareArguments(str(folder), csv=[str(rated_listing)], **options), progress=False)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ def score_dimension_splits(
     true: Callable[[str], np.ndarray],
     predicted: Callable[[str], np.ndarray],
     precision: str | None,
-) -> tuple[dict[str, Any], dict[str, DimensionPredictions]]:
+) -> tuple[dict[str, Any], dict[str, list[DimensionPredictions]]]:
     """Score validation and test, if they have clips.
 
     Args:
@@ -30,16 +30,17 @@ def score_dimension_splits(
         precision: of the computation: bf16, fp16 or fp32; None if unknown.
 
     Returns:
-        The field `dimensions` of results.json, and split -> predictions.
+        The field `dimensions` of results.json, and split -> a list with its predictions.
     """
-    scores, predictions = {}, {}
+    scores: dict[str, Any] = {}
+    predictions: dict[str, list[DimensionPredictions]] = {}
     for split in ("validation", "test"):
         clips = data.splits[split]
         if len(clips) == 0:
             continue
         table = DimensionPredictions(clip_columns(clips), names, true(split), predicted(split))
         scores[split] = score_dimensions(table, files=[f"predictions_{split}.parquet"], precision=precision)
-        predictions[split] = table
+        predictions[split] = [table]
     return scores, predictions
 
 

@@ -345,7 +345,7 @@ def _score_dimensions(scorer: _Scorer, clips: Clips) -> dict[str, Any]:
     own: Any = predictor.own
     results = _head(args, predictor.data_args, data, clips, own, outcome)
     results |= {"splits": {}, "dimensions": {args.split: scores}}
-    write_dimension_run(Path(args.output_dir), results, {args.split: table})
+    write_dimension_run(Path(args.output_dir), results, {args.split: [table]}, figures=args.figures)
     return results
 
 

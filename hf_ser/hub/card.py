@@ -15,13 +15,14 @@ from hf_ser.data.splits import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub import reproduction
 from hf_ser.hub.card_robustness import copy_robustness, robustness_section
-from hf_ser.hub.dimension_card import render_dimension_card
+from hf_ser.hub.dimension_card import METRIC, DimensionCard
 from hf_ser.hub.evaluation_results import FOLDER, evaluation_file
 from hf_ser.hub.licences import UNKNOWN, data_licence, model_licence
 from hf_ser.hub.reproduction import is_hybrid
 from hf_ser.markdown import plain
 from hf_ser.recipe_file import read_recipe
 from hf_ser.reporting.answered_clips import abstention_text
+from hf_ser.reporting.dimension_report import CONCORDANCE, CURVES
 from hf_ser.reporting.run_report import SCORES
 from hf_ser.reporting.vote_report import votes_text
 from hf_ser.results_file import read_results
@@ -107,8 +108,21 @@ def _render(
     robustness: str,
 ) -> str:
     if results.get("dimensions"):
-        titles = [CORPORA[corpus].title if corpus in CORPORA else corpus for corpus in corpora]
-        return render_dimension_card(_metadata(results, corpora, repository), results, place, titles)
+        return DimensionCard(
+            data=_metadata(results, corpora, repository),
+            results=results,
+            place=place,
+            needs_code=needs_code(results),
+            has_steps=bool(_steps(results)),
+            shares_speakers=shares_speakers(results),
+            corpora=[
+                vars(CORPORA[corpus]) if corpus in CORPORA else _own_corpus(corpus, results["dataset"].get("licence"))
+                for corpus in corpora
+            ],
+            figures=figures,
+            commands=[] if recipe is None else reproduction.commands(results, corpora, place, repository is not None),
+            reservations=reproduction.limits(results, recipe or {}),
+        ).render()
     template = next(path for path in _TEMPLATES if path.is_file())
     used = reproduction.prepared_corpora(results, corpora)
     dataset = results["dataset"]
@@ -163,7 +177,7 @@ def _metadata(results: dict[str, Any], corpora: Sequence[str], repository: str |
         library_name="transformers",
         pipeline_tag="audio-classification",
         tags=["speech-emotion-recognition", *corpora, *(["synthetic"] if synthetic else [])],
-        metrics=["accuracy", "f1", "recall"],
+        metrics=[METRIC] if results.get("dimensions") else ["accuracy", "f1", "recall"],
         model_name=results["name"] if repository is None else repository.partition("/")[2],
         eval_results=_eval_results(results),
     )
@@ -327,6 +341,9 @@ def _parts(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str]:
+    if results.get("dimensions"):
+        names = [CURVES, *(CONCORDANCE.format(split) for split in results["dimensions"])]
+        return [name for name in names if figures is None or name in figures]
     every = (*_FIGURES, *_VOTE_FIGURES)
     names = [name.format(split) for name in every for split in (results["splits"] if "{}" in name else [""])]
     splits = results["splits"].items()
@@ -340,17 +357,6 @@ def _drawn(results: dict[str, Any], figures: Collection[str] | None) -> list[str
 
 def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
     dataset, protocol = results["dataset"], results["protocol"]
-    found = []
-    for split, scored in results["splits"].items():
-        if split != "test":
-            continue
-        by_corpus = scored.get("by_corpus")
-        if by_corpus:  # the headline of a merged set comes first
-            found += [
-                (split, metric, f"{name}, mean over corpora", by_corpus["scores"][metric])
-                for metric, name in SCORES.items()
-            ]
-        found += [(split, metric, name, scored["scores"][metric]) for metric, name in SCORES.items()]
     return [
         EvalResult(
             task_type="audio-classification",
@@ -358,11 +364,31 @@ def _eval_results(results: dict[str, Any]) -> list[EvalResult]:
             dataset_type=dataset["name"],
             dataset_name=f"{dataset['name']} ({dataset['configuration']}, {protocol['name']})",
             dataset_config=dataset["configuration"],
-            dataset_split=split,
-            metric_type="recall" if metric == "uar" else metric.partition("_")[0],
+            dataset_split="test",
+            metric_type=metric,
             metric_name=name,
             metric_value=value,
         )
-        for split, metric, name, value in found
+        for metric, name, value in _test_scores(results)
         if value is not None
     ]
+
+
+def _test_scores(results: dict[str, Any]) -> list[tuple[str, str, float | None]]:
+    """Type, name and value of each test score; the headline comes first."""
+    dimensions = (results.get("dimensions") or {}).get("test")
+    if dimensions:
+        each = dimensions["per_dimension"].items()
+        return [(METRIC, "mean CCC", dimensions["ccc"])] + [
+            (METRIC, f"CCC of {name}", scores["ccc"]) for name, scores in each
+        ]
+    test = results["splits"].get("test")
+    if not test:
+        return []
+    kinds = {metric: "recall" if metric == "uar" else metric.partition("_")[0] for metric in SCORES}
+    by_corpus = test.get("by_corpus")
+    found = [(kinds[metric], name, test["scores"][metric]) for metric, name in SCORES.items()]
+    if by_corpus:  # the headline of a merged set
+        means = by_corpus["scores"]
+        found = [(kinds[key], f"{name}, mean over corpora", means[key]) for key, name in SCORES.items()] + found
+    return found

@@ -34,14 +34,22 @@ def evaluation_file(
     True
     """
     dataset = results["dataset"]
-    uar = results["splits"].get("test", {}).get("scores", {}).get("uar")
-    if "/" not in dataset["name"] or dataset["synthetic"] or uar is None:
+    value, notes = _headline(results)
+    if "/" not in dataset["name"] or dataset["synthetic"] or value is None:
         return None
     if recipe is None or any(name in recipe for name in _OTHER_CLIPS):
         return None
     source = {"source_url": f"{constants.ENDPOINT}/{repository}", "source_name": "Model card"} if repository else {}
     entry = EvalResultEntry(
-        dataset_id=dataset["name"], task_id=dataset["configuration"], value=uar, notes="UAR (mean recall)", **source
+        dataset_id=dataset["name"], task_id=dataset["configuration"], value=value, notes=notes, **source
     )
     content = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)
     return f"{FOLDER}/{dataset['name'].partition('/')[2]}.yaml", content
+
+
+def _headline(results: Mapping[str, Any]) -> tuple[float | None, str]:
+    dimensions = results.get("dimensions")
+    if dimensions:
+        names = " and ".join(dimensions["test"]["per_dimension"]) if "test" in dimensions else ""
+        return dimensions.get("test", {}).get("ccc"), f"mean concordance correlation coefficient of {names}"
+    return results["splits"].get("test", {}).get("scores", {}).get("uar"), "UAR (mean recall)"

@@ -198,9 +198,10 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
             "--exclude 'checkpoint-*/*'."
         )
     results = read_results(folder)
-    if results["kind"] != "training" or not results["training"] or not results["splits"]:
+    scored = results.get("dimensions") or results["splits"]
+    if results["kind"] != "training" or not results["training"] or not scored:
         raise FolderError(
-            f"{folder}/results.json is of kind {results['kind']} with {len(results['splits'])} scored splits; "
+            f"{folder}/results.json is of kind {results['kind']} with {len(scored)} scored splits; "
             "expected a training with at least one. Push the folder that the training wrote."
         )
     for name in ("config.json", "preprocessor_config.json"):
@@ -209,11 +210,11 @@ def check_model(folder: Path, found: Iterable[str]) -> dict[str, Any]:
     if not any(fnmatch(name, "model*.safetensors") for name in found):
         raise FolderError(f"{folder} has no model.safetensors; expected the model's weights. Train the model again.")
     try:
-        model, _ = load_classifier(str(folder))
+        model, _ = load_classifier(str(folder), dimensions=True)
     except CheckpointError as error:
         raise FolderError(str(error).replace("--model ", "--folder ")) from error
-    scored = {label for split in results["splits"].values() for label in split["labels"]}
-    strange = sorted(scored - set(label_names(model.config)))
+    outputs = {name for split in scored.values() for name in split.get("labels") or split["per_dimension"]}
+    strange = sorted(outputs - set(label_names(model.config)))
     if strange:
         raise FolderError(
             f"{folder}/results.json has scores of {', '.join(strange)}, which are not labels in config.json; expected "

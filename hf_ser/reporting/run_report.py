@@ -29,7 +29,7 @@ from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
 from hf_ser.scoring.results import write_results
 
-REPORT = "report.md"
+REPORT, FIGURES = "report.md", "figures"
 _MORE = {
     "roc_auc_micro": "ROC AUC, micro",
     "roc_auc_macro": "ROC AUC, macro",
@@ -108,14 +108,14 @@ def write_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RESULTS).unlink(missing_ok=True)  # the folder holds no finished run until everything is written
-    shutil.rmtree(folder / "figures", ignore_errors=True)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
             write_predictions(folder / name, run)
     drawn = {}
     if figures:
         drawn = draw_figures(
-            folder / "figures",
+            folder / FIGURES,
             results,
             predictions,
             history=history,
@@ -233,10 +233,15 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
         parts += _matrix_section(results["matrix"], protocol)
     if explanation:
         parts.append(explanation.strip())
-    parts += ["## Figures"] if figures else []
-    parts += [f"{caption}:\n\n![{caption}](figures/{name}.png)" for name, caption in figures.items()]
+    parts += figures_section(figures)
     parts.append("## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items()))
     return "\n\n".join(parts) + "\n"
+
+
+def figures_section(figures: Mapping[str, str]) -> list[str]:
+    """Heading and images, from the name and caption of each; empty without figures."""
+    images = [f"{caption}:\n\n![{caption}]({FIGURES}/{name}.png)" for name, caption in figures.items()]
+    return ["## Figures", *images] if images else []
 
 
 def _synthetic(results: Mapping[str, Any]) -> list[str]:

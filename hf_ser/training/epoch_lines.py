@@ -13,7 +13,7 @@ from transformers.trainer_utils import IntervalStrategy
 from hf_ser.training.training_arguments import SerTrainingArguments
 
 NAMES = {"loss": "loss", "f1_weighted": "weighted F1", "f1_macro": "macro F1", "uar": "UAR"}
-NAMES |= {"uar_by_corpus": "UAR by corpus"}
+NAMES |= {"uar_by_corpus": "UAR by corpus", "ccc": "mean CCC"}
 NAMES |= {"contrastive_accuracy": "contrastive accuracy", "codevector_perplexity": "perplexity"}  # of a pretraining
 # Validation scores, shown with metric_for_best_model.
 _SHOWN = ("loss", "f1_weighted", "uar", "contrastive_accuracy", "codevector_perplexity")

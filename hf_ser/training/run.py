@@ -71,8 +71,7 @@ def evaluate_saved(trainer: SerTrainer, data: SplitData) -> tuple[dict[str, Any]
         data: the splits of the run.
 
     Returns:
-        The contents of results.json, and split -> predictions: a list with a table of probabilities, or a table of
-        dimensions.
+        The contents of results.json, and split -> predictions: a list with a table of probabilities or of dimensions.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, make_trainer
@@ -138,12 +137,13 @@ def write_reports(trainer: SerTrainer, data: SplitData, results: dict[str, Any],
     # The Trainer pickles its arguments; recipe.yaml has them, and the folder holds no pickles.
     for left_behind in (draft_of(folder) / "training_args.bin", folder / SETTINGS):
         left_behind.unlink(missing_ok=True)
-    write_json(folder / "training_history.json", trainer.state.log_history)
+    history = trainer.state.log_history
+    write_json(folder / "training_history.json", history)
     data.write_record(folder / SPLITS_FILE)
     if results.get("dimensions"):
-        write_dimension_run(folder, results, predictions)
+        write_dimension_run(folder, results, predictions, history=history, figures=trainer.args.figures)
     else:
-        write_run(folder, results, predictions, history=trainer.state.log_history, figures=trainer.args.figures)
+        write_run(folder, results, predictions, history=history, figures=trainer.args.figures)
 
 
 def _predict(trainer: SerTrainer, model: PreTrainedModel, extractor: Any, data: SplitData, split: str) -> np.ndarray:

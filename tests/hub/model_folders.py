@@ -50,3 +50,44 @@ def contents(hub, name="owner/tiny", kind="models", revision="main"):
     """What a repository holds at a revision, as path -> bytes."""
     files = hub.stored(name, kind).resolve(revision).files
     return {path: blob.content for path, blob in files.items() if path != ".gitattributes"}
+
+
+def make_dimension_model(folder, corpora=("own",), synthetic=(), figures=False):
+    """Write the folder of a tiny companion that predicts arousal and valence, as if it had been trained."""
+    from hf_ser.hub import write_model_card
+    from hf_ser.models import MelCNNConfig, MelCNNForAudioClassification, make_feature_extractor
+    from hf_ser.reporting.dimension_report import write_dimension_run
+    from hf_ser.scoring import write_json
+    from hf_ser.scoring.dimension_scores import DimensionPredictions, score_dimensions
+
+    torch.manual_seed(0)
+    config = MelCNNConfig(**TINY, id2label={0: "arousal", 1: "valence"}, problem_type="regression")
+    model = MelCNNForAudioClassification(config)
+    for part in (model, make_feature_extractor()):
+        part.save_pretrained(folder)
+    rng, scores, tables = np.random.default_rng(0), {}, {}
+    for split in ("validation", "test"):
+        clips = {"id": [f"{corpora[0]}/{split}_{number}" for number in range(24)], "corpus": [corpora[0]] * 24}
+        clips |= {"speaker": [f"{split}_{number % 4}" for number in range(24)], "gender": ["female"] * 24}
+        true = rng.uniform(0, 1, (24, 2))
+        table = DimensionPredictions(
+            clips | {"intensity": [None] * 24}, ("arousal", "valence"), true, true + rng.normal(0, 0.1, true.shape)
+        )
+        scores[split] = score_dimensions(table, files=[f"predictions_{split}.parquet"], precision="fp32")
+        tables[split] = [table]
+    training = {"corpora": list(corpora), "loss": "ccc", "target": "dimensions", "best_metric": "ccc"}
+    training |= {"best_value": 0.9, "optimizer": "adamw_torch", "schedule": "linear", "precision": "fp32"}
+    results = make_results(
+        name=folder.name,
+        model_type=config.model_type,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        dataset={"synthetic": list(synthetic), "licence": "cc-by-4.0"},
+        training=training,
+        dimensions=scores,
+    )
+    history = [{"epoch": 1.0, "loss": 0.5, "eval_loss": 0.4, "eval_ccc": 0.6, "eval_ccc_arousal": 0.7}]
+    write_dimension_run(folder, results, tables, history=history, figures=figures)
+    write_json(folder / "training_history.json", history)
+    (folder / "splits.csv").write_text(f"id,split\n{corpora[0]}/a,train\n")
+    write_model_card(folder, results)
+    return folder

@@ -28,6 +28,12 @@ HISTORY = [
 TITLE = "AudioCNN, RAVDESS, speaker-disjoint, test"
 RNG = np.random.default_rng(0)
 TRUTH = np.arange(64) % 8
+VALUES = np.random.default_rng(1).uniform(0, 1, (700, 2))
+CURVES = [
+    {"epoch": 1.0, "loss": 0.9},
+    {"epoch": 1.0, "eval_loss": 0.8, "eval_ccc": -0.1, "eval_ccc_arousal": 0.1, "eval_ccc_valence": -0.3},
+    {"epoch": 2.0, "loss": 0.5, "eval_loss": 0.4, "eval_ccc": 0.6, "eval_ccc_arousal": 0.7, "eval_ccc_valence": 0.5},
+]
 PROBABILITIES = RNG.dirichlet(np.ones(8), 64) + np.eye(8)[TRUTH] * 0.2
 CURVE = {"confidence": [0.3, 0.5, 0.9], "accuracy": [0.2, 0.6, 0.8], "clips": [3, 20, 40], "ece": 0.1234}
 SOUND = RNG.normal(size=4000).astype(np.float32) * 0.1
@@ -93,6 +99,13 @@ CASES = {
     ),
     "importances": lambda path: plots.plot_importances([0.5, 31.25, 2000], ["a", ODD, ODD * 4], path, ODD, ODD * 5),
     "levels": lambda path: plots.plot_levels([_panel(ODD), _panel("b", False)], path, ODD, "UAR", ("chance", 0.1)),
+    "concordance": lambda path: plots.plot_concordance(
+        VALUES[:50], 0.7 * VALUES[:50], {"arousal": 0.61, "valence": 0.5}, path, ODD
+    ),
+    "concordance of many clips": lambda path: plots.plot_concordance(
+        VALUES[:, :1], 0.7 * VALUES[:, :1], {"arousal": 0.61}, path, ODD
+    ),
+    "training on dimensions": lambda path: plots.plot_dimension_curves(CURVES, path, ODD, "ccc"),
     "flips": lambda path: plots.plot_flips({"right when clean": [3, 2, 0], ODD: [0, 1, 4]}, path, ODD),
 }  # fmt: skip
 
@@ -236,6 +249,40 @@ def test_several_models_share_four_panels_and_one_legend(texts, drawn, tmp_path)
 @pytest.mark.parametrize("history", [[], HISTORY[::2], [{"epoch": 1.0, "eval_loss": None}]])
 def test_a_history_without_validation_says_so(history, texts, tmp_path):
     assert texts(plots.plot_training_curves, {"": history}, tmp_path / "figure", TITLE).count("not recorded") >= 2
+
+
+# --- dimensions
+
+
+def test_predicted_and_annotated_values_share_their_axes(texts, drawn, tmp_path):
+    true, predicted = VALUES[:50], 1.3 * VALUES[:50] - 0.2
+    words = texts(plots.plot_concordance, true, predicted, {"arousal": 0.6125, "valence": 0.5}, tmp_path / "f", TITLE)
+    assert {"arousal, CCC 0.613", "valence, CCC 0.500", "annotated", "predicted", "predicted as annotated"} <= set(
+        words
+    )
+    for index, axes in enumerate(drawn[0].axes):
+        points = axes.collections[0].get_offsets()
+        np.testing.assert_allclose(points, np.stack([true[:, index], predicted[:, index]], axis=1))
+        assert axes.get_xlim() == axes.get_ylim() == drawn[0].axes[0].get_xlim()
+        assert axes.get_xlim()[0] < predicted.min() and axes.get_xlim()[1] > predicted.max()
+        assert list(axes.lines[0].get_xdata()) == list(axes.lines[0].get_ydata())  # the diagonal
+
+
+def test_many_clips_are_counted_in_cells(texts, drawn, tmp_path):
+    words = texts(plots.plot_concordance, VALUES, VALUES, {"arousal": 1.0, "valence": 1.0}, tmp_path / "f", TITLE)
+    assert "clips per cell" in words and not any("mathdefault" in word for word in words)
+    first, second = (axes.collections[0] for axes in drawn[0].axes[:2])
+    assert first.get_array().sum() == second.get_array().sum() == len(VALUES) and first.norm is second.norm
+
+
+def test_curves_of_dimensions_have_the_concordance_of_each(texts, drawn, tmp_path):
+    words = texts(plots.plot_dimension_curves, CURVES, tmp_path / "f", TITLE, "mse")
+    assert {"mean CCC", "CCC of arousal", "CCC of valence", "training loss", "mean square error"} <= set(words)
+    loss, scores = drawn[0].axes
+    assert [list(line.get_ydata()) for line in loss.lines] == [[0.9, 0.5], [0.8, 0.4]]
+    assert [list(line.get_ydata()) for line in scores.lines] == [[-0.1, 0.6], [0.1, 0.7], [-0.3, 0.5]]
+    assert scores.get_ylim()[0] < -0.3
+    assert texts(plots.plot_dimension_curves, [], tmp_path / "f", TITLE, "ccc").count("not recorded") == 2
 
 
 # --- confusion matrices and tables

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from hf_ser.scoring import PredictionsError
-from hf_ser.scoring.dimension_scores import DimensionPredictions, concordance, score_dimensions
+from hf_ser.scoring.dimension_scores import (
+    DimensionPredictions,
+    concatenate_dimensions,
+    concordance,
+    score_dimensions,
+)
 
 
 def table(true, predicted, speakers=None, dimensions=("arousal",)):
@@ -72,3 +77,63 @@ def test_values_without_a_number_are_refused():
         table([[0.1], [0.2]], [[0.2, 0.5]] * 2)
     with pytest.raises(PredictionsError, match="at least one clip"):
         table(np.zeros((0, 1)), np.zeros((0, 1)))
+
+
+def seeds_of(number, clips=120):
+    """Predictions of the same clips by models with different seeds."""
+    rng = np.random.default_rng(7)
+    true = rng.uniform(0, 1, (clips, 2))
+    speakers = np.repeat([f"s{index}" for index in range(10)], clips // 10)
+    noise = [rng.normal(0, 0.1 * (seed + 1), true.shape) for seed in range(number)]
+    return [table(true, true + error, speakers, ("arousal", "valence")) for error in noise]
+
+
+def test_several_seeds_have_the_mean_of_their_scores():
+    runs = seeds_of(3)
+    each = [score_dimensions(run, files=["a.parquet"]) for run in runs]
+    scored = score_dimensions(runs, files=["a.parquet", "b.parquet", "c.parquet"])
+    assert "std" not in each[0] and scored["clips"] == each[0]["clips"]
+    assert scored["clips_hash"] == each[0]["clips_hash"]
+    values = [one["ccc"] for one in each]
+    assert scored["ccc"] == pytest.approx(np.mean(values))
+    assert scored["std"]["ccc"] == pytest.approx(np.std(values, ddof=1))
+    for name in ("arousal", "valence"):
+        rmse = [one["per_dimension"][name]["rmse"] for one in each]
+        assert scored["per_dimension"][name]["rmse"] == pytest.approx(np.mean(rmse))
+        assert scored["std"]["per_dimension"][name]["rmse"] == pytest.approx(np.std(rmse, ddof=1))
+
+
+def test_intervals_over_seeds():
+    """The same run twice has the interval of the run; drawing seeds, too, widens the interval of different runs."""
+    (one,) = seeds_of(1)
+    alone, twice = score_dimensions(one, files=["a"]), score_dimensions([one, one], files=["a", "b"])
+    for single, double in zip(alone["intervals"], twice["intervals"], strict=False):
+        assert single["method"] == double["method"] and single["ccc"] == pytest.approx(double["ccc"])
+    clustered, _, with_seeds = score_dimensions(seeds_of(3), files=["a", "b", "c"])["intervals"]
+    assert with_seeds["method"] == "clustered on speakers and seeds" and clustered["clusters"] == 10
+    assert np.ptp(with_seeds["ccc"]) > 1.5 * np.ptp(clustered["ccc"])
+
+
+def test_seeds_with_other_test_speakers_have_an_interval():
+    """A protocol draws other test speakers for every seed; a draw of speakers may hold none of one seed."""
+    first, second = seeds_of(2)
+    renamed = {**second.clips, "speaker": [f"t{name}" for name in second.clips["speaker"]]}
+    other = DimensionPredictions(renamed, second.dimensions, second.true, second.predicted)
+    (clustered, *_) = score_dimensions([first, other], files=["a", "b"])["intervals"]
+    assert clustered["clusters"] == 20 and clustered["ccc"][0] < clustered["ccc"][1]
+
+
+def test_predictions_are_read_as_they_were_written(tmp_path):
+    (one,) = seeds_of(1)
+    one.write(tmp_path / "a.parquet")
+    read = DimensionPredictions.read(tmp_path / "a.parquet")
+    assert read.dimensions == one.dimensions and {**read.clips} == {**one.clips}
+    np.testing.assert_array_equal(read.predicted, one.predicted)
+    np.testing.assert_array_equal(read.true, one.true)
+    both = concatenate_dimensions([read, one])
+    assert len(both.true) == 2 * len(one.true) and both.clips["id"] == [*one.clips["id"]] * 2
+    (tmp_path / "b.parquet").write_text("no table")
+    with pytest.raises(PredictionsError, match="b.parquet cannot be read"):
+        DimensionPredictions.read(tmp_path / "b.parquet")
+    with pytest.raises(PredictionsError, match="arousal, valence and of arousal; expected the same"):
+        concatenate_dimensions([one, table([[0.1]], [[0.2]])])

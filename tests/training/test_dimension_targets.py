@@ -21,45 +21,11 @@ from hf_ser.scoring import PredictionsError, read_results
 from hf_ser.training import SerTrainingArguments, check_arguments
 from hf_ser.training.dimension_targets import ccc_loss, with_dimensions
 
-SPEAKERS = 8
 CLIPS = 14  # of each speaker
-RANGE = (1, 7)
 
 
 @pytest.fixture(scope="module")
-def listing(tmp_path_factory, tone, encode):
-    """A CSV file of tones: arousal is their pitch, valence their noise, both from 1 to 7, with noise of raters."""
-    folder = tmp_path_factory.mktemp("tones")
-    rng = np.random.default_rng(0)
-    with open(folder / "tones.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "label", "speaker", "split", "arousal", "valence"])
-        for speaker in range(SPEAKERS):
-            split = "test" if speaker >= 6 else "validation" if speaker >= 4 else "train"
-            for number in range(CLIPS):
-                arousal, valence = rng.uniform(0, 1, 2)
-                samples = tone(0.4 + number / 1000, frequency_hz=150 * 2 ** (4 * arousal), noise=0.3 * valence + 0.003)
-                (folder / f"{speaker}_{number}.wav").write_bytes(encode(samples))
-                rated = np.clip(np.array([arousal, valence]) + rng.normal(0, 0.03, 2), 0, 1) * 6 + 1
-                label = "happy" if arousal > 0.5 else "sad"
-                values = ["", ""] if number == 0 else [f"{value:.4f}" for value in rated]  # one clip without values
-                writer.writerow([f"{speaker}_{number}.wav", label, f"s{speaker}", split, *values])
-    return folder / "tones.csv"
-
-
-@pytest.fixture(scope="module")
-def prepared(listing, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("prepared") / "dataset"
-    options = {"labels": ["happy", "sad"], "num_proc": 1}
-    prepare(
-        PrepareArguments(str(folder), csv=[str(listing)], dimension_range=list(map(float, RANGE)), **options),
-        progress=False,
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def train(load_recipe, prepared, tmp_path_factory):
+def train(load_recipe, rated_dir, tmp_path_factory):
     """Run recipes/train_companion.py on the tones with a tiny AudioCNN; return its folder."""
 
     def run(**fields):
@@ -67,7 +33,7 @@ def train(load_recipe, prepared, tmp_path_factory):
         config = tmp_path_factory.mktemp("config") / "config.yaml"
         model = {"model_type": "ser-audio-cnn", "channels": [8, 8], "kernel_sizes": [5, 3], "hidden_size": 16}
         model |= {"duration_s": 0.4, "n_mels": 24, "dropout": 0.0}
-        own = {"model_config": model, "dataset": str(prepared), "output_dir": str(folder), "num_train_epochs": 15}
+        own = {"model_config": model, "dataset": str(rated_dir), "output_dir": str(folder), "num_train_epochs": 15}
         own |= {"learning_rate": 5e-3, "per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
         own |= {"use_cpu": True, "disable_tqdm": True, "figures": False, "report_to": "none", "target": "dimensions"}
         config.write_text(yaml.safe_dump(own | fields), encoding="utf-8")
@@ -87,9 +53,9 @@ def trained(train):
 # --- data -------------------------------------------------------------------------------------------------------
 
 
-def test_values_are_columns_from_0_to_1(prepared, listing):
-    whole = datasets.concatenate_datasets(list(datasets.load_dataset(str(prepared), "all").values()))
-    with listing.open(encoding="utf-8") as file:
+def test_values_are_columns_from_0_to_1(rated_dir, rated_listing):
+    whole = datasets.concatenate_datasets(list(datasets.load_dataset(str(rated_dir), "all").values()))
+    with rated_listing.open(encoding="utf-8") as file:
         rows = {row["path"].removesuffix(".wav"): row for row in csv.DictReader(file)}
     assert whole.column_names[-2:] == ["arousal", "valence"] and whole.features["arousal"].dtype == "float32"
     for clip in whole.select_columns(["id", "arousal", "valence"]):
@@ -97,7 +63,7 @@ def test_values_are_columns_from_0_to_1(prepared, listing):
         for name in ("arousal", "valence"):
             wanted = None if row[name] == "" else pytest.approx((float(row[name]) - 1) / 6, abs=1e-6)
             assert clip[name] == wanted
-    assert "`arousal` and `valence` (from 0 to 1)" in (prepared / "README.md").read_text(encoding="utf-8")
+    assert "`arousal` and `valence` (from 0 to 1)" in (rated_dir / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_dataset_without_values_has_no_columns(dataset_dir):
@@ -150,9 +116,9 @@ def test_the_best_checkpoint_has_the_best_concordance(trained):
     assert read_results(trained)["dimensions"]["validation"]["ccc"] == pytest.approx(max(scores), abs=1e-4)
 
 
-def test_predict_prints_what_the_run_predicted(trained, listing, tmp_path):
+def test_predict_prints_what_the_run_predicted(trained, rated_listing, tmp_path):
     table = pq.read_table(trained / "predictions_test.parquet").to_pylist()[0]
-    recording = listing.parent / f"{table['id'].partition('/')[2]}.wav"
+    recording = rated_listing.parent / f"{table['id'].partition('/')[2]}.wav"
     arguments = {"model": str(trained), "recordings": [str(recording)], "output": str(tmp_path / "answers.parquet")}
     assert predict(PredictArguments(**arguments)) == 0
     (row,) = pq.read_table(tmp_path / "answers.parquet").to_pylist()
@@ -160,23 +126,23 @@ def test_predict_prints_what_the_run_predicted(trained, listing, tmp_path):
         assert row[name] == pytest.approx(table[f"predicted_{name}"], abs=1e-4)
 
 
-def test_evaluate_gives_the_scores_of_the_run(trained, prepared, tmp_path):
+def test_evaluate_gives_the_scores_of_the_run(trained, rated_dir, tmp_path):
     arguments = {"model": str(trained), "figures": False}
-    results = evaluate(EvaluateArguments(str(tmp_path / "out"), **arguments), DataArguments(str(prepared)))
+    results = evaluate(EvaluateArguments(str(tmp_path / "out"), **arguments), DataArguments(str(rated_dir)))
     assert read_results(tmp_path / "out") == json.loads(json.dumps(results))
     before, after = (each["dimensions"]["test"] for each in (read_results(trained), results))
     assert after["clips"] == before["clips"] and after["clips_hash"] == before["clips_hash"]
     assert after["ccc"] == pytest.approx(before["ccc"], abs=1e-4)
     assert "2 clips without values were left out" in results["protocol"]["notes"]
     with pytest.raises(PredictionsError, match="was trained on"):
-        evaluate(EvaluateArguments(str(tmp_path / "b"), split="train", **arguments), DataArguments(str(prepared)))
+        evaluate(EvaluateArguments(str(tmp_path / "b"), split="train", **arguments), DataArguments(str(rated_dir)))
     with pytest.raises(ConfigError, match="predicts arousal, valence, and got calibrate"):
-        evaluate(EvaluateArguments(str(tmp_path / "b"), calibrate=True, **arguments), DataArguments(str(prepared)))
+        evaluate(EvaluateArguments(str(tmp_path / "b"), calibrate=True, **arguments), DataArguments(str(rated_dir)))
 
 
-def test_wav2vec2_is_trained_on_one_dimension_with_the_mean_square_error(finetune, prepared, tiny_config, tmp_path):
+def test_wav2vec2_is_trained_on_one_dimension_with_the_mean_square_error(finetune, rated_dir, tiny_config, tmp_path):
     results = finetune(
-        model_config=tiny_config, dataset=str(prepared), output_dir=str(tmp_path / "out"), num_train_epochs=1,
+        model_config=tiny_config, dataset=str(rated_dir), output_dir=str(tmp_path / "out"), num_train_epochs=1,
         target="dimensions", dimensions=["valence"], dimension_loss="mse", learning_rate=1e-2, report_to="none",
         gradient_accumulation_steps=2, augmentation=[{"transform": "Gain", "p": 1.0}],
     )  # fmt: skip
@@ -225,8 +191,8 @@ def test_the_metric_is_the_concordance(tmp_path):
             check_arguments(given)
 
 
-def test_a_dataset_without_the_dimension_is_refused(prepared, dataset_dir):
-    for folder, names in ((dataset_dir, []), (prepared, ["dominance"])):
+def test_a_dataset_without_the_dimension_is_refused(rated_dir, dataset_dir):
+    for folder, names in ((dataset_dir, []), (rated_dir, ["dominance"])):
         data = load_splits(DataArguments(str(folder)))
         with pytest.raises(ConfigError, match="the dataset has no column .*dominance"):
             with_dimensions(data, SerTrainingArguments("out", use_cpu=True, target="dimensions", dimensions=names))

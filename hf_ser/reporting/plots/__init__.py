@@ -5,6 +5,7 @@ from hf_ser.extras import needs_extra
 with needs_extra():
     from hf_ser.reporting.plots.by_protocol import plot_protocols
     from hf_ser.reporting.plots.clips import plot_clip, plot_emotions
+    from hf_ser.reporting.plots.dimension_figures import plot_concordance, plot_dimension_curves
     from hf_ser.reporting.plots.distributions import plot_class_distribution, plot_gender_distribution
     from hf_ser.reporting.plots.embeddings import plot_embeddings, project
     from hf_ser.reporting.plots.importances import plot_importances, plot_shares
@@ -27,7 +28,9 @@ __all__ = [
     "plot_agreement",
     "plot_class_distribution",
     "plot_clip",
+    "plot_concordance",
     "plot_confusions",
+    "plot_dimension_curves",
     "plot_embeddings",
     "plot_emotions",
     "plot_flips",

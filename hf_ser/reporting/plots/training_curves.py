@@ -33,7 +33,7 @@ def plot_training_curves(histories: Mapping[str, History], path: Path, title: st
     for name, axes in panels.items():
         axes.set(title=f"Validation {name}", ylim=(0, 1), ylabel="score")
     for axes in figure.axes:
-        _finish(axes)
+        finish_epochs(axes)
     save(figure, path)
 
 
@@ -85,7 +85,8 @@ def _plot(axes: Axes, history: History, key: str, style: Mapping[str, Any]) -> L
     return axes.plot(*zip(*points, strict=True), **style)[0] if points else None
 
 
-def _finish(axes: Axes) -> None:
+def finish_epochs(axes: Axes) -> None:
+    """Finish a panel with epochs on its horizontal axis; an empty one says why."""
     axes.set_xlabel("epoch")
     if axes.lines:
         axes.grid(alpha=0.3)
