@@ -24,7 +24,8 @@ def main() -> None:
     else:
         args.refuse_model_options()
         folder = Path(args.output_dir)
-        results = cross_validate(load_rows(data_args), folds, data_args, folder, args.overwrite, args.figures)
+        limits = args.thresholds
+        results = cross_validate(load_rows(data_args), folds, data_args, folder, args.overwrite, args.figures, limits)
     print(f"\n{summary(results)}\nWrote {args.output_dir} (see {args.output_dir}/report.md)")
     if args.thresholds is not None:
         missed = missed_thresholds(results, args.thresholds)

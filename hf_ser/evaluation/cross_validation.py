@@ -15,15 +15,18 @@ from hf_ser.data.protocols import CROSS_CORPUS, FOLDED, Row, folds
 from hf_ser.data.splits import DataArguments
 from hf_ser.errors import SerError
 from hf_ser.evaluation.cross_validation_arguments import CrossValidationArguments
+from hf_ser.evaluation.dimension_folds import check_dimension_folds, pooled_dimensions
 from hf_ser.evaluation.fold_runs import Run, training_of
+from hf_ser.evaluation.fold_scores import over_folds, scores_of_run
 from hf_ser.evaluation.nested_selection import Choice, choose_candidates, describe_choices
 from hf_ser.evaluation.training_jobs import run_trainings
+from hf_ser.reporting.dimension_report import write_dimension_run
 from hf_ser.reporting.run_report import write_run
 from hf_ser.results_file import read_results
 from hf_ser.run_folder import LOCK, UNFINISHED, held
 from hf_ser.scoring.abstention import AbstentionRule, describe_abstention
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
-from hf_ser.scoring.results import over_runs, sample_std, score, score_split, versions, write_json
+from hf_ser.scoring.results import score, score_split, versions, write_json
 
 PLAN = "cross_validation.json"
 
@@ -39,6 +42,7 @@ def cross_validate(
     output_dir: Path,
     overwrite: bool,
     figures: bool = True,
+    thresholds: str | None = None,
 ) -> dict[str, Any]:
     """Train and score every fold with every seed, then pool the test predictions and write the folder's results.
 
@@ -52,6 +56,7 @@ def cross_validate(
         output_dir: holds the runs in `seed_N/fold_K`.
         overwrite: whether to replace a cross-validation with other settings.
         figures: whether to draw figures, also for each run.
+        thresholds: file of limits that the caller checks the results against.
 
     Returns:
         The content of the folder's results.json.
@@ -70,6 +75,7 @@ def cross_validate(
     if data_args.protocol is None or data_args.fold is not None:
         raise ConfigError("cross-validation runs every fold of a protocol: pass --protocol and leave out --fold.")
     protocol, auxiliary = data_args.protocol, data_args.auxiliary_corpora
+    check_dimension_folds(args, protocol, thresholds)
     with held(output_dir):
         _claim(output_dir, _plan(rows, args, data_args), overwrite)
         runs = list(_runs(under_test(rows, auxiliary), args, protocol, output_dir))
@@ -151,10 +157,14 @@ def _pool(
     figures: bool,
 ) -> dict[str, Any]:
     each = [read_results(run.folder) for run in runs]
+    results = _head(each, runs, args, data_args, output_dir.name)
+    if each[0].get("dimensions"):
+        test, values = pooled_dimensions([run.folder for run in runs], each, [run.seed for run in runs])
+        write_dimension_run(output_dir, results | {"dimensions": {"test": test}}, {"test": values}, figures=figures)
+        return read_results(output_dir)
     files = [results["splits"]["test"]["predictions"][0] for results in each]
     tests = [read_predictions(run.folder / file) for run, file in zip(runs, files, strict=True)]
     protocol = str(data_args.protocol)
-    results = _head(each, runs, args, data_args, output_dir.name)
     if choices:
         results["training"]["selection"] = describe_choices(choices, data_args.nested_folds)
     predictions: dict[str, list[Predictions]] = {}
@@ -208,7 +218,6 @@ def _head(
         notes.add("the chosen configurations differ in preprocessing; that of the first run is shown")
     protocol["notes"] = sorted(notes)
     sizes = {results["parameters"] for results in each}
-    scores = [results["splits"]["test"]["scores"] for results in each]
     target = {name: first["training"][name] for name in ("target",) if name in (first["training"] or {})}
     return {
         **first,
@@ -229,18 +238,11 @@ def _head(
                 "fold_name": run.fold_name,
                 "seed": run.seed,
                 "protocol_hash": results["protocol"]["hash"],
-                "clips": results["splits"]["test"]["clips"],
-                "temperature": results["splits"]["test"]["calibration"]["temperature"],
-                "abstention_threshold": results["splits"]["test"].get("abstention", {}).get("threshold"),
-                "left_out": results["splits"]["test"]["left_out"],
-                "validation": results["splits"].get("validation", {}).get("scores"),
-                "test": results["splits"]["test"]["scores"],
+                **scores_of_run(results),
             }
             for run, results in zip(runs, each, strict=True)
         ],
-        "over_folds": {"mean": over_runs(scores, np.mean), "std": over_runs(scores, sample_std)}
-        if len(scores) > 1
-        else None,
+        "over_folds": over_folds(each),
     }
 
 
