@@ -340,6 +340,9 @@ def _training(results: dict[str, Any]) -> list[tuple[str, str]]:
     fold = f", fold {protocol['fold']}" if protocol["fold"] else ""
     rows.append(("protocol", f"{protocol['name']}{fold}, seed {protocol['seed']}"))
     rows += [("note", note) for note in protocol["notes"]]
+    for split, scored in (results.get("dimensions") or {}).items():
+        each = ", ".join(f"CCC of {name} {number(values['ccc'])}" for name, values in scored["per_dimension"].items())
+        rows.append((split, f"{clips_and_speakers(scored['clips'], scored['speakers'])}: {each}"))
     for split, scored in results["splits"].items():
         interval = bounds(scored["intervals"][0].get("uar"))
         scores = scored["scores"]

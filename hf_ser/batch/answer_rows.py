@@ -52,15 +52,16 @@ def is_value_column(name: str) -> bool:
 def columns(labels: Sequence[str], abstains: bool = False) -> list[str]:
     """Return the names of the columns; `abstained` is one of them if the model abstains.
 
-    Models of dimensions leave the column emotion empty.
+    Models of dimensions have no column emotion.
     """
-    classes = [value_column(label) for label in labels]
-    return ["file", "start", "end", "emotion", *classes, *(["abstained"] if abstains else []), "error", "warning"]
+    emotion = [] if are_dimensions(labels) else ["emotion"]
+    values = [value_column(label) for label in labels]
+    return ["file", "start", "end", *emotion, *values, *(["abstained"] if abstains else []), "error", "warning"]
 
 
 def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = False) -> list[dict[str, Any]]:
     """Return one mapping by column for the recording and one for each window; missing values are None."""
-    lines = []
+    lines, has_classes = [], not are_dimensions(labels)
     for part in ({"start": None, "end": None, **row}, *row.get("timeline", ())):
         scores = {score["label"]: score["score"] for score in part.get("scores") or ()}
         lines.append(
@@ -68,7 +69,7 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = Fals
                 "file": row["file"],
                 "start": part["start"],
                 "end": part["end"],
-                "emotion": _best(scores),
+                **({"emotion": _best(scores)} if has_classes else {}),
                 **{value_column(label): scores.get(label) for label in labels},
                 **({"abstained": part.get("abstained")} if abstains else {}),
                 "error": part.get("error") or ("silence" if part.get("silent") else None),
@@ -79,9 +80,7 @@ def tabular(row: Mapping[str, Any], labels: Sequence[str], abstains: bool = Fals
 
 
 def _best(scores: Mapping[str, float]) -> str | None:
-    if not scores or are_dimensions(scores):
-        return None
-    return one_line(max(scores, key=lambda label: scores[label]))
+    return one_line(max(scores, key=lambda label: scores[label])) if scores else None
 
 
 def csv_cells(line: Mapping[str, Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from hf_ser.batch.answer_rows import columns, csv_cells, csv_text, json_text, tabular
+from hf_ser.batch.answer_rows import columns, csv_cells, csv_text, is_value_column, json_text, tabular
 from hf_ser.batch.batch_error import BatchError
 from hf_ser.batch.escaped_names import escaped_name
 from hf_ser.batch.run_stamp import RunStamp
@@ -20,7 +20,7 @@ try:
 except ImportError:  # Windows, where locked bytes cannot be read
     fcntl = None  # type: ignore[assignment]
 
-_FIRST = ("file", "start", "end", "emotion")
+_FIRST = ("file", "start", "end")
 _LAST = ("error", "warning", "windows", "model", "options")
 _BEGINNING = {"csv": ",".join((*_FIRST, "")).encode(), "jsonl": b'{"file": "'}
 REMEDY = "Name another file, or pass --overwrite to replace it."
@@ -85,7 +85,7 @@ class AppendedFile:
             present = _cells(file.readline())
         if present != header:
             got, wanted = (
-                ", ".join(name for name in names if name.startswith("p_") or name == "abstained")
+                ", ".join(name for name in names if is_value_column(name) or name in ("emotion", "abstained"))
                 for names in (present, header)
             )
             raise BatchError(f"{self.path}: got the columns {got}; expected {wanted}. {REMEDY}")

@@ -78,7 +78,7 @@ class BatchPredictor:
 
         Returns:
             The columns of `keep`, then file, emotion, a probability per class, abstained if the model abstains, error
-            and warning.
+            and warning. Models of dimensions have the value of each dimension in place of emotion and probabilities.
 
         Raises:
             SerError: a column is missing, or the model cannot be used.

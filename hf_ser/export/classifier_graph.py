@@ -8,14 +8,19 @@ from transformers import PreTrainedConfig, PreTrainedModel, Wav2Vec2FeatureExtra
 
 from hf_ser.audio import SAMPLING_RATE, Preprocessing
 from hf_ser.export.export_error import ExportError
+from hf_ser.inference import label_names
 from hf_ser.models import CompanionModel, min_samples
+from hf_ser.remote_code.dimensions import is_dimensional
 from hf_ser.remote_code.encoder_inputs import standardized, takes_any_length, takes_attention_mask
 from hf_ser.remote_code.hybrid import LogLinear
 from hf_ser.remote_code.trimming import cut_silent_ends, loud_part
+from hf_ser.runtime.graph_contract import output_name
 
 
 class ClassifierGraph(PreTrainedModel):
     """Waveforms -> preprocessing, model and softmax -> probabilities, as in `SpeechEmotionPipeline` in float32.
+
+    A model of dimensions has no softmax, and its output is named values.
 
     Args:
         model: trained classifier.
@@ -36,6 +41,7 @@ class ClassifierGraph(PreTrainedModel):
                 "model of waveforms: a companion model, a hybrid, or one of the wav2vec2 family."
             )
         self.model, self.steps = model, Preprocessing.of(extractor)
+        self.output = output_name(label_names(model.config))
         self.standardize = bool(extractor.do_normalize)
         self.floor = min_samples(model.config)
         self.any_length = self._takes_any_length(extractor)
@@ -86,7 +92,7 @@ class ClassifierGraph(PreTrainedModel):
             attention_mask: 1 for samples, 0 for padding (batch, samples), int64; only if `needs_mask`.
 
         Returns:
-            Probabilities (batch, classes), float32.
+            Probabilities (batch, classes) or values (batch, dimensions), float32, under the name of the output.
         """
         lengths = None if attention_mask is None else attention_mask.sum(dim=1)
         values, lengths = self._preprocess(input_values, lengths)
@@ -96,8 +102,12 @@ class ClassifierGraph(PreTrainedModel):
         if self.standardize:
             values = standardized(values, torch.ones_like(values, dtype=torch.bool) if mask is None else mask)
         inputs = {} if mask is None else {"attention_mask": mask.long()}
-        logits = self.model(values, **inputs).logits
-        return {"probabilities": torch.softmax(logits.double(), dim=-1).float()}
+        answers = self.answers(self.model(values, **inputs).logits)
+        return {self.output: answers.float()}
+
+    def answers(self, logits: torch.Tensor) -> torch.Tensor:
+        """Outputs of the model (batch, labels) -> probabilities, or the values of dimensions, in float64."""
+        return logits.double() if is_dimensional(self.model.config) else torch.softmax(logits.double(), dim=-1)
 
     def _preprocess(
         self, values: torch.Tensor, lengths: torch.Tensor | None

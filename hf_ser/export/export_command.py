@@ -27,8 +27,9 @@ from hf_ser.export.transformers_js import LogitsGraph, LogitsProgram, write_fold
 from hf_ser.export.verification import LARGEST_DIFFERENCE, Program, Verification, verify
 from hf_ser.export.written_programs import OpenVINOProgram, TorchProgram
 from hf_ser.extras import needs_extra
-from hf_ser.inference import load_classifier
+from hf_ser.inference import label_names, load_classifier
 from hf_ser.recipe_file import read_recipe
+from hf_ser.remote_code.dimensions import is_dimensional
 from hf_ser.runtime.graph_contract import KEY
 from hf_ser.runtime.graph_file import file_sha256
 
@@ -103,7 +104,8 @@ def export(args: ExportArguments) -> str:
     with needs_extra("export"):
         from hf_ser.web import describe_page, write_page
     with tempfile.TemporaryDirectory() as hidden:
-        report = export_graph(replace(args, format="onnx", onnxruntime_web=None, output=f"{hidden}/graph"))
+        hidden_args = replace(args, format="onnx", onnxruntime_web=None, output=f"{hidden}/graph")
+        report = export_graph(hidden_args, dimensions=False)
         about = [_about(args.model, report["metadata"])]
         folder = write_page(f"{hidden}/graph/{args.file}", args.output, args.onnxruntime_web, about)
     return f"{describe_page(folder)}\n{_describe_proof(report)}"
@@ -116,8 +118,12 @@ def _about(model: str, metadata: dict[str, Any]) -> str:
     return f"Model {metadata['name']}, {len(metadata['labels'])} classes{f', licence {licence}' if licence else ''}."
 
 
-def export_graph(args: ExportArguments) -> dict[str, Any]:
-    """Write a model as one graph, from waveforms to calibrated probabilities, and its report.
+def export_graph(args: ExportArguments, *, dimensions: bool = True) -> dict[str, Any]:
+    """Write a model as one graph, from waveforms to calibrated probabilities or values of dimensions, and its report.
+
+    Args:
+        args: of the command.
+        dimensions: whether models of dimensions are accepted; in ONNX only, and not in int8.
 
     Returns:
         The report, which is written to export.json.
@@ -131,7 +137,9 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
     (['neutral', 'calm'], 1.0)
     """
     with new_folder(Path(args.output), REPORT) as folder:
-        model, extractor = load_classifier(args.model, args.revision)
+        model, extractor = load_classifier(args.model, args.revision, dimensions=True)
+        if is_dimensional(model.config):
+            _check_dimensions(args, label_names(model.config), dimensions)
         graph = (LogitsGraph if args.format == JS else ClassifierGraph)(model, extractor)
         metadata = describe_graph(graph, args.model, args.revision, args.precision)
         data = _data(args, graph) if args.int8 else None
@@ -160,6 +168,16 @@ def export_graph(args: ExportArguments) -> dict[str, Any]:
         report |= {"versions": _versions(), "machine": platform.machine(), "sha256": _hashes(folder)}
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8", newline="\n")
     return report
+
+
+def _check_dimensions(args: ExportArguments, names: Sequence[str], accepted: bool) -> None:
+    """Reject what shows or compares classes."""
+    if not accepted or args.format != "onnx" or args.int8:
+        asked = "--int8" if args.int8 else f"--format {args.format if accepted else 'web'}"
+        raise ExportError(
+            f"{asked}: {args.model} predicts {', '.join(names)}; expected a classifier of emotions. Pass --format "
+            "onnx without --int8."
+        )
 
 
 def _onnx(
@@ -192,9 +210,10 @@ def _sessions(args: ExportArguments, path: Path, metadata: dict[str, Any], extra
 
 def _check(found: Verification, args: ExportArguments) -> None:
     largest = LARGEST_DIFFERENCE.get(args.precision)  # int8 is judged by its loss on validation clips
+    what = "probabilities" if found.same_label is not None else "values"
     if largest is not None and not found.largest_difference <= largest:
         raise ExportError(
-            f"the graph's probabilities differ from PyTorch's by up to {found.largest_difference:.2g} on "
+            f"the graph's {what} differ from PyTorch's by up to {found.largest_difference:.2g} on "
             f"{found.clips} clips ({found.source}); expected at most {largest:g}. Please report this model type."
         )
 
@@ -251,8 +270,10 @@ def _describe_proof(report: dict[str, Any]) -> str:
 
 
 def _comparison(found: dict[str, Any]) -> list[str]:
-    first = (
-        f"largest difference of a probability {found['largest_difference']:.1e}, same class for "
-        f"{100 * found['same_label']:.0f} % of {found['clips']} clips ({found['source']})"
-    )
+    clips = f"{found['clips']} clips ({found['source']})"
+    if found["same_label"] is None:
+        first = f"largest difference of a value {found['largest_difference']:.1e} on {clips}"
+    else:
+        share = f"same class for {100 * found['same_label']:.0f} % of {clips}"
+        first = f"largest difference of a probability {found['largest_difference']:.1e}, {share}"
     return [first, *(f"{name}: {1000 * seconds:.1f} ms per clip" for name, seconds in found["seconds"].items())]

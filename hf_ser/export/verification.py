@@ -15,11 +15,12 @@ from hf_ser.export.classifier_graph import ClassifierGraph
 from hf_ser.export.export_error import ExportError
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import model_inputs
+from hf_ser.remote_code.dimensions import is_dimensional
 from hf_ser.remote_code.encoder_inputs import max_input_s
 from hf_ser.remote_code.reading_ahead import available_processors
 from hf_ser.remote_code.windows import WindowPlan, read_windows
 
-LARGEST_DIFFERENCE = {"float32": 1e-3, "float16": 1e-2}  # of a probability; larger ones mean a broken graph
+LARGEST_DIFFERENCE = {"float32": 1e-3, "float16": 1e-2}  # of a probability or value; larger ones mean a broken graph
 _REPEATS = 5
 _ENOUGH_S = 10.0  # after which no clip is repeated
 
@@ -28,7 +29,7 @@ class Program(Protocol):
     """An exported graph that is ready to run."""
 
     def probabilities(self, waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        """Probabilities (clips, classes) of waveforms (samples,) at 16 kHz."""
+        """Probabilities (clips, classes) of waveforms (samples,) at 16 kHz, or values (clips, dimensions)."""
         ...
 
 
@@ -39,15 +40,15 @@ class Verification:
     Args:
         clips: number of windows of recordings.
         source: where they come from.
-        largest_difference: of a probability.
-        same_label: share of windows with the same most probable class.
+        largest_difference: of a probability, or of a value of a dimension.
+        same_label: share of windows with the same most probable class; None for values of dimensions.
         seconds: median seconds per window, one by one: program and threads -> seconds.
     """
 
     clips: int
     source: str
     largest_difference: float
-    same_label: float
+    same_label: float | None
     seconds: dict[str, float]
 
 
@@ -73,9 +74,13 @@ def verify(
         clips=len(waveforms),
         source=f"{len(recordings)} recordings" if recordings else "generated voices",
         largest_difference=float(np.abs(got - expected).max()),
-        same_label=float(np.mean(got.argmax(axis=1) == expected.argmax(axis=1))),
+        same_label=None if is_dimensional(graph.model.config) else _share_of_same(got, expected),
         seconds=_seconds(graph, extractor, session, waveforms),
     )
+
+
+def _share_of_same(got: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.mean(got.argmax(axis=1) == expected.argmax(axis=1)))
 
 
 def _windows(graph: ClassifierGraph, recording: str) -> list[np.ndarray]:
@@ -98,7 +103,7 @@ def generated_voices() -> list[np.ndarray]:
 def _in_torch(graph: ClassifierGraph, extractor: Any, waveform: np.ndarray) -> np.ndarray:
     inputs = model_inputs(extractor, [graph.steps(waveform)], graph.floor)
     with torch.inference_mode():
-        return torch.softmax(graph.model(**inputs).logits.double(), dim=-1)[0].numpy()
+        return graph.answers(graph.model(**inputs).logits)[0].numpy()
 
 
 def _seconds(

@@ -14,6 +14,7 @@ from hf_ser.remote_code.array_samples import check_rate
 from hf_ser.remote_code.audio_errors import AudioError
 from hf_ser.remote_code.call_options import chosen_threshold
 from hf_ser.remote_code.decoder import SAMPLING_RATE
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.remote_code.windows import MIN_DURATION_S, SILENCE_DBFS, Window, WindowCutter, WindowPlan, to_mono
 from hf_ser.runtime import OnnxPipeline
 from hf_ser.runtime.graph_file import is_graph
@@ -83,6 +84,11 @@ class StreamingRecognizer:
             raise SerError(f"min_active_s: got {min_active_s}; expected at most window_s, which is {window_s}.")
         self._decide = LabelDecision(DecisionRule(smooth_windows, smooth_weight, switch_margin, switch_windows))
         self._classifier = _pipeline(model).window_classifier()
+        if are_dimensions(self.labels):
+            raise SerError(
+                f"model: got one that predicts {', '.join(self.labels)}; expected a classifier of emotions. hf-ser "
+                "predict --timeline prints the values of the windows of a recording."
+            )
         try:
             self._threshold = chosen_threshold(abstain, self._classifier.abstention_threshold)
         except ValueError as error:

@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from hf_ser.errors import SerError
 from hf_ser.remote_code.decoder import SAMPLING_RATE
+from hf_ser.remote_code.dimensions import are_dimensions
 
 KEY = "hf_ser"
 SCHEMA_VERSION = 1
@@ -24,7 +25,7 @@ class GraphMetadata:
     """Metadata of an exported graph.
 
     Args:
-        labels: names of the classes, in the order of the output.
+        labels: names of the classes, or of arousal, valence and dominance, in the order of the output.
         sampling_rate: Hz, always 16000.
         model_type: of the configuration, such as ser-audio-cnn.
         needs_mask: whether the graph has the input attention_mask.
@@ -61,6 +62,11 @@ class GraphMetadata:
     precision: str
     synthetic: bool
 
+    @property
+    def output(self) -> str:
+        """Name of the output of the graph, see `output_name`."""
+        return output_name(self.labels)
+
     @classmethod
     def parse(cls, text: str | None, path: str) -> "GraphMetadata":
         """Parse and check the metadata of a graph.
@@ -93,6 +99,17 @@ class GraphMetadata:
         return cls(**{**values, "labels": tuple(values["labels"])})
 
 
+def output_name(labels: Sequence[str]) -> str:
+    """Name of the output of a graph: probabilities of classes, or values of dimensions.
+
+    Earlier versions of hf_ser take every output for probabilities, and reject a graph with another name.
+
+    >>> output_name(["neutral", "happy"]), output_name(["arousal"])
+    ('probabilities', 'values')
+    """
+    return "values" if are_dimensions(labels) else "probabilities"
+
+
 def _check_version(content: Any, path: str) -> None:
     version = content.get("schema_version") if isinstance(content, Mapping) else None
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
@@ -115,7 +132,9 @@ def _is_text(value: Any) -> bool:
 
 
 def _are_labels(value: Any) -> bool:
-    return isinstance(value, list) and len(value) > 1 and all(map(_is_text, value)) and len(set(value)) == len(value)
+    if not isinstance(value, list) or not all(map(_is_text, value)) or len(set(value)) < len(value):
+        return False
+    return len(value) > 1 or are_dimensions(value)
 
 
 _BOOLEAN: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, bool), "true or false")

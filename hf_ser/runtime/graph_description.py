@@ -2,6 +2,7 @@
 
 import os
 
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.runtime.graph_file import open_graph
 
 
@@ -18,7 +19,7 @@ def describe_graph_file(path: str) -> list[tuple[str, str]]:
         ("type", f"{metadata.model_type}, exported to ONNX"),
         ("size", f"{os.path.getsize(path) / 1e6:,.1f} MB"),
         ("exported from", f"{metadata.name} ({source})" if metadata.name != metadata.source else source),
-        ("labels", ", ".join(metadata.labels)),
+        ("dimensions" if are_dimensions(metadata.labels) else "labels", ", ".join(metadata.labels)),
         ("precision", metadata.precision),
     ]
     if metadata.max_input_s is not None:

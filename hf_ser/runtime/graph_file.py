@@ -14,7 +14,6 @@ from hf_ser.remote_code.reading_ahead import computing_threads
 from hf_ser.runtime.graph_contract import KEY, GraphError, GraphMetadata
 
 CPU = "CPUExecutionProvider"
-_OUTPUT = "probabilities"
 _ERRORS_ONLY = 4  # of onnxruntime's log levels: it also raises its errors
 _TYPES = {"tensor(float)": "float32", "tensor(int64)": "int64"}
 
@@ -115,7 +114,7 @@ def _check_tensors(session: Any, metadata: GraphMetadata, name: str) -> None:
     if inputs != wanted:
         _refuse(name, "inputs", inputs, wanted)
     outputs = {each.name: _described(each, ("batch", len(metadata.labels))) for each in session.get_outputs()}
-    wanted = {_OUTPUT: f"float32 (batch, {len(metadata.labels)})"}
+    wanted = {metadata.output: f"float32 (batch, {len(metadata.labels)})"}
     if outputs != wanted:
         _refuse(name, "outputs", outputs, wanted)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_ser.remote_code.audio_sources import printable
 from hf_ser.remote_code.call_options import PARAMETERS, check_options
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.remote_code.recording_answers import SYNTHETIC, BatchOutput, WindowClassifier
 from hf_ser.runtime.graph_contract import GraphMetadata
 from hf_ser.runtime.graph_file import CPU, open_graph
@@ -17,8 +18,8 @@ from hf_ser.runtime.graph_file import CPU, open_graph
 class OnnxPipeline:
     """Classify recordings with an exported graph, without torch and transformers.
 
-    The answers are those of `SpeechEmotionPipeline` with the exported model in float32. Scores of a float32 graph
-    differ by less than 1e-4.
+    The answers are those of `SpeechEmotionPipeline` with the exported model in float32, also values of dimensions.
+    Scores of a float32 graph differ by less than 1e-4.
 
     Args:
         model: path of an ONNX file that hf_ser exported.
@@ -113,12 +114,15 @@ class OnnxPipeline:
                 f"precision: got {parameters['precision']!r}; expected no such parameter, because a graph computes in "
                 f"the precision of its export ({self.metadata.precision}). Export the model in another precision."
             )
-        return check_options(parameters, PARAMETERS, self.metadata.abstention_threshold)
+        given = check_options(parameters, PARAMETERS, self.metadata.abstention_threshold)
+        if given.get("abstain") and are_dimensions(self.metadata.labels):
+            raise ValueError("abstain: a model of dimensions has no probabilities; expected False.")
+        return given
 
     def _compute(self, waveforms: list[np.ndarray]) -> BatchOutput:
         """Compute the probabilities of a batch of waveforms (samples,)."""
         inputs = padded_batch(waveforms, self.metadata.min_samples, self.metadata.needs_mask)
-        return BatchOutput(self._session.run(["probabilities"], inputs)[0])
+        return BatchOutput(self._session.run([self.metadata.output], inputs)[0])
 
 
 def padded_batch(waveforms: Sequence[np.ndarray], min_samples: int, needs_mask: bool) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ import uvicorn
 
 from hf_ser.batch.loaded_model import LoadedModel, check_graph_options, load_model
 from hf_ser.default_model import NAME, is_default
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.serving.http_app import LOGGER, make_app
 from hf_ser.serving.http_protocol import TimedHeadersProtocol
 from hf_ser.serving.prediction_service import PredictionService
@@ -67,6 +68,11 @@ def serve(args: ServeArguments) -> None:
     """
     with _bound(args.host, args.port) as listener:  # before the model, which takes longer
         model = load_model(args.model, args.revision, args.device, args.precision, {"batch_size": args.batch_size})
+        if are_dimensions(model.labels):
+            raise ServingError(
+                f"--model {args.model} predicts {', '.join(model.labels)}; expected a classifier of emotions, since "
+                "answers are probabilities. hf-ser predict prints these values."
+            )
         service = PredictionService(model, args.limits, args.batch_size, args.max_wait_ms / 1000)
         name = shown_name(args.model)
         host, port = listener.getsockname()[:2]

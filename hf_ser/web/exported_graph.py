@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_ser.remote_code.dimensions import are_dimensions
 from hf_ser.runtime.graph_file import open_graph
 from hf_ser.system_errors import system_trouble
 from hf_ser.web.web_error import WebError
@@ -41,6 +42,8 @@ def read_graph(path: str | Path) -> tuple[bytes, dict[str, Any]]:
     except OSError as error:
         raise system_trouble(error) or error from error
     session, metadata = open_graph(path, num_threads=1)
+    if are_dimensions(metadata.labels):
+        raise WebError(f"{path} predicts {', '.join(metadata.labels)}; expected a classifier of emotions.")
     fields = asdict(metadata)
     _check_run(path, session, fields)
     return content, fields

@@ -106,7 +106,10 @@ def test_a_command_prints_and_writes_the_dimensions(tmp_path, tiny_config, tone,
         assert predict(PredictArguments(**arguments, output=str(tmp_path / f"answers.{suffix}"))) == 0
         whole = read(tmp_path / f"answers.{suffix}")[0]
         assert {name: float(whole[name]) for name in DIMENSIONS} == pytest.approx(values, abs=1e-3)
-        assert not whole["emotion"] and not any(name.startswith("p_") for name in whole)
+        assert "emotion" not in whole and not any(name.startswith("p_") for name in whole)
+        content = (tmp_path / f"answers.{suffix}").read_bytes()
+        assert predict(PredictArguments(**arguments, output=str(tmp_path / f"answers.{suffix}"))) == 0  # continued
+        assert (tmp_path / f"answers.{suffix}").read_bytes() == content
 
 
 def csv_dicts(path):
