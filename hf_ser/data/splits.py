@@ -22,6 +22,7 @@ from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, R
 from hf_ser.data.streaming import load_streamed
 from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
+from hf_ser.remote_code.dimensions import DIMENSIONS
 from hf_ser.remote_code.preprocessing import MERGED_CALM
 
 if TYPE_CHECKING:
@@ -377,7 +378,7 @@ def _load(args: DataArguments) -> "tuple[datasets.DatasetDict, datasets.Iterable
     refuse_missing(args.dataset, "--dataset", DatasetError, "a folder written by recipes/prepare.py")
     try:
         if args.streaming:
-            columns = [*(name for name in _COLUMNS if name != "audio"), "language", "sha256"]
+            columns = [*(name for name in _COLUMNS if name != "audio"), "language", "sha256", *DIMENSIONS]
             return load_streamed(args.dataset, args.configuration, columns)
         # `datasets` caches a folder by its name and card: another one of the same name, or a new version, would not be
         # read. The files themselves are part of the key where they are passed.

@@ -318,6 +318,9 @@ def load_runs(
     unused = [key for key in names or {} if key not in used]
     if unused:
         raise ComparisonError(f"--names: no run is called {unused[0]}; got {', '.join(run.name for run in runs)}.")
+    dimensional = [str(run.folder) for run in runs if run.results.get("dimensions")]
+    if dimensional:
+        raise ComparisonError(f"{', '.join(dimensional)}: scores of dimensions; expected runs with scores of classes.")
     empty = [str(run.folder) for run in runs if run.scored is None and not run.parts]
     if empty:
         raise ComparisonError(f"{', '.join(empty)}: no test scores; expected runs with a scored test split.")

@@ -178,6 +178,8 @@ def search(
     check_arguments(args)
     _reject_runs(folder, args)
     space = read_space(Path(str(search_args.search_space)))
+    if any(dimension.name == "target" and TARGET in dimension.choices for dimension in space):
+        raise ConfigError(f"{search_args.search_space}: target has {TARGET}; the search compares scores of classes.")
     settings = settings_of(model_args, data_args, args)
     check_space(space, settings | _TRIAL | {"output_dir": args.output_dir}, str(search_args.search_space))
     with args.main_process_first(desc="loading the dataset"):

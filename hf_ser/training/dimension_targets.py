@@ -1,7 +1,7 @@
 """Training on dimensions (arousal, valence, dominance) instead of classes: arguments, clips, loss and metric."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from hf_ser.data.clip_dimensions import values_of_split
 from hf_ser.data.splits import SplitData
 from hf_ser.remote_code.dimensions import DIMENSIONS
 from hf_ser.scoring.dimension_scores import concordance
-from hf_ser.training.batches import AudioCollator
 from hf_ser.training.numbered_clips import NumberedClips
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ NEED_CLASSES = {
     "corpus_classes": False,
     "teachers": [],
 }
+Collate = Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]]
 _EPSILON = 1e-8  # keeps the loss of a batch without any variance finite
 
 
@@ -95,7 +95,7 @@ def with_dimensions(data: SplitData, args: "SerTrainingArguments") -> SplitData:
     """Keep the clips that have values of all dimensions, if the target is dimensions.
 
     Raises:
-        ConfigError: streaming, a dimension that the dataset lacks, or a split without such clips.
+        ConfigError: a dimension that the dataset lacks, or a split without such clips.
 
     >>> from hf_ser.data import DataArguments, load_splits
     >>> from hf_ser.training import SerTrainingArguments
@@ -105,8 +105,6 @@ def with_dimensions(data: SplitData, args: "SerTrainingArguments") -> SplitData:
     """
     if args.target != TARGET:
         return data
-    if data.stream is not None:
-        raise ConfigError("target is dimensions and streaming is true; streaming does not support it. Remove one.")
     names = dimension_names(data, args)
     kept = {}
     for split, part in data.splits.items():
@@ -172,9 +170,13 @@ class DimensionTask:
         chosen: Any = (values if rows is None else values[rows]).tolist()
         return NumberedClips(clips, "label", chosen)
 
-    def collator(self, plain: AudioCollator) -> Callable[[Sequence[dict[str, Any]]], dict[str, torch.Tensor]]:
+    def training_clips(self, clips: Any) -> Any:
+        """Training clips with their values as labels; those of a stream get them in the collator."""
+        return clips if self.data.stream is not None else self.labelled(clips, "train")
+
+    def collator(self, plain: Collate) -> Collate:
         """Batches of a collator with float32 labels (batch, dimensions)."""
-        return _Collator(plain)
+        return _Collator(plain, self.values("train") if self.data.stream is not None else None)
 
     def loss(
         self, outputs: SequenceClassifierOutput, labels: torch.Tensor, num_items_in_batch: Any = None
@@ -197,15 +199,26 @@ class DimensionTask:
 
 
 class _Collator:
-    """A class, so that it can be pickled for workers."""
+    """A class, so that it can be pickled for workers.
 
-    def __init__(self, plain: AudioCollator) -> None:
-        self.plain = plain
+    Args:
+        plain: of waveforms, or of a stream.
+        streamed: values (clips, dimensions) of the clips of a stream, by their number.
+    """
 
-    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        labels = torch.tensor([example["label"] for example in examples], dtype=torch.float32)
-        without = [{name: value for name, value in example.items() if name != "label"} for example in examples]
-        return {**self.plain(without), "labels": labels}
+    def __init__(self, plain: Collate, streamed: np.ndarray | None) -> None:
+        self.plain, self.streamed = plain, streamed
+
+    def __call__(self, examples: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        values, without = [], []
+        for example in examples:
+            if self.streamed is not None and "waveform" not in example:  # not yet decoded, with a class as label
+                values.append(self.streamed[example["number"]].tolist())
+                without.append(example)
+            else:
+                values.append(example["label"])
+                without.append({name: value for name, value in example.items() if name != "label"})
+        return {**self.plain(without), "labels": torch.tensor(values, dtype=torch.float32)}
 
 
 def ccc_loss(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

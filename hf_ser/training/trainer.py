@@ -354,7 +354,7 @@ def make_trainer(model: PreTrainedModel, extractor: Any, data: SplitData, args: 
         callbacks.append(EpochSetter(train_dataset))
     task = DimensionTask.of(data, args)
     if task is not None:
-        train_dataset, collator = task.labelled(train_dataset, "train"), task.collator(collator)
+        train_dataset, collator = task.training_clips(train_dataset), task.collator(collator)
     loss: Loss = _loss(args, data) if task is None else task.loss
     validation = np.argsort(data.lengths("validation"), kind="stable")[::-1]
     grouped = args.train_sampling_strategy == "group_by_length"

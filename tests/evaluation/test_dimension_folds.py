@@ -13,6 +13,7 @@ from hf_ser.evaluation import CrossValidationArguments, cross_validate, training
 from hf_ser.evaluation.dimension_folds import has_dimensions
 from hf_ser.evaluation.dimension_predictions import score_dimension_splits
 from hf_ser.reporting import summary
+from hf_ser.reporting.comparison import ComparisonError, load_runs
 from hf_ser.reporting.dimension_report import write_dimension_run
 from hf_ser.scoring import read_results
 from hf_ser.scoring.dimension_scores import DimensionPredictions, concordance
@@ -110,6 +111,12 @@ def test_seeds_have_mean_and_deviation_and_finished_runs_are_kept(run, monkeypat
     assert [interval["method"] for interval in test["intervals"]][2:] == ["clustered on speakers and seeds"]
     assert "± " in (folder / "report.md").read_text(encoding="utf-8") and "over seeds" in summary(results)
     assert json.loads((folder / "results.json").read_text())["training"]["target"] == "dimensions"
+
+
+def test_comparisons_of_classes_refuse_the_scores(run):
+    _, folder = run("random")
+    with pytest.raises(ComparisonError, match="cv: scores of dimensions; expected runs with scores of classes"):
+        load_runs([folder])
 
 
 def test_what_needs_classes_is_refused_before_training(run, tmp_path):

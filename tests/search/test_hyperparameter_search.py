@@ -153,6 +153,7 @@ def test_a_missing_space_is_rejected(tmp_path):
         ({"loss": ["cross_entropy", "hinge"]}, "loss = hinge"),
         ({"config_overrides.hidden_dropout": [0.0, 0.1]}, "change model_config"),
         ({"learning_rate.head": [0.0, 0.1]}, "expected a mapping|holds a mapping"),
+        ({"target": ["acted", "dimensions"]}, "target has dimensions; the search compares scores of classes"),
     ],
 )
 def test_invalid_values_are_rejected_before_any_trial(run, tmp_path, content, message):

@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+import transformers
 import yaml
 
 from hf_ser.arguments import ConfigError
+from hf_ser.audio import load_audio
 from hf_ser.batch import PredictArguments, predict
 from hf_ser.corpora.listing import ListingError
 from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
 from hf_ser.data.preparation_arguments import PrepareError
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.scoring import PredictionsError, read_results
-from hf_ser.training import SerTrainingArguments, check_arguments
+from hf_ser.training import ModelArguments, SerTrainingArguments, build_model, check_arguments, make_trainer, outputs
 from hf_ser.training.dimension_targets import ccc_loss, with_dimensions
 
 CLIPS = 14  # of each speaker
@@ -150,6 +152,39 @@ def test_wav2vec2_is_trained_on_one_dimension_with_the_mean_square_error(finetun
     config = json.loads((tmp_path / "out/config.json").read_text(encoding="utf-8"))
     assert config["problem_type"] == "regression" and config["id2label"] == {"0": "valence"}
     assert results["training"]["loss"] == "mse"
+    # The stock pipeline of transformers applies no softmax to the outputs of a regression.
+    table = pq.read_table(tmp_path / "out/predictions_test.parquet").to_pylist()[0]
+    clip = next(
+        clip for clip in load_splits(DataArguments(str(rated_dir))).splits["test"] if clip["id"] == table["id"]
+    )
+    (answer,) = transformers.pipeline("audio-classification", model=str(tmp_path / "out"))(load_audio(clip["audio"]))
+    assert answer == {"label": "valence", "score": pytest.approx(table["predicted_valence"], abs=1e-4)}
+
+
+def test_a_stream_has_the_values_of_its_clips(rated_dir, tmp_path):
+    """The same clips and values as in memory, in another order, also after decoding."""
+    args = SerTrainingArguments(
+        str(tmp_path), use_cpu=True, target="dimensions", report_to="none", per_device_train_batch_size=8
+    )
+    model_args = ModelArguments(
+        model_config={"model_type": "ser-audio-cnn", "channels": [4, 4], "kernel_sizes": [3, 3]}
+    )
+    batches = {}
+    for streaming in (False, True):
+        data = with_dimensions(load_splits(DataArguments(str(rated_dir), streaming=streaming)), args)
+        model, extractor = build_model(model_args, outputs(data, args))
+        loader = make_trainer(model, extractor, data, args).get_train_dataloader()
+        batches[streaming] = [batch for batch in loader]
+    stored, streamed = (
+        {
+            round(float(wave.abs().sum()), 2): values.tolist()
+            for batch in each
+            for wave, values in zip(batch["input_values"], batch["labels"], strict=True)
+        }
+        for each in (batches[False], batches[True])
+    )
+    assert len(stored) == len(data.splits["train"]) and streamed == stored
+    assert batches[True][0]["labels"].dtype == torch.float32
 
 
 # --- arguments --------------------------------------------------------------------------------------------------
