@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from foreign_models import LAYOUTS, write_folder
 
 from hf_ser import cli
 from hf_ser.errors import SerError
@@ -71,13 +70,6 @@ def test_a_graph_may_have_one_dimension_but_not_one_class(exported):
     assert GraphMetadata.parse(json.dumps(stored | {"labels": ["valence"]}), "a.onnx").output == "values"
     with pytest.raises(GraphError, match="metadata labels: got"):
         GraphMetadata.parse(json.dumps(stored | {"labels": ["happy"]}), "a.onnx")
-
-
-def test_a_foreign_head_is_exported(tmp_path, tiny_config):
-    write_folder(tmp_path / "model", tiny_config, *LAYOUTS["audeering"])
-    report = export_graph(ExportArguments(model=str(tmp_path / "model"), output=str(tmp_path / "graph")))
-    assert report["metadata"]["labels"] == ["arousal", "dominance", "valence"]
-    assert report["verification"]["largest_difference"] < 1e-5
 
 
 def test_commands_print_and_write_the_values_of_a_graph(exported, tone, encode, tmp_path, capsys):
