@@ -26,7 +26,7 @@ from machine import describe_machine
 
 from hf_ser.data import DataArguments
 from hf_ser.data.seen import Record, find_seen
-from hf_ser.data.splits import SPLITS_FILE
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.errors import SerError
 from hf_ser.evaluation.clip_sources import Clips, clips_of_folder
 from hf_ser.inference import label_names, load_classifier

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
-from hf_ser.data.splits import read_assignment
+from hf_ser.data.splits_file import read_assignment
 from hf_ser.default_model import FOLDER
 from hf_ser.hub.licences import TERMS
 from hf_ser.hub.pretrained_folder import MAX_BYTES, SUMS

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hf_ser.corpora import performances
-from hf_ser.data.splits import PRETRAINING, read_assignment, read_hashes
+from hf_ser.data.splits_file import PRETRAINING, read_assignment, read_hashes
 
 TRAINED = ("train", PRETRAINING)  # splits in splits.csv whose clips a model was trained on
 

@@ -15,12 +15,13 @@ from hf_ser.console import progress_bar
 from hf_ser.data.auxiliary import add_auxiliary, assign_with_auxiliary, check_auxiliary
 from hf_ser.data.class_labels import class_names, merged, without_calm
 from hf_ser.data.dataset_card import DEFAULT_PROTOCOL
+from hf_ser.data.dataset_error import DatasetError
 from hf_ser.data.literal_paths import files_of, is_pattern, load_literal
 from hf_ser.data.nested import nested
 from hf_ser.data.prepare import SUMMARY
 from hf_ser.data.protocols import CROSS_CORPUS, PROTOCOLS, SPLITS, Assignment, Row
+from hf_ser.data.splits_file import PRETRAINING, write_assignment
 from hf_ser.data.streaming import load_streamed
-from hf_ser.errors import SerError
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.dimensions import DIMENSIONS
 from hf_ser.remote_code.preprocessing import MERGED_CALM
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _COLUMNS = ("id", "audio", "label", "corpus", "speaker", "gender", "intensity", "channel", "duration")
-SPLITS_FILE = "splits.csv"
-PRETRAINING = "pretraining"  # the split, in splits.csv, of clips that only the pretraining of an encoder used
 _WHOLE = Preprocessing()  # no preprocessing
-
-
-class DatasetError(SerError):
-    """A dataset that cannot be loaded or is incomplete."""
 
 
 @dataclass
@@ -289,42 +284,6 @@ def _stored_protocol(configuration: str, summary: Mapping[str, Any]) -> str:
     """The protocol of a configuration's stored splits, by its name: all or ravdess (the default), or all-random."""
     named = (name for name in PROTOCOLS if configuration.endswith(f"-{name}"))
     return next(named, summary.get("default_protocol") or DEFAULT_PROTOCOL)
-
-
-def write_assignment(path: Path, assignment: Assignment, hashes: Mapping[str, str]) -> None:
-    """Write the split of each clip as CSV, so that evaluation can detect training clips.
-
-    Args:
-        path: path of the file.
-        assignment: clip id -> split.
-        hashes: clip id -> SHA-256 of its samples, see `SplitData.hashes`; it identifies a clip under other names.
-    """
-    lines = [f"{clip},{split},{hashes.get(clip, '')}" for clip, split in sorted(assignment.splits.items())]
-    path.write_text("\n".join(["id,split,sha256", *lines, ""]), encoding="utf-8", newline="\n")
-
-
-def read_assignment(path: Path) -> dict[str, str]:
-    """Read a file of `write_assignment`, also of a version without hashes: clip id -> split."""
-    return {clip: split for clip, split, _ in _assigned(path)}
-
-
-def read_hashes(path: Path) -> dict[str, str]:
-    """Read a file of `write_assignment`: clip id -> SHA-256 of its samples; clips without a hash are absent."""
-    return {clip: sha256 for clip, _, sha256 in _assigned(path) if sha256}
-
-
-def _assigned(path: Path) -> list[tuple[str, str, str]]:
-    """Id, split and hash of each line; ids may contain commas."""
-    try:
-        header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read ({error}); expected a CSV file of ids and splits.") from error
-    columns = 3 if header.endswith(",sha256") else 2
-    rows = [line.rsplit(",", columns - 1) for line in lines]
-    broken = [str(number) for number, row in enumerate(rows, 2) if len(row) != columns]
-    if broken:
-        raise DatasetError(f"{path}: line {broken[0]} has too few columns; expected {header}.")
-    return [(row[0], row[1], row[2] if columns == 3 else "") for row in rows]
 
 
 def rows(dataset: "datasets.Dataset") -> list[Row]:

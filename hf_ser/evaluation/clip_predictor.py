@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing
 from hf_ser.data.seen import Marks, Match, Record, find_seen, some, unchecked
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.evaluation.clip_sources import Clips
 from hf_ser.evaluation.mapped_dimensions import class_logits
 from hf_ser.evaluation.predict import predict_logits

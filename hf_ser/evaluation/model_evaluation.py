@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.seen import Marks
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
+from hf_ser.data.splits import DataArguments, SplitData, load_splits
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.evaluation.clip_predictor import (
     ClipPredictor,
     chosen_precision,

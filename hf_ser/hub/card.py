@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCard, EvalResult, ModelCard, ModelCardData, R
 
 from hf_ser.corpora import CORPORA
 from hf_ser.data.protocols import SHARES_SPEAKERS
-from hf_ser.data.splits import SPLITS_FILE, read_assignment
+from hf_ser.data.splits_file import SPLITS_FILE, read_assignment
 from hf_ser.errors import SerError
 from hf_ser.hub import reproduction
 from hf_ser.hub.card_robustness import copy_robustness, robustness_section

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save
 from transformers import PreTrainedModel
 
 from hf_ser.corpora import CORPORA
-from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded
+from hf_ser.data.splits import SplitData, decoded
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.default_model import LICENCE
 from hf_ser.errors import SerError
 from hf_ser.evaluation import predict_probabilities

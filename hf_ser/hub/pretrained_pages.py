@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_ser import markdown
-from hf_ser.data.splits import SPLITS_FILE, read_assignment
+from hf_ser.data.splits_file import SPLITS_FILE, read_assignment
 from hf_ser.default_model import FOLDER
 from hf_ser.hub.pretrained_folder import PackagingError
 from hf_ser.models import SpeechEmotionPipeline

@@ -16,7 +16,8 @@ from hf_ser.audio import Preprocessing
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.run_locations import fill_in_location
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some, unchecked
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData
+from hf_ser.data.splits import DataArguments, SplitData
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.errors import SerError
 from hf_ser.evaluation.clip_sources import clip_columns, predict_split
 from hf_ser.hybrids.hybrid_arguments import HybridArguments

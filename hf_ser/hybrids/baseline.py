@@ -10,7 +10,8 @@ import torch
 
 from hf_ser.arguments import ConfigError
 from hf_ser.console import progress_bar
-from hf_ser.data.splits import SPLITS_FILE, SplitData, write_assignment
+from hf_ser.data.splits import SplitData
+from hf_ser.data.splits_file import SPLITS_FILE, write_assignment
 from hf_ser.evaluation.split_scores import score_splits
 from hf_ser.hybrids.meta_learners import class_probabilities, regression
 from hf_ser.models import LogMel

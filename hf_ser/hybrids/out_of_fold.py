@@ -16,7 +16,8 @@ from hf_ser.arguments import ConfigError
 from hf_ser.data.nested import nested
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.seen import Marks, Record, find_seen, marks_of_split, some
-from hf_ser.data.splits import SPLITS_FILE, SplitData, load_rows
+from hf_ser.data.splits import SplitData, load_rows
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.evaluation.cross_validation_arguments import CrossValidationArguments
 from hf_ser.evaluation.fold_runs import Run, train_run
 from hf_ser.hybrids.base_models import BaseModel, StackError, probabilities

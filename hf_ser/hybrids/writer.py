@@ -12,7 +12,8 @@ from torch import nn
 
 from hf_ser.audio import Preprocessing
 from hf_ser.data.seen import TRAINED
-from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded, write_assignment
+from hf_ser.data.splits import SplitData, decoded
+from hf_ser.data.splits_file import SPLITS_FILE, write_assignment
 from hf_ser.errors import SerError
 from hf_ser.evaluation import predict_probabilities
 from hf_ser.evaluation.split_scores import score_splits

@@ -12,7 +12,8 @@ from hf_ser.arguments import ConfigError
 from hf_ser.conditions.channels import responses_in
 from hf_ser.data.protocols import PROTOCOLS
 from hf_ser.data.seen import Record, find_seen
-from hf_ser.data.splits import SPLITS_FILE, DataArguments, SplitData, load_splits
+from hf_ser.data.splits import DataArguments, SplitData, load_splits
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.default_model import chosen_model
 from hf_ser.errors import SerError
 from hf_ser.evaluation.clip_predictor import (

@@ -11,7 +11,8 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing, load_audio
-from hf_ser.data.splits import DatasetError, SplitData
+from hf_ser.data.dataset_error import DatasetError
+from hf_ser.data.splits import SplitData
 from hf_ser.training.augmentation import augment_clip, make_transforms
 from hf_ser.training.batches import AudioCollator
 from hf_ser.training.speed import at_drawn_speed

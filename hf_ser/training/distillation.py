@@ -11,7 +11,8 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_ser.arguments import ConfigError
 from hf_ser.data.run_locations import fill_in_location
 from hf_ser.data.seen import TRAINED, Record, find_seen, marks_of_split, some
-from hf_ser.data.splits import SPLITS_FILE, SplitData
+from hf_ser.data.splits import SplitData
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.evaluation.clip_sources import predict_split
 from hf_ser.inference import label_names, load_classifier
 from hf_ser.local_or_hub import refuse_missing

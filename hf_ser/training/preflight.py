@@ -12,8 +12,10 @@ import numpy as np
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_ser.arguments import ConfigError, did_you_mean
+from hf_ser.data.dataset_error import DatasetError
 from hf_ser.data.seen import Record, find_seen, marks_of_split, some
-from hf_ser.data.splits import PRETRAINING, SPLITS_FILE, DatasetError, SplitData
+from hf_ser.data.splits import SplitData
+from hf_ser.data.splits_file import PRETRAINING, SPLITS_FILE
 from hf_ser.local_or_hub import refuse_missing
 from hf_ser.remote_code.dimensions import DIMENSIONS
 from hf_ser.remote_code.preprocessing import file_beside

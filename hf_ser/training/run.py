@@ -9,7 +9,8 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from hf_ser.data.splits import SPLITS_FILE, SplitData, decoded
+from hf_ser.data.splits import SplitData, decoded
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.evaluation import predict_logits
 from hf_ser.evaluation.dimension_predictions import score_dimension_splits
 from hf_ser.evaluation.split_scores import score_splits

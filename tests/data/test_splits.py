@@ -12,17 +12,10 @@ import pytest
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing, load_audio
 from hf_ser.data.class_labels import ClassLabelError
+from hf_ser.data.dataset_error import DatasetError
 from hf_ser.data.protocols import ProtocolError, SpeakerLeakWarning
-from hf_ser.data.splits import (
-    DataArguments,
-    DatasetError,
-    decoded,
-    load_rows,
-    load_splits,
-    read_assignment,
-    read_hashes,
-    write_assignment,
-)
+from hf_ser.data.splits import DataArguments, decoded, load_rows, load_splits
+from hf_ser.data.splits_file import read_assignment, read_hashes, write_assignment
 from hf_ser.labels import EMOTIONS
 from hf_ser.models import make_feature_extractor
 

@@ -5,7 +5,8 @@ import pytest
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data.class_labels import ClassLabelError
-from hf_ser.data.splits import DataArguments, DatasetError, load_splits
+from hf_ser.data.dataset_error import DatasetError
+from hf_ser.data.splits import DataArguments, load_splits
 from hf_ser.labels import EMOTIONS
 
 

@@ -10,7 +10,7 @@ import pytest
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_rows
 from hf_ser.data.protocols import SPLITS
-from hf_ser.data.splits import read_assignment
+from hf_ser.data.splits_file import read_assignment
 from hf_ser.evaluation import (
     CrossValidationArguments,
     CrossValidationError,

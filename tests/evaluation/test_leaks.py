@@ -12,7 +12,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser.audio import decode
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.seen import Record
-from hf_ser.data.splits import SPLITS_FILE, write_assignment
+from hf_ser.data.splits_file import SPLITS_FILE, write_assignment
 from hf_ser.evaluation import EvaluateArguments, clip_sources, evaluate, model_evaluation
 from hf_ser.evaluation.clip_sources import SourceError
 from hf_ser.inference import CheckpointError

@@ -15,7 +15,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from hf_ser.arguments import ConfigError
 from hf_ser.corpora import CORPORA
 from hf_ser.data import DataArguments, PrepareArguments, load_splits, prepare
-from hf_ser.data.splits import SPLITS_FILE, read_assignment, write_assignment
+from hf_ser.data.splits_file import SPLITS_FILE, read_assignment, write_assignment
 from hf_ser.errors import SerError
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.inference import CheckpointError, load_classifier

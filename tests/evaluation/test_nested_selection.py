@@ -11,7 +11,7 @@ import pytest
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_rows
 from hf_ser.data.protocols import assign
-from hf_ser.data.splits import read_assignment
+from hf_ser.data.splits_file import read_assignment
 from hf_ser.evaluation import CrossValidationArguments, CrossValidationError, TrainingJobError, cross_validate
 from hf_ser.evaluation.nested_selection import selection_uar
 from hf_ser.scoring import Predictions, read_predictions, read_results

@@ -21,7 +21,7 @@ from mutations import mutate_bytes, mutate_value
 from hf_ser.arguments import parse
 from hf_ser.data import DataArguments
 from hf_ser.data.seen import Record
-from hf_ser.data.splits import SPLITS_FILE
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.errors import SerError
 from hf_ser.evaluation.clip_sources import clips_of_csv
 from hf_ser.hub.card import CardError, render_model_card

@@ -22,7 +22,8 @@ from transformers import (
 from hf_ser import model_draft, run_folder
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.splits import decoded, read_assignment
+from hf_ser.data.splits import decoded
+from hf_ser.data.splits_file import read_assignment
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.hybrids import from_lightgbm, meta_learners
 from hf_ser.hybrids.base_models import StackError

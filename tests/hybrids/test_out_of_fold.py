@@ -17,7 +17,8 @@ import yaml
 from hf_ser.arguments import ConfigError, parse
 from hf_ser.data import DataArguments, load_splits
 from hf_ser.data.nested import nested
-from hf_ser.data.splits import load_rows, read_assignment
+from hf_ser.data.splits import load_rows
+from hf_ser.data.splits_file import read_assignment
 from hf_ser.evaluation import TrainingJobError, training_jobs
 from hf_ser.hybrids import stacking
 from hf_ser.hybrids.base_models import StackError

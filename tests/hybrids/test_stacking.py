@@ -13,7 +13,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_ser.data import Assignment, DataArguments, SplitData, load_splits
-from hf_ser.data.splits import read_assignment, read_hashes
+from hf_ser.data.splits_file import read_assignment, read_hashes
 from hf_ser.hybrids import meta_learners
 from hf_ser.hybrids.base_models import StackError
 from hf_ser.hybrids.fitting import fit_hybrid

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hf_ser.corpora import synthetic
-from hf_ser.data.splits import SPLITS_FILE
+from hf_ser.data.splits_file import SPLITS_FILE
 from hf_ser.errors import SerError
 from hf_ser.labels import EMOTIONS
 

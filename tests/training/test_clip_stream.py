@@ -13,7 +13,7 @@ from transformers import set_seed
 from hf_ser.arguments import ConfigError
 from hf_ser.audio import Preprocessing
 from hf_ser.data import DataArguments, DatasetError, load_splits
-from hf_ser.data.splits import read_hashes
+from hf_ser.data.splits_file import read_hashes
 from hf_ser.evaluation import EvaluateArguments, evaluate
 from hf_ser.hybrids.baseline import BaselineArguments, fit_baseline
 from hf_ser.reporting.exploration import explore

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from hf_ser.arguments import ConfigError
 from hf_ser.data import DataArguments, load_splits
-from hf_ser.data.splits import read_assignment, read_hashes
+from hf_ser.data.splits_file import read_assignment, read_hashes
 from hf_ser.labels import EMOTIONS
 from hf_ser.scoring import choose_threshold, read_predictions, read_results, score, softmax
 from hf_ser.scoring.corpus_mean import corpus_weights

@@ -9,7 +9,7 @@ from transformers.training_args import OptimizerNames
 
 from hf_ser.data.protocols import Assignment
 from hf_ser.data.report import write_quarantine
-from hf_ser.data.splits import SPLITS_FILE, write_assignment
+from hf_ser.data.splits_file import SPLITS_FILE, write_assignment
 from hf_ser.model_draft import draft_of, new_draft, publish
 from hf_ser.results_file import PRETRAINING_RESULTS
 from hf_ser.scoring import write_json

@@ -16,11 +16,13 @@ from hf_ser.corpora.csv_listing import csv_rows
 from hf_ser.corpora.files_below import files_below
 from hf_ser.corpora.listing import Listing, ListingError, corpus_name, make_listing
 from hf_ser.corpora.utterance import AUDIO_SUFFIXES, OTHER_AUDIO_SUFFIXES
+from hf_ser.data.dataset_error import DatasetError
 from hf_ser.data.examination import Limits
 from hf_ser.data.found_recordings import Quarantined, found_listing, join
 from hf_ser.data.prepare import is_synthetic, refuse_nothing
 from hf_ser.data.scan import Clip, ScanResult, scan
-from hf_ser.data.splits import PRETRAINING, DatasetError, load_splits
+from hf_ser.data.splits import load_splits
+from hf_ser.data.splits_file import PRETRAINING
 from hf_ser.remote_code.audio_sources import printable
 from hf_ser.training.pretraining_arguments import PretrainingArguments, PretrainingDataArguments
 
