@@ -37,13 +37,13 @@ def _run(dataset_dir, folder, candidates, protocol="speaker_disjoint", seeds=(0,
 
 def test_the_best_on_training_clips_is_trained_on_all_of_them(dataset_dir, tmp_path, recipe, candidates):
     folder = tmp_path / "cv"
-    results = _run(dataset_dir, folder, candidates, seeds=[0, 3])
-    assert len(recipe.commands) == 2 * 2 * 2 + 2
-    assert [_word(words, "--seed=") for words in recipe.commands] == ["0"] * 4 + ["3"] * 4 + ["0", "3"]
+    results = _run(dataset_dir, folder, candidates, seeds=[3])
+    assert len(recipe.commands) == 2 * 2 + 1
+    assert [_word(words, "--seed=") for words in recipe.commands] == ["3"] * 5
     selection = results["training"]["selection"]
     assert selection["candidates"] == ["flat", "fitted"] and selection["nested_folds"] == 2
     chosen = [choice["chosen"] for choice in selection["choices"]]
-    assert [Path(words[words.index("--config") + 1]).stem for words in recipe.commands[-2:]] == chosen
+    assert [Path(words[words.index("--config") + 1]).stem for words in recipe.commands[-1:]] == chosen
     rows = load_rows(DataArguments(dataset=str(dataset_dir)))
     for choice in selection["choices"]:
         outer = assign(rows, "speaker_disjoint", seed=choice["seed"])

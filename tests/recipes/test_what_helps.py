@@ -1,7 +1,6 @@
 """`benchmarks/what_helps.py`: ablations on validation speakers, their file and their table."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +68,20 @@ def test_levers_are_trained_and_compared_on_validation_speakers(script, plan, ca
     script.main([*words, "--folds", "1", "2"])  # finished trainings are kept
     assert stamps == {path: path.stat().st_mtime_ns for run in runs for path in run.iterdir()}
     assert "UAR on the validation speakers" in capsys.readouterr().out
-    # Without its trainings, a lever keeps its scores while those of the first lever are the same.
-    shutil.rmtree(runs[0].parents[1])
-    script.main([*words, "--folds", "1", "2", "--fill_only"])
-    assert json.loads((folder / "out.json").read_text())["levers"] == [none, mixup]
-    (folder / "out.json").write_text(json.dumps(results | {"levers": [none | {"uar": 0.9}, mixup]}))
-    script.main([*words, "--folds", "1", "2", "--fill_only"])
-    assert [lever["name"] for lever in json.loads((folder / "out.json").read_text())["levers"]] == ["none"]
+
+
+def test_levers_without_trainings_keep_their_scores_while_the_first_one_repeats(script, tmp_path):
+    none, mixup = ({"name": name, "clips": 9, "uar": 0.5, "interval": [0.4, 0.6]} for name in ("none", "mixup (0.2)"))
+    shared = {"protocol": "emobox", "folds": [1], "seeds": [0], "epochs": 1, "baseline": "none"}
+    output, order = tmp_path / "out.json", ["none", "mixup (0.2)"]
+    now = shared | {"levers": [none | {"minutes_per_fold": 9}]}
+    assert script.with_earlier(now, output, order) == now["levers"]
+    earlier = shared | {"levers": [none | {"minutes_per_fold": 7}, mixup]}
+    output.write_text(json.dumps(earlier))
+    assert script.with_earlier(now, output, order) == earlier["levers"]
+    for changed in (earlier | {"levers": [none | {"uar": 0.6}, mixup]}, earlier | {"folds": [1, 4]}):
+        output.write_text(json.dumps(changed))
+        assert script.with_earlier(now, output, order) == now["levers"]
 
 
 def test_bad_plans_are_rejected(script, plan):
