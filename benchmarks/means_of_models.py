@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from what_helps import bounds
 
 from hf_ser import markdown
 from hf_ser.errors import SerError
+from hf_ser.reporting.run_report import brackets
 from hf_ser.scoring import Predictions, read_predictions, read_results
 from hf_ser.scoring.bootstrap import CLUSTERED, compare, intervals_over_seeds, point_scores
 from hf_ser.scoring.results import write_json, write_text
@@ -81,9 +81,7 @@ def read_seed(run: Path, seed: int) -> Predictions:
 
 def in_order(predictions: Predictions) -> Predictions:
     """The same predictions in the order of the clips' ids."""
-    order = np.argsort(predictions.clips["id"])
-    clips = {name: [column[row] for row in order.tolist()] for name, column in predictions.clips.items()}
-    return Predictions(clips, predictions.probabilities[order], predictions.labels)
+    return predictions.select(np.argsort(predictions.clips["id"]))
 
 
 def render(means: Sequence[Mapping[str, Any]]) -> str:
@@ -93,8 +91,8 @@ def render(means: Sequence[Mapping[str, Any]]) -> str:
     for mean in means:
         gain = mean["gain"]
         star = r"\*" if gain["significant"] else ""
-        uar = f"{mean['uar']:.3f} {bounds(mean['interval'])}"
-        shown = f"{gain['difference']:+.3f} {bounds(gain['interval'])}{star}"
+        uar = f"{mean['uar']:.3f}{brackets(mean['interval'])}"
+        shown = f"{gain['difference']:+.3f}{brackets(gain['interval'])}{star}"
         rows.append((mean["name"], mean["models"], uar, f"{mean['average_of_members']:.3f}", shown))
     return markdown.table(header, rows)
 

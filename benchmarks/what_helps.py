@@ -22,6 +22,7 @@ from machine import describe_machine
 from hf_ser import markdown
 from hf_ser.errors import SerError
 from hf_ser.evaluation.training_jobs import JobSettings, Training, python_command, run_trainings
+from hf_ser.reporting.run_report import brackets
 from hf_ser.run_folder import is_finished
 from hf_ser.scoring import Predictions, read_predictions, read_results
 from hf_ser.scoring.bootstrap import compare, intervals_over_seeds, point_scores
@@ -182,14 +183,10 @@ def render(results: Mapping[str, Any] | None) -> str:
         shown = "-"
         if change is not None:
             star = r"\*" if change["significant"] else ""
-            shown = f"{change['difference']:+.3f} {bounds(change['interval'])}{star}"
-        uar = f"{lever['uar']:.3f} {bounds(lever['interval'])}"
+            shown = f"{change['difference']:+.3f}{brackets(change['interval'])}{star}"
+        uar = f"{lever['uar']:.3f}{brackets(lever['interval'])}"
         rows.append((lever["name"], uar, shown, f"{lever['parameters']:,}", lever["minutes_per_fold"]))
     return f"{said}\n\n{markdown.table(header, rows)}"
-
-
-def bounds(interval: Sequence[float]) -> str:
-    return f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
 def fill(page: Path, results: Mapping[str, Any]) -> None:

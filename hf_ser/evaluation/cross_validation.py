@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from hf_ser.errors import SerError
 from hf_ser.evaluation.cross_validation_arguments import CrossValidationArguments
 from hf_ser.evaluation.dimension_folds import check_dimension_folds, pooled_dimensions
 from hf_ser.evaluation.fold_runs import Run, training_of
-from hf_ser.evaluation.fold_scores import over_folds, scores_of_run
+from hf_ser.evaluation.fold_scores import names_of_pooled, over_folds, scores_of_run
 from hf_ser.evaluation.nested_selection import Choice, choose_candidates, describe_choices
 from hf_ser.evaluation.training_jobs import run_trainings
 from hf_ser.reporting.dimension_report import write_dimension_run
@@ -26,7 +25,7 @@ from hf_ser.results_file import read_results
 from hf_ser.run_folder import LOCK, UNFINISHED, held
 from hf_ser.scoring.abstention import AbstentionRule, describe_abstention
 from hf_ser.scoring.predictions import Predictions, concatenate, read_predictions, restrict
-from hf_ser.scoring.results import score, score_split, versions, write_json
+from hf_ser.scoring.results import only_one, score, score_split, versions, write_json
 
 PLAN = "cross_validation.json"
 
@@ -84,7 +83,7 @@ def cross_validate(
         for number, run in enumerate(runs, 1):
             if run.is_finished(assign_with_auxiliary(rows, protocol, auxiliary, seed=run.seed, fold=run.fold)):
                 continue
-            how = replace(args, recipe_config=choices[number - 1].config, candidates=[]) if choices else args
+            how = args.with_candidate(choices[number - 1].config) if choices else args
             training = training_of(run, how, data_args, figures)
             missing.append(training._replace(name=f"Run {number} of {len(runs)}: {training.name}"))
         run_trainings(missing, args.job_settings)
@@ -173,12 +172,11 @@ def _pool(
     elif protocol not in CROSS_CORPUS:  # whose folds have different classes, so that pooled scores are meaningless
         by_seed = [[test for run, test in zip(runs, tests, strict=True) if run.seed == seed] for seed in args.seeds]
         pooled = [concatenate(parts) for parts in by_seed]
-        single = len(pooled) == 1
-        files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in args.seeds]
-        computed_in = {run_results["splits"]["test"].get("precision") for run_results in each}
-        precision = computed_in.pop() if len(computed_in) == 1 else None
         results["splits"]["test"] = score_split(
-            pooled, files=files, precision=precision, abstention=_abstention(runs, each, tests, pooled)
+            pooled,
+            files=names_of_pooled(args.seeds),
+            precision=only_one({run_results["splits"]["test"].get("precision") for run_results in each}),
+            abstention=_abstention(runs, each, tests, pooled),
         )
         predictions["test"] = pooled
     write_run(output_dir, results, predictions, figures=figures)
@@ -217,14 +215,13 @@ def _head(
     if any(results["preprocessing"] != first["preprocessing"] for results in each):
         notes.add("the chosen configurations differ in preprocessing; that of the first run is shown")
     protocol["notes"] = sorted(notes)
-    sizes = {results["parameters"] for results in each}
     target = {name: first["training"][name] for name in ("target",) if name in (first["training"] or {})}
     return {
         **first,
         "kind": "cross_validation",
         "name": name,
         "model_type": " or ".join(dict.fromkeys(results["model_type"] for results in each)),
-        "parameters": sizes.pop() if len(sizes) == 1 else None,
+        "parameters": only_one({results["parameters"] for results in each}),
         "dataset": first["dataset"] | {"train_clips": None, "train_speakers": None, "train_classes": None},
         "protocol": protocol,
         "training": {"recipe": Path(str(args.model_recipe)).name, "overrides": args.recipe_overrides, **target},

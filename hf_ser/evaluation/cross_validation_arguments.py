@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -73,6 +73,10 @@ class CrossValidationArguments:
                 raise ConfigError(f"{name} is {value}; expected at least 1.")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"seeds are {self.seeds}; expected at least one, without repetitions.")
+
+    def with_candidate(self, config: str) -> "CrossValidationArguments":
+        """The same recipe with one candidate as its configuration."""
+        return replace(self, recipe_config=config, candidates=[])
 
     def _check_candidates(self) -> None:
         stems = [Path(name).stem for name in self.candidates]

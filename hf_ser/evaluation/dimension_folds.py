@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hf_ser.arguments import ConfigError
 from hf_ser.evaluation.cross_validation_arguments import CrossValidationArguments
+from hf_ser.evaluation.fold_scores import names_of_pooled
 from hf_ser.scoring.dimension_scores import DimensionPredictions, concatenate_dimensions, score_dimensions
+from hf_ser.scoring.results import only_one
+from hf_ser.yaml_files import load_yaml
 
 _TARGET = "dimensions"
 _MATRIX = "cross_corpus"  # every model is scored on several corpora, and a clip by several models
@@ -18,17 +19,14 @@ def has_dimensions(recipe_config: str | None, overrides: Sequence[str]) -> bool:
     """Whether a recipe trains on dimensions, by its YAML file and the fields that replace those of the file.
 
     Raises:
-        ConfigError: the file is not YAML.
+        ConfigError: of `load_yaml`.
     """
     named = [value for name, _, value in (override.partition("=") for override in overrides) if name == "target"]
     if named:
         return named[-1] == _TARGET
     if recipe_config is None:
         return False
-    try:
-        content = yaml.safe_load(Path(recipe_config).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{recipe_config} is not valid YAML: {' '.join(str(error).split())}") from error
+    content = load_yaml(Path(recipe_config))
     return isinstance(content, Mapping) and content.get("target") == _TARGET
 
 
@@ -89,8 +87,6 @@ def pooled_dimensions(
             "a configuration whose test clips have them."
         )
     pooled = [concatenate_dimensions(tables) for tables in parts.values()]
-    single = len(pooled) == 1
-    files = ["predictions.parquet"] if single else [f"predictions_seed_{seed}.parquet" for seed in parts]
-    computed_in = {results["dimensions"]["test"]["precision"] for results in each if "test" in results["dimensions"]}
-    precision = computed_in.pop() if len(computed_in) == 1 else None
-    return score_dimensions(pooled, files=files, precision=precision), pooled
+    tested = [results["dimensions"]["test"] for results in each if "test" in results["dimensions"]]
+    precision = only_one({test["precision"] for test in tested})
+    return score_dimensions(pooled, files=names_of_pooled(list(parts)), precision=precision), pooled

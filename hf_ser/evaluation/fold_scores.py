@@ -32,6 +32,11 @@ def scores_of_run(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def names_of_pooled(seeds: Sequence[int]) -> list[str]:
+    """Names of the files with the pooled predictions of each seed."""
+    return ["predictions.parquet"] if len(seeds) == 1 else [f"predictions_seed_{seed}.parquet" for seed in seeds]
+
+
 def over_folds(each: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Mean and standard deviation of the test scores over several runs; None for one.
 

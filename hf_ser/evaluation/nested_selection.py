@@ -7,7 +7,6 @@ https://doi.org/10.1186/1471-2105-7-91).
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -96,7 +95,7 @@ def _trainings(
     outer = assign(rows, str(data_args.protocol), seed=run.seed, fold=run.fold)
     inner = [nested(rows, outer, number, data_args.nested_folds) for number in range(1, data_args.nested_folds + 1)]
     for config in args.candidates:
-        how = replace(args, recipe_config=config, candidates=[])
+        how = args.with_candidate(config)
         for one, assignment in zip(_nested_runs(run, config, data_args, output_dir), inner, strict=True):
             training = training_of(one, how, data_args, figures=False)
             yield training._replace(name=f"{Path(config).stem}, {training.name}"), one.is_finished(assignment)

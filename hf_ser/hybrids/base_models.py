@@ -28,6 +28,7 @@ from hf_ser.results_file import model_results
 from hf_ser.run_folder import refuse_unfinished
 from hf_ser.scoring import Predictions, softmax
 from hf_ser.scoring.predictions import PredictionsError, read_table
+from hf_ser.scoring.results import only_one
 
 if TYPE_CHECKING:
     import datasets
@@ -172,11 +173,6 @@ def _run_of(model: str) -> str:
     """The folder with the record of a model's training clips: for a checkpoint, its run's folder."""
     path = Path(model)
     return str(path.parent) if path.is_dir() and re.fullmatch(r"checkpoint-\d+", path.name) else model
-
-
-def only_one(precisions: set[str | None]) -> str | None:
-    """Return the precision if there is exactly one, else None."""
-    return next(iter(precisions)) if len(precisions) == 1 else None
 
 
 def _find_on_hub(name: str, location: str) -> tuple[str, str]:

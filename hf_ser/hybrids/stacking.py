@@ -11,7 +11,6 @@ from hf_ser.hybrids.base_models import (
     BaseModel,
     check_leaks,
     describe_base_models,
-    only_one,
     open_base_models,
     probabilities,
     training_notes,
@@ -34,6 +33,7 @@ from hf_ser.hybrids.out_of_fold import out_of_fold as out_of_fold_probabilities
 from hf_ser.hybrids.writer import Fit, assemble, write_hybrid
 from hf_ser.models import HybridForAudioClassification
 from hf_ser.reporting import Explanation
+from hf_ser.scoring.results import only_one
 
 logger = logging.getLogger(__name__)
 _MODEL_TYPES = {

@@ -1,6 +1,5 @@
 """The folder of a run that predicts dimensions: predictions, figures, report.md and results.json."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,17 @@ from typing import Any
 import numpy as np
 
 from hf_ser import markdown
-from hf_ser.model_draft import publish
-from hf_ser.reporting.run_report import FIGURES, REPORT, figures_section, run_facts
+from hf_ser.reporting.run_report import (
+    FIGURES,
+    begin_run,
+    figures_section,
+    finish_run,
+    report_opening,
+    versions_section,
+)
 from hf_ser.reporting.run_titles import SYNTHETIC, protocol_title, run_title, with_synthetic
-from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
+from hf_ser.results_file import bounds, clips_and_speakers, number
 from hf_ser.scoring.dimension_scores import DimensionPredictions
-from hf_ser.scoring.results import write_results, write_text
 
 CURVES, CONCORDANCE = "training_curves", "concordance_{}"  # names of figures; {} is the split
 
@@ -35,16 +39,12 @@ def write_dimension_run(
         history: the Trainer's log history, for the training curves.
         figures: whether to draw figures.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)  # the folder holds no finished run until everything is written
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    begin_run(folder)
     for split, runs in predictions.items():
         for name, run in zip(results["dimensions"][split]["predictions"], runs, strict=True):
             run.write(folder / name)
     drawn = draw_dimension_figures(folder / FIGURES, results, predictions, history) if figures else {}
-    write_text(folder / REPORT, render_dimension_report(results, drawn))
-    write_results(folder, results)
-    publish(folder)
+    finish_run(folder, results, render_dimension_report(results, drawn))
 
 
 def draw_dimension_figures(
@@ -88,16 +88,13 @@ def render_dimension_report(results: Mapping[str, Any], figures: Mapping[str, st
         results: the content of results.json.
         figures: name of each figure -> caption.
     """
-    synthetic = [f"**{SYNTHETIC}**"] if results["dataset"]["synthetic"] else []
-    parts = [f"# {results['name']}", *synthetic, markdown.table(("", ""), run_facts(results))]
-    parts += [f"- {note}" for note in results["protocol"]["notes"]]
+    parts = report_opening(results)
     protocol = with_synthetic(protocol_title(results["protocol"]), results["dataset"])
     for split in sorted(results["dimensions"], key=lambda split: split != "test"):  # the test scores first
         parts += _section(split, results["dimensions"][split], results["seeds"], protocol)
     if results.get("runs"):
         parts += _runs_section(results, protocol)
-    parts += figures_section(figures or {})
-    parts.append("## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items()))
+    parts += [*figures_section(figures or {}), versions_section(results)]
     return "\n\n".join(parts) + "\n"
 
 

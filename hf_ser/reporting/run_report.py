@@ -27,7 +27,7 @@ from hf_ser.reporting.split_sections import (
 from hf_ser.reporting.vote_report import votes_section
 from hf_ser.results_file import RESULTS, bounds, clips_and_speakers, number
 from hf_ser.scoring.predictions import Predictions, write_predictions
-from hf_ser.scoring.results import write_results
+from hf_ser.scoring.results import write_results, write_text
 
 REPORT, FIGURES = "report.md", "figures"
 _MORE = {
@@ -106,9 +106,7 @@ def write_run(
     >>> sorted(path.name for path in Path("runs/again").iterdir())
     ['predictions_test.parquet', 'predictions_validation.parquet', 'report.md', 'results.json']
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RESULTS).unlink(missing_ok=True)  # the folder holds no finished run until everything is written
-    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+    begin_run(folder)
     for split, runs in predictions.items():
         for name, run in zip(results["splits"][split]["predictions"], runs, strict=True):
             write_predictions(folder / name, run)
@@ -123,7 +121,19 @@ def write_run(
             explanation=explanation,
         )
     text = explanation.text if explanation else ""
-    (folder / REPORT).write_text(render_report(results, drawn, text), encoding="utf-8", newline="\n")
+    finish_run(folder, results, render_report(results, drawn, text))
+
+
+def begin_run(folder: Path) -> None:
+    """Make the folder, without the results and figures of an earlier run: until `finish_run`, it holds no run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)
+    shutil.rmtree(folder / FIGURES, ignore_errors=True)
+
+
+def finish_run(folder: Path, results: dict[str, Any], report: str) -> None:
+    """Write report.md and results.json, and then move the run's model into the folder."""
+    write_text(folder / REPORT, report)
     write_results(folder, results)
     publish(folder)
 
@@ -216,8 +226,7 @@ def _reliability_panels(calibration: Mapping[str, Any]) -> dict[str, Any]:
 
 def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explanation: str = "") -> str:
     """The report as Markdown; its numbers come from `results`, except those in the explanation."""
-    parts = [f"# {results['name']}", *_synthetic(results), markdown.table(("", ""), run_facts(results))]
-    parts += [f"- {note}" for note in results["protocol"]["notes"]]
+    parts = report_opening(results)
     protocol = with_synthetic(protocol_title(results["protocol"]), results["dataset"])
     for split in sorted(results["splits"], key=lambda split: split != "test"):  # the test scores first
         parts += _split_section(split, results["splits"][split], results["seeds"], protocol)
@@ -233,8 +242,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, str], explan
         parts += _matrix_section(results["matrix"], protocol)
     if explanation:
         parts.append(explanation.strip())
-    parts += figures_section(figures)
-    parts.append("## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items()))
+    parts += [*figures_section(figures), versions_section(results)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -244,10 +252,16 @@ def figures_section(figures: Mapping[str, str]) -> list[str]:
     return ["## Figures", *images] if images else []
 
 
-def _synthetic(results: Mapping[str, Any]) -> list[str]:
-    if not results["dataset"]["synthetic"]:
-        return []
-    return [f"**{SYNTHETIC}**"]
+def report_opening(results: Mapping[str, Any]) -> list[str]:
+    """Heading, facts and notes of a report."""
+    synthetic = [f"**{SYNTHETIC}**"] if results["dataset"]["synthetic"] else []
+    parts = [f"# {results['name']}", *synthetic, markdown.table(("", ""), run_facts(results))]
+    return parts + [f"- {note}" for note in results["protocol"]["notes"]]
+
+
+def versions_section(results: Mapping[str, Any]) -> str:
+    """The last section of a report."""
+    return "## Versions\n\n" + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
 
 
 def run_facts(results: Mapping[str, Any]) -> list[tuple[str, str]]:

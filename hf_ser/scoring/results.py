@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from hf_ser.scoring.groups import score_groups
 from hf_ser.scoring.predictions import Predictions, count_speakers
 from hf_ser.scoring.vote_scores import describe_votes
 
+_T = TypeVar("_T")
 SCHEMA_VERSION = 1
 _PACKAGES = ("accelerate", "datasets", "evaluate", "lightgbm", "scikit-learn", "torch", "transformers")
 
@@ -139,6 +140,11 @@ def over_runs(each: Sequence[Mapping[str, float | None]], function: Any) -> dict
     """Apply a function to every score over runs; None if a run lacks the score."""
     columns = {name: [scores[name] for scores in each] for name in each[0]}
     return {name: None if None in values else float(function(values)) for name, values in columns.items()}
+
+
+def only_one(values: set[_T]) -> _T | None:
+    """The value if there is exactly one, such as the precision of all runs, else None."""
+    return next(iter(values)) if len(values) == 1 else None
 
 
 def describe_dataset(data: SplitData) -> dict[str, Any]:

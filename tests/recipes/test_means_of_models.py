@@ -17,7 +17,7 @@ RUN = "audio_cnn_robust_emobox"
 
 @pytest.fixture(scope="module")
 def script(load_benchmarks):
-    return load_benchmarks("machine", "what_helps", "means_of_models")["means_of_models"]
+    return load_benchmarks("means_of_models")["means_of_models"]
 
 
 def test_the_mean_of_one_model_is_the_model(script):
